@@ -1,0 +1,158 @@
+//! Bodies of typed calls: the only module that names bincode, so that a drop-in replacement is a change of one line.
+
+use std::fmt;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{header::Encoding, limits::MAX_BODY};
+
+/// Why a body could not be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// The encoding is not one of this version.
+    #[error("encoding {0} is not known (bytes, bincode and json are)")]
+    UnknownEncoding(Encoding),
+    /// The value cannot be written in this encoding.
+    #[error("the value cannot be written as {encoding}: {reason}")]
+    Encode {
+        /// The encoding asked for.
+        encoding: Encoding,
+        /// What the encoder said.
+        reason: String,
+    },
+    /// The body is not a value of the wanted type. Names the field for JSON.
+    #[error("the body is not what is expected here ({encoding}): {reason}")]
+    Decode {
+        /// The encoding of the body.
+        encoding: Encoding,
+        /// What the decoder said.
+        reason: String,
+    },
+    /// A whole value was read and bytes are left.
+    #[error("{0} bytes follow the value in the body")]
+    TrailingBytes(usize),
+    /// The encoded value is over [`MAX_BODY`].
+    #[error("the body would take {0} bytes, the limit is {MAX_BODY}")]
+    TooLarge(usize),
+}
+
+/// Encodes a value. Bytes are written as JSON: that is how a typed method answers a caller who sent plain bytes.
+///
+/// # Errors
+/// [`CodecError::Encode`] if the type does not fit the encoding, [`CodecError::TooLarge`] over [`MAX_BODY`] bytes.
+pub fn encode<T: Serialize + ?Sized>(encoding: Encoding, value: &T) -> Result<Vec<u8>, CodecError> {
+    let failed = |reason: &dyn fmt::Display| CodecError::Encode { encoding, reason: reason.to_string() };
+    let body = match encoding {
+        Encoding::BINCODE => bincode::serde::encode_to_vec(value, BINCODE).map_err(|e| failed(&e))?,
+        Encoding::BYTES | Encoding::JSON => serde_json::to_vec(value).map_err(|e| failed(&e))?,
+        unknown => return Err(CodecError::UnknownEncoding(unknown)),
+    };
+    if body.len() > MAX_BODY as usize {
+        return Err(CodecError::TooLarge(body.len()));
+    }
+    Ok(body)
+}
+
+/// Decodes a value; bytes are read as JSON, and an empty JSON body as `null`, or as `{}` where the type wants members.
+///
+/// # Errors
+/// [`CodecError::Decode`] names the field that is wrong; [`CodecError::TrailingBytes`] if something follows the value.
+pub fn decode<T: DeserializeOwned>(encoding: Encoding, body: &[u8]) -> Result<T, CodecError> {
+    match encoding {
+        Encoding::BINCODE => decode_bincode(body),
+        Encoding::BYTES | Encoding::JSON if body.is_empty() => {
+            decode_json(encoding, b"null").or_else(|_| decode_json(encoding, b"{}"))
+        }
+        Encoding::BYTES | Encoding::JSON => decode_json(encoding, body),
+        unknown => Err(CodecError::UnknownEncoding(unknown)),
+    }
+}
+
+fn decode_bincode<T: DeserializeOwned>(body: &[u8]) -> Result<T, CodecError> {
+    let (value, used) = bincode::serde::decode_from_slice(body, BINCODE)
+        .map_err(|e| CodecError::Decode { encoding: Encoding::BINCODE, reason: e.to_string() })?;
+    if used < body.len() {
+        return Err(CodecError::TrailingBytes(body.len() - used));
+    }
+    Ok(value)
+}
+
+fn decode_json<T: DeserializeOwned>(encoding: Encoding, body: &[u8]) -> Result<T, CodecError> {
+    let failed = |reason: String| CodecError::Decode { encoding, reason };
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|e| failed(e.to_string()))?;
+    json.end().map_err(|e| failed(e.to_string()))?;
+    Ok(value)
+}
+
+/// Little-endian, variable-length integers; the limit keeps a lying length from allocating more than a body can hold.
+const BINCODE: bincode::config::Configuration<
+    bincode::config::LittleEndian,
+    bincode::config::Varint,
+    bincode::config::Limit<{ MAX_BODY as usize }>,
+> = bincode::config::standard().with_limit::<{ MAX_BODY as usize }>();
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Serialize, Deserialize, Debug, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Add {
+        a: i64,
+        b: i64,
+    }
+
+    #[test]
+    fn golden_bytes_of_bincode() {
+        assert_eq!(encode(Encoding::BINCODE, &Add { a: 1, b: -2 }).unwrap(), [2, 3]);
+        assert_eq!(
+            encode(Encoding::BINCODE, &("hé", 300_u32, Some(true))).unwrap(),
+            [3, b'h', 0xc3, 0xa9, 251, 44, 1, 1, 1]
+        );
+    }
+
+    #[test]
+    fn trailing_bytes_are_refused() {
+        assert!(matches!(decode::<Add>(Encoding::BINCODE, &[2, 3, 0]), Err(CodecError::TrailingBytes(1))));
+        assert!(decode::<Add>(Encoding::JSON, br#"{"a":1,"b":2} x"#).is_err());
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        let body = encode(Encoding::BINCODE, &Add { a: 1_000_000, b: -1_000_000 }).unwrap();
+        for cut in 0..body.len() {
+            assert!(decode::<Add>(Encoding::BINCODE, &body[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        let wrong = |body: &[u8]| decode::<Add>(Encoding::BYTES, body).unwrap_err().to_string();
+        assert!(wrong(br#"{"a":"x","b":2}"#).contains("a: invalid type"));
+        assert!(wrong(br#"{"a":1}"#).contains("missing field `b`"));
+        assert!(wrong(br#"{"a":1,"b":2,"c":3}"#).contains("unknown field `c`"));
+    }
+
+    #[test]
+    fn a_lying_length_allocates_nothing() {
+        let lie = [253, 255, 255, 255, 255, 255, 255, 255, 255];
+        assert!(decode::<String>(Encoding::BINCODE, &lie).is_err());
+        assert!(decode::<Vec<u8>>(Encoding::BINCODE, &lie).is_err());
+    }
+
+    #[test]
+    fn an_empty_json_body_is_null_or_an_empty_object() {
+        #[derive(Deserialize, Debug, PartialEq)]
+        struct Optional {
+            #[serde(default)]
+            a: u8,
+        }
+        assert_eq!(decode::<Optional>(Encoding::BYTES, b"").unwrap(), Optional { a: 0 });
+        decode::<()>(Encoding::JSON, b"").unwrap();
+        assert!(decode::<Add>(Encoding::JSON, b"").is_err());
+    }
+}

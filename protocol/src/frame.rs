@@ -1,0 +1,319 @@
+//! From a stream of bytes to frames: bounded, resumable, and without a copy where a frame lies whole in what was read.
+
+use bytes::{Buf, Bytes};
+
+use crate::{
+    header::{Flags, Header, Kind, MAGIC, VERSION},
+    limits::{HEADER_LEN, MAX_FDS, MAX_ROUTING},
+    routing::RoutingError,
+};
+
+/// What a peer did that the protocol does not allow. It is told so in a goodbye, and its connection is closed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// The first byte is neither the magic nor that of another dialect.
+    #[error("this is not the ipcd protocol: a frame starts with 0xc1, found {0:#04x}")]
+    BadMagic(u8),
+    /// A frame in a version that was not agreed on.
+    #[error("frames of version {found} are not spoken here, only version {spoken}")]
+    Version {
+        /// What the frame says.
+        found: u8,
+        /// What this side speaks.
+        spoken: u8,
+    },
+    /// No version is spoken by both sides.
+    #[error("no common protocol version: this side speaks {ours}, the other side {lowest} to {highest}")]
+    NoCommonVersion {
+        /// What this side speaks.
+        ours: u8,
+        /// Lowest version of the other side.
+        lowest: u8,
+        /// Highest version of the other side.
+        highest: u8,
+    },
+    /// The routing section is longer than allowed.
+    #[error("a routing section has at most {MAX_ROUTING} bytes, the header says {0}")]
+    RoutingTooLong(u16),
+    /// More descriptors than may ride with a frame.
+    #[error("a frame carries at most {MAX_FDS} descriptors, the header says {0}")]
+    TooManyFds(u8),
+    /// Descriptors where none are taken.
+    #[error("descriptors are not taken here")]
+    UnexpectedFds,
+    /// Must-understand flags that are not understood.
+    #[error("flags {0:?} must be understood and are not")]
+    FlagsNotUnderstood(Flags),
+    /// A kind that this version does not know.
+    #[error("frames of kind {0} are not known here")]
+    UnknownKind(Kind),
+    /// A kind that this side does not take from that peer.
+    #[error("a frame of kind {0} is not expected here")]
+    UnexpectedKind(Kind),
+    /// The routing section is not well formed.
+    #[error("{0}")]
+    Routing(#[from] RoutingError),
+    /// The first frame was not hello.
+    #[error("the first frame must be hello, found {0}")]
+    NoHello(Kind),
+    /// Ids of calls must grow.
+    #[error("call ids must grow: {found} came after {last}")]
+    IdNotGrowing {
+        /// The id of the frame.
+        found: u64,
+        /// The highest id so far.
+        last: u64,
+    },
+    /// Something did not come in time.
+    #[error("{0} did not come within {1} s")]
+    TooSlow(&'static str, u64),
+    /// The peer does not read what it is sent.
+    #[error("{0} bytes wait to be read, the limit is {1}")]
+    NotReading(usize, usize),
+    /// Too many replies to calls that were never delivered.
+    #[error("{0} replies to calls that were not delivered to this peer")]
+    StrayReplies(u32),
+}
+
+/// One frame as it lay on the wire; the slices share the memory it was read into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The header.
+    pub header: Header,
+    /// The routing section.
+    pub routing: Bytes,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// What the decoder found next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// A whole frame.
+    Frame(Frame),
+    /// The header of a frame whose body is over the limit. Its bytes are skipped as they come; the connection lives on.
+    TooLarge(Header),
+    /// A frame of this many bytes has begun and is too long for the connection's own allowance. The decoder stands still until
+    /// [`Decoder::assemble`] is called: the owner charges the bytes first.
+    Assembly(usize),
+}
+
+/// Turns what was read into frames. It keeps a partial frame, and nothing else, between two reads.
+///
+/// ```text
+/// read -> feed(chunk) -> next() -> Frame (a slice of the chunk) ... -> None: the rest was copied to `partial`
+/// ```
+#[derive(Debug)]
+pub struct Decoder {
+    chunk: Bytes,
+    partial: Vec<u8>,
+    /// Header of the frame in `partial`, once there is one.
+    header: Option<Header>,
+    /// Whether memory for the whole of the frame in `partial` was granted.
+    granted: bool,
+    /// Bytes of an oversized body still to be skipped.
+    skip: u64,
+    max_body: u32,
+}
+
+impl Decoder {
+    /// Bytes of a partial frame that a connection may keep without asking: a frame up to this size needs no assembly.
+    pub const ALLOWANCE: usize = HEADER_LEN + MAX_ROUTING as usize;
+
+    /// A decoder that lets bodies up to `max_body` bytes through.
+    #[must_use]
+    pub fn new(max_body: u32) -> Self {
+        Self { chunk: Bytes::new(), partial: Vec::new(), header: None, granted: false, skip: 0, max_body }
+    }
+
+    /// Takes what was read. All frames must have been taken with [`Decoder::next`] before more is fed.
+    pub fn feed(&mut self, chunk: Bytes) {
+        debug_assert!(self.chunk.is_empty(), "feed after next() returned None");
+        self.chunk = chunk;
+    }
+
+    /// The next frame, or `None` when more bytes are needed. By then nothing is left of the chunk.
+    ///
+    /// # Errors
+    /// A [`Violation`] after which the stream makes no sense any more: the connection must be closed.
+    #[expect(clippy::should_implement_trait, reason = "it is resumable and fallible, no iterator adapter fits it")]
+    pub fn next(&mut self) -> Result<Option<Incoming>, Violation> {
+        self.skip_oversized();
+        if self.chunk.is_empty() && self.header.is_none() {
+            return Ok(None);
+        }
+        if !self.partial.is_empty() || self.header.is_some() {
+            return self.next_of_partial();
+        }
+        let Some((head, _)) = self.chunk.split_first_chunk::<HEADER_LEN>() else {
+            check_magic(&self.chunk)?;
+            self.keep_rest();
+            return Ok(None);
+        };
+        let header = self.check(head)?;
+        if header.body_len > self.max_body {
+            self.chunk.advance(HEADER_LEN);
+            return Ok(Some(self.start_skip(header)));
+        }
+        if self.chunk.len() >= header.frame_len() {
+            let raw = self.chunk.split_to(header.frame_len());
+            return Ok(Some(Incoming::Frame(split(header, raw))));
+        }
+        self.header = Some(header);
+        self.next_of_partial()
+    }
+
+    /// Grants the memory that [`Incoming::Assembly`] asked for.
+    pub fn assemble(&mut self) {
+        self.granted = true;
+    }
+
+    /// Moves what is left of the chunk into memory of the decoder's own: for a decoder that stands still while the buffer that it
+    /// was fed from is wanted for other connections.
+    pub fn detach(&mut self) {
+        self.chunk = Bytes::copy_from_slice(&self.chunk);
+    }
+
+    /// Where the rest of a granted frame can be read straight into, instead of through [`Decoder::feed`]: at most so many bytes.
+    /// Call [`Decoder::next`] afterwards.
+    pub fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
+        let header = self.header.filter(|_| self.granted && self.chunk.is_empty())?;
+        let missing = header.frame_len().saturating_sub(self.partial.len());
+        (missing > 0).then_some((&mut self.partial, missing))
+    }
+
+    /// Whether a frame has begun and is not complete: its sender is on the clock.
+    #[must_use]
+    pub fn mid_frame(&self) -> bool {
+        self.header.is_some() || !self.partial.is_empty() || self.skip > 0
+    }
+
+    /// Bytes granted by [`Decoder::assemble`] to the frame that is being put together, 0 if none are.
+    #[must_use]
+    pub fn granted(&self) -> usize {
+        self.header.filter(|_| self.granted).map_or(0, |header| header.frame_len())
+    }
+
+    /// Whether the decoder stands still until [`Decoder::assemble`] is called.
+    #[must_use]
+    pub fn wants_assembly(&self) -> bool {
+        !self.granted && self.header.is_some_and(|header| header.frame_len() > Self::ALLOWANCE)
+    }
+
+    fn next_of_partial(&mut self) -> Result<Option<Incoming>, Violation> {
+        if self.header.is_none() && !self.complete_header()? {
+            return Ok(None);
+        }
+        let Some(header) = self.header else { return Ok(None) };
+        if header.body_len > self.max_body {
+            self.header = None;
+            self.partial = Vec::new();
+            return Ok(Some(self.start_skip(header)));
+        }
+        let len = header.frame_len();
+        if self.wants_assembly() {
+            return Ok(Some(Incoming::Assembly(len)));
+        }
+        self.partial.reserve_exact(len.saturating_sub(self.partial.len()));
+        self.fill(len);
+        if self.partial.len() < len {
+            return Ok(None);
+        }
+        self.header = None;
+        self.granted = false;
+        Ok(Some(Incoming::Frame(split(header, Bytes::from(std::mem::take(&mut self.partial))))))
+    }
+
+    /// Fills `partial` up to a header; false if the chunk ran out first.
+    fn complete_header(&mut self) -> Result<bool, Violation> {
+        self.fill(HEADER_LEN);
+        match self.partial.first_chunk::<HEADER_LEN>().copied() {
+            None => Ok(false),
+            Some(head) => {
+                self.header = Some(self.check(&head)?);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Moves bytes from the chunk until `partial` has `len` of them.
+    fn fill(&mut self, len: usize) {
+        let take = len.saturating_sub(self.partial.len()).min(self.chunk.len());
+        self.partial.extend_from_slice(&self.chunk.split_to(take));
+    }
+
+    fn keep_rest(&mut self) {
+        self.partial.extend_from_slice(&self.chunk);
+        self.chunk = Bytes::new();
+    }
+
+    fn start_skip(&mut self, header: Header) -> Incoming {
+        self.skip = u64::from(header.body_len) + u64::from(header.routing_len);
+        self.skip_oversized();
+        Incoming::TooLarge(header)
+    }
+
+    fn skip_oversized(&mut self) {
+        let take = usize::try_from(self.skip).unwrap_or(usize::MAX).min(self.chunk.len());
+        self.chunk.advance(take);
+        self.skip -= take as u64;
+    }
+
+    fn check(&self, head: &[u8; HEADER_LEN]) -> Result<Header, Violation> {
+        let header = Header::from_bytes(head).ok_or(Violation::BadMagic(head[0]))?;
+        header.check()?;
+        Ok(header)
+    }
+}
+
+impl Frame {
+    /// Reads a datagram, which holds exactly one frame.
+    ///
+    /// # Errors
+    /// A [`Violation`], or `None` in its place when the datagram is cut short or has bytes behind its frame.
+    pub fn from_datagram(datagram: Bytes, max_body: u32) -> Result<Self, Option<Violation>> {
+        let Some((head, _)) = datagram.split_first_chunk::<HEADER_LEN>() else { return Err(None) };
+        let header = Header::from_bytes(head).ok_or(Violation::BadMagic(head[0]))?;
+        header.check()?;
+        if header.body_len > max_body || header.frame_len() != datagram.len() {
+            return Err(None);
+        }
+        Ok(split(header, datagram))
+    }
+}
+
+impl Header {
+    /// Refuses what no frame of this version may say.
+    fn check(&self) -> Result<(), Violation> {
+        if self.version != VERSION {
+            return Err(Violation::Version { found: self.version, spoken: VERSION });
+        }
+        if self.routing_len > MAX_ROUTING {
+            return Err(Violation::RoutingTooLong(self.routing_len));
+        }
+        if usize::from(self.fds) > MAX_FDS {
+            return Err(Violation::TooManyFds(self.fds));
+        }
+        if self.fds > 0 {
+            return Err(Violation::UnexpectedFds); // no feature bit grants them yet
+        }
+        match self.flags.not_understood() {
+            Flags::NONE => Ok(()),
+            unknown => Err(Violation::FlagsNotUnderstood(unknown)),
+        }
+    }
+}
+
+fn split(header: Header, mut raw: Bytes) -> Frame {
+    raw.advance(HEADER_LEN);
+    let routing = raw.split_to(usize::from(header.routing_len));
+    Frame { header, routing, body: raw }
+}
+
+fn check_magic(start: &[u8]) -> Result<(), Violation> {
+    match start.first() {
+        Some(&byte) if byte != MAGIC => Err(Violation::BadMagic(byte)),
+        _ => Ok(()),
+    }
+}

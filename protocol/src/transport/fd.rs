@@ -1,0 +1,94 @@
+//! The only file with `unsafe` code and raw descriptor numbers: what the crates for system calls do not offer safely.
+
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    sync::Mutex,
+};
+
+use nix::libc;
+
+/// Takes ownership of a descriptor that this process inherited, and marks it close-on-exec. Each number can be taken once.
+///
+/// # Errors
+/// `EBADF` if no such descriptor is open, `EBUSY` if it was taken before, `EINVAL` for the standard streams.
+pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    static TAKEN: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
+    if number <= libc::STDERR_FILENO {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let mut taken = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if taken.contains(&number) {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    // SAFETY: fcntl(2) with F_SETFD touches no memory; on a number that is not open it fails with EBADF.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    taken.push(number);
+    // SAFETY: the descriptor is open, as fcntl just showed. It came from the parent process, so nothing in this process owns it:
+    // every descriptor opened here is an OwnedFd that never gives its number away, and TAKEN keeps a second caller out.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Supplementary groups of the process that connected the socket (SO_PEERGROUPS, since Linux 4.13), at most `limit` of them, and
+/// whether that is all of them.
+///
+/// # Errors
+/// What getsockopt(2) says.
+pub fn peer_groups(socket: BorrowedFd<'_>, limit: usize) -> io::Result<(Vec<u32>, bool)> {
+    // The kernel wants room for all groups or says how much it needs: NGROUPS_MAX is 65,536, four bytes each.
+    let mut room = limit.max(64);
+    loop {
+        let mut groups: Vec<libc::gid_t> = vec![0; room];
+        let mut bytes = libc::socklen_t::try_from(room * size_of::<libc::gid_t>())
+            .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+        // SAFETY: `groups` is `bytes` bytes of initialised memory that lives through the call; the kernel writes at most `bytes` of
+        // it and stores in `bytes` how much it wrote, or on ERANGE how much it wants.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut bytes,
+            )
+        };
+        let count = bytes as usize / size_of::<libc::gid_t>();
+        if result == 0 {
+            groups.truncate(count.min(limit));
+            return Ok((groups, count <= limit));
+        }
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::ERANGE) || count <= room {
+            return Err(error);
+        }
+        room = count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::{fd::AsFd, unix::net::UnixStream};
+
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_not_open_is_refused() {
+        assert_eq!(adopt(9_999).unwrap_err().raw_os_error(), Some(libc::EBADF));
+        assert_eq!(adopt(2).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    }
+
+    #[test]
+    fn groups_of_a_peer_are_those_of_its_process() {
+        let (a, _b) = UnixStream::pair().unwrap();
+        let mut own: Vec<u32> = nix::unistd::getgroups().unwrap().iter().map(|g| g.as_raw()).collect();
+        let (mut groups, complete) = peer_groups(a.as_fd(), 64).unwrap();
+        own.sort_unstable();
+        groups.sort_unstable();
+        assert!(complete);
+        assert_eq!(groups, own);
+    }
+}

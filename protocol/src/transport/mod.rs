@@ -1,0 +1,13 @@
+//! Sockets: addresses, connecting and binding, reading into an inbox, writing from an outbox. EINTR is retried here, EAGAIN is a
+//! state and not an error, every descriptor has one owner and is close-on-exec.
+
+mod address;
+pub mod credentials;
+pub mod fd;
+mod inbox;
+mod outbox;
+pub mod socket;
+
+pub use address::{Address, AddressError};
+pub use inbox::{Inbox, ReadBuffer, Received};
+pub use outbox::{Flushed, Outbox, Pool};
