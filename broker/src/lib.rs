@@ -1,0 +1,2 @@
+//! ipcd, the broker.
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The ipcd daemon.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,2 @@
+//! Typed calls and services over the ipcd broker.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! What the end-to-end tests and benches share.
+#![forbid(unsafe_code)]
