@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes};
 
 use crate::{
     header::{Flags, Header, Kind, MAGIC, VERSION},
-    limits::{HEADER_LEN, MAX_FDS, MAX_ROUTING},
+    limits::{HEADER_LEN, MAX_CALL_ROUTING, MAX_FDS, MAX_ROUTING},
     routing::RoutingError,
 };
 
@@ -36,6 +36,9 @@ pub enum Violation {
     /// The routing section is longer than allowed.
     #[error("a routing section has at most {MAX_ROUTING} bytes, the header says {0}")]
     RoutingTooLong(u16),
+    /// The routing section of a call leaves the broker no room for its stamp.
+    #[error("a call's routing section has at most {MAX_CALL_ROUTING} bytes of its caller, found {0}")]
+    CallSectionTooLong(u16),
     /// More descriptors than may ride with a frame.
     #[error("a frame carries at most {MAX_FDS} descriptors, the header says {0}")]
     TooManyFds(u8),

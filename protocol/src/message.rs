@@ -7,7 +7,7 @@ use crate::{
     frame::{Frame, Violation},
     header::{Encoding, Flags, Header, Kind},
     hello::{Hello, Welcome},
-    limits::MAX_TEXT,
+    limits::{MAX_CALL_ROUTING, MAX_TEXT, SPLIT_TARGET},
     routing::{FieldTag, Routing, RoutingBuilder, RoutingError},
 };
 
@@ -134,6 +134,7 @@ impl Message {
                 if routing.service().is_empty() {
                     return Err(RoutingError::Missing(FieldTag::SERVICE.0).into());
                 }
+                check_call_section(&routing)?;
                 Self::Call(Call {
                     id: header.id,
                     one_way: header.flags.contains(Flags::ONE_WAY),
@@ -269,6 +270,13 @@ impl Parts {
     }
 }
 
+/// Refuses a section that would leave the broker no room. One with a method may be the broker's own work: a target that was split.
+fn check_call_section(routing: &Routing) -> Result<(), Violation> {
+    let limit = if routing.method().is_empty() { MAX_CALL_ROUTING } else { MAX_CALL_ROUTING + SPLIT_TARGET };
+    let len = len_u16(routing.raw());
+    if len > limit { Err(Violation::CallSectionTooLong(len)) } else { Ok(()) }
+}
+
 fn text_section(text: &str) -> Routing {
     if text.is_empty() {
         return Routing::default();
@@ -278,4 +286,69 @@ fn text_section(text: &str) -> Routing {
 
 fn len_u16(bytes: &Bytes) -> u16 {
     u16::try_from(bytes.len()).expect("a routing section is built within MAX_ROUTING")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        frame::{Decoder, Incoming},
+        identity::Identity,
+        limits::{MAX_BODY, MAX_GROUPS, MAX_NAME, MAX_ROUTING},
+        name::PeerNumber,
+    };
+
+    /// A call to a dotted target whose routing section has `len` bytes.
+    fn call_with_section_of(len: usize) -> Call {
+        let service = "a.".repeat(MAX_NAME / 2) + "b";
+        let trace = vec![b'0'; len - 3 - service.len() - 3];
+        let routing = Routing::to(&service, "").put(FieldTag::TRACE, &trace).build();
+        assert_eq!(routing.raw().len(), len);
+        Call {
+            id: 1,
+            one_way: false,
+            encoding: Encoding::BYTES,
+            timeout_ms: 0,
+            caller: Bytes::new(),
+            routing,
+            body: Bytes::new(),
+        }
+    }
+
+    fn receive(message: &Message) -> Result<Message, Violation> {
+        let mut decoder = Decoder::new(MAX_BODY);
+        decoder.feed(message.to_vec().into());
+        match decoder.next()? {
+            Some(Incoming::Frame(frame)) => Message::decode(frame),
+            other => panic!("no frame: {other:?}"),
+        }
+    }
+
+    /// The call as the broker delivers it: with the stamp of a caller in many groups.
+    fn stamped(call: Call) -> Message {
+        let identity = Identity { groups: vec![1; MAX_GROUPS], ..Identity::new(1, 1) };
+        Message::Call(Call { caller: identity.stamp(Some(PeerNumber(u64::MAX))), ..call })
+    }
+
+    fn longest_call() -> Call {
+        let sections = (600..=usize::from(MAX_ROUTING)).rev().map(call_with_section_of);
+        sections.into_iter().find(|call| receive(&Message::Call(call.clone())).is_ok()).unwrap()
+    }
+
+    #[test]
+    fn the_longest_call_has_room_for_the_stamp() {
+        let delivered = stamped(longest_call());
+        assert_eq!(receive(&delivered), Ok(delivered));
+    }
+
+    #[test]
+    fn the_longest_call_has_room_for_the_stamp_after_its_target_was_split() {
+        let call = longest_call();
+        let (service, method) = str::from_utf8(call.routing.service()).unwrap().rsplit_once('.').unwrap();
+        let routing = call.routing.retarget(service, method);
+        assert_eq!(routing.field(FieldTag::TRACE), call.routing.field(FieldTag::TRACE));
+
+        let delivered = stamped(Call { routing, ..call });
+        assert_eq!(receive(&delivered), Ok(delivered));
+    }
 }
