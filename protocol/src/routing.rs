@@ -46,6 +46,9 @@ pub enum RoutingError {
     /// A field reaches past the end of the section.
     #[error("the field at byte {0} reaches past the end of the routing section")]
     Truncated(usize),
+    /// The section is longer than [`MAX_ROUTING`].
+    #[error("a routing section has at most {MAX_ROUTING} bytes, found {0}")]
+    TooLong(usize),
     /// Tags must ascend, so none can be given twice.
     #[error("the field with tag {0} is repeated or out of order")]
     Order(u8),
@@ -90,6 +93,9 @@ impl Routing {
     /// # Errors
     /// [`RoutingError`] names the first field that is wrong.
     pub fn parse(raw: Bytes) -> Result<Self, RoutingError> {
+        if raw.len() > usize::from(MAX_ROUTING) {
+            return Err(RoutingError::TooLong(raw.len()));
+        }
         let (mut service, mut method) = (Span::default(), Span::default());
         for field in Fields::new(&raw) {
             let (tag, span) = field?;
@@ -346,6 +352,14 @@ mod tests {
     fn unknown_fields_are_skipped_unless_they_must_be_understood() {
         assert!(Routing::parse(section(&[(2, b"a"), (127, b"?")])).is_ok());
         assert_eq!(Routing::parse(section(&[(2, b"a"), (128, b"?")])), Err(RoutingError::NotUnderstood(128)));
+    }
+
+    #[test]
+    fn a_section_over_the_limit_is_refused() {
+        let of_len = |len: usize| section(&[(1, &vec![0; len - 3])]);
+        assert!(Routing::parse(of_len(4_096)).is_ok());
+        assert_eq!(Routing::parse(of_len(4_097)), Err(RoutingError::TooLong(4_097)));
+        assert_eq!(Routing::parse(of_len(65_538)), Err(RoutingError::TooLong(65_538)));
     }
 
     #[test]
