@@ -178,8 +178,8 @@ impl Decoder {
         self.chunk = Bytes::copy_from_slice(&self.chunk);
     }
 
-    /// Where the rest of a granted frame can be read straight into, instead of through [`Decoder::feed`]: at most so many bytes.
-    /// Call [`Decoder::next`] afterwards.
+    /// Where the rest of a granted frame can be read straight into, instead of through [`Decoder::feed`], and how many bytes are
+    /// missing. What is read past them belongs to the next frame. Call [`Decoder::next`] afterwards.
     pub fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
         let header = self.header.filter(|_| self.granted && self.chunk.is_empty())?;
         let missing = header.frame_len().saturating_sub(self.partial.len());
@@ -225,7 +225,11 @@ impl Decoder {
         }
         self.header = None;
         self.granted = false;
-        Ok(Some(Incoming::Frame(split(header, Bytes::from(std::mem::take(&mut self.partial))))))
+        let mut raw = std::mem::take(&mut self.partial);
+        if raw.len() > len {
+            self.chunk = Bytes::from(raw.split_off(len)); // empty until now: only a direct read brings more than is missing
+        }
+        Ok(Some(Incoming::Frame(split(header, Bytes::from(raw)))))
     }
 
     /// Fills `partial` up to a header; false if the chunk ran out first.
@@ -318,5 +322,34 @@ fn check_magic(start: &[u8]) -> Result<(), Violation> {
     match start.first() {
         Some(&byte) if byte != MAGIC => Err(Violation::BadMagic(byte)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_read_past_a_granted_frame_start_the_next_one() {
+        let long = [&Header { body_len: 5_000, ..Header::new(Kind::REPLY, 1) }.to_bytes()[..], &[7; 5_000]].concat();
+        let short = Header::new(Kind::PING, 2).to_bytes();
+        let mut decoder = Decoder::new(5_000);
+        decoder.feed(Bytes::copy_from_slice(&long[..100]));
+        assert_eq!(decoder.next(), Ok(Some(Incoming::Assembly(long.len()))));
+        decoder.assemble();
+        assert_eq!(decoder.next(), Ok(None));
+
+        // Vec may have more room than was asked for, and a read fills all of it.
+        let (place, missing) = decoder.direct().unwrap();
+        assert_eq!(missing, long.len() - 100);
+        place.extend_from_slice(&long[100..]);
+        place.extend_from_slice(&short);
+
+        let Ok(Some(Incoming::Frame(first))) = decoder.next() else { panic!("no frame") };
+        assert_eq!((first.header.id, first.body.len()), (1, 5_000));
+        let Ok(Some(Incoming::Frame(second))) = decoder.next() else { panic!("no frame") };
+        assert_eq!((second.header.id, second.body.len()), (2, 0));
+        assert_eq!(decoder.next(), Ok(None));
+        assert!(!decoder.mid_frame());
     }
 }
