@@ -5,7 +5,7 @@ use std::{io, os::fd::BorrowedFd};
 use bytes::{Bytes, BytesMut};
 use rustix::{
     io::Errno,
-    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recv, recvmsg},
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recv, recvmsg},
 };
 
 use crate::{
@@ -131,7 +131,9 @@ fn receive(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<Received> {
         match recvmsg(socket, &mut [io::IoSliceMut::new(room)], &mut control, flags) {
             Ok(message) => {
                 // Taking the messages out closes the descriptors in them: nothing leaks, whatever was sent.
-                let brought = control.drain().any(|message| matches!(message, RecvAncillaryMessage::ScmRights(_)));
+                // Control data cut short says the same: descriptors came, more than there was room or a free number for (unix(7)).
+                let brought = control.drain().any(|message| matches!(message, RecvAncillaryMessage::ScmRights(_)))
+                    || message.flags.contains(ReturnFlags::CTRUNC);
                 return match message.bytes {
                     _ if brought => Err(io::Error::new(io::ErrorKind::InvalidData, Violation::UnexpectedFds)),
                     0 => Ok(Received::End),
