@@ -1,0 +1,109 @@
+//! What a call can end with instead of a reply.
+
+use std::fmt;
+
+use ipc_protocol::{Encoding, ErrorCode, Failure, Retry};
+
+use crate::request::Response;
+
+/// Why a call ended without a reply, or why it could not be made.
+///
+/// Says with [`Error::retry`] whether the same request may be sent again without running twice.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}: {}", .0.code, .0.text)]
+pub struct Error(Box<Cause>); // boxed: every Result in this crate carries one, and nearly all of them are Ok
+
+#[derive(Clone, Debug)]
+struct Cause {
+    code: ErrorCode,
+    retry: Retry,
+    text: String,
+    app_code: u32,
+    body: Response,
+}
+
+/// Result of a fallible operation of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error with the retry answer that its code implies.
+    #[must_use]
+    pub fn new(code: ErrorCode, text: impl Into<String>) -> Self {
+        let body = Response { encoding: Encoding::BYTES, body: bytes::Bytes::new() };
+        Self(Box::new(Cause { code, retry: code.retry(), text: text.into(), app_code: 0, body }))
+    }
+
+    /// The same error with another answer to whether it may be retried.
+    #[must_use]
+    pub fn with_retry(mut self, retry: Retry) -> Self {
+        self.0.retry = retry;
+        self
+    }
+
+    /// What happened, as a row of the error table.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        self.0.code
+    }
+
+    /// Whether the same request may be sent again without running twice.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        self.0.retry
+    }
+
+    /// What happened, to what, and what to do: one sentence.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+
+    /// The application's own code in an `app_error`; 0 otherwise.
+    #[must_use]
+    pub fn app_code(&self) -> u32 {
+        self.0.app_code
+    }
+
+    /// The application's own error value in an `app_error`, or an empty body.
+    #[must_use]
+    pub fn body(&self) -> &Response {
+        &self.0.body
+    }
+}
+
+/// An error that came over the wire. One without a text gets the sentence of its code.
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let Failure { code, retry, app_code, mut text, encoding, body, .. } = failure;
+        if text.is_empty() {
+            text = code.row().map_or("the broker gives no reason", |row| row.sentence).to_owned();
+        }
+        Self(Box::new(Cause { code, retry, text, app_code, body: Response { encoding, body }.detached() }))
+    }
+}
+
+/// Why a typed call ended without its reply.
+#[derive(Clone, Debug)]
+pub enum CallError<E> {
+    /// The service ran the call and said no, in its own words.
+    App(E),
+    /// Anything else.
+    Failed(Error),
+}
+
+impl<E> From<Error> for CallError<E> {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for CallError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::App(error) => fmt::Display::fmt(error, f),
+            Self::Failed(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> std::error::Error for CallError<E> {}

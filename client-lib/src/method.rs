@@ -1,0 +1,40 @@
+//! The contract between a typed client and a typed service.
+
+use std::fmt::Display;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// A method of a service; the implementing type is its request.
+///
+/// Both sides share the type. It travels as bincode between Rust programs and as JSON to and from everybody else, so it must
+/// survive both: no `#[serde(untagged)]`, `flatten`, `tag` or `skip_serializing_if`, and no recursive types, which let a hostile
+/// body exhaust the stack. `#[serde(deny_unknown_fields)]` makes the service name a field that a caller misspelled.
+///
+/// ```
+/// use ipc_client::Method;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Add {
+///     a: i64,
+///     b: i64,
+/// }
+///
+/// impl Method for Add {
+///     const SERVICE: &'static str = "calc";
+///     const METHOD: &'static str = "add";
+///     type Reply = i64;
+///     type Error = String;
+/// }
+/// ```
+pub trait Method: Serialize + DeserializeOwned {
+    /// Name of the service that a client calls. A service may offer the method under any name.
+    const SERVICE: &'static str;
+    /// Name of the method; empty for the default method of the service.
+    const METHOD: &'static str;
+    /// The successful end of a call.
+    type Reply: Serialize + DeserializeOwned;
+    /// What the service says when it says no. Its `Display` is the text that callers without this type see.
+    type Error: Serialize + DeserializeOwned + Display;
+}

@@ -1,0 +1,82 @@
+//! What a method learns about the call it answers.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use ipc_protocol::{Encoding, Identity, PeerNumber};
+
+use crate::{client::Client, service::cancel::CancelToken};
+
+/// Who called: stamped by the broker, nothing in it comes from the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Caller {
+    /// User, groups and process of the caller, from the kernel.
+    pub identity: Identity,
+    /// The caller's own number, if it has a connection: a datagram's sender has none.
+    pub peer: Option<PeerNumber>,
+}
+
+/// A call as it came, for a service that takes any method.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Incoming {
+    /// The name that was called.
+    pub service: String,
+    /// The method; empty for the default method.
+    pub method: String,
+    /// How the body is encoded.
+    pub encoding: Encoding,
+    /// The body.
+    pub body: Bytes,
+    /// Whether the caller waits for no reply. What the method returns is then discarded.
+    pub one_way: bool,
+    /// W3C trace context (`traceparent`), as the caller sent it.
+    pub trace: Option<String>,
+}
+
+/// A running call: its caller, its deadline, its cancellation, and a client for calls of its own.
+#[derive(Debug)]
+pub struct Context {
+    pub(crate) caller: Arc<Caller>,
+    pub(crate) deadline: Instant,
+    pub(crate) cancel: CancelToken,
+    pub(crate) client: Client,
+}
+
+impl Context {
+    /// Who called.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// When the caller stops waiting.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// How long the caller will go on waiting; zero when the deadline has passed.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Tells when nobody waits for this call any more.
+    #[must_use]
+    pub fn cancel(&self) -> &CancelToken {
+        &self.cancel
+    }
+
+    /// A client on the service's own connection, for nested calls. The service's reading thread never waits for a method, so a
+    /// nested call cannot dead-lock on the connection. A call to a pooled method of this same service needs a free thread of the
+    /// pool: with all of them waiting for such calls, each ends at its deadline.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+}
