@@ -1,4 +1,5 @@
 //! Reads docs/protocol.md: its hexdumps and its tables.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::{fs, path::Path};
 
