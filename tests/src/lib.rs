@@ -1,2 +1,4 @@
 //! What the end-to-end tests and benches share.
 #![forbid(unsafe_code)]
+
+pub mod bench;

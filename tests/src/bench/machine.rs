@@ -1,0 +1,64 @@
+//! What the kernel tells about processes and the machine, and on which CPU things run.
+
+use std::{fs, io, time::Duration};
+
+use rustix::{
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+    thread::{CpuSet, sched_setaffinity},
+};
+use serde::Serialize;
+
+/// The machine that figures belong to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    /// CPUs and their model.
+    pub cpu: String,
+    /// The kernel's version.
+    pub kernel: String,
+}
+
+impl Machine {
+    /// This machine.
+    #[must_use]
+    pub fn this() -> Self {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let value = |line: &str| line.split_once(':').map(|(_, value)| value.trim().to_owned());
+        let mut models = cpuinfo.lines().filter(|line| line.starts_with("model name")).filter_map(value);
+        let first = models.next().unwrap_or_else(|| "unknown CPU".to_owned());
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Self { cpu: format!("{} x {first}", models.count() + 1), kernel: format!("Linux {}", kernel.trim()) }
+    }
+}
+
+/// Lets the calling thread, and what it starts from now on, run on these CPUs only.
+pub(super) fn pin(cpus: &[usize]) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    cpus.iter().for_each(|cpu| set.set(*cpu));
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Raises the number of descriptors that this process and what it starts may have as far as it goes.
+pub(super) fn raise_descriptor_limit() -> io::Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
+}
+
+/// CPU that all threads of a process have used, to the nanosecond: the first figure of `/proc/PID/task/*/schedstat`. Unlike
+/// utime and stime it is not counted in ticks.
+pub(super) fn cpu_time(pid: u32) -> io::Result<Duration> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end between the two reads; the benches' own processes have threads that live as long as they do.
+        let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+        sum += text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0_u64);
+    }
+    Ok(Duration::from_nanos(sum))
+}
+
+/// Resident memory of a process in KiB.
+pub(super) fn resident_kib(pid: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|text| text.parse().ok());
+    kib.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("no VmRSS in /proc/{pid}/status")))
+}

@@ -1,0 +1,62 @@
+//! What is measured.
+
+use serde::{Deserialize, Serialize};
+
+/// One figure of a contender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// One call outstanding, 64 bytes there and back.
+    RoundTrip64,
+    /// One call outstanding, 4 KiB there and back.
+    RoundTrip4k,
+    /// One typed call `add(i64, i64) -> i64` outstanding.
+    Add,
+    /// 64 calls outstanding on one connection: 64 bytes, typed clients `add`.
+    Window64,
+    /// 64 connections with one call outstanding each, 64 bytes.
+    Connections64,
+    /// 512 connections with one call outstanding each, 64 bytes.
+    Connections512,
+    /// One call outstanding, a body of 1 MiB, answered with 16 bytes.
+    Bulk,
+}
+
+impl Metric {
+    /// All of them, in the order of the table.
+    pub const ALL: [Self; 7] = [
+        Self::RoundTrip64,
+        Self::RoundTrip4k,
+        Self::Add,
+        Self::Window64,
+        Self::Connections64,
+        Self::Connections512,
+        Self::Bulk,
+    ];
+
+    /// Bytes of a call's body.
+    #[must_use]
+    pub fn size(self) -> usize {
+        match self {
+            Self::RoundTrip64 | Self::Add | Self::Window64 | Self::Connections64 | Self::Connections512 => 64,
+            Self::RoundTrip4k => 4_096,
+            Self::Bulk => 1 << 20,
+        }
+    }
+
+    /// Connections that make calls.
+    #[must_use]
+    pub fn connections(self) -> u32 {
+        match self {
+            Self::RoundTrip64 | Self::RoundTrip4k | Self::Add | Self::Window64 | Self::Bulk => 1,
+            Self::Connections64 => 64,
+            Self::Connections512 => 512,
+        }
+    }
+
+    /// Calls outstanding on each connection.
+    #[must_use]
+    pub fn window(self) -> usize {
+        if self == Self::Window64 { 64 } else { 1 }
+    }
+}
