@@ -67,7 +67,7 @@ impl<D: Dialect> Link<D> {
     }
 
     /// Sends `count` calls with one write.
-    fn send(&mut self, count: usize) -> io::Result<()> {
+    pub(super) fn send(&mut self, count: usize) -> io::Result<()> {
         let frames = &mut self.calls[..count * self.call_len];
         for frame in frames.chunks_exact_mut(self.call_len) {
             self.serial += 1;
@@ -77,7 +77,7 @@ impl<D: Dialect> Link<D> {
     }
 
     /// Waits for at least one reply and takes all that came with it.
-    fn receive(&mut self) -> io::Result<usize> {
+    pub(super) fn receive(&mut self) -> io::Result<usize> {
         loop {
             ended(self.intake.wait_and_read(self.socket.as_fd())?)?;
             match self.take_replies() {
