@@ -7,7 +7,7 @@ use crate::{
     frame::{Frame, Violation},
     header::{Encoding, Flags, Header, Kind},
     hello::{Hello, Welcome},
-    limits::{MAX_CALL_ROUTING, MAX_TEXT, SPLIT_TARGET},
+    limits::{HEADER_LEN, MAX_CALL_ROUTING, MAX_TEXT, SPLIT_TARGET},
     routing::{FieldTag, Routing, RoutingBuilder, RoutingError},
 };
 
@@ -188,6 +188,33 @@ impl Message {
             Self::Pong(id) => Parts::bare(Header::new(Kind::PONG, *id)),
             Self::Hello(hello) => Parts::new(Header::new(Kind::HELLO, 0), &hello.to_routing(), Bytes::new()),
             Self::Welcome(welcome) => Parts::new(Header::new(Kind::WELCOME, 0), &welcome.to_routing(), Bytes::new()),
+        }
+    }
+
+    /// The kind of frame that carries it.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Hello(_) => Kind::HELLO,
+            Self::Welcome(_) => Kind::WELCOME,
+            Self::Call(_) => Kind::CALL,
+            Self::Reply(_) => Kind::REPLY,
+            Self::Error(_) => Kind::ERROR,
+            Self::Cancel(_) => Kind::CANCEL,
+            Self::Goodbye(_) => Kind::GOODBYE,
+            Self::Ping(_) => Kind::PING,
+            Self::Pong(_) => Kind::PONG,
+        }
+    }
+
+    /// Bytes of the whole frame, without encoding the hot kinds.
+    #[must_use]
+    pub fn frame_len(&self) -> usize {
+        match self {
+            Self::Call(call) => HEADER_LEN + call.caller.len() + call.routing.raw().len() + call.body.len(),
+            Self::Reply(reply) => HEADER_LEN + reply.body.len(),
+            Self::Cancel(_) | Self::Ping(_) | Self::Pong(_) => HEADER_LEN,
+            Self::Hello(_) | Self::Welcome(_) | Self::Error(_) | Self::Goodbye(_) => self.encode().len(),
         }
     }
 

@@ -67,6 +67,9 @@ pub enum RoutingError {
     /// A field of fixed size has another one.
     #[error("the field with tag {0} has a wrong size")]
     Size(u8),
+    /// A field that only the broker may write.
+    #[error("the field with tag {0} is written by the broker alone")]
+    Reserved(u8),
     /// A field that this kind of frame must have is not there.
     #[error("the field with tag {0} is missing")]
     Missing(u8),

@@ -8,7 +8,10 @@ use std::{
     sync::Mutex,
 };
 
-use nix::libc;
+use nix::{
+    libc,
+    sys::socket::{ControlMessageOwned, MsgFlags, SockaddrLike, UnixAddr, recvmsg},
+};
 
 /// Takes ownership of a descriptor that this process inherited, and marks it close-on-exec. Each number can be taken once.
 ///
@@ -67,6 +70,54 @@ pub fn peer_groups(socket: BorrowedFd<'_>, limit: usize) -> io::Result<(Vec<u32>
         }
         room = count;
     }
+}
+
+/// A datagram with what the kernel says about its sender.
+#[derive(Debug)]
+pub struct Datagram {
+    /// Bytes received into the buffer.
+    pub len: usize,
+    /// Whether the datagram, or control data that came with it, did not fit: descriptors are never taken.
+    pub truncated: bool,
+    /// User, group and process of the sender, unless it has none to tell.
+    pub sender: Option<(u32, u32, Option<u32>)>,
+    /// The abstract name that the sender's socket is bound to, if it is.
+    pub abstract_name: Option<Vec<u8>>,
+}
+
+/// Receives one datagram from a socket with SO_PASSCRED, or `None` if there is none now.
+///
+/// The control buffer has room for the credentials and nothing else, so that the kernel installs no descriptor, whatever is sent.
+///
+/// # Errors
+/// What recvmsg(2) says.
+pub fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
+    let mut slices = [io::IoSliceMut::new(buffer)];
+    let mut control = nix::cmsg_space!(nix::sys::socket::UnixCredentials);
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = loop {
+        match recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags) {
+            Ok(message) => break message,
+            Err(nix::Error::EINTR) => {}
+            Err(nix::Error::EAGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    };
+    // The address of an unbound sender has no length at all: nix panics if it is asked for more than that.
+    let address = message.address.filter(|address| address.len() > 2);
+    let truncated = message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
+    let credentials = message.cmsgs().ok().and_then(|mut all| {
+        all.find_map(|one| match one {
+            ControlMessageOwned::ScmCredentials(credentials) => Some(credentials),
+            _ => None,
+        })
+    });
+    Ok(Some(Datagram {
+        len: message.bytes,
+        truncated,
+        sender: credentials.map(|of| (of.uid(), of.gid(), u32::try_from(of.pid()).ok().filter(|pid| *pid != 0))),
+        abstract_name: address.and_then(|address| address.as_abstract().map(<[u8]>::to_vec)),
+    }))
 }
 
 #[cfg(test)]

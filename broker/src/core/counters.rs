@@ -1,0 +1,72 @@
+//! What happened since the broker started, as numbers that only grow. `ipcctl stats` prints them.
+
+use ipc_protocol::{ERROR_TABLE, ErrorCode, control::StatRow};
+use serde::{Deserialize, Serialize};
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident $unit:literal,)*) => {
+        /// Counters of the broker.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub(crate) struct Counters {
+            $($(#[doc = $doc])+ pub(crate) $name: u64,)*
+            /// Errors sent, by the row of the error table.
+            errors: Vec<u64>,
+        }
+
+        impl Counters {
+            fn plain_rows(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> {
+                [$((stringify!($name), self.$name, $unit),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections accepted.
+    connections_accepted "connections",
+    /// Connections refused because a limit was reached.
+    connections_refused "connections",
+    /// Connections cut because their peer broke the protocol or did not read.
+    connections_cut "connections",
+    /// Calls received, whatever became of them.
+    calls "calls",
+    /// Calls delivered to a service.
+    calls_delivered "calls",
+    /// Calls that had to wait in a queue.
+    calls_queued "calls",
+    /// Replies passed on.
+    replies "replies",
+    /// Replies that came after their call had ended.
+    replies_late "replies",
+    /// Replies to calls that were never delivered to their sender.
+    replies_stray "replies",
+    /// Datagrams received.
+    datagrams "datagrams",
+    /// Datagrams dropped: cut short, or not a frame that a datagram may carry.
+    datagrams_malformed "datagrams",
+    /// Datagrams whose call was refused: no such service, denied, busy.
+    datagrams_refused "datagrams",
+    /// Answers to datagrams that their sender's socket did not take.
+    datagram_answers_dropped "datagrams",
+}
+
+impl Counters {
+    /// Counts an error that is sent.
+    pub(crate) fn error(&mut self, code: ErrorCode) {
+        self.errors.resize(ERROR_TABLE.len(), 0);
+        let row = ERROR_TABLE.iter().position(|row| row.code == code);
+        if let Some(count) = row.and_then(|row| self.errors.get_mut(row)) {
+            *count += 1;
+        }
+    }
+
+    /// One row a counter.
+    pub(crate) fn rows(&self) -> Vec<StatRow> {
+        let row = |name: String, value, unit: &str| StatRow { name, value, unit: unit.to_owned() };
+        let plain = self.plain_rows().map(|(name, value, unit)| row(name.to_owned(), value, unit));
+        let errors = ERROR_TABLE.iter().enumerate().map(|(at, error)| {
+            row(format!("errors_{}", error.name), self.errors.get(at).copied().unwrap_or(0), "errors")
+        });
+        plain.chain(errors).collect()
+    }
+}

@@ -1,0 +1,183 @@
+//! Deadlines of calls: a wheel of one-millisecond buckets. A call that ends in time costs one link and one unlink.
+//!
+//! ```text
+//! bucket = millisecond mod 4096; a deadline further away than one turn waits in its bucket until the turn that it means
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    calls::{CallId, Calls, List, Role},
+    moment::Moment,
+};
+
+/// The deadlines of all pending calls.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Deadlines {
+    buckets: Vec<List>,
+    /// One bit a bucket: whether a call waits in it.
+    occupied: Vec<u64>,
+    /// Everything up to this millisecond has been looked at.
+    done: u64,
+}
+
+impl Deadlines {
+    pub(crate) fn new() -> Self {
+        Self { buckets: vec![List::default(); BUCKETS], occupied: vec![0; BUCKETS / 64], done: 0 }
+    }
+
+    /// Puts a call on the wheel, under its slot's deadline.
+    pub(crate) fn arm(&mut self, calls: &mut Calls, id: CallId, deadline: Moment) {
+        let bucket = self.bucket(deadline);
+        if let Some(list) = self.buckets.get_mut(bucket) {
+            calls.push(list, Role::Deadline, id);
+            self.mark(bucket, true);
+        }
+    }
+
+    /// Takes a call off the wheel.
+    pub(crate) fn disarm(&mut self, calls: &mut Calls, id: CallId, deadline: Moment) {
+        let bucket = self.bucket(deadline);
+        let Some(list) = self.buckets.get_mut(bucket) else { return };
+        calls.unlink(list, Role::Deadline, id);
+        if list.is_empty() {
+            self.mark(bucket, false);
+        }
+    }
+
+    /// A call whose deadline has passed. It stays on the wheel until it is disarmed; ask again until there is none.
+    pub(crate) fn expired(&mut self, calls: &Calls, now: Moment) -> Option<CallId> {
+        let now_tick = now.0 / 1000;
+        // A whole turn looks at every bucket; more turns would look at the same ones again.
+        self.done = self.done.max(now_tick.saturating_sub(BUCKETS as u64));
+        while let Some(tick) = self.next_tick().filter(|tick| *tick <= now_tick) {
+            let bucket = self.bucket_of(tick);
+            let mut at = self.buckets.get(bucket).and_then(List::head);
+            while let Some(id) = at {
+                if calls.get(id).is_some_and(|slot| slot.deadline.tick() <= now_tick) {
+                    return Some(id);
+                }
+                at = calls.next(Role::Deadline, id);
+            }
+            self.done = tick;
+        }
+        self.done = self.done.max(now_tick);
+        None
+    }
+
+    /// When to ask [`Deadlines::expired`] next. May be too early (by whole turns of the wheel), never too late.
+    pub(crate) fn next(&self) -> Option<Moment> {
+        self.next_tick().map(|tick| Moment(tick.saturating_mul(1000)))
+    }
+
+    /// The first millisecond after `done` whose bucket is occupied.
+    fn next_tick(&self) -> Option<u64> {
+        let start = self.bucket_of(self.done + 1);
+        let words = self.occupied.len();
+        // The word of the start is looked at twice: first its bits from the start on, last those before.
+        (0..=words).find_map(|step| {
+            let index = (start / 64 + step) % words;
+            let word = self.occupied.get(index).copied().unwrap_or(0);
+            let word = match step {
+                0 => word & (u64::MAX << (start % 64)),
+                _ if step == words => word & !(u64::MAX << (start % 64)),
+                _ => word,
+            };
+            let bucket = index * 64 + word.trailing_zeros() as usize;
+            let distance = (bucket + BUCKETS - start) % BUCKETS;
+            (word != 0).then(|| self.done + 1 + distance as u64)
+        })
+    }
+
+    /// Deadlines are at least a millisecond away when they are armed, so a bucket is never one that was already looked at.
+    fn bucket(&self, deadline: Moment) -> usize {
+        self.bucket_of(deadline.tick())
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a number below BUCKETS")]
+    fn bucket_of(&self, tick: u64) -> usize {
+        (tick % BUCKETS as u64) as usize
+    }
+
+    fn mark(&mut self, bucket: usize, occupied: bool) {
+        if let Some(word) = self.occupied.get_mut(bucket / 64) {
+            let bit = 1 << (bucket % 64);
+            *word = if occupied { *word | bit } else { *word & !bit };
+        }
+    }
+}
+
+/// Four seconds of milliseconds: most calls end within one turn, and the wheel takes 96 KiB.
+const BUCKETS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{
+        calls::{Caller, Stage},
+        table::Id,
+    };
+
+    struct Wheel {
+        calls: Calls,
+        deadlines: Deadlines,
+    }
+
+    impl Wheel {
+        fn new() -> Self {
+            Self { calls: Calls::new(), deadlines: Deadlines::new() }
+        }
+
+        fn arm(&mut self, ms: u64) -> CallId {
+            let deadline = Moment(ms * 1000);
+            let id = self.calls.open(Caller::OneWay, Stage::Running(Id::from_bits(0)), deadline);
+            self.deadlines.arm(&mut self.calls, id, deadline);
+            id
+        }
+
+        fn expire(&mut self, ms: u64) -> Vec<CallId> {
+            let mut found = Vec::new();
+            while let Some(id) = self.deadlines.expired(&self.calls, Moment(ms * 1000)) {
+                let deadline = self.calls.get(id).unwrap().deadline;
+                self.deadlines.disarm(&mut self.calls, id, deadline);
+                found.push(id);
+            }
+            found
+        }
+    }
+
+    #[test]
+    fn a_deadline_fires_when_it_has_passed_and_not_before() {
+        let mut wheel = Wheel::new();
+        let id = wheel.arm(200);
+        assert_eq!(wheel.deadlines.next(), Some(Moment(200_000)));
+        assert_eq!(wheel.expire(199), []);
+        assert_eq!(wheel.expire(200), [id]);
+        assert_eq!(wheel.deadlines.next(), None);
+    }
+
+    #[test]
+    fn a_deadline_turns_of_the_wheel_away_waits_for_its_turn() {
+        let mut wheel = Wheel::new();
+        let (far, near) = (wheel.arm(10_000), wheel.arm(10_000 % 4096));
+        assert_eq!(wheel.expire(5_000), [near]);
+        assert_eq!(wheel.expire(9_999), []);
+        assert_eq!(wheel.expire(10_000), [far]);
+    }
+
+    #[test]
+    fn a_long_pause_misses_nothing() {
+        let mut wheel = Wheel::new();
+        let ids = [wheel.arm(5), wheel.arm(4_000), wheel.arm(8_191), wheel.arm(1_000_000)];
+        assert_eq!(wheel.expire(1_000_001).len(), ids.len());
+    }
+
+    #[test]
+    fn a_deadline_set_after_a_pause_is_found() {
+        let mut wheel = Wheel::new();
+        assert_eq!(wheel.expire(123_456), []);
+        let id = wheel.arm(123_457);
+        assert_eq!(wheel.deadlines.next(), Some(Moment(123_457_000)));
+        assert_eq!(wheel.expire(123_457), [id]);
+    }
+}

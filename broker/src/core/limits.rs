@@ -1,0 +1,100 @@
+//! Every limit of the broker: one struct, each with its unit, its default and the reason for it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident = $default:literal $unit:literal,)*) => {
+        /// The limits in force. Configuration files name them as they are named here, in section `[limits]`.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        #[non_exhaustive]
+        pub struct Limits {
+            $($(#[doc = $doc])+ pub $name: u64,)*
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        impl Limits {
+            /// Name, value and unit of each limit.
+            pub fn rows(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> {
+                [$((stringify!($name), self.$name, $unit),)*].into_iter()
+            }
+        }
+    };
+}
+
+limits! {
+    /// Bytes of a body sent inline. At most the 1 MiB that the protocol allows: larger bodies would make one sender's turn long.
+    body_bytes = 1_048_576 "bytes",
+    /// How long a connection may take until its hello. A silent connection costs a descriptor and about 1 KiB.
+    hello_ms = 5_000 "ms",
+    /// How long a begun frame may take until it is complete: an assembled frame holds up to `body_bytes`.
+    frame_ms = 10_000 "ms",
+    /// Deadline of a call that names none.
+    call_default_ms = 30_000 "ms",
+    /// Longest deadline of a call; a longer one is cut to it. A forgotten call holds a slot of about 150 bytes that long.
+    call_max_ms = 3_600_000 "ms",
+    /// How long calls may take to finish once the broker was told to stop.
+    drain_ms = 5_000 "ms",
+    /// Connections in all; lowered at start to the descriptors there are, less 256. About 1 KiB each while idle.
+    connections = 16_384 "connections",
+    /// Connections of one user, root excepted: one desktop user needs more than D-Bus's 256.
+    connections_per_uid = 512 "connections",
+    /// Connections, of `connections`, that only root and the broker's own user can take: an administrator gets in when it is full.
+    connections_reserved = 16 "connections",
+    /// Bytes that wait for one connection, above which no further calls are delivered to it (they wait in the name's queue).
+    unread_soft_bytes = 1_048_576 "bytes",
+    /// Bytes that wait for one connection, above which it is cut: replies to somebody who does not read them.
+    unread_hard_bytes = 4_194_304 "bytes",
+    /// Bytes that the connections and calls of one user hold: unread frames, calls in queues, frames being put together.
+    bytes_per_uid = 33_554_432 "bytes",
+    /// The same for all users together: the most memory that traffic can take.
+    bytes_total = 268_435_456 "bytes",
+    /// Calls that one caller waits for. CVE-2014-3638 of D-Bus was their being unlimited.
+    calls_per_caller = 1_024 "calls",
+    /// Calls of one name: in its queue and being worked on.
+    calls_per_service = 4_096 "calls",
+    /// Names of one connection.
+    names_per_peer = 64 "names",
+    /// Replies to calls that were never delivered, after which a peer is cut.
+    stray_replies = 16 "replies",
+    /// Frames that one peer is served before it is the next one's turn.
+    turn_frames = 16 "frames",
+    /// Connections waiting to be accepted. The kernel lowers it to net.core.somaxconn.
+    backlog = 4_096 "connections",
+}
+
+impl Limits {
+    /// The deadline of a call that asked for `timeout_ms` (0: it did not ask).
+    #[must_use]
+    pub fn timeout(&self, timeout_ms: u32) -> Duration {
+        let wanted = if timeout_ms == 0 { self.call_default_ms } else { u64::from(timeout_ms) };
+        Duration::from_millis(wanted.clamp(1, self.call_max_ms.max(1)))
+    }
+
+    /// What is wrong with the values, if anything: they come from a file.
+    pub fn check(&self) -> Result<(), String> {
+        let protocol_body = u64::from(ipc_protocol::limits::MAX_BODY);
+        if self.body_bytes > protocol_body {
+            return Err(format!("body_bytes = {} is over the protocol's {protocol_body}", self.body_bytes));
+        }
+        if self.unread_soft_bytes > self.unread_hard_bytes {
+            return Err("unread_soft_bytes must not be over unread_hard_bytes".to_owned());
+        }
+        if self.call_max_ms > u64::from(ipc_protocol::limits::MAX_TIMEOUT_MS) {
+            return Err(format!("call_max_ms must not be over {}", ipc_protocol::limits::MAX_TIMEOUT_MS));
+        }
+        match self.rows().find(|(name, value, _)| *value == 0 && !MAY_BE_ZERO.contains(name)) {
+            Some((name, ..)) => Err(format!("{name} must not be 0")),
+            None => Ok(()),
+        }
+    }
+}
+
+const MAY_BE_ZERO: &[&str] = &["connections_reserved", "drain_ms", "stray_replies"];

@@ -1,0 +1,128 @@
+//! Refusals: a request that is denied to a peer that lives on. One match maps each to its error.
+
+use ipc_protocol::{ErrorCode, Failure, PeerNumber, Retry, ServiceName};
+
+/// Why a request is refused, or how a call ended without its service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Policy says no.
+    Denied {
+        /// The caller's user.
+        uid: u32,
+    },
+    /// Nobody offers the name.
+    NoService(String),
+    /// No such peer, or it takes no calls.
+    NoPeer(PeerNumber),
+    /// The broker's service has no such operation.
+    NoMethod(String),
+    /// The caller waits for as many calls as it may.
+    CallerBusy(u64),
+    /// The name has as many calls as it may.
+    ServiceBusy(String, u64),
+    /// The caller's user holds as many bytes as it may.
+    UserBusy(u64),
+    /// The broker holds as many bytes as it may.
+    BrokerBusy(u64),
+    /// The peer has as many names as it may.
+    TooManyNames(u64),
+    /// The body is too long.
+    TooLarge {
+        /// What the header says.
+        len: u32,
+        /// What is taken.
+        limit: u64,
+    },
+    /// The broker is shutting down.
+    Draining,
+    /// The request to the broker's service makes no sense.
+    Invalid(String),
+    /// The broker's service takes JSON.
+    NotJson,
+    /// The name is the broker's own.
+    ReservedName(ServiceName),
+    /// Somebody else holds the name.
+    NameTaken {
+        /// The name.
+        name: ServiceName,
+        /// Who holds it.
+        holder: String,
+    },
+    /// The deadline passed.
+    Deadline(Progress),
+    /// The caller cancelled.
+    Cancelled(Progress),
+    /// The service died, or gave the name back.
+    ServiceGone(Progress),
+    /// The broker stops for good.
+    BrokerLost(Progress),
+}
+
+/// How far a call had come when it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It was still with the broker.
+    NotDelivered,
+    /// A service had it.
+    Delivered,
+}
+
+impl Progress {
+    fn retry(self) -> Retry {
+        match self {
+            Self::NotDelivered => Retry::Safe,
+            Self::Delivered => Retry::Unknown,
+        }
+    }
+
+    fn clause(self) -> &'static str {
+        match self {
+            Self::NotDelivered => "the call had not run",
+            Self::Delivered => "the call may have run",
+        }
+    }
+}
+
+impl Refusal {
+    /// The error that tells the caller of call `id`.
+    pub(crate) fn into_failure(self, id: u64) -> Failure {
+        let failure = |code, text: String| Failure::new(id, code, text);
+        let ended = |code, progress: Progress, what: &str| Failure {
+            retry: progress.retry(),
+            ..Failure::new(id, code, format!("{what}; {}", progress.clause()))
+        };
+        match self {
+            Self::Denied { uid } => failure(ErrorCode::DENIED, format!("user {uid} may not do this at this broker")),
+            Self::NoService(name) => failure(ErrorCode::NO_SERVICE, format!("no process offers '{name}'")),
+            Self::NoPeer(peer) => failure(ErrorCode::NO_SERVICE, format!("there is no peer {peer} that takes calls")),
+            Self::NoMethod(name) => failure(ErrorCode::NO_METHOD, format!("the broker has no operation '{name}'")),
+            Self::CallerBusy(limit) => {
+                failure(ErrorCode::BUSY, format!("the caller waits for {limit} calls already, its limit"))
+            }
+            Self::ServiceBusy(name, limit) => {
+                failure(ErrorCode::BUSY, format!("'{name}' has {limit} calls already, its limit"))
+            }
+            Self::UserBusy(limit) => failure(
+                ErrorCode::BUSY,
+                format!("the calls of this user hold {limit} bytes in the broker, their limit"),
+            ),
+            Self::BrokerBusy(limit) => failure(ErrorCode::BUSY, format!("the broker holds {limit} bytes, its limit")),
+            Self::TooManyNames(limit) => failure(ErrorCode::BUSY, format!("a connection offers at most {limit} names")),
+            Self::TooLarge { len, limit } => {
+                failure(ErrorCode::TOO_LARGE, format!("the body has {len} bytes, at most {limit} are taken"))
+            }
+            Self::Draining => failure(ErrorCode::UNAVAILABLE, "the broker is shutting down".to_owned()),
+            Self::Invalid(reason) => failure(ErrorCode::INVALID, reason),
+            Self::NotJson => failure(
+                ErrorCode::UNSUPPORTED_ENCODING,
+                "the broker's own service takes json (or bytes that are json)".to_owned(),
+            ),
+            Self::ReservedName(name) => failure(ErrorCode::DENIED, format!("'{name}' is a name of the broker itself")),
+            Self::NameTaken { name, holder } => failure(ErrorCode::NAME_TAKEN, format!("'{name}' is held by {holder}")),
+            Self::Deadline(progress) => ended(ErrorCode::DEADLINE, progress, "no answer came before the deadline"),
+            Self::Cancelled(progress) => ended(ErrorCode::CANCELLED, progress, "the caller cancelled"),
+            Self::ServiceGone(progress) => ended(ErrorCode::SERVICE_GONE, progress, "the service went away"),
+            Self::BrokerLost(progress) => ended(ErrorCode::BROKER_LOST, progress, "the broker shuts down"),
+        }
+    }
+}

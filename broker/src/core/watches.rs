@@ -1,0 +1,63 @@
+//! Who waits for a name to come or go.
+
+use std::collections::BTreeMap;
+
+use ipc_protocol::{ServiceName, control::Wait};
+use serde::{Deserialize, Serialize};
+
+use super::{calls::CallId, names::Names};
+
+/// The calls of `ipc.wait` that are not satisfied yet, by the name they wait for.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Watches {
+    by_name: BTreeMap<ServiceName, Vec<(CallId, Wait)>>,
+}
+
+impl Watches {
+    /// Remembers a call until [`Watches::forget`].
+    pub(crate) fn add(&mut self, call: CallId, wait: &Wait) {
+        for name in names_of(wait) {
+            self.by_name.entry(name).or_default().push((call, wait.clone()));
+        }
+    }
+
+    /// How many calls wait for the name.
+    pub(crate) fn count(&self, name: &ServiceName) -> usize {
+        self.by_name.get(name).map_or(0, Vec::len)
+    }
+
+    /// Forgets a call, which has ended.
+    pub(crate) fn forget(&mut self, call: CallId, wait: &Wait) {
+        for name in names_of(wait) {
+            if let Some(watchers) = self.by_name.get_mut(&name) {
+                watchers.retain(|(id, _)| *id != call);
+                if watchers.is_empty() {
+                    self.by_name.remove(&name);
+                }
+            }
+        }
+    }
+
+    /// The calls that a change of `name` has satisfied.
+    pub(crate) fn satisfied(&self, name: &ServiceName, names: &Names) -> Vec<CallId> {
+        let watchers = self.by_name.get(name).map_or(&[][..], Vec::as_slice);
+        watchers.iter().filter(|(_, wait)| is_satisfied(wait, names)).map(|(id, _)| *id).collect()
+    }
+}
+
+/// Whether what `wait` waits for is so.
+pub(crate) fn is_satisfied(wait: &Wait, names: &Names) -> bool {
+    let is_there = names_of(wait).any(|name| names.find(name.as_str().as_bytes()).is_some());
+    is_there != wait.gone
+}
+
+/// The name, and for a target the name without its last label.
+fn names_of(wait: &Wait) -> impl Iterator<Item = ServiceName> {
+    let parent = wait
+        .name
+        .as_str()
+        .rsplit_once('.')
+        .filter(|_| wait.target)
+        .and_then(|(parent, _)| ServiceName::parse(parent).ok());
+    [Some(wait.name.clone()), parent].into_iter().flatten()
+}

@@ -1,0 +1,72 @@
+//! The datagram socket.
+
+use std::{
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::UnixDatagram,
+    },
+};
+
+use bytes::Bytes;
+use ipc_protocol::{Identity, Message, limits::MAX_DATAGRAM, transport::fd};
+use uds::{UnixDatagramExt, UnixSocketAddr};
+
+use crate::core::ReturnAddress;
+
+/// What arrived.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// A datagram, its sender, and where an answer can go.
+    Datagram(Bytes, Identity, Option<ReturnAddress>),
+    /// A datagram that was cut short, carried descriptors, or whose sender the kernel does not name.
+    Malformed,
+    /// Nothing more waits.
+    Nothing,
+}
+
+/// The datagram socket and the buffer that it is read into.
+#[derive(Debug)]
+pub(crate) struct Datagrams {
+    socket: UnixDatagram,
+    buffer: Vec<u8>,
+}
+
+impl Datagrams {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        Self { socket: socket.into(), buffer: Vec::new() }
+    }
+
+    /// Receives one datagram.
+    ///
+    /// # Errors
+    /// What recvmsg(2) says.
+    pub(crate) fn receive(&mut self) -> io::Result<Arrival> {
+        self.buffer.resize(MAX_DATAGRAM, 0); // allocated by the first datagram: most brokers never see one
+        let Some(datagram) = fd::receive_datagram(self.socket.as_fd(), &mut self.buffer)? else {
+            return Ok(Arrival::Nothing);
+        };
+        let Some((uid, gid, pid)) = datagram.sender.filter(|_| !datagram.truncated) else {
+            return Ok(Arrival::Malformed);
+        };
+        let mut sender = Identity::new(uid, gid);
+        sender.pid = pid;
+        sender.groups_incomplete = true; // SCM_CREDENTIALS carries no supplementary groups
+        let reply_to = datagram.abstract_name.as_deref().map(ReturnAddress::from_abstract);
+        let bytes = Bytes::copy_from_slice(self.buffer.get(..datagram.len).unwrap_or_default());
+        Ok(Arrival::Datagram(bytes, sender, reply_to))
+    }
+
+    /// Sends an answer; false if the other socket does not take it, now or any more.
+    pub(crate) fn send(&self, to: &ReturnAddress, message: &Message) -> bool {
+        UnixSocketAddr::from_abstract(to.name())
+            .and_then(|address| self.socket.send_to_unix_addr(&message.to_vec(), &address))
+            .is_ok()
+    }
+}
+
+impl AsFd for Datagrams {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,53 @@
+//! Signals as descriptors: nothing runs in a signal handler.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use nix::sys::{
+    signal::{SigSet, Signal},
+    signalfd::{SfdFlags, SignalFd},
+};
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// TERM or INT: drain, and at the second one stop at once.
+    Stop,
+    /// HUP: read the configuration again.
+    Reload,
+}
+
+/// TERM, INT and HUP of this process. Make it before any thread: threads inherit the mask that blocks them.
+#[derive(Debug)]
+pub struct Signals {
+    fd: SignalFd,
+}
+
+impl Signals {
+    /// Blocks the signals and takes them as they come. SIGPIPE needs no care: nothing is ever sent without MSG_NOSIGNAL.
+    ///
+    /// # Errors
+    /// What pthread_sigmask(3) and signalfd(2) say.
+    pub fn block() -> io::Result<Self> {
+        let mut set = SigSet::empty();
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+            set.add(signal);
+        }
+        set.thread_block()?;
+        Ok(Self { fd: SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)? })
+    }
+
+    /// The next signal that waits.
+    pub(crate) fn next(&self) -> io::Result<Option<Request>> {
+        const HUP: u32 = Signal::SIGHUP as u32;
+        Ok(self.fd.read_signal()?.map(|signal| if signal.ssi_signo == HUP { Request::Reload } else { Request::Stop }))
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
