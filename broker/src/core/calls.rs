@@ -225,7 +225,7 @@ mod tests {
     fn a_call_leaves_its_list_from_any_place() {
         let (mut calls, mut list) = (Calls::new(), List::default());
         let ids = [(); 4].map(|()| open(&mut calls));
-        ids.map(|id| calls.push(&mut list, Role::Place, id));
+        ids.iter().for_each(|id| calls.push(&mut list, Role::Place, *id));
 
         calls.unlink(&mut list, Role::Place, ids[1]);
         assert_eq!(order(&calls, &list), [ids[0], ids[2], ids[3]]);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ipc_protocol::{
     Call, Encoding, Message, PeerNumber, Reply, ServiceName, codec,
-    control::{self, Empty, LimitRow, Names, PeerPage, PeerRow, Registered, Shown, StatRow, Stats},
+    control::{self, Empty, LimitRow, Names, PeerPage, PeerRow, Shown, StatRow, Stats},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -57,7 +57,7 @@ impl Router {
     ) -> Result<(), Refusal> {
         let request = parse(call)?;
         let Caller::Peer { peer, id } = *caller else { return Err(needs_connection()) };
-        self.register(now, peer, request, |registered: &Registered| reply(id, registered), out)
+        self.register(now, (peer, id), request, out)
     }
 
     fn control_wait(&mut self, now: Moment, origin: Origin, call: &Call, out: &mut Outputs) -> Result<(), Refusal> {

@@ -1,6 +1,18 @@
-//! Where the answer to a datagram goes.
+//! Datagrams as the core sees them, and where their answers go.
 
+use ipc_protocol::{Identity, Message};
 use serde::{Deserialize, Serialize};
+
+/// A datagram that held a message.
+#[derive(Debug)]
+pub struct Datagram {
+    /// Who sent it, as the kernel says.
+    pub sender: Identity,
+    /// Where an answer can go, if the sender is bound to an abstract name.
+    pub reply_to: Option<ReturnAddress>,
+    /// What it held.
+    pub message: Message,
+}
 
 /// The abstract name that the sender of a datagram is bound to (an autobound socket has one of five hex digits, unix(7)).
 /// Nothing else is ever answered: a path that a sender chose may lead anywhere.

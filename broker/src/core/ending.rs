@@ -77,16 +77,12 @@ impl Router {
         }
     }
 
-    /// A service answered the call that was delivered to it as `id`.
-    pub(super) fn answered(
-        &mut self,
-        now: Moment,
-        from: PeerId,
-        id: u64,
-        answer: Result<Reply, Failure>,
-        out: &mut Outputs,
-    ) {
-        let call = CallId::from_bits(id);
+    /// A service answered a call that was delivered to it, under the id that it was delivered with.
+    pub(super) fn answered(&mut self, now: Moment, from: PeerId, answer: Result<Reply, Failure>, out: &mut Outputs) {
+        let call = CallId::from_bits(match &answer {
+            Ok(reply) => reply.id,
+            Err(failure) => failure.id,
+        });
         let Some(instance) = self.running_on(call).filter(|id| self.peer_of(*id) == Some(from)) else {
             return self.stray(from, out);
         };

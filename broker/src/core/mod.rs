@@ -24,7 +24,7 @@ mod routing;
 mod table;
 mod watches;
 
-pub use datagrams::ReturnAddress;
+pub use datagrams::{Datagram, ReturnAddress};
 pub use event::Event;
 pub use limits::Limits;
 pub use moment::Moment;

@@ -1,6 +1,6 @@
 //! Registration: who offers which name.
 
-use ipc_protocol::{Message, ServiceName, control};
+use ipc_protocol::{ServiceName, control};
 
 use super::{
     moment::Moment,
@@ -13,13 +13,12 @@ use super::{
 };
 
 impl Router {
-    /// `ipc.register`: the answer leaves before the first call does.
+    /// `ipc.register`, asked by a peer in its call `call_id`. The answer leaves before the first call does.
     pub(super) fn register(
         &mut self,
         now: Moment,
-        peer_id: PeerId,
+        (peer_id, call_id): (PeerId, u64),
         request: control::Register,
-        answer: impl FnOnce(&control::Registered) -> Message,
         out: &mut Outputs,
     ) -> Result<(), Refusal> {
         let number = self.may_register(peer_id, &request, out)?;
@@ -28,7 +27,7 @@ impl Router {
         if let Some(peer) = self.peers.get_mut(peer_id) {
             peer.instances.push(id);
         }
-        self.send(peer_id, answer(&control::Registered { peer: number }), out);
+        self.send(peer_id, super::control::reply(call_id, &control::Registered { peer: number }), out);
         if let Some(name) = &request.name {
             self.tell_watchers(name, out);
         }

@@ -10,7 +10,7 @@ use super::{
     accounts::{Account, Accounts, Full},
     calls::{Caller, Calls},
     counters::Counters,
-    datagrams::ReturnAddress,
+    datagrams::{Datagram, ReturnAddress},
     deadlines::Deadlines,
     event::Event,
     limits::Limits,
@@ -144,23 +144,17 @@ impl Router {
                     header.body_len, self.limits.body_bytes
                 );
                 let failure = Failure { retry: Retry::Unknown, ..Failure::new(header.id, ErrorCode::TOO_LARGE, text) };
-                self.answered(now, from, header.id, Err(failure), out);
+                self.answered(now, from, Err(failure), out);
             }
             other => self.violate(from, &Violation::UnexpectedKind(other), out),
         }
     }
 
-    /// A datagram arrived. `reply_to` is where an answer can go: the sender's address if that is abstract.
-    pub fn datagram(
-        &mut self,
-        now: Moment,
-        sender: &Identity,
-        reply_to: Option<ReturnAddress>,
-        message: Message,
-        out: &mut Outputs,
-    ) {
+    /// A datagram arrived.
+    pub fn datagram(&mut self, now: Moment, datagram: Datagram, out: &mut Outputs) {
+        let Datagram { sender, reply_to, message } = datagram;
         self.counters.datagrams += 1;
-        let Message::Call(mut call) = message else { return self.datagram_malformed() };
+        let Message::Call(call) = message else { return self.datagram_malformed() };
         let caller = match reply_to {
             _ if call.one_way => Caller::OneWay,
             Some(address) => Caller::Datagram { address, id: call.id, uid: sender.uid },
@@ -172,10 +166,9 @@ impl Router {
         let origin = Origin {
             caller: caller.clone(),
             uid: sender.uid,
-            verdict: self.verdict(sender, Operation::Call(call.routing.service()), out),
+            verdict: self.verdict(&sender, Operation::Call(call.routing.service()), out),
             stamp: sender.stamp(None),
         };
-        call.id = 0;
         if let Err(refusal) = self.route(now, origin, call, out) {
             self.counters.datagrams_refused += 1;
             self.refuse(&caller, refusal, out);
@@ -328,11 +321,11 @@ impl Router {
             (Stage::Greeting, other) => Err(Violation::NoHello(other.kind())),
             (Stage::Ready, Message::Call(call)) => self.take_call(now, from, call, out),
             (Stage::Ready, Message::Reply(reply)) => {
-                self.answered(now, from, reply.id, Ok(reply), out);
+                self.answered(now, from, Ok(reply), out);
                 Ok(())
             }
             (Stage::Ready, Message::Error(failure)) => {
-                self.answered(now, from, failure.id, Err(of_service(failure)), out);
+                self.answered(now, from, Err(of_service(failure)), out);
                 Ok(())
             }
             (Stage::Ready, Message::Cancel(cancel)) => {

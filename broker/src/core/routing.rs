@@ -42,16 +42,15 @@ impl Router {
         }
         self.has_place_for_call(&origin, &destination)?;
         let deadline = now.after(self.limits.timeout(call.timeout_ms));
-        let Origin { caller, uid, stamp, .. } = origin;
-        call.caller = stamp;
+        call.caller = origin.stamp.clone();
         match self.free_instance(&destination) {
             Some(instance) => {
-                let id = self.open(caller, Stage::Running(instance), deadline);
-                self.deliver(now, id, instance, call, out);
+                let id = self.open(origin.caller, Stage::Running(instance), deadline);
+                self.deliver(now, id, call, out);
+                Ok(())
             }
-            None => self.enqueue(destination, caller, uid, call, deadline)?,
+            None => self.enqueue(&destination, origin, call, deadline),
         }
-        Ok(())
     }
 
     /// Delivers what waits for an instance, oldest first, as long as it has room.
@@ -67,7 +66,7 @@ impl Router {
             if let Some(slot) = self.calls.get_mut(next) {
                 slot.stage = Stage::Running(id);
             }
-            self.deliver(now, next, id, waiting.call, out);
+            self.deliver(now, next, waiting.call, out);
         }
     }
 
@@ -190,13 +189,12 @@ impl Router {
 
     fn enqueue(
         &mut self,
-        destination: Destination,
-        caller: Caller,
-        payer: u32,
+        destination: &Destination,
+        origin: Origin,
         call: Call,
         deadline: Moment,
     ) -> Result<(), Refusal> {
-        let bytes = charge_of(&call);
+        let (bytes, payer) = (charge_of(&call), origin.uid);
         self.accounts.has_room(payer, bytes as u64, &self.limits).map_err(|full| match full {
             Full::User => Refusal::UserBusy(self.limits.bytes_per_uid),
             Full::Broker => Refusal::BrokerBusy(self.limits.bytes_total),
@@ -205,13 +203,13 @@ impl Router {
         self.counters.calls_queued += 1;
         let call = Call { routing: call.routing.detached(), body: Bytes::copy_from_slice(&call.body), ..call };
         let waiting = Box::new(Waiting { call, payer });
-        let stage = match destination {
+        let stage = match *destination {
             Destination::Name(name) => Stage::Queued(name, waiting),
             Destination::Instance(instance) => Stage::Direct(instance, waiting),
             Destination::Broker => return Ok(()),
         };
-        let id = self.open(caller, stage, deadline);
-        match destination {
+        let id = self.open(origin.caller, stage, deadline);
+        match *destination {
             Destination::Name(name) => {
                 if let Some(name) = self.names.name_mut(name) {
                     self.calls.push(&mut name.queue, Role::Place, id);
@@ -228,15 +226,17 @@ impl Router {
     }
 
     /// Sends a call to the instance that its slot says it runs on.
-    fn deliver(&mut self, now: Moment, id: CallId, instance_id: InstanceId, call: Call, out: &mut Outputs) {
-        let Some(instance) = self.names.instance_mut(instance_id) else { return };
+    fn deliver(&mut self, now: Moment, id: CallId, call: Call, out: &mut Outputs) {
+        let Some(slot) = self.calls.get(id) else { return };
+        let Stage::Running(instance) = slot.stage else { return };
+        let left = slot.deadline.since(now).as_millis();
+        let Some(instance) = self.names.instance_mut(instance) else { return };
         self.calls.push(&mut instance.running, Role::Place, id);
         let (peer, name) = (instance.peer, instance.name);
         if let Some(name) = name.and_then(|name| self.names.name_mut(name)) {
             name.delivered += 1;
         }
         self.counters.calls_delivered += 1;
-        let left = self.calls.get(id).map_or(0, |slot| slot.deadline.since(now).as_millis());
         let timeout_ms = u32::try_from(left).unwrap_or(u32::MAX).max(1);
         self.send(peer, Message::Call(Call { id: id.to_bits(), timeout_ms, ..call }), out);
     }

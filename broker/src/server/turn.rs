@@ -429,9 +429,8 @@ impl Server {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.dirty = false;
         let Connection { socket, outbox, .. } = connection;
-        let written = match flush_outbox(outbox, socket, &mut self.pool) {
-            Ok(written) => written,
-            Err(_) => return self.close(now, id), // EPIPE, ECONNRESET: nobody is there
+        let Ok(written) = flush_outbox(outbox, socket, &mut self.pool) else {
+            return self.close(now, id); // EPIPE, ECONNRESET: nobody is there
         };
         self.router.sent(now, id, written, &mut self.out);
         let wanted = connection.wanted();
@@ -530,7 +529,7 @@ impl Server {
             let Some(datagrams) = &mut self.datagrams else { return };
             match datagrams.receive() {
                 Ok(Arrival::Datagram(bytes, sender, reply_to)) => {
-                    front::datagram::receive(&mut self.router, now, &sender, reply_to, bytes, &mut self.out);
+                    front::datagram::receive(&mut self.router, now, bytes, (sender, reply_to), &mut self.out);
                 }
                 Ok(Arrival::Malformed) => self.router.datagram_malformed(),
                 Ok(Arrival::Nothing) | Err(_) => break,
