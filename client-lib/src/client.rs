@@ -1,78 +1,435 @@
-//! The calling side.
-#![allow(missing_docs, unused_variables, clippy::missing_errors_doc)]
-use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+//! The calling side: one connection, shared by threads, made anew when it is found dead.
 
-use ipc_protocol::{ErrorCode, PeerNumber, transport::Address};
+use std::{
+    fmt,
+    os::fd::OwnedFd,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use ipc_protocol::{
+    Encoding, ErrorCode, MethodName, PeerNumber, Retry, Routing,
+    codec::{self, CodecError},
+    control,
+    limits::{DEFAULT_TIMEOUT_MS, MAX_TIMEOUT_MS},
+    transport::Address,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     connect::Connect,
+    connection::{Connection, Departure},
+    dial::{self, Dial},
     error::{CallError, Error, Result},
     method::Method,
-    pending::{Pending, PendingBytes},
+    pending::{Pending, PendingBytes, Ticket},
     request::{Request, Response},
+    routes::{self, Routes, misnamed},
+    session::{Outgoing, Role},
 };
 
-#[derive(Clone, Debug)]
-pub struct Client(Arc<()>);
+/// A connection to a broker, for calls. Cloning it shares the connection; many threads may have many calls under way on it.
+///
+/// No thread runs behind it: a thread that waits for its reply reads the connection, for all that wait. A connection that is
+/// found dead when a call starts is made anew, once, without waiting; a call that may have run is never sent twice.
+///
+/// After fork(2) a client must not be used in the child: both would read from one socket.
+#[derive(Clone)]
+pub struct Client(Arc<Shared>);
 
-pub(crate) fn not_yet<T>() -> Result<T> {
-    Err(Error::new(ErrorCode::UNAVAILABLE, "not built yet"))
+struct Shared {
+    redial: Redial,
+    line: Mutex<Line>,
+    /// How many [`Corked`] live.
+    corks: AtomicUsize,
+}
+
+/// What changes when the connection does, and what each typed call looks up: one lock for both. May be held while a socket is
+/// connected, at most as long as the call that needs it may take.
+struct Line {
+    connection: Arc<Connection>,
+    routes: Routes,
+}
+
+/// Who makes a new connection when this one is dead.
+enum Redial {
+    /// The next call.
+    NextCall(Dial),
+    /// The service that the connection belongs to, which registers on it first.
+    Service,
+    /// Nobody.
+    Never,
 }
 
 impl Client {
+    /// Connects to the broker that the environment gives: `$IPCD_SOCKET`, else `$XDG_RUNTIME_DIR/ipcd/ipcd.sock`, else
+    /// `/run/ipcd/ipcd.sock` for root, else `/tmp/ipcd-UID/ipcd.sock`.
+    ///
+    /// # Errors
+    /// `unavailable` if no broker answers, `denied` if its socket may not be opened or, found by this search, belongs to
+    /// somebody who is neither root nor this user, `usage` if `$IPCD_SOCKET` holds no address.
     pub fn connect() -> Result<Self> {
-        not_yet()
+        Self::builder().connect()
     }
+
+    /// Connects to the broker at an address.
+    ///
+    /// # Errors
+    /// `unavailable` if no broker answers, `denied` if its socket may not be opened.
     pub fn connect_to(address: &Address) -> Result<Self> {
-        not_yet()
+        Self::builder().address(address).connect()
     }
+
+    /// Uses a connected stream socket. It is never made anew: once it is dead, calls end with `broker_lost`.
+    ///
+    /// # Errors
+    /// `usage` if the descriptor is no stream socket.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
-        not_yet()
+        Ok(Self::on(dial::adopt(fd)?, Redial::Never))
     }
+
+    /// Connects with other settings than the defaults.
     pub fn builder() -> Connect {
-        Connect::new()
+        Connect::default()
     }
+
+    pub(crate) fn dial(dial: Dial) -> Result<Self> {
+        let connection = dial.connect(Duration::MAX, Role::Caller)?;
+        let redial = if dial.can_redial() { Redial::NextCall(dial) } else { Redial::Never };
+        Ok(Self::on(connection, redial))
+    }
+
+    /// A client on the connection of a service.
+    pub(crate) fn of_service(connection: Connection) -> Self {
+        Self::on(connection, Redial::Service)
+    }
+
+    /// Calls a method and waits for its reply, at most 30 s.
+    ///
+    /// # Errors
+    /// [`CallError::App`] is the service's own no; [`CallError::Failed`] says what else happened and whether a retry is safe.
     pub fn call<M: Method>(&self, request: &M) -> Result<M::Reply, CallError<M::Error>> {
-        Ok(not_yet()?)
+        self.begin(request, None)?.wait()
     }
+
+    /// Calls a method and waits for its reply, at most `timeout` long: 1 ms to 1 h, other values are moved to the nearer end.
+    ///
+    /// # Errors
+    /// As [`Client::call`]; `deadline` when the time is over.
     pub fn call_within<M: Method>(&self, request: &M, timeout: Duration) -> Result<M::Reply, CallError<M::Error>> {
-        Ok(not_yet()?)
+        self.begin(request, Some(timeout))?.wait()
     }
+
+    /// Sends a call and does not wait; its deadline of 30 s starts now. Dropping what is returned cancels the call.
+    ///
+    /// Blocks only while the broker does not take what is written. A caller who starts many calls should wait for them in time: a
+    /// broker ends a connection whose peer leaves 4 MiB of replies unread, and answers `busy` beyond 1,024 calls under way.
+    ///
+    /// # Errors
+    /// `unavailable`, `denied` or `broker_lost` if there is no connection, `too_large`, `usage` if the names in `M` are none.
     pub fn start<M: Method>(&self, request: &M) -> Result<Pending<M>> {
-        not_yet()
+        self.begin(request, None)
     }
+
+    /// Lets calls that are started gather, so that many leave with one write: when the returned value is dropped, when 32 KiB have
+    /// come together, or as soon as anyone waits for a reply. Holds for all threads that share the client.
+    ///
+    /// ```no_run
+    /// # use ipc_client::{CallError, Client, Method};
+    /// # fn ask<M: Method>(client: &Client, requests: &[M]) -> Result<Vec<M::Reply>, CallError<M::Error>> {
+    /// let corked = client.cork();
+    /// let started: Vec<_> = requests.iter().map(|request| client.start(request)).collect::<Result<_, _>>()?;
+    /// drop(corked);
+    /// started.into_iter().map(|pending| pending.wait()).collect()
+    /// # }
+    /// ```
     pub fn cork(&self) -> Corked<'_> {
+        self.0.corks.fetch_add(1, Ordering::Relaxed);
         Corked { client: self }
     }
+
+    /// Calls with a body that is already encoded, and waits for the reply.
+    ///
+    /// # Errors
+    /// What the call ended with: `app_error` has the application's own code and value.
     pub fn call_bytes(&self, request: Request) -> Result<Response> {
-        not_yet()
+        self.start_bytes(request)?.wait()
     }
+
+    /// Sends a call with a body that is already encoded, and does not wait. As [`Client::start`] otherwise.
+    ///
+    /// # Errors
+    /// As [`Client::start`].
     pub fn start_bytes(&self, request: Request) -> Result<PendingBytes> {
-        not_yet()
+        let call = outgoing_bytes(request, Answer::Wanted)?;
+        self.submit(&call).map(PendingBytes::new)
     }
+
+    /// Sends a call that wants no reply. Returns once the broker has accepted or refused it; whether it runs, and what it ends
+    /// with, nobody hears.
+    ///
+    /// # Errors
+    /// The broker's refusal: `no_service`, `busy`, `denied` and others, all `retry: safe`. `broker_lost` if the connection ended
+    /// before the broker said either.
     pub fn one_way(&self, request: Request) -> Result<()> {
-        not_yet()
+        let call = outgoing_bytes(request, Answer::Unwanted)?;
+        let (now, until) = span(call.timeout_ms);
+        let connection = self.line().connection.clone();
+        if let Some(result) = send_one_way(&connection, &call, now, until)? {
+            return result;
+        }
+        let connection = self.replace(&connection, until)?;
+        send_one_way(&connection, &call, now, until)?.unwrap_or_else(|| Err(gone(&connection)))
     }
+
+    /// Calls an operation of the broker itself, such as `list` with [`control::List`].
+    ///
+    /// # Errors
+    /// The broker's refusal; `usage` if `operation` is no method name; `protocol` if the answer is no `A`.
     pub fn control<Q: Serialize, A: DeserializeOwned>(
         &self,
         operation: &str,
         request: &Q,
         timeout: Option<Duration>,
     ) -> Result<A> {
-        not_yet()
+        let call = outgoing_control(operation, request, timeout)?;
+        let response = self.submit(&call)?.wait(None)?;
+        decode_reply(control::SERVICE, operation, &response)
     }
+
+    /// Asks the broker for a sign of life and tells how long that took.
+    ///
+    /// # Errors
+    /// `unavailable` or `broker_lost` if there is no connection, `deadline` after 30 s.
     pub fn ping(&self) -> Result<Duration> {
-        not_yet()
+        let (now, until) = span(0);
+        let connection = self.line().connection.clone();
+        let (connection, id) = match connection.ping(until)? {
+            Some(id) => (connection, id),
+            None => {
+                let connection = self.replace(&connection, until)?;
+                let id = connection.ping(until)?.ok_or_else(|| gone(&connection))?;
+                (connection, id)
+            }
+        };
+        connection.wait(id, until, None).map(|_| now.elapsed())
     }
+
+    /// The own number, under which the broker lists this connection. Asks the broker if it has not said so yet; 0, which no peer
+    /// has, if it cannot be reached.
     #[must_use]
     pub fn peer(&self) -> PeerNumber {
-        PeerNumber(0)
+        let known = || self.line().connection.peer();
+        known().or_else(|| self.ping().ok().and_then(|_| known())).unwrap_or(PeerNumber(0))
+    }
+
+    /// Sends a call again that its service refused for its encoding.
+    pub(crate) fn resend_as_json<M: Method>(&self, call: &mut Outgoing, until: Instant) -> Result<Ticket> {
+        let request: M = codec::decode(call.encoding, &call.body).map_err(|error| unencodable(&error))?;
+        self.line().routes.prefer_json(M::SERVICE);
+        call.encoding = Encoding::JSON;
+        call.body = encode(Encoding::JSON, &request)?;
+        call.timeout_ms = timeout_ms(Some(until.saturating_duration_since(Instant::now()).saturating_sub(GRACE)));
+        self.submit(call)
+    }
+
+    /// Puts a registered connection in place of a dead one.
+    pub(crate) fn publish(&self, connection: Connection) -> Arc<Connection> {
+        let connection = Arc::new(connection);
+        self.line().connection = connection.clone();
+        connection
+    }
+
+    /// The connection that calls use now.
+    pub(crate) fn connection(&self) -> Arc<Connection> {
+        self.line().connection.clone()
+    }
+
+    fn on(connection: Connection, redial: Redial) -> Self {
+        let line = Line { connection: Arc::new(connection), routes: Routes::default() };
+        Self(Arc::new(Shared { redial, line: Mutex::new(line), corks: AtomicUsize::new(0) }))
+    }
+
+    fn begin<M: Method>(&self, request: &M, timeout: Option<Duration>) -> Result<Pending<M>> {
+        let (routing, encoding) = self.line().routes.of::<M>()?;
+        let body = encode(encoding, request)?;
+        let call = Outgoing { routing, encoding, body, timeout_ms: timeout_ms(timeout), one_way: false };
+        let ticket = self.submit(&call)?;
+        Ok(Pending::new(self.clone(), ticket, call))
+    }
+
+    /// Sends a call; on a new connection if the one at hand is dead and nothing of the call was written there.
+    fn submit(&self, call: &Outgoing) -> Result<Ticket> {
+        let (now, until) = span(call.timeout_ms);
+        let departure = if self.0.corks.load(Ordering::Relaxed) > 0 { Departure::Gathered } else { Departure::AtOnce };
+        let connection = self.line().connection.clone();
+        if let Some(id) = connection.submit(call, departure, now, until)? {
+            return Ok(Ticket::new(connection, id, until));
+        }
+        let connection = self.replace(&connection, until)?;
+        match connection.submit(call, departure, now, until)? {
+            Some(id) => Ok(Ticket::new(connection, id, until)),
+            None => Err(gone(&connection)),
+        }
+    }
+
+    /// A live connection instead of a dead one, unless another thread was faster.
+    fn replace(&self, dead: &Arc<Connection>, until: Instant) -> Result<Arc<Connection>> {
+        let mut line = self.line();
+        if Arc::ptr_eq(&line.connection, dead) || !line.connection.takes_more() {
+            let dial = match &self.0.redial {
+                Redial::NextCall(dial) => dial,
+                Redial::Service => return Err(reconnecting(&line.connection)),
+                Redial::Never => return Err(gone(&line.connection)),
+            };
+            let patience = until.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
+            line.connection = Arc::new(dial.connect(patience, Role::Caller)?);
+        }
+        Ok(line.connection.clone())
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.0.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-#[must_use]
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").field(&self.connection()).finish()
+    }
+}
+
+/// While this lives, calls that are started gather: see [`Client::cork`].
+#[must_use = "calls gather only while it lives"]
+#[derive(Debug)]
 pub struct Corked<'a> {
-    #[expect(dead_code)]
     client: &'a Client,
+}
+
+impl Drop for Corked<'_> {
+    fn drop(&mut self) {
+        self.client.0.corks.fetch_sub(1, Ordering::Relaxed);
+        self.client.connection().flush_now();
+    }
+}
+
+/// Whether a call of bytes wants a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It does.
+    Wanted,
+    /// One way.
+    Unwanted,
+}
+
+/// A call of bytes, ready to be sent.
+///
+/// # Errors
+/// `usage` for a trace context that is too long.
+pub(crate) fn outgoing_bytes(request: Request, answer: Answer) -> Result<Outgoing> {
+    Ok(Outgoing {
+        routing: routes::of_request(&request)?,
+        encoding: request.encoding,
+        timeout_ms: timeout_ms(request.timeout),
+        one_way: answer == Answer::Unwanted,
+        body: request.body,
+    })
+}
+
+/// A call of the broker's own service, ready to be sent.
+///
+/// # Errors
+/// `usage` if `operation` is no method name.
+pub(crate) fn outgoing_control<Q: Serialize>(
+    operation: &str,
+    request: &Q,
+    timeout: Option<Duration>,
+) -> Result<Outgoing> {
+    let method = MethodName::parse(operation).map_err(|error| misnamed("method", operation, &error))?;
+    let body = encode(Encoding::JSON, request)?;
+    let routing = Routing::to(control::SERVICE, method.as_str()).build();
+    Ok(Outgoing { routing, encoding: Encoding::JSON, body, timeout_ms: timeout_ms(timeout), one_way: false })
+}
+
+/// Reads a reply.
+///
+/// # Errors
+/// `protocol`, and a retry is not safe: the call has run.
+pub(crate) fn decode_reply<A: DeserializeOwned>(service: &str, method: &str, response: &Response) -> Result<A> {
+    codec::decode(response.encoding, &response.body).map_err(|error| {
+        let text = format!("the reply of {service}.{method} is not what this program expects: {error}");
+        Error::new(ErrorCode::PROTOCOL, text).with_retry(Retry::Unknown)
+    })
+}
+
+/// When a call that starts now is given up here, should the broker not keep its deadline.
+pub(crate) fn span(timeout_ms: u32) -> (Instant, Instant) {
+    let timeout_ms = if timeout_ms == 0 { DEFAULT_TIMEOUT_MS } else { timeout_ms };
+    let now = Instant::now();
+    (now, now + Duration::from_millis(u64::from(timeout_ms)) + GRACE)
+}
+
+fn send_one_way(connection: &Connection, call: &Outgoing, now: Instant, until: Instant) -> Result<Option<Result<()>>> {
+    let Some((call, ping)) = connection.one_way(call, now, until)? else { return Ok(None) };
+    let accepted = connection.wait(ping, until, None);
+    let refused = connection.take(call);
+    connection.abandon(call); // nothing more is expected of it, and nothing is sent for it
+    Ok(Some(match refused {
+        Some(Err(refusal)) => Err(refusal),
+        Some(Ok(_)) | None => accepted.map(drop),
+    }))
+}
+
+fn encode<T: Serialize>(encoding: Encoding, value: &T) -> Result<Bytes> {
+    codec::encode(encoding, value).map(Bytes::from).map_err(|error| unencodable(&error))
+}
+
+fn unencodable(error: &CodecError) -> Error {
+    let code = match error {
+        CodecError::TooLarge(_) => ErrorCode::TOO_LARGE,
+        _ => ErrorCode::INVALID,
+    };
+    Error::new(code, format!("the request cannot be sent: {error}"))
+}
+
+fn gone(connection: &Connection) -> Error {
+    let reason = connection.loss().map_or_else(
+        || format!("the connection to the broker at {} ended before the call was sent", connection.place()),
+        |loss| loss.text,
+    );
+    Error::new(ErrorCode::BROKER_LOST, reason).with_retry(Retry::Safe)
+}
+
+fn reconnecting(connection: &Connection) -> Error {
+    let text = format!("the broker at {} went away and the service is not registered again yet", connection.place());
+    Error::new(ErrorCode::UNAVAILABLE, text)
+}
+
+/// On the wire 0 means the default, so the shortest timeout is 1 ms; a part of a millisecond counts as a whole one.
+fn timeout_ms(timeout: Option<Duration>) -> u32 {
+    timeout.map_or(0, |timeout| {
+        let ms = timeout.as_nanos().div_ceil(1_000_000);
+        u32::try_from(ms).unwrap_or(u32::MAX).clamp(1, MAX_TIMEOUT_MS)
+    })
+}
+
+/// How much longer than the deadline a caller waits for the broker to say that it has passed.
+const GRACE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_saturate() {
+        assert_eq!(timeout_ms(None), 0);
+        assert_eq!(timeout_ms(Some(Duration::ZERO)), 1);
+        assert_eq!(timeout_ms(Some(Duration::from_micros(1_001))), 2);
+        assert_eq!(timeout_ms(Some(Duration::from_millis(u64::MAX))), MAX_TIMEOUT_MS);
+        assert_eq!(timeout_ms(Some(Duration::MAX)), MAX_TIMEOUT_MS);
+    }
 }

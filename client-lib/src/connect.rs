@@ -1,32 +1,66 @@
-//! How a connection is made.
-#![allow(missing_docs, unused_variables, clippy::missing_errors_doc)]
+//! How a client connects, where the defaults do not do.
+
 use std::time::Duration;
 
 use ipc_protocol::transport::Address;
 
-use crate::{
-    client::{Client, not_yet},
-    error::Result,
-};
+use crate::{client::Client, dial::Dial, error::Result};
 
-#[derive(Clone, Debug)]
+/// Settings of a connection, made by [`Client::builder`].
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// # fn main() -> ipc_client::Result<()> {
+/// let client = ipc_client::Client::builder().agent("backup 1.2").patience(Duration::from_millis(500)).connect()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
 #[must_use]
-pub struct Connect {}
+pub struct Connect {
+    address: Option<Address>,
+    agent: Option<String>,
+    patience: Option<Duration>,
+}
 
 impl Connect {
-    pub(crate) fn new() -> Self {
-        Self {}
-    }
-    pub fn agent(self, agent: &str) -> Self {
+    /// Connects to this address, instead of the one that the environment gives.
+    pub fn address(mut self, address: &Address) -> Self {
+        self.address = Some(address.clone());
         self
     }
-    pub fn patience(self, patience: Duration) -> Self {
+
+    /// What the list of peers shows for this connection, at most 255 bytes; the program's name by default.
+    pub fn agent(mut self, agent: &str) -> Self {
+        self.agent = Some(agent.to_owned());
         self
     }
-    pub fn address(self, address: &Address) -> Self {
+
+    /// How long to wait for a broker that is too busy to accept a connection; 5 s by default. One that does not run is not waited
+    /// for.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
         self
     }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// `unavailable` if no broker answers, `denied` if its socket may not be opened or belongs to a stranger, `usage` if the
+    /// environment names no address.
     pub fn connect(self) -> Result<Client> {
-        not_yet()
+        Client::dial(self.dial()?)
+    }
+
+    pub(crate) fn dial(self) -> Result<Dial> {
+        let mut dial = self.address.map_or_else(Dial::from_environment, |address| Ok(Dial::to(address)))?;
+        if let Some(agent) = &self.agent {
+            dial.agent(agent);
+        }
+        if let Some(patience) = self.patience {
+            dial.patience(patience);
+        }
+        Ok(dial)
     }
 }

@@ -3,8 +3,8 @@
 use ipc_protocol::transport::Address;
 
 use crate::{
-    client::not_yet,
     error::Result,
+    not_yet,
     request::{Request, Response},
 };
 

@@ -2,14 +2,20 @@
 
 #![forbid(unsafe_code)]
 
+mod backoff;
 mod client;
 mod connect;
+mod connection;
 mod datagram;
+mod dial;
 mod error;
 mod method;
 mod pending;
 mod request;
+mod routes;
 mod service;
+mod session;
+mod waker;
 
 pub use client::{Client, Corked};
 pub use connect::Connect;
@@ -24,3 +30,6 @@ pub use method::Method;
 pub use pending::{Pending, PendingBytes};
 pub use request::{Request, Response};
 pub use service::{Caller, CancelToken, Context, Failed, Incoming, Service, Serving};
+pub(crate) fn not_yet<T>() -> Result<T> {
+    Err(Error::new(ErrorCode::UNAVAILABLE, "not built yet"))
+}

@@ -1,87 +1,235 @@
-//! The answering side.
-#![allow(missing_docs, unused_variables, dead_code, clippy::missing_errors_doc)]
+//! The answering side: a name, its methods, and the thread that reads for them.
+
 mod call;
 mod cancel;
 mod failed;
+mod methods;
+mod offer;
+mod pool;
+mod running;
+mod serving;
+mod turns;
 
-use ipc_protocol::{PeerNumber, transport::Address};
+use ipc_protocol::{ErrorCode, MethodName, ServiceName, transport::Address};
 
 pub use self::{
     call::{Caller, Context, Incoming},
     cancel::CancelToken,
     failed::Failed,
+    serving::Serving,
+};
+use self::{
+    methods::{Methods, answer_any, answer_typed},
+    offer::Offer,
 };
 use crate::{
-    client::{Client, not_yet},
-    error::Result,
+    connect::Connect,
+    error::{Error, Result},
     method::Method,
     request::Response,
+    routes::misnamed,
 };
 
-#[must_use]
-pub struct Service(());
+/// A service: made here, then [`run`](Service::run) or [`start`](Service::start)ed.
+///
+/// One method answers callers of every kind: bincode from Rust programs, JSON, and plain bytes, which are read as JSON and answered
+/// in JSON. A body that is not the request is answered with `invalid`, and the text names the field. A panic in a method is
+/// `internal` for its caller and nothing else.
+///
+/// # Threads and order
+/// One thread reads the connection. It runs [`quick`](Service::quick) methods itself and gives the calls of the others to a pool.
+/// Calls of one caller are begun in the order in which they were sent; methods on the pool run side by side, so they may end, and
+/// with more than one thread act, in another order. `threads(1)` makes it strict.
+///
+/// # How many calls at once
+/// The broker delivers no more calls than the window allows; further ones wait at the broker, where they can go to another instance
+/// and end as `retry: safe` should this one die. By default the window is the number of threads, or 1,024 when all methods are
+/// quick. A window above the number of threads keeps the pipe full for short methods on the pool, but the calls that are delivered
+/// and not begun wait here and are lost with this process. Quick calls count as well: a service that mixes both kinds and gets
+/// many quick calls wants a larger [`window`](Service::window).
+///
+/// # When the broker dies
+/// The calls that run are cancelled with `broker_lost`. The service connects again, after 50 ms to 2 s, and registers before
+/// anything else leaves. `name_taken` is taken for an answer after 5 s, any other refusal at once.
+///
+/// ```no_run
+/// use ipc_client::{Method, Service};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Add {
+///     a: i64,
+///     b: i64,
+/// }
+/// impl Method for Add {
+///     const SERVICE: &'static str = "calc";
+///     const METHOD: &'static str = "add";
+///     type Reply = i64;
+///     type Error = String;
+/// }
+///
+/// fn main() -> ipc_client::Result<()> {
+///     Service::new(Add::SERVICE)
+///         .quick(|add: Add, _caller| add.a.checked_add(add.b).ok_or_else(|| "the sum is too large".to_owned()))
+///         .run()
+/// }
+/// ```
+#[must_use = "a service does nothing until it is started"]
+pub struct Service {
+    name: Option<ServiceName>,
+    methods: Methods,
+    threads: usize,
+    window: Option<u32>,
+    sharing: Sharing,
+    connect: Connect,
+    /// The first mistake in what was asked for; `start` reports it.
+    mistake: Option<Error>,
+}
+
+/// Whether other instances may offer the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sharing {
+    Exclusive,
+    Shared,
+}
 
 impl Service {
+    /// A service under a name, such as `org.example.clock`. A bad name is an error of [`Service::start`].
     pub fn new(name: &str) -> Self {
-        Self(())
+        let mut service = Self::anonymous();
+        match ServiceName::parse(name) {
+            Ok(name) => service.name = Some(name),
+            Err(error) => service.mistake = Some(misnamed("service", name, &error)),
+        }
+        service
     }
+
+    /// A service without a name: callable by its number alone, as `@17`.
     pub fn anonymous() -> Self {
-        Self(())
+        Self {
+            name: None,
+            methods: Methods::default(),
+            threads: THREADS,
+            window: None,
+            sharing: Sharing::Exclusive,
+            connect: Connect::default(),
+            mistake: None,
+        }
     }
-    pub fn threads(self, n: usize) -> Self {
+
+    /// Threads for the methods that are not quick; 4 by default, at least 1. None is started if all methods are quick.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
         self
     }
-    pub fn window(self, n: u32) -> Self {
+
+    /// Calls taken at once, at least 1: see "How many calls at once" above.
+    pub fn window(mut self, window: u32) -> Self {
+        self.window = Some(window.max(1));
         self
     }
-    pub fn shared(self) -> Self {
+
+    /// Lets other instances offer the same name, if all of them do so; each call goes to the one with the fewest under way.
+    pub fn shared(mut self) -> Self {
+        self.sharing = Sharing::Shared;
         self
     }
-    pub fn agent(self, agent: &str) -> Self {
+
+    /// What the list of peers shows for this service, at most 255 bytes; the program's name by default.
+    pub fn agent(mut self, agent: &str) -> Self {
+        self.connect = self.connect.agent(agent);
         self
     }
-    pub fn address(self, address: &Address) -> Self {
+
+    /// Connects to this address, instead of the one that the environment gives.
+    pub fn address(mut self, address: &Address) -> Self {
+        self.connect = self.connect.address(address);
         self
     }
+
+    /// Answers a method on the pool. It may block and make calls of its own with [`Context::client`]. It should end soon after
+    /// [`Context::cancel`] says that nobody waits.
     pub fn method<M: Method>(
-        self,
-        f: impl Fn(M, &Context) -> Result<M::Reply, M::Error> + Send + Sync + 'static,
+        mut self,
+        answer: impl Fn(M, &Context) -> Result<M::Reply, M::Error> + Send + Sync + 'static,
     ) -> Self {
+        if let Some(name) = self.method_name::<M>() {
+            self.methods.add_pooled(name, move |call, context| answer_typed::<M>(call, |m| answer(m, context)));
+        }
         self
     }
+
+    /// Answers a method on the thread that reads: it must not block, for everything else waits meanwhile, and it cannot call. The
+    /// replies to all quick calls of one read leave with one write.
     pub fn quick<M: Method>(
-        self,
-        f: impl Fn(M, &Caller) -> Result<M::Reply, M::Error> + Send + Sync + 'static,
+        mut self,
+        answer: impl Fn(M, &Caller) -> Result<M::Reply, M::Error> + Send + Sync + 'static,
     ) -> Self {
+        if let Some(name) = self.method_name::<M>() {
+            self.methods.add_quick(name, move |call, caller| answer_typed::<M>(call, |m| answer(m, caller)));
+        }
         self
     }
-    pub fn any(self, f: impl Fn(&Incoming, &Context) -> Result<Response, Failed> + Send + Sync + 'static) -> Self {
+
+    /// Answers every method that is not named otherwise, with bodies as they are, on the pool.
+    pub fn any(
+        mut self,
+        answer: impl Fn(&Incoming, &Context) -> Result<Response, Failed> + Send + Sync + 'static,
+    ) -> Self {
+        self.methods.set_any(move |call, context| answer_any(call, |incoming| answer(incoming, context)));
         self
     }
+
+    /// Connects, registers, and answers calls on threads of its own. Callable when this returns.
+    ///
+    /// # Errors
+    /// `usage` for a bad name or a method given twice, `unavailable` or `denied` if there is no connection, `name_taken` with the
+    /// holder in its text, `internal` if a thread cannot be started.
     pub fn start(self) -> Result<Serving> {
-        not_yet()
+        Serving::start(self.offer()?)
     }
+
+    /// Connects, registers, and answers calls on this thread, and on the pool, for ever.
+    ///
+    /// # Errors
+    /// As [`Service::start`], also later, when the service has to register again.
     pub fn run(self) -> Result<()> {
-        not_yet()
+        Serving::run(self.offer()?)
+    }
+
+    fn offer(self) -> Result<Offer> {
+        if let Some(mistake) = self.mistake {
+            return Err(mistake);
+        }
+        let threads = if self.methods.need_pool() { self.threads } else { 0 };
+        let by_threads = u32::try_from(threads).unwrap_or(u32::MAX);
+        let window = self.window.unwrap_or(if threads == 0 { QUICK_WINDOW } else { by_threads });
+        let shared = self.sharing == Sharing::Shared;
+        Ok(Offer { name: self.name, methods: self.methods, threads, window, shared, dial: self.connect.dial()? })
+    }
+
+    fn method_name<M: Method>(&mut self) -> Option<MethodName> {
+        let mistake = match MethodName::parse(M::METHOD) {
+            Ok(name) if !self.methods.has(&name) => return Some(name),
+            Ok(name) => Error::new(ErrorCode::USAGE, format!("the method {name:?} is given twice")),
+            Err(error) => misnamed("method", M::METHOD, &error),
+        };
+        self.mistake.get_or_insert(mistake);
+        None
     }
 }
 
-#[derive(Debug)]
-pub struct Serving {
-    client: Client,
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service")
+            .field("name", &self.name)
+            .field("methods", &self.methods.names())
+            .finish_non_exhaustive()
+    }
 }
 
-impl Serving {
-    pub fn stop(&self) {}
-    pub fn wait(&self) -> Result<()> {
-        not_yet()
-    }
-    #[must_use]
-    pub fn peer(&self) -> PeerNumber {
-        PeerNumber(0)
-    }
-    #[must_use]
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-}
+/// Threads of the pool.
+const THREADS: usize = 4;
+/// Calls taken at once when all methods are quick: they end in the turn that brings them, so this bounds what one caller's pipe
+/// holds. As many as the broker lets one caller have under way.
+const QUICK_WINDOW: u32 = 1_024;

@@ -1,0 +1,129 @@
+//! What the threads of a connection share under its lock.
+
+use std::{
+    collections::BTreeMap,
+    ops::{Deref, DerefMut},
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread::{self, ThreadId},
+    time::Instant,
+};
+
+use ipc_protocol::ErrorCode;
+use rustix::event::PollFlags;
+
+use super::Receiver;
+use crate::{
+    error::Error,
+    session::{CallId, Outcome, Session},
+    waker::Waker,
+};
+
+pub(super) struct State {
+    pub(super) session: Session,
+    /// Absent while a thread reads.
+    pub(super) receiver: Option<Box<Receiver>>,
+    /// Threads that wait for a call and do not read, oldest call first.
+    pub(super) parked: BTreeMap<CallId, Waker>,
+    /// Threads to wake when the lock is released.
+    wake: Vec<Waker>,
+    /// When a call was last started.
+    pub(super) touched: Instant,
+    /// The thread that reads for life, on the connection of a service.
+    pub(super) reading_thread: Option<ThreadId>,
+}
+
+impl State {
+    pub(super) fn new(session: Session, receiver: Receiver) -> Self {
+        Self {
+            session,
+            receiver: Some(Box::new(receiver)),
+            parked: BTreeMap::new(),
+            wake: Vec::new(),
+            touched: Instant::now(),
+            reading_thread: None,
+        }
+    }
+
+    /// What to poll for: not for input while the broker takes nothing of what is written, so that answers to what it sends cannot
+    /// pile up without end.
+    pub(super) fn interest(&self) -> PollFlags {
+        match self.session.unsent() {
+            0 => PollFlags::IN,
+            unsent if unsent <= HIGH_WATER => PollFlags::IN | PollFlags::OUT,
+            _ => PollFlags::OUT,
+        }
+    }
+
+    pub(super) fn give_up(&mut self, id: CallId, reason: ErrorCode) -> Outcome {
+        let text = match reason {
+            ErrorCode::CANCELLED => "the caller was interrupted before the answer came; the call may have run",
+            _ => "neither an answer nor the broker's own word on the deadline came in time; the call may have run",
+        };
+        self.session.abandon(id, reason).unwrap_or_else(|| Err(Error::new(reason, text)))
+    }
+
+    /// Wakes one parked thread if nobody reads.
+    pub(super) fn hand_over(&mut self) {
+        if self.receiver.is_some()
+            && let Some(waker) = self.parked.values().next()
+        {
+            self.wake.push(waker.clone());
+        }
+    }
+
+    pub(super) fn wake_waiter_of(&mut self, id: CallId) {
+        if !self.parked.is_empty()
+            && let Some(waker) = self.parked.remove(&id)
+        {
+            self.wake.push(waker);
+        }
+    }
+
+    pub(super) fn wake_everybody(&mut self) {
+        self.wake.extend(std::mem::take(&mut self.parked).into_values());
+    }
+
+    /// The thread that reads for a service would wait for itself.
+    pub(super) fn refuse_reading_thread(&self) -> Result<(), Error> {
+        if self.reading_thread.is_some_and(|thread| thread == thread::current().id()) {
+            let text =
+                "a call from the thread that reads for the service would wait for itself; make it from a pooled method";
+            return Err(Error::new(ErrorCode::USAGE, text));
+        }
+        Ok(())
+    }
+}
+
+/// The lock. Threads to wake are woken after its release, so that they do not run into it.
+pub(super) struct Locked<'a>(Option<MutexGuard<'a, State>>);
+
+impl<'a> Locked<'a> {
+    /// Nothing under the lock panics on purpose; should it, the tables are still whole, for each is changed in one step.
+    pub(super) fn new(state: &'a Mutex<State>) -> Self {
+        Self(Some(state.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+    fn deref(&self) -> &State {
+        self.0.as_ref().expect("the guard is there until drop")
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.0.as_mut().expect("the guard is there until drop")
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let wake = std::mem::take(&mut self.wake);
+        self.0 = None;
+        wake.iter().for_each(Waker::wake);
+    }
+}
+
+/// Unsent bytes above which nothing more is read.
+pub(super) const HIGH_WATER: usize = 1024 * 1024;

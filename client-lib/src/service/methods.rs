@@ -1,0 +1,271 @@
+//! The methods of a service, and how a typed one is made of bytes.
+
+use std::{
+    any::Any,
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use ipc_protocol::{
+    Call, Encoding, ErrorCode, Failure, FieldTag, Message, MethodName, Reply, Retry,
+    codec::{self, CodecError},
+    limits::MAX_BODY,
+};
+
+use super::{Caller, Context, Failed, Incoming};
+use crate::{method::Method, request::Response};
+
+/// Answers a call on the reading thread.
+pub(super) type Quick = Box<dyn Fn(&Call, &Caller) -> Message + Send + Sync>;
+/// Answers a call on the pool.
+pub(super) type Pooled = Arc<dyn Fn(&Call, &Context) -> Message + Send + Sync>;
+
+/// How a method is answered.
+pub(super) enum Way {
+    Quick(Quick),
+    Pooled(Pooled),
+}
+
+/// The methods of a service by name.
+#[derive(Default)]
+pub(super) struct Methods {
+    by_name: HashMap<Box<[u8]>, (MethodName, Way)>,
+    any: Option<Way>,
+}
+
+impl Methods {
+    pub(super) fn add_quick(
+        &mut self,
+        name: MethodName,
+        answer: impl Fn(&Call, &Caller) -> Message + Send + Sync + 'static,
+    ) {
+        self.add(name, Way::Quick(Box::new(answer)));
+    }
+
+    pub(super) fn add_pooled(
+        &mut self,
+        name: MethodName,
+        answer: impl Fn(&Call, &Context) -> Message + Send + Sync + 'static,
+    ) {
+        self.add(name, Way::Pooled(Arc::new(answer)));
+    }
+
+    pub(super) fn set_any(&mut self, answer: impl Fn(&Call, &Context) -> Message + Send + Sync + 'static) {
+        self.any = Some(Way::Pooled(Arc::new(answer)));
+    }
+
+    /// How the method of a frame is answered.
+    pub(super) fn find(&self, method: &[u8]) -> Option<&Way> {
+        self.by_name.get(method).map(|(_, way)| way).or(self.any.as_ref())
+    }
+
+    pub(super) fn has(&self, name: &MethodName) -> bool {
+        self.by_name.contains_key(name.as_str().as_bytes())
+    }
+
+    pub(super) fn need_pool(&self) -> bool {
+        self.any.iter().chain(self.by_name.values().map(|(_, way)| way)).any(|way| matches!(way, Way::Pooled(_)))
+    }
+
+    /// The named methods, sorted.
+    pub(super) fn names(&self) -> Vec<MethodName> {
+        let mut names: Vec<_> = self.by_name.values().map(|(name, _)| name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn add(&mut self, name: MethodName, way: Way) {
+        self.by_name.insert(name.as_str().as_bytes().into(), (name, way));
+    }
+}
+
+/// Answers a call of a typed method: in the encoding of the request, and in JSON to a caller that sent bytes.
+pub(super) fn answer_typed<M: Method>(call: &Call, run: impl FnOnce(M) -> Result<M::Reply, M::Error>) -> Message {
+    guarded(call, || {
+        let request = match codec::decode::<M>(call.encoding, &call.body) {
+            Ok(request) => request,
+            Err(error) => return Err(undecodable(call.id, &error)),
+        };
+        match run(request) {
+            Ok(reply) => reply_with(call, &reply),
+            Err(error) => Err(app_error(call, &error)),
+        }
+    })
+}
+
+/// Answers a call with what an untyped method makes of it.
+pub(super) fn answer_any(call: &Call, run: impl FnOnce(&Incoming) -> Result<Response, Failed>) -> Message {
+    guarded(call, || match run(&incoming(call)) {
+        Ok(response) if response.body.len() > MAX_BODY as usize => Err(too_long(call.id, response.body.len())),
+        Ok(Response { encoding, body }) => Ok(Reply { id: call.id, encoding, body }),
+        Err(Failed(failure)) => Err(Failure { id: call.id, ..failure }),
+    })
+}
+
+/// Runs a method, and the encoding of its types, which is the application's code too: a panic is answered and goes no further.
+fn guarded(call: &Call, answer: impl FnOnce() -> Result<Reply, Failure>) -> Message {
+    match catch_unwind(AssertUnwindSafe(answer)) {
+        Ok(Ok(reply)) => Message::Reply(reply),
+        Ok(Err(failure)) => Message::Error(failure),
+        Err(panic) => {
+            let text = format!("{} panicked: {}", target(call), panic_text(&*panic));
+            Message::Error(Failure::new(call.id, ErrorCode::INTERNAL, text))
+        }
+    }
+}
+
+fn reply_with<T: serde::Serialize>(call: &Call, reply: &T) -> Result<Reply, Failure> {
+    let encoding = reply_encoding(call.encoding);
+    match codec::encode(encoding, reply) {
+        Ok(body) => Ok(Reply { id: call.id, encoding, body: Bytes::from(body) }),
+        Err(CodecError::TooLarge(len)) => Err(too_long(call.id, len)),
+        Err(error) => Err(Failure::new(call.id, ErrorCode::INTERNAL, format!("the reply cannot be sent: {error}"))),
+    }
+}
+
+/// The service's own no. Without its value, when that cannot be encoded: the text says it all the same.
+fn app_error<E: serde::Serialize + std::fmt::Display>(call: &Call, error: &E) -> Failure {
+    let encoding = reply_encoding(call.encoding);
+    let failure = Failure::new(call.id, ErrorCode::APP_ERROR, error.to_string());
+    match codec::encode(encoding, error) {
+        Ok(body) => Failure { encoding, body: Bytes::from(body), ..failure },
+        Err(_) => failure,
+    }
+}
+
+fn undecodable(id: u64, error: &CodecError) -> Failure {
+    match error {
+        CodecError::UnknownEncoding(_) => Failure::new(id, ErrorCode::UNSUPPORTED_ENCODING, error.to_string()),
+        _ => Failure::new(id, ErrorCode::INVALID, error.to_string()),
+    }
+}
+
+/// The method has run, so the code's own answer to a retry does not hold.
+fn too_long(id: u64, len: usize) -> Failure {
+    let text = format!("the reply would take {len} bytes, the limit is {MAX_BODY}; the call has run");
+    Failure { retry: Retry::Unknown, ..Failure::new(id, ErrorCode::TOO_LARGE, text) }
+}
+
+fn reply_encoding(request: Encoding) -> Encoding {
+    if request == Encoding::BINCODE { Encoding::BINCODE } else { Encoding::JSON }
+}
+
+fn incoming(call: &Call) -> Incoming {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Incoming {
+        service: text(call.routing.service()),
+        method: text(call.routing.method()),
+        encoding: call.encoding,
+        body: call.body.clone(),
+        one_way: call.one_way,
+        trace: call.routing.text(FieldTag::TRACE).map(str::to_owned),
+    }
+}
+
+/// What was called, as a person writes it.
+pub(super) fn target(call: &Call) -> String {
+    let service = String::from_utf8_lossy(call.routing.service());
+    match call.routing.method() {
+        [] => service.into_owned(),
+        method => format!("{service}.{}", String::from_utf8_lossy(method)),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a text")
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc_protocol::Routing;
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Half {
+        of: i64,
+    }
+
+    impl Method for Half {
+        const SERVICE: &'static str = "calc";
+        const METHOD: &'static str = "half";
+        type Reply = i64;
+        type Error = String;
+    }
+
+    fn call(encoding: Encoding, body: &[u8]) -> Call {
+        Call {
+            id: 7,
+            one_way: false,
+            encoding,
+            timeout_ms: 1_000,
+            caller: Bytes::new(),
+            routing: Routing::to("calc", "half").build(),
+            body: Bytes::copy_from_slice(body),
+        }
+    }
+
+    fn half(encoding: Encoding, body: &[u8]) -> Message {
+        answer_typed::<Half>(&call(encoding, body), |half| match half.of {
+            13 => panic!("thirteen"),
+            odd if odd % 2 != 0 => Err(format!("{odd} is odd")),
+            even => Ok(even / 2),
+        })
+    }
+
+    fn failure(message: Message) -> Failure {
+        match message {
+            Message::Error(failure) => failure,
+            other => panic!("no error: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_reply_comes_in_the_encoding_of_the_request() {
+        let reply =
+            |encoding, body: &'static [u8]| Message::Reply(Reply { id: 7, encoding, body: Bytes::from_static(body) });
+        assert_eq!(half(Encoding::BINCODE, &[16]), reply(Encoding::BINCODE, &[8]));
+        assert_eq!(half(Encoding::JSON, br#"{"of":8}"#), reply(Encoding::JSON, b"4"));
+        assert_eq!(half(Encoding::BYTES, br#"{"of":8}"#), reply(Encoding::JSON, b"4"));
+    }
+
+    #[test]
+    fn a_wrong_field_is_invalid_and_named() {
+        let failure = failure(half(Encoding::BYTES, br#"{"off":8}"#));
+        assert_eq!((failure.code, failure.retry), (ErrorCode::INVALID, Retry::Safe));
+        assert!(failure.text.contains("off"), "{}", failure.text);
+    }
+
+    #[test]
+    fn an_application_error_has_text_and_value() {
+        let failure = failure(half(Encoding::JSON, br#"{"of":7}"#));
+        assert_eq!((failure.code, failure.retry), (ErrorCode::APP_ERROR, Retry::Unknown));
+        assert_eq!((failure.text.as_str(), &failure.body[..]), ("7 is odd", &b"\"7 is odd\""[..]));
+    }
+
+    #[test]
+    fn a_panic_is_internal_and_says_where() {
+        let failure = failure(half(Encoding::JSON, br#"{"of":13}"#));
+        assert_eq!((failure.code, failure.retry), (ErrorCode::INTERNAL, Retry::Unknown));
+        assert_eq!(failure.text, "calc.half panicked: thirteen");
+    }
+
+    #[test]
+    fn an_unknown_encoding_is_refused_with_what_is_known() {
+        let failure = failure(half(Encoding(9), b"?"));
+        assert_eq!((failure.code, failure.retry), (ErrorCode::UNSUPPORTED_ENCODING, Retry::Safe));
+        assert!(failure.text.contains("json"), "{}", failure.text);
+    }
+
+    #[test]
+    fn a_reply_over_the_limit_has_run() {
+        let call = call(Encoding::BYTES, b"");
+        let answer = answer_any(&call, |_| Ok(Response::bytes(vec![0; MAX_BODY as usize + 1])));
+        assert_eq!((failure(answer.clone()).code, failure(answer).retry), (ErrorCode::TOO_LARGE, Retry::Unknown));
+    }
+}

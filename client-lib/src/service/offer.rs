@@ -1,0 +1,62 @@
+//! What a service offers, and how it says so to a broker.
+
+use std::time::Duration;
+
+use ipc_protocol::{
+    ErrorCode, ServiceName,
+    control::{self, Register, Registered, Unregister},
+};
+
+use super::methods::Methods;
+use crate::{
+    client::{decode_reply, outgoing_control, span},
+    connection::{Connection, Departure},
+    dial::Dial,
+    error::{Error, Result},
+    session::Role,
+};
+
+/// A finished [`Service`](super::Service): all that stays the same while it serves.
+pub(super) struct Offer {
+    pub(super) name: Option<ServiceName>,
+    pub(super) methods: Methods,
+    /// Threads of the pool, 0 if there is nothing for them to do.
+    pub(super) threads: usize,
+    pub(super) window: u32,
+    pub(super) shared: bool,
+    pub(super) dial: Dial,
+}
+
+impl Offer {
+    /// A new connection on which the service is registered.
+    ///
+    /// # Errors
+    /// As [`Service::start`](super::Service::start).
+    pub(super) fn register(&self) -> Result<Connection> {
+        let connection = self.dial.connect(Duration::MAX, Role::Service)?;
+        let register = Register {
+            name: self.name.clone(),
+            window: self.window,
+            shared: self.shared,
+            methods: self.methods.names(),
+        };
+        let call = outgoing_control("register", &register, Some(REGISTER_TIMEOUT))?;
+        let (now, until) = span(call.timeout_ms);
+        let id = connection.submit(&call, Departure::AtOnce, now, until)?.ok_or_else(|| went_away(&connection))?;
+        let response = connection.wait(id, until, None)?;
+        let _: Registered = decode_reply(control::SERVICE, "register", &response)?;
+        Ok(connection)
+    }
+
+    /// What takes the name back.
+    pub(super) fn unregister(&self) -> Unregister {
+        Unregister { name: self.name.clone() }
+    }
+}
+
+fn went_away(connection: &Connection) -> Error {
+    Error::new(ErrorCode::BROKER_LOST, format!("the broker at {} went away at once", connection.place()))
+}
+
+/// A broker answers this itself, so it takes no time unless the broker hangs.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,113 @@
+//! The threads that run the methods which are not quick.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use ipc_protocol::{Call, ErrorCode, Failure, Message, Retry};
+
+use super::{Context, methods::Pooled, running::Running};
+use crate::{
+    connection::Connection,
+    error::{Error, Result},
+};
+
+/// A call for the pool.
+pub(super) struct Job {
+    pub(super) call: Call,
+    pub(super) context: Context,
+    pub(super) answer: Pooled,
+    /// Where the call came from: its answer goes there or nowhere.
+    pub(super) connection: Arc<Connection>,
+    pub(super) running: Arc<Running>,
+}
+
+/// A fixed number of threads and their queue, which the window of the service bounds. Dropping it lets the threads go: each ends
+/// after the call that it runs.
+pub(super) struct Pool(Arc<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+impl Pool {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// `internal` if the system has no thread left.
+    pub(super) fn start(threads: usize) -> Result<Self> {
+        let pool = Self(Arc::default());
+        for number in 1..=threads {
+            let queue = pool.0.clone();
+            thread::Builder::new()
+                .name(format!("ipc-call-{number}"))
+                .spawn(move || queue.work())
+                .map_err(|error| Error::new(ErrorCode::INTERNAL, format!("a thread cannot be started: {error}")))?;
+        }
+        Ok(pool)
+    }
+
+    /// Queues a call.
+    pub(super) fn push(&self, job: Job) {
+        self.0.state().jobs.push_back(job);
+        self.0.changed.notify_one();
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.0.state().closed = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Queue {
+    fn work(&self) {
+        while let Some(job) = self.next() {
+            job.run();
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut state = self.state();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(job) = state.jobs.pop_front() {
+                return Some(job);
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Job {
+    /// Runs the call and answers it, unless nobody waits any more; the broker wants an answer even then, to free the place.
+    fn run(self) {
+        let answer = match self.context.cancel.reason() {
+            None => (self.answer)(&self.call, &self.context),
+            Some(reason) => {
+                let failure = Failure::new(self.call.id, reason, "nobody waited any more when the call's turn came");
+                Message::Error(Failure { retry: Retry::Safe, ..failure })
+            }
+        };
+        // Out of the table first: the broker may fill the place again as soon as it has the answer.
+        self.running.leave(self.call.id);
+        self.connection.answer_one(&answer);
+    }
+}
