@@ -7,7 +7,7 @@ pub const MAX_BODY: u32 = 1_048_576;
 /// Most bytes of a routing section: two names of 255 bytes, 64 groups and the trace context take less than 1 KiB of it.
 pub const MAX_ROUTING: u16 = 4_096;
 /// Most bytes of the routing section that a caller gives a call. The rest of [`MAX_ROUTING`] is the broker's: the stamp of a caller
-/// in [`MAX_GROUPS`] groups takes 291 bytes, a target split into service and method [`SPLIT_TARGET`]. Without this reserve a caller
+/// in [`MAX_GROUPS`] groups takes 291 bytes, a target split into service and method two more. Without this reserve a caller
 /// could make the broker deliver frames that their receiver must take for a violation.
 pub const MAX_CALL_ROUTING: u16 = 3_070;
 /// Bytes that a call's routing section grows by when the broker splits its target: the prefix of `METHOD`, less the dot.
