@@ -9,7 +9,10 @@ use std::{
 };
 
 use clap::Parser;
-use ipc_broker::{Config, Server, Signals, server::ConfigError};
+use ipc_broker::{
+    Config, Server, Signals, StartError,
+    server::{ClaimError, ConfigError},
+};
 use ipc_protocol::{ErrorCode, transport::Address};
 
 /// A local IPC broker: routes calls between processes over AF_UNIX sockets.
@@ -55,9 +58,17 @@ fn serve(arguments: &Arguments) -> Result<(), (ErrorCode, String)> {
     // The modes of sockets, lock file and directories are all given explicitly: a umask would only take the socket's away.
     rustix::process::umask(rustix::fs::Mode::empty());
     let address = config.socket.clone();
-    let server = Server::bind_or_inherit(config).map_err(|error| (ErrorCode::UNAVAILABLE, error.to_string()))?;
+    let server = Server::bind_or_inherit(config).map_err(|error| (code_of(&error), error.to_string()))?;
     announce(&address);
     server.run_until_signal(signals).map_err(|error| (ErrorCode::INTERNAL, format!("the event loop failed: {error}")))
+}
+
+/// A path that somebody else serves is told apart from one that cannot be served.
+fn code_of(error: &StartError) -> ErrorCode {
+    match error {
+        StartError::Claim(ClaimError::Taken { .. }) => ErrorCode::NAME_TAKEN,
+        _ => ErrorCode::CONFIG,
+    }
 }
 
 fn configure(arguments: &Arguments) -> Result<Config, ConfigError> {
