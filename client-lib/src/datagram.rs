@@ -1,27 +1,206 @@
-//! Calls by datagram.
-#![allow(missing_docs, unused_variables, clippy::missing_errors_doc)]
-use ipc_protocol::transport::Address;
+//! Calls by datagram: no connection to set up, one frame each way.
 
-use crate::{
-    error::Result,
-    not_yet,
-    request::{Request, Response},
+use std::{
+    io,
+    os::{
+        fd::AsFd,
+        unix::{fs::MetadataExt, net::UnixDatagram},
+    },
+    sync::{Mutex, PoisonError},
+    time::Instant,
 };
 
+use bytes::Bytes;
+use ipc_protocol::{
+    Call, ErrorCode, Frame, Message,
+    limits::{MAX_BODY, MAX_DATAGRAM},
+    transport::Address,
+};
+use rustix::event::{PollFd, PollFlags};
+use uds::{UnixDatagramExt, UnixSocketAddr};
+
+use crate::{
+    client::{Answer, outgoing_bytes, span},
+    dial::{Dial, refused},
+    error::{Error, Result},
+    request::{Request, Response},
+    session::{Outcome, Outgoing},
+    waker::poll,
+};
+
+/// A sender of datagrams to a broker.
+///
+/// For processes that send one call and go, or that must never wait for a broker: sending never blocks. A datagram takes at most
+/// 65,536 bytes, names and header included, and the kernel queues about ten of them: `busy` says that a call was not sent. One call
+/// at a time waits for its reply; threads that share a sender take turns.
 #[derive(Debug)]
-pub struct Datagram(());
+pub struct Datagram {
+    socket: UnixDatagram,
+    address: Address,
+    /// Id of the last call. The lock is held while a call waits for its reply.
+    last_id: Mutex<u64>,
+}
 
 impl Datagram {
+    /// A sender to the broker that the environment gives: see [`Client::connect`](crate::Client::connect).
+    ///
+    /// # Errors
+    /// `unavailable` if no broker takes datagrams there, `denied` if its socket may not be opened or, found by the default search,
+    /// belongs to a stranger, `usage` if `$IPCD_SOCKET` holds no address.
     pub fn connect() -> Result<Self> {
-        not_yet()
+        Self::dial(&Dial::from_environment()?)
     }
+
+    /// A sender to the broker whose stream socket is at this address; the datagram socket is beside it.
+    ///
+    /// # Errors
+    /// As [`Datagram::connect`]; `usage` for an inherited descriptor.
     pub fn connect_to(address: &Address) -> Result<Self> {
-        not_yet()
+        Self::dial(&Dial::to(address.clone()))
     }
+
+    fn dial(dial: &Dial) -> Result<Self> {
+        let address = dial.datagram_address()?;
+        if let Address::Path(path) = &address {
+            let owner = std::fs::symlink_metadata(path).map_err(|error| refused(&address, &error))?.uid();
+            dial.check_uid(owner)?;
+        }
+        let socket = open(&address).map_err(|error| refused(&address, &error))?;
+        Ok(Self { socket, address, last_id: Mutex::new(0) })
+    }
+
+    /// Sends a call that wants no reply, and does not wait: whether anybody takes it, nobody hears.
+    ///
+    /// # Errors
+    /// `busy` if the broker's queue is full, `unavailable` if the broker is gone, `too_large`: the call was not sent.
     pub fn one_way(&self, request: Request) -> Result<()> {
-        not_yet()
+        let call = outgoing_bytes(request, Answer::Unwanted)?;
+        let mut last_id = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
+        self.send(&call, &mut last_id)
     }
+
+    /// Sends a call and waits for its reply.
+    ///
+    /// # Errors
+    /// As [`Datagram::one_way`]; what the call ended with. A datagram may be lost on its way, then the call ends with `deadline`.
     pub fn call_bytes(&self, request: Request) -> Result<Response> {
-        not_yet()
+        let call = outgoing_bytes(request, Answer::Wanted)?;
+        let (_, until) = span(call.timeout_ms);
+        let mut last_id = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
+        self.send(&call, &mut last_id)?;
+        self.receive(*last_id, until)
     }
+
+    /// A broker that was started anew has a new socket at the same address: nothing has reached it, so the frame goes there.
+    fn send(&self, call: &Outgoing, last_id: &mut u64) -> Result<()> {
+        *last_id += 1;
+        let frame = frame(call, *last_id)?;
+        match self.socket.send(&frame) {
+            Err(error) if is_gone(&error) => {
+                let target = unix_address(&self.address).map_err(|error| refused(&self.address, &error))?;
+                self.socket.connect_to_unix_addr(&target).map_err(|error| refused(&self.address, &error))?;
+                self.socket.send(&frame)
+            }
+            sent => sent,
+        }
+        .map(drop)
+        .map_err(|error| self.not_sent(&error))
+    }
+
+    /// Waits for the end of call `id`. Everything else that comes is an answer to an earlier call that nobody waits for.
+    fn receive(&self, id: u64, until: Instant) -> Outcome {
+        let mut buffer = vec![0; MAX_DATAGRAM + 1];
+        loop {
+            match self.socket.recv(&mut buffer) {
+                Ok(len) => {
+                    let datagram = Bytes::copy_from_slice(buffer.get(..len).unwrap_or_default());
+                    if let Some(outcome) = outcome_of(id, datagram) {
+                        return outcome;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if Instant::now() >= until {
+                        return Err(Error::new(ErrorCode::DEADLINE, "no answer came in time; the call may have run"));
+                    }
+                    poll(&mut [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN)], Some(until))
+                        .map_err(|error| self.lost(&error))?;
+                }
+                Err(error) => return Err(self.lost(&error)),
+            }
+        }
+    }
+
+    fn not_sent(&self, error: &io::Error) -> Error {
+        match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+            Some(rustix::io::Errno::AGAIN | rustix::io::Errno::NOBUFS) => {
+                Error::new(ErrorCode::BUSY, format!("the datagram queue of the broker at {} is full", self.address))
+            }
+            Some(rustix::io::Errno::MSGSIZE) => {
+                Error::new(ErrorCode::TOO_LARGE, "the system takes no datagram of this size")
+            }
+            _ => refused(&self.address, error),
+        }
+    }
+
+    fn lost(&self, error: &io::Error) -> Error {
+        let text = format!("the broker at {} cannot be heard any more ({error}); the call may have run", self.address);
+        Error::new(ErrorCode::BROKER_LOST, text)
+    }
+}
+
+/// A non-blocking socket under an abstract name that the kernel chooses (unix(7), "Autobind"): so it can be answered, and nothing
+/// has to be removed afterwards. Connected, so that nobody but the broker can send to it.
+fn open(address: &Address) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.bind_to_unix_addr(&UnixSocketAddr::new_unspecified())?;
+    socket.connect_to_unix_addr(&unix_address(address)?)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn unix_address(address: &Address) -> io::Result<UnixSocketAddr> {
+    match address {
+        Address::Path(path) => UnixSocketAddr::from_path(path),
+        Address::Abstract(name) => UnixSocketAddr::from_abstract(name),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+fn frame(call: &Outgoing, id: u64) -> Result<Vec<u8>> {
+    let too_large = |len: usize| {
+        let text = format!("the call takes {len} bytes, a datagram at most {MAX_DATAGRAM}");
+        Error::new(ErrorCode::TOO_LARGE, text)
+    };
+    if call.body.len() > MAX_DATAGRAM {
+        return Err(too_large(call.body.len()));
+    }
+    let frame = Message::Call(Call {
+        id,
+        one_way: call.one_way,
+        encoding: call.encoding,
+        timeout_ms: call.timeout_ms,
+        caller: Bytes::new(),
+        routing: call.routing.clone(),
+        body: call.body.clone(),
+    })
+    .to_vec();
+    if frame.len() > MAX_DATAGRAM { Err(too_large(frame.len())) } else { Ok(frame) }
+}
+
+/// How call `id` ended, if this datagram says so.
+fn outcome_of(id: u64, datagram: Bytes) -> Option<Outcome> {
+    let frame = Frame::from_datagram(datagram, MAX_BODY).ok()?;
+    match Message::decode(frame).ok()? {
+        Message::Reply(reply) if reply.id == id => Some(Ok(Response { encoding: reply.encoding, body: reply.body })),
+        Message::Error(failure) if failure.id == id => Some(Err(failure.into())),
+        _ => None,
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotConnected | io::ErrorKind::ConnectionReset
+    )
 }

@@ -38,13 +38,12 @@ impl Dial {
     /// # Errors
     /// `usage` if a variable holds no address.
     pub(crate) fn from_environment() -> Result<Self, Error> {
-        let uid = rustix::process::geteuid().as_raw();
         let variable = |name: &str| std::env::var_os(name);
         let trust = match variable("IPCD_SOCKET") {
             Some(chosen) if !chosen.is_empty() => Trust::Chosen,
             _ => Trust::Searched,
         };
-        let address = Address::from_environment(variable, uid).map_err(|error| bad_address(&error))?;
+        let address = Address::from_environment(variable, own_uid()).map_err(|error| bad_address(&error))?;
         Ok(Self { trust, ..Self::to(address) })
     }
 
@@ -86,14 +85,25 @@ impl Dial {
         self.address.datagram().ok_or_else(|| Error::new(ErrorCode::USAGE, text))
     }
 
-    /// Anybody can make `/tmp/ipcd-UID` before its owner does, and would get all calls.
+    /// Refuses a broker of a stranger, where the address was searched: anybody can make `/tmp/ipcd-UID` before its owner does, and
+    /// would get all calls.
+    ///
+    /// # Errors
+    /// `denied`.
+    pub(crate) fn check_uid(&self, owner: u32) -> Result<(), Error> {
+        if self.is_wary() { check_uid(owner, own_uid(), &self.address) } else { Ok(()) }
+    }
+
     fn check_owner(&self, socket: &OwnedFd) -> Result<(), Error> {
-        let own = rustix::process::geteuid().as_raw();
-        if self.trust == Trust::Chosen || own == 0 {
-            return Ok(());
+        if !self.is_wary() {
+            return Ok(()); // asking the kernel costs several system calls
         }
         let owner = credentials::of_peer(socket.as_fd()).map_err(|error| refused(&self.address, &error))?.uid;
-        check_uid(owner, own, &self.address)
+        self.check_uid(owner)
+    }
+
+    fn is_wary(&self) -> bool {
+        self.trust == Trust::Searched && own_uid() != 0
     }
 }
 
@@ -138,6 +148,10 @@ fn check_uid(owner: u32, own: u32, address: &Address) -> Result<(), Error> {
 
 fn bad_address(error: &AddressError) -> Error {
     Error::new(ErrorCode::USAGE, format!("the environment names no address of a broker: {error}"))
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 /// The name of this program, for people who look at the list of peers.

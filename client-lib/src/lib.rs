@@ -30,6 +30,3 @@ pub use method::Method;
 pub use pending::{Pending, PendingBytes};
 pub use request::{Request, Response};
 pub use service::{Caller, CancelToken, Context, Failed, Incoming, Service, Serving};
-pub(crate) fn not_yet<T>() -> Result<T> {
-    Err(Error::new(ErrorCode::UNAVAILABLE, "not built yet"))
-}

@@ -48,6 +48,11 @@ impl Offer {
         Ok(connection)
     }
 
+    /// Calls that may be running: the window, and those whose answer is on its way while the broker fills their places again.
+    pub(super) fn limit(&self) -> usize {
+        usize::try_from(self.window).unwrap_or(usize::MAX).saturating_add(self.threads)
+    }
+
     /// What takes the name back.
     pub(super) fn unregister(&self) -> Unregister {
         Unregister { name: self.name.clone() }

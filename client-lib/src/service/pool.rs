@@ -106,8 +106,7 @@ impl Job {
                 Message::Error(Failure { retry: Retry::Safe, ..failure })
             }
         };
-        // Out of the table first: the broker may fill the place again as soon as it has the answer.
-        self.running.leave(self.call.id);
         self.connection.answer_one(&answer);
+        self.running.leave(self.call.id);
     }
 }

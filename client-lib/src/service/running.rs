@@ -18,10 +18,10 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Enters a call, unless `window` calls are running already: a broker that keeps its word never sends more.
-    pub(super) fn enter(&self, id: u64, window: u32) -> Option<CancelToken> {
+    /// Enters a call, unless `limit` calls are running already: a broker that keeps its word never sends so many.
+    pub(super) fn enter(&self, id: u64, limit: usize) -> Option<CancelToken> {
         let mut calls = self.calls();
-        if calls.len() >= window as usize {
+        if calls.len() >= limit {
             return None;
         }
         let token = CancelToken::default();

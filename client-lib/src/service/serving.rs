@@ -155,8 +155,7 @@ impl Shared {
     /// Registers on a new connection. `None` if the service was stopped.
     fn come_back(&self, loss: Loss) -> Result<Option<Box<Receiver>>> {
         if !self.offer.dial.can_redial() {
-            let stopped = matches!(self.status().phase, Phase::Stopping);
-            return if stopped { Ok(None) } else { Err(Error::new(loss.code, loss.text)) };
+            return if self.is_stopping() { Ok(None) } else { Err(Error::new(loss.code, loss.text)) };
         }
         let (mut backoff, began) = (Backoff::new(), Instant::now());
         loop {
@@ -167,7 +166,12 @@ impl Shared {
                 Ok(connection) => {
                     let receiver = claim(&connection)?;
                     self.status().running = Arc::default();
-                    self.client.publish(connection);
+                    let connection = self.client.publish(connection);
+                    // A stop closes the connection that it finds; one that came too late for that is closed here.
+                    if self.is_stopping() {
+                        connection.close("the service was stopped");
+                        return Ok(None);
+                    }
                     return Ok(Some(receiver));
                 }
                 Err(error) if is_passing(&error, began.elapsed()) => {}
@@ -199,6 +203,10 @@ impl Shared {
         status.phase = Phase::Stopping;
         self.changed.notify_all();
         true
+    }
+
+    fn is_stopping(&self) -> bool {
+        matches!(self.status().phase, Phase::Stopping)
     }
 
     fn is_reading_thread(&self) -> bool {

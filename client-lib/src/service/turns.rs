@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message, transport::ReadBuffer};
+use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message, limits::DEFAULT_TIMEOUT_MS, transport::ReadBuffer};
 
 use super::{
     Caller, Context,
@@ -85,11 +85,12 @@ impl<'a> Turns<'a> {
         match offer.methods.find(call.routing.method()) {
             Some(Way::Quick(quick)) => self.run_quick(quick, &call, &caller),
             Some(Way::Pooled(answer)) => {
-                let Some(cancel) = self.running.enter(call.id, offer.window) else {
+                let Some(cancel) = self.running.enter(call.id, offer.limit()) else {
                     let text = format!("{} takes {} calls at once", target(&call), offer.window);
                     return self.answer(Message::Error(Failure::new(call.id, ErrorCode::BUSY, text)));
                 };
-                let deadline = now + Duration::from_millis(u64::from(call.timeout_ms));
+                let left = if call.timeout_ms == 0 { DEFAULT_TIMEOUT_MS } else { call.timeout_ms };
+                let deadline = now + Duration::from_millis(u64::from(left));
                 let context = Context { caller, deadline, cancel, client: self.client.clone() };
                 self.pool.push(Job {
                     call: detached(call),
