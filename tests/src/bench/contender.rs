@@ -1,7 +1,7 @@
 //! Who is measured, and how its broker is started.
 
 use std::{
-    env, io,
+    env, fs, io,
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::{
         fd::{AsFd, OwnedFd},
@@ -124,7 +124,7 @@ impl Contender {
         let mut command = match self {
             Self::Direct => return Ok(Broker { process: None, place: Place::Stdin }),
             Self::Floor => again(&Task::Relay(socket.clone()).to_argument(), None)?,
-            Self::Ipcd | Self::Client => tools.ipcd(&socket),
+            Self::Ipcd | Self::Client => tools.ipcd(&socket)?,
             Self::Redis => redis(&socket),
             Self::Nats => nats(port),
         };
@@ -156,7 +156,7 @@ impl Tools {
     /// What starting cargo says, or that it failed.
     pub fn find(ipcd: Option<PathBuf>, ipcd_arguments: Vec<String>) -> io::Result<Self> {
         let ipcd = match ipcd {
-            Some(ipcd) => ipcd,
+            Some(ipcd) => ipcd.canonicalize()?,
             None => build("ipc-broker", "ipcd")?,
         };
         Ok(Self { ipcd, ipcd_arguments })
@@ -170,10 +170,14 @@ impl Tools {
         build("ipcctl", "ipcctl")
     }
 
-    fn ipcd(&self, socket: &Path) -> Command {
+    fn ipcd(&self, socket: &Path) -> io::Result<Command> {
+        let config = socket.with_file_name("ipcd.toml");
+        // One user may have 512 connections by default, the benches open more.
+        fs::write(&config, "[limits]\nconnections_per_uid = 4096\n")?;
         let mut command = Command::new(&self.ipcd);
-        command.arg("--socket").arg(socket).args(&self.ipcd_arguments).stdin(Stdio::null()).stdout(Stdio::piped());
-        command
+        command.arg("--socket").arg(socket).arg("--config").arg(config).args(&self.ipcd_arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        Ok(command)
     }
 }
 

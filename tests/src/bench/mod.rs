@@ -33,6 +33,6 @@ pub use outcome::{Outcome, median};
 pub use process::{Placement, Process};
 pub use role::Role;
 pub use stage::{Memory, Scene, Stage};
-pub use steady::Steady;
+pub use steady::{Steady, SteadyService};
 pub use syscalls::Syscalls;
 pub use table::Table;

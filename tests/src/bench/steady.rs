@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    net::Shutdown,
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
@@ -18,23 +19,46 @@ use super::{
     metric::Metric,
 };
 
-/// Clients of an echo service, which runs on a thread of its own until the broker is gone.
+/// An echo service on a thread of its own.
+#[derive(Debug)]
+pub struct SteadyService {
+    socket: UnixStream,
+    thread: thread::JoinHandle<io::Result<()>>,
+}
+
+/// Clients of the echo service.
 #[derive(Debug)]
 pub struct Steady {
     links: Vec<Link<Ipcd>>,
     window: usize,
 }
 
-impl Steady {
+impl SteadyService {
     /// Connects the service to the broker at `socket`.
     ///
     /// # Errors
     /// What the socket says, or that the broker refuses.
-    pub fn serve(socket: &Path) -> io::Result<thread::JoinHandle<io::Result<()>>> {
-        let service = introduced(socket, Part::Service)?;
-        Ok(thread::spawn(move || echo::serve(&Ipcd, service.as_fd())))
+    pub fn start(socket: &Path) -> io::Result<Self> {
+        let socket = UnixStream::from(introduced(socket, Part::Service)?);
+        let service = socket.try_clone()?;
+        let thread = thread::spawn(move || echo::serve(&Ipcd, service.as_fd()));
+        Ok(Self { socket, thread })
     }
 
+    /// Ends it, before the broker says goodbye.
+    ///
+    /// # Errors
+    /// What its socket said.
+    ///
+    /// # Panics
+    /// If the broker sent what no service expects.
+    pub fn stop(self) -> io::Result<()> {
+        self.socket.shutdown(Shutdown::Both)?;
+        self.thread.join().expect("the broker sends a service calls and nothing else")
+    }
+}
+
+impl Steady {
     /// Connects the clients that a metric is about.
     ///
     /// # Errors
