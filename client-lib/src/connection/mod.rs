@@ -89,10 +89,11 @@ impl Connection {
         let mut state = self.lock();
         state.refuse_reading_thread()?;
         // After a pause the broker may have said goodbye; and unread ends of many calls must not pile up on its side.
-        if now.saturating_duration_since(state.touched) > PAUSE || state.session.under_way() >= CROWD {
+        if now.saturating_duration_since(state.touched) > PAUSE || state.unheard >= CROWD {
             self.catch_up(&mut state);
         }
         state.touched = now;
+        state.unheard += 1;
         let Some(id) = state.session.call(call)? else { return Ok(None) };
         if departure == Departure::AtOnce || state.session.unsent() >= GATHER {
             let end = state.session.end();
@@ -344,6 +345,7 @@ impl Connection {
     }
 
     fn apply_frames(&self, state: &mut State, receiver: &mut Receiver) {
+        state.unheard = 0;
         loop {
             let event = match receiver.inbox.next() {
                 Ok(None) => return,
@@ -365,6 +367,8 @@ impl Connection {
                     state.wake_everybody();
                 }
                 Err(violation) => {
+                    state.session.say_goodbye(&violation);
+                    let _ = state.session.flush(self.socket.as_fd()); // it is told if it listens; the connection ends either way
                     self.lose(state, &format!("the broker broke the protocol: {violation}"));
                     return;
                 }
@@ -375,6 +379,7 @@ impl Connection {
     /// Reads what is there, without waiting, unless another thread reads.
     fn catch_up(&self, state: &mut State) {
         let Some(mut receiver) = state.receiver.take() else { return };
+        state.unheard = 0;
         for _ in 0..CATCH_UP {
             let read = receiver.inbox.read(self.socket.as_fd(), &mut receiver.buffer);
             if !self.apply(state, &mut receiver, read) {
@@ -463,7 +468,7 @@ fn too_large(session: &mut Session, header: &Header) -> Event {
 const GATHER: usize = 32 * 1024;
 /// After so long without a call, what came meanwhile is read before the next.
 const PAUSE: Duration = Duration::from_millis(100);
-/// With so many calls under way, what came is read before the next: the broker cuts a peer that does not read.
+/// After so many calls without a read, what came is read before the next: the broker cuts a peer that does not read.
 const CROWD: usize = 256;
 /// Most reads before a call is written: 1 MiB.
 const CATCH_UP: usize = 32;

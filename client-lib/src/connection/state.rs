@@ -26,6 +26,8 @@ pub(super) struct State {
     pub(super) parked: BTreeMap<CallId, Waker>,
     /// Threads to wake when the lock is released.
     wake: Vec<Waker>,
+    /// Frames sent since something was last read, each of which may bring one back.
+    pub(super) unheard: usize,
     /// When a call was last started.
     pub(super) touched: Instant,
     /// The thread that reads for life, on the connection of a service.
@@ -39,6 +41,7 @@ impl State {
             receiver: Some(Box::new(receiver)),
             parked: BTreeMap::new(),
             wake: Vec::new(),
+            unheard: 0,
             touched: Instant::now(),
             reading_thread: None,
         }

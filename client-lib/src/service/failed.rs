@@ -1,7 +1,7 @@
 //! The error that a service answers with.
 
 use bytes::Bytes;
-use ipc_protocol::{Encoding, ErrorCode, Failure, Retry, limits::MAX_BODY};
+use ipc_protocol::{Encoding, ErrorCode, Failure, limits::MAX_BODY};
 
 use crate::error::Error;
 
@@ -10,7 +10,9 @@ use crate::error::Error;
 pub struct Failed(pub(crate) Failure);
 
 impl Failed {
-    /// An error with the retry answer that its code implies. A text over 2,048 bytes is cut.
+    /// An error of the service: `app_error` for one of its own, else `invalid`, `unsupported_encoding`, `too_large`, `no_method`,
+    /// `internal`, `busy`, `denied`, `deadline` or `cancelled`; the broker turns the others into `internal`, for they speak for
+    /// itself. Whether a retry is safe follows from the code. A text over 2,048 bytes is cut.
     #[must_use]
     pub fn new(code: ErrorCode, text: impl Into<String>) -> Self {
         Self(Failure::new(0, code, text))
@@ -33,22 +35,15 @@ impl Failed {
         }
         self
     }
-
-    /// Says whether the call may be sent again without running twice, where the code alone does not tell.
-    #[must_use]
-    pub fn retry(mut self, retry: Retry) -> Self {
-        self.0.retry = retry;
-        self
-    }
 }
 
-/// Passes on what a nested call ended with. It has not run as far as the caller is concerned only if the nested call says so and
-/// the method did nothing before: so the answer to a retry becomes "unknown"; set it with [`Failed::retry`] where it is known.
+/// Passes on what a nested call ended with: a `deadline` or `cancelled` as it is, anything else as `internal`. The method may have
+/// acted before, so an error that says that a retry is safe would be wrong here.
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self::new(error.code(), error.text())
-            .app_code(error.app_code())
-            .body(error.body().encoding, error.body().body.clone())
-            .retry(Retry::Unknown)
+        match error.code() {
+            code @ (ErrorCode::DEADLINE | ErrorCode::CANCELLED) => Self::new(code, error.text()),
+            _ => Self::new(ErrorCode::INTERNAL, format!("a nested call ended with {error}")),
+        }
     }
 }

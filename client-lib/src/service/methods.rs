@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use ipc_protocol::{
-    Call, Encoding, ErrorCode, Failure, FieldTag, Message, MethodName, Reply, Retry,
+    Call, Encoding, ErrorCode, Failure, FieldTag, Message, MethodName, Reply,
     codec::{self, CodecError},
     limits::MAX_BODY,
 };
@@ -142,10 +142,10 @@ fn undecodable(id: u64, error: &CodecError) -> Failure {
     }
 }
 
-/// The method has run, so the code's own answer to a retry does not hold.
+/// Not `too_large`: the broker would call a retry safe, and the method has run.
 fn too_long(id: u64, len: usize) -> Failure {
     let text = format!("the reply would take {len} bytes, the limit is {MAX_BODY}; the call has run");
-    Failure { retry: Retry::Unknown, ..Failure::new(id, ErrorCode::TOO_LARGE, text) }
+    Failure::new(id, ErrorCode::INTERNAL, text)
 }
 
 fn reply_encoding(request: Encoding) -> Encoding {
@@ -180,7 +180,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use ipc_protocol::Routing;
+    use ipc_protocol::{Retry, Routing};
     use serde::{Deserialize, Serialize};
 
     use super::*;
@@ -266,6 +266,6 @@ mod tests {
     fn a_reply_over_the_limit_has_run() {
         let call = call(Encoding::BYTES, b"");
         let answer = answer_any(&call, |_| Ok(Response::bytes(vec![0; MAX_BODY as usize + 1])));
-        assert_eq!((failure(answer.clone()).code, failure(answer).retry), (ErrorCode::TOO_LARGE, Retry::Unknown));
+        assert_eq!((failure(answer.clone()).code, failure(answer).retry), (ErrorCode::INTERNAL, Retry::Unknown));
     }
 }

@@ -226,6 +226,13 @@ impl Session {
         self.ended(id, SlotKind::Call, Err(Error::new(ErrorCode::TOO_LARGE, text).with_retry(Retry::Unknown)))
     }
 
+    /// Tells the broker which violation ends the connection; not in the middle of another frame.
+    pub(crate) fn say_goodbye(&mut self, violation: &Violation) {
+        if self.outbox.is_empty() {
+            self.push(&Message::Goodbye(Goodbye { code: ErrorCode::PROTOCOL, text: violation.to_string() }));
+        }
+    }
+
     /// The broker takes nothing more: what was not written in full ends as never sent. What it answered before is still read.
     pub(crate) fn unwritable(&mut self, text: &str) {
         if !self.takes_more() {
@@ -295,11 +302,6 @@ impl Session {
     /// Where the outbox ends now: what [`Session::has_left`] wants to know of a frame just pushed.
     pub(crate) fn end(&self) -> u64 {
         self.pushed
-    }
-
-    /// Calls whose end nobody has taken yet.
-    pub(crate) fn under_way(&self) -> usize {
-        self.slots.len()
     }
 
     /// Whether the connection takes more calls.

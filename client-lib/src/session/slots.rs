@@ -92,6 +92,7 @@ impl Slots {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

@@ -69,7 +69,7 @@ fn a_reply_ends_its_call_once() {
     assert_eq!(session.receive(reply(id, b"3")), Ok(Event::Ended(id)));
     assert_eq!(session.take(id).unwrap().unwrap().body, "3");
     assert!(session.take(id).is_none());
-    assert_eq!(session.under_way(), 0);
+    assert_eq!(session.slots.len(), 0);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn replies_to_calls_that_were_never_made_are_ignored() {
     let mut session = open();
     assert_eq!(session.receive(reply(CallId(0), b"")), Ok(Event::Nothing));
     assert_eq!(session.receive(reply(CallId(u64::MAX), b"")), Ok(Event::Nothing));
-    assert_eq!(session.under_way(), 0);
+    assert_eq!(session.slots.len(), 0);
 }
 
 #[test]
