@@ -165,29 +165,35 @@ impl Message {
         })
     }
 
-    /// The parts of the frame in the order of the wire: header, caller's stamp, routing section, body.
+    /// The parts of the frame, see [`Message::into_parts`].
     #[must_use]
     pub fn encode(&self) -> Parts {
+        self.clone().into_parts()
+    }
+
+    /// The parts of the frame in the order of the wire: header, caller's stamp, routing section, body. Nothing is copied.
+    #[must_use]
+    pub fn into_parts(self) -> Parts {
         match self {
-            Self::Call(call) => call.encode(),
+            Self::Call(call) => call.into_parts(),
             Self::Reply(reply) => Parts::new(
                 Header { encoding: reply.encoding, ..Header::new(Kind::REPLY, reply.id) },
-                &Routing::default(),
-                reply.body.clone(),
+                Routing::default(),
+                reply.body,
             ),
-            Self::Error(failure) => failure.encode(),
+            Self::Error(failure) => failure.into_parts(),
             Self::Cancel(cancel) => {
                 Parts::bare(Header { code: cancel.reason.0, ..Header::new(Kind::CANCEL, cancel.id) })
             }
             Self::Goodbye(goodbye) => Parts::new(
                 Header { code: goodbye.code.0, ..Header::new(Kind::GOODBYE, 0) },
-                &text_section(&goodbye.text),
+                text_section(&goodbye.text),
                 Bytes::new(),
             ),
-            Self::Ping(id) => Parts::bare(Header::new(Kind::PING, *id)),
-            Self::Pong(id) => Parts::bare(Header::new(Kind::PONG, *id)),
-            Self::Hello(hello) => Parts::new(Header::new(Kind::HELLO, 0), &hello.to_routing(), Bytes::new()),
-            Self::Welcome(welcome) => Parts::new(Header::new(Kind::WELCOME, 0), &welcome.to_routing(), Bytes::new()),
+            Self::Ping(id) => Parts::bare(Header::new(Kind::PING, id)),
+            Self::Pong(id) => Parts::bare(Header::new(Kind::PONG, id)),
+            Self::Hello(hello) => Parts::new(Header::new(Kind::HELLO, 0), hello.to_routing(), Bytes::new()),
+            Self::Welcome(welcome) => Parts::new(Header::new(Kind::WELCOME, 0), welcome.to_routing(), Bytes::new()),
         }
     }
 
@@ -232,19 +238,19 @@ impl Message {
 }
 
 impl Call {
-    fn encode(&self) -> Parts {
+    fn into_parts(self) -> Parts {
         let flags = if self.one_way { Flags::ONE_WAY } else { Flags::NONE };
         let header =
             Header { flags, encoding: self.encoding, time_ms: self.timeout_ms, ..Header::new(Kind::CALL, self.id) };
-        let mut parts = Parts::new(header, &self.routing, self.body.clone());
+        let mut parts = Parts::new(header, self.routing, self.body);
         parts.header.routing_len += len_u16(&self.caller);
-        parts.caller = self.caller.clone();
+        parts.caller = self.caller;
         parts
     }
 }
 
 impl Failure {
-    fn encode(&self) -> Parts {
+    fn into_parts(self) -> Parts {
         let flags = match self.retry {
             Retry::Safe => Flags::RETRY_SAFE,
             Retry::Unknown => Flags::NONE,
@@ -256,7 +262,7 @@ impl Failure {
             detail: self.app_code,
             ..Header::new(Kind::ERROR, self.id)
         };
-        Parts::new(header, &text_section(&self.text), self.body.clone())
+        Parts::new(header, text_section(&self.text), self.body)
     }
 }
 
@@ -274,10 +280,11 @@ pub struct Parts {
 }
 
 impl Parts {
-    fn new(mut header: Header, routing: &Routing, body: Bytes) -> Self {
-        header.routing_len = len_u16(routing.raw());
+    fn new(mut header: Header, routing: Routing, body: Bytes) -> Self {
+        let routing = routing.into_raw();
+        header.routing_len = len_u16(&routing);
         header.body_len = u32::try_from(body.len()).expect("a body is checked against MAX_BODY before it is sent");
-        Self { header, caller: Bytes::new(), routing: routing.raw().clone(), body }
+        Self { header, caller: Bytes::new(), routing, body }
     }
 
     fn bare(header: Header) -> Self {

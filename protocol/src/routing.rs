@@ -200,6 +200,12 @@ impl Routing {
         &self.raw
     }
 
+    /// The encoded section, without a copy of the handle to it.
+    #[must_use]
+    pub(crate) fn into_raw(self) -> Bytes {
+        self.raw
+    }
+
     /// The same section in memory of its own, so that it pins no shared buffer.
     #[must_use]
     pub fn detached(&self) -> Self {

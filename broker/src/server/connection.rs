@@ -57,6 +57,14 @@ impl Connection {
         }
     }
 
+    /// Puts it into the list of connections to flush, once.
+    pub(crate) fn mark_dirty(&mut self, dirty: &mut Vec<PeerId>) {
+        if !self.dirty {
+            self.dirty = true;
+            dirty.push(self.id);
+        }
+    }
+
     /// What the poller should watch for.
     pub(crate) fn wanted(&self) -> Interest {
         Interest { read: self.reading == Reading::Open, write: !self.outbox.is_empty() }

@@ -1,5 +1,7 @@
 //! The server: sockets, clock, signals and files. It feeds the core and does what the core decides; it decides nothing itself.
 
+mod accepting;
+mod broker;
 mod claim;
 mod clock;
 mod config;
@@ -7,12 +9,15 @@ mod connection;
 mod datagrams;
 mod doors;
 mod inherited;
+mod life;
 mod log;
 mod poller;
+mod reading;
 mod signals;
 mod turn;
+mod writing;
 
+pub use broker::{Server, StartError};
 pub use claim::ClaimError;
 pub use config::{Config, ConfigError};
 pub use signals::Signals;
-pub use turn::{Server, StartError};

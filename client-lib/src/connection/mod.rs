@@ -192,7 +192,7 @@ impl Connection {
     pub(crate) fn answer(&self, answers: &mut Vec<Message>) {
         let mut state = self.lock();
         for answer in answers.drain(..) {
-            state.session.answer(&answer);
+            state.session.answer(answer);
         }
         self.flush(&mut state);
         while state.session.unsent() > HIGH_WATER {
@@ -201,7 +201,7 @@ impl Connection {
     }
 
     /// Answers one delivered call and waits until the answer has left.
-    pub(crate) fn answer_one(&self, answer: &Message) {
+    pub(crate) fn answer_one(&self, answer: Message) {
         let mut state = self.lock();
         let end = state.session.answer(answer);
         drop(self.send(state, end, None));
@@ -457,7 +457,7 @@ fn too_large(session: &mut Session, header: &Header) -> Event {
         Kind::REPLY | Kind::ERROR => session.receive_too_large(header.id),
         Kind::CALL => {
             let failure = Failure::new(header.id, ErrorCode::TOO_LARGE, "the body is over the limit");
-            session.answer(&Message::Error(failure));
+            session.answer(Message::Error(failure));
             Event::Nothing
         }
         _ => Event::Nothing,

@@ -106,7 +106,7 @@ impl Job {
                 Message::Error(Failure { retry: Retry::Safe, ..failure })
             }
         };
-        self.connection.answer_one(&answer);
+        self.connection.answer_one(answer);
         self.running.leave(self.call.id);
     }
 }

@@ -121,7 +121,7 @@ impl Session {
             pushed: 0,
             written: 0,
         };
-        session.push(&Message::Hello(hello));
+        session.push(Message::Hello(hello));
         session
     }
 
@@ -155,7 +155,7 @@ impl Session {
     }
 
     /// Answers a delivered call, and tells after how many bytes the answer has left. Dropped when the connection is gone.
-    pub(crate) fn answer(&mut self, answer: &Message) -> u64 {
+    pub(crate) fn answer(&mut self, answer: Message) -> u64 {
         self.push(answer);
         self.pushed
     }
@@ -171,7 +171,7 @@ impl Session {
             Slot::Ended(outcome) => Some(outcome),
             Slot::Waiting { kind, .. } => {
                 if kind == SlotKind::Call {
-                    self.push(&Message::Cancel(Cancel { id: id.0, reason }));
+                    self.push(Message::Cancel(Cancel { id: id.0, reason }));
                 }
                 None
             }
@@ -203,7 +203,7 @@ impl Session {
             Message::Error(failure) => Ok(self.refused(failure)),
             Message::Pong(id) => Ok(self.ended(id, SlotKind::Ping, Ok(Response::bytes(Bytes::new())))),
             Message::Ping(id) => {
-                self.push(&Message::Pong(id));
+                self.push(Message::Pong(id));
                 Ok(Event::Nothing)
             }
             Message::Call(call) => {
@@ -229,7 +229,7 @@ impl Session {
     /// Tells the broker which violation ends the connection; not in the middle of another frame.
     pub(crate) fn say_goodbye(&mut self, violation: &Violation) {
         if self.outbox.is_empty() {
-            self.push(&Message::Goodbye(Goodbye { code: ErrorCode::PROTOCOL, text: violation.to_string() }));
+            self.push(Message::Goodbye(Goodbye { code: ErrorCode::PROTOCOL, text: violation.to_string() }));
         }
     }
 
@@ -332,12 +332,12 @@ impl Session {
         }
         self.last_id += 1;
         let id = CallId(self.last_id);
-        self.push(&message(id.0));
+        self.push(message(id.0));
         self.slots.wait_for(id, kind, self.pushed);
         Some(id)
     }
 
-    fn push(&mut self, message: &Message) {
+    fn push(&mut self, message: Message) {
         if self.takes_more() {
             self.pushed += self.outbox.push(message, &mut self.pool) as u64;
         }
@@ -379,7 +379,7 @@ impl Session {
             Role::Service => self.inbound.push(Inbound::Call(call)),
             Role::Caller => {
                 let failure = Failure::new(call.id, ErrorCode::NO_METHOD, "this process answers no calls");
-                self.push(&Message::Error(failure));
+                self.push(Message::Error(failure));
             }
         }
     }

@@ -302,6 +302,6 @@ fn a_closed_session_swallows_everything() {
     assert_eq!(session.receive(welcome()), Ok(Event::Nothing));
     assert_eq!(session.receive(goodbye(ErrorCode::BUSY)), Ok(Event::Nothing));
     assert_eq!(session.ping(), None);
-    session.answer(&Message::Pong(1));
+    session.answer(Message::Pong(1));
     assert_eq!(session.unsent(), 0);
 }

@@ -67,8 +67,8 @@ impl Outbox {
     }
 
     /// Queues a message and tells how many bytes it takes.
-    pub fn push(&mut self, message: &Message, pool: &mut Pool) -> usize {
-        let parts = message.encode();
+    pub fn push(&mut self, message: Message, pool: &mut Pool) -> usize {
+        let parts = message.into_parts();
         let len = parts.len();
         let buffers = self.buffers.get_or_insert_with(|| pool.take());
         let before = buffers.heads.len();
@@ -267,7 +267,7 @@ mod tests {
         let (mut outbox, mut pool) = (Outbox::new(), Pool::default());
         let sent: Vec<Message> =
             (0..40).map(|id| reply(id, 30_000)).chain([reply(40, 900_000), reply(41, 0)]).collect();
-        let queued: usize = sent.iter().map(|message| outbox.push(message, &mut pool)).sum();
+        let queued: usize = sent.iter().map(|message| outbox.push(message.clone(), &mut pool)).sum();
         assert_eq!(outbox.len(), queued);
 
         let (mut inbox, mut buffer, mut received) = (Inbox::new(1 << 20), ReadBuffer::new(), Vec::new());
@@ -287,7 +287,7 @@ mod tests {
         let (a, b) = UnixStream::pair().unwrap();
         drop(b);
         let (mut outbox, mut pool) = (Outbox::new(), Pool::default());
-        outbox.push(&Message::Ping(1), &mut pool);
+        outbox.push(Message::Ping(1), &mut pool);
         assert_eq!(outbox.flush(a.as_fd(), &mut pool).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 }

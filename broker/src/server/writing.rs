@@ -1,0 +1,114 @@
+//! Writing: carries out what the router decided, and writes each connection once a turn.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use ipc_protocol::{
+    Goodbye, Message,
+    transport::{Outbox, Pool},
+};
+
+use super::{
+    broker::Server,
+    connection::{Connection, Reading},
+    poller::Source,
+};
+use crate::core::{Moment, Output, PeerId};
+
+impl Server {
+    /// Does what the router decided.
+    pub(super) fn apply(&mut self, now: Moment) {
+        let mut out = std::mem::take(&mut self.out);
+        while !out.is_empty() {
+            for output in out.drain(..) {
+                self.carry_out(now, output);
+            }
+            std::mem::swap(&mut out, &mut self.out); // a cut connection's callers hear of it
+        }
+        self.out = out; // keeps its memory
+    }
+
+    pub(super) fn carry_out(&mut self, now: Moment, output: Output) {
+        match output {
+            Output::Send { to, message } => {
+                let Some(connection) = self.connections.get_mut(to) else { return };
+                connection.outbox.push(message, &mut self.pool);
+                connection.mark_dirty(&mut self.dirty);
+            }
+            Output::SendDatagram { to, message } => {
+                let taken = self.datagrams.as_ref().is_some_and(|datagrams| datagrams.send(&to, &message));
+                if !taken {
+                    self.router.datagram_dropped();
+                }
+            }
+            Output::Cut { peer, goodbye } => self.cut(now, peer, goodbye),
+            Output::Log(event) => self.log.event(now, &event),
+        }
+    }
+
+    /// Writes each connection that has something queued, once, and copies out what it does not take.
+    pub(super) fn flush(&mut self, now: Moment) {
+        while !self.dirty.is_empty() {
+            let mut dirty = std::mem::take(&mut self.dirty);
+            for id in dirty.drain(..) {
+                self.flush_connection(now, id);
+            }
+            if self.dirty.is_empty() {
+                self.dirty = dirty; // keeps its memory
+            }
+            self.apply(now); // room was made: calls that waited for it are delivered
+        }
+    }
+
+    pub(super) fn flush_connection(&mut self, now: Moment, id: PeerId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.dirty = false;
+        let Connection { socket, outbox, .. } = connection;
+        let Ok(written) = flush_outbox(outbox, socket, &mut self.pool) else {
+            return self.close(now, id); // EPIPE, ECONNRESET: nobody is there
+        };
+        self.router.sent(now, id, written, &mut self.out);
+        let wanted = connection.wanted();
+        if wanted != connection.interest {
+            connection.interest = wanted;
+            if self.poller.modify(&connection.socket, Source::Peer(id), wanted).is_err() {
+                return self.close(now, id);
+            }
+        }
+        if connection.reading == Reading::Ended && connection.outbox.is_empty() && !self.router.awaits_answers(id) {
+            self.close(now, id);
+        }
+    }
+
+    pub(super) fn cut(&mut self, now: Moment, id: PeerId, goodbye: Goodbye) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.outbox.push(Message::Goodbye(goodbye), &mut self.pool);
+            let Connection { socket, outbox, .. } = connection;
+            let _ = flush_outbox(outbox, socket, &mut self.pool); // what it does not take now, it does without
+        }
+        self.close(now, id);
+    }
+
+    pub(super) fn close(&mut self, now: Moment, id: PeerId) {
+        let Some(mut connection) = self.connections.remove(id) else { return };
+        self.log.detail(format_args!("event=closed connection={id:?}"));
+        connection.outbox.discard(&mut self.pool);
+        self.poller.remove(&connection.socket);
+        drop(connection);
+        self.router.disconnect(id, &mut self.out);
+        if self.resume_accept.is_some() {
+            self.resume_accept = Some(now); // a descriptor is free
+        }
+    }
+}
+
+/// Writes what the socket takes; the rest is copied out of the read buffer, which the next turn needs.
+fn flush_outbox(outbox: &mut Outbox, socket: &OwnedFd, pool: &mut Pool) -> io::Result<usize> {
+    let flushed = outbox.flush(socket.as_fd(), pool)?;
+    if flushed.blocked {
+        outbox.detach();
+    }
+    Ok(flushed.written)
+}
