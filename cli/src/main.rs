@@ -1,3 +1,48 @@
-//! The shell face of the ipcd broker.
+//! The shell face of the ipcd broker: `ipcctl VERB …`.
+//!
+//! One file a verb in [`verbs`]; each turns its arguments into an [`Exit`] or a [`Problem`]. What all verbs share is here beside
+//! them: arguments, the error line, standard output, the connection. [`child`] runs the commands that answer calls.
+//!
+//! Start to exit of `ipcctl send` is what a shell script pays for each call, so nothing happens between exec and connect that
+//! the chosen verb does not need: arguments of other verbs are not even built.
+
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod args;
+mod base64;
+mod body;
+mod child;
+mod duration;
+mod escape;
+mod exit;
+mod hint;
+mod input;
+mod link;
+mod problem;
+mod program;
+mod reply;
+mod signals;
+mod stdout;
+mod table;
+mod verbs;
+
+use crate::{args::Parsed, exit::Exit};
+
+fn main() {
+    let (format, loudness, outcome) = match args::parse(std::env::args_os()) {
+        Parsed::Command(cli) => {
+            let (format, loudness) = (cli.globals.format, cli.globals.loudness());
+            (format, loudness, cli.verb.run(&cli.globals))
+        }
+        Parsed::Refused(format, problem) => (format, args::Loudness::Normal, Err(problem)),
+        Parsed::Text(text) => {
+            (args::Format::Text, args::Loudness::Normal, stdout::print(&text).map(|()| Exit::SUCCESS))
+        }
+    };
+    outcome
+        .unwrap_or_else(|problem| {
+            problem.report(format, loudness);
+            problem.exit()
+        })
+        .leave()
+}

@@ -1,0 +1,146 @@
+//! The command line: what is common to all verbs, and how a wrong one is reported.
+
+use std::{ffi::OsString, time::Duration};
+
+use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
+use ipc_client::ErrorCode;
+
+use crate::{duration, exit::Exit, problem::Problem, verbs::Verb};
+
+/// Call, offer and watch local services through the broker ipcd.
+#[derive(Debug, Parser)]
+#[command(name = "ipcctl", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(after_help = "'ipcctl help VERB' explains a verb, 'ipcctl help errors' every error and exit code.\n\n\
+    Example:\n  ipcctl run -- sh -c 'ipcctl serve upper -- tr a-z A-Z & ipcctl send --wait upper hello'")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Options that each verb takes, before it or after it.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Common options")]
+pub(crate) struct Globals {
+    /// The broker's socket: a path, @NAME (abstract) or fd:N [default: $IPCD_SOCKET, else ipcd/ipcd.sock below
+    /// $XDG_RUNTIME_DIR or /run]
+    #[arg(short, long, global = true, value_name = "ADDR")]
+    pub(crate) socket: Option<OsString>,
+
+    /// How long to wait for an answer, with a unit: 200ms, 5s, 1m; at most 1h [default: 30s]
+    #[arg(short = 't', global = true, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) time: Option<Duration>,
+
+    /// Form of output and of error lines: text, or one JSON document a line
+    #[arg(short = 'o', long = "output", global = true, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    #[arg(hide_default_value = true, hide_possible_values = true)]
+    pub(crate) format: Format,
+
+    /// Print no error line: the exit code says it all
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+
+    /// Say on standard error what is being done
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+/// Form of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people, and for shell tools that read lines and columns.
+    Text,
+    /// One JSON document a line.
+    Json,
+}
+
+/// How much is said on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Loudness {
+    /// Nothing.
+    Quiet,
+    /// One line when something goes wrong.
+    Normal,
+    /// What is being done, too.
+    Verbose,
+}
+
+impl Globals {
+    /// How much is said on standard error.
+    pub(crate) fn loudness(&self) -> Loudness {
+        match (self.quiet, self.verbose) {
+            (true, _) => Loudness::Quiet,
+            (false, true) => Loudness::Verbose,
+            (false, false) => Loudness::Normal,
+        }
+    }
+
+    /// Says something on standard error if that was asked for.
+    pub(crate) fn say(&self, text: impl FnOnce() -> String) {
+        if self.loudness() == Loudness::Verbose {
+            let line = format!("ipcctl: {}\n", crate::escape::line(&text()));
+            let _ = crate::stdout::write_all(std::io::stderr(), line.as_bytes()); // nobody is left to tell
+        }
+    }
+}
+
+/// What a command line asks for.
+pub(crate) enum Parsed {
+    /// A verb to run.
+    Command(Box<Cli>),
+    /// Help or the version, to be printed on standard output.
+    Text(String),
+    /// Nothing that can be done.
+    Refused(Format, Problem),
+}
+
+/// Parses a command line.
+pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Parsed {
+    let args: Vec<OsString> = args.collect();
+    match Cli::try_parse_from(&args) {
+        Ok(cli) => Parsed::Command(Box::new(cli)),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Parsed::Text(error.render().to_string()),
+            _ => Parsed::Refused(format_wanted(&args), refusal(&error)),
+        },
+    }
+}
+
+/// The whole command tree with all its arguments, for completions and manual pages.
+pub(crate) fn tree() -> clap::Command {
+    let mut tree = Cli::command();
+    tree.build();
+    tree
+}
+
+/// clap says what is wrong in a paragraph, gives tips in further ones, and ends with the usage. Of that the error line keeps the
+/// paragraph and the first tip.
+fn refusal(error: &clap::Error) -> Problem {
+    if matches!(error.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand) {
+        return Problem::usage("", "which verb?").hint("see 'ipcctl --help'");
+    }
+    let text = error.render().to_string();
+    let mut paragraphs = text.split("\n\n");
+    let first = paragraphs.next().unwrap_or_default();
+    let sentence = one_line(first.strip_prefix("error: ").unwrap_or(first));
+    let tip = paragraphs.find_map(|paragraph| paragraph.trim_start().strip_prefix("tip: ").map(one_line));
+    let problem = Problem::new(ErrorCode::USAGE, "", sentence).exits(Exit::Code(2));
+    problem.hint(tip.unwrap_or_else(|| "see --help".to_owned()))
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The form of the error line about a command line that could not be parsed: whoever wrote `-o json` reads JSON.
+fn format_wanted(args: &[OsString]) -> Format {
+    let before_command = args.iter().take_while(|arg| *arg != "--");
+    let texts: Vec<&str> = before_command.map(|arg| arg.to_str().unwrap_or_default()).collect();
+    let joined = texts.iter().any(|arg| matches!(*arg, "-ojson" | "-o=json" | "--output=json"));
+    let apart = texts.windows(2).any(|pair| matches!(pair, ["-o" | "--output", "json"]));
+    if joined || apart { Format::Json } else { Format::Text }
+}
+
+#[cfg(test)]
+mod tests;

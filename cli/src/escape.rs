@@ -1,0 +1,60 @@
+//! Makes text of others harmless to a terminal and to whoever reads line by line.
+
+use std::{borrow::Cow, fmt::Write as _};
+
+/// Text in one line: each control character, line breaks included, becomes an escape such as `\n` or `\u{1b}`. For error lines
+/// and tables, on a terminal or not: a peer must not be able to forge a second line.
+pub(crate) fn line(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().fold(String::with_capacity(text.len() + 8), |mut line, character| {
+        push(&mut line, character, char::is_control(character));
+        line
+    }))
+}
+
+/// A payload for a terminal: as it is, except that control characters other than line feed and tab, and bytes that are not
+/// UTF-8, become escapes. Some terminals obey C1 controls in either form.
+pub(crate) fn terminal(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let is_harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    if std::str::from_utf8(bytes).is_ok_and(|text| text.chars().all(is_harmless)) {
+        return Cow::Borrowed(bytes);
+    }
+    let mut shown = String::with_capacity(bytes.len() + 16);
+    for chunk in bytes.utf8_chunks() {
+        chunk.valid().chars().for_each(|character| push(&mut shown, character, !is_harmless(character)));
+        for byte in chunk.invalid() {
+            let _ = write!(shown, "\\x{byte:02x}"); // writing to a String cannot fail
+        }
+    }
+    Cow::Owned(shown.into_bytes())
+}
+
+fn push(text: &mut String, character: char, escape: bool) {
+    if escape {
+        text.extend(character.escape_default());
+    } else {
+        text.push(character);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_line_cannot_be_forged() {
+        assert_eq!(line("all well"), "all well");
+        assert_eq!(line("a\nipcctl: b\r\0\u{9b}2J"), "a\\nipcctl: b\\r\\u{0}\\u{9b}2J");
+        assert_eq!(line("naïve ✓"), "naïve ✓");
+    }
+
+    #[test]
+    fn a_payload_cannot_drive_the_terminal() {
+        assert_eq!(&*terminal(b"a\tb\n"), b"a\tb\n");
+        assert_eq!(&*terminal(b"\x1b[2J"), b"\\u{1b}[2J");
+        assert_eq!(&*terminal(b"ok \x9b2J \xff"), b"ok \\x9b2J \\xff");
+        assert_eq!(&*terminal("é\u{9b}".as_bytes()), "é\\u{9b}".as_bytes());
+    }
+}

@@ -1,0 +1,48 @@
+//! What to do about an error: the words in parentheses at the end of the error line.
+
+use ipc_client::{Error, ErrorCode, Retry};
+
+/// Whether the call may have run, and the way out.
+pub(crate) fn of(error: &Error) -> String {
+    let ran = match (error.code(), error.retry()) {
+        (ErrorCode::USAGE | ErrorCode::NO_INPUT | ErrorCode::CONFIG | ErrorCode::NAME_TAKEN, _) => "",
+        (ErrorCode::APP_ERROR, _) => "",
+        (_, Retry::Safe) => "it has not run",
+        (_, Retry::Unknown) => "it may have run: look before you repeat it",
+    };
+    let way_out = way_out(error);
+    match (ran, way_out.as_str()) {
+        ("", way_out) => way_out.to_owned(),
+        (ran, "") => ran.to_owned(),
+        (ran, way_out) => format!("{ran}; {way_out}"),
+    }
+}
+
+fn way_out(error: &Error) -> String {
+    match error.code() {
+        ErrorCode::APP_ERROR if error.app_code() != 0 => format!("the service's own code is {}", error.app_code()),
+        ErrorCode::NO_METHOD => "see 'ipcctl show NAME'".to_owned(),
+        ErrorCode::NO_SERVICE => "see 'ipcctl list', or wait for it with --wait".to_owned(),
+        ErrorCode::UNAVAILABLE => "start ipcd, or use 'ipcctl run -- CMD'".to_owned(),
+        ErrorCode::BUSY => "try again later".to_owned(),
+        ErrorCode::DEADLINE => "-t sets the time".to_owned(),
+        _ => String::new(), // codes are numbers of an open set; the sentence says all there is
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_whether_the_call_may_have_run() {
+        assert_eq!(of(&Error::new(ErrorCode::BUSY, "")), "it has not run; try again later");
+        assert_eq!(of(&Error::new(ErrorCode::SERVICE_GONE, "")), "it may have run: look before you repeat it");
+        assert_eq!(of(&Error::new(ErrorCode::SERVICE_GONE, "").with_retry(Retry::Safe)), "it has not run");
+    }
+
+    #[test]
+    fn an_error_of_the_command_line_speaks_of_no_call() {
+        assert_eq!(of(&Error::new(ErrorCode::USAGE, "")), "");
+    }
+}

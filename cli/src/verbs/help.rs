@@ -1,0 +1,74 @@
+//! `ipcctl help`: a verb, or all errors and exit codes.
+
+use ipc_protocol::{ERROR_TABLE, ErrorRow};
+
+use crate::{
+    args::{self, Format, Globals},
+    exit::Exit,
+    problem::Result,
+    stdout,
+    table::{self, Cell},
+    verbs::man::unknown,
+};
+
+/// Explain a verb, or list all errors and exit codes.
+///
+/// The columns of 'help errors': name, exit code, JSON-RPC code, whether the call may have run, what happened.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ipcctl help errors")]
+pub(crate) struct Help {
+    /// A verb, or 'errors'
+    topic: Option<String>,
+}
+
+impl Help {
+    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        match (self.topic.as_deref(), globals.format) {
+            (None, _) => stdout::print(&args::tree().render_long_help().to_string())?,
+            (Some("errors"), Format::Text) => stdout::print(&table::render(&rows()))?,
+            (Some("errors"), Format::Json) => stdout::ndjson(ERROR_TABLE)?,
+            (Some(verb), _) => {
+                let mut tree = args::tree();
+                let command = tree.find_subcommand_mut(verb).ok_or_else(|| unknown(verb))?;
+                stdout::print(&command.render_long_help().to_string())?;
+            }
+        }
+        Ok(Exit::SUCCESS)
+    }
+}
+
+fn rows() -> Vec<Vec<Cell>> {
+    let header = vec![
+        Cell::text("name"),
+        Cell::number("exit"),
+        Cell::number("json-rpc"),
+        Cell::text("may-have-run"),
+        Cell::text("sentence"),
+    ];
+    std::iter::once(header).chain(ERROR_TABLE.iter().map(row)).collect()
+}
+
+fn row(row: &ErrorRow) -> Vec<Cell> {
+    // The exit of `cancelled` is that of the signal; the table of the protocol has the one of SIGINT.
+    let exit = if row.name == "cancelled" { "128+signal".to_owned() } else { row.exit.to_string() };
+    vec![
+        Cell::text(row.name),
+        Cell::number(exit),
+        Cell::optional(row.json_rpc),
+        Cell::text(row.may_have_run),
+        Cell::text(row.sentence),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_a_line_for_each_error() {
+        let text = table::render(&rows());
+        assert_eq!(text.lines().count(), ERROR_TABLE.len() + 1);
+        let busy: Vec<&str> = text.lines().find(|l| l.starts_with("busy")).unwrap().split_whitespace().collect();
+        assert_eq!(busy[..4], ["busy", "75", "-32004", "no"]);
+    }
+}

@@ -1,0 +1,42 @@
+//! `ipcctl list`: the names on offer.
+
+use ipc_client::{Pattern, ServiceName, control};
+use serde::Serialize;
+
+use crate::{
+    args::{Format, Globals},
+    exit::Exit,
+    problem::Result,
+    stdout,
+};
+
+/// List the names on offer, one a line, sorted.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ipcctl list shop.      # everything below shop")]
+pub(crate) struct List {
+    /// Only names that it stands for: 'a.*' (one label), 'a.**' (all below), 'a.' (the same, without quotes)
+    pattern: Option<Pattern>,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    name: &'a ServiceName,
+}
+
+impl List {
+    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        let client = globals.connect("list")?;
+        let mut question = control::List { pattern: self.pattern, after: None };
+        loop {
+            let page: control::Names = globals.ask_over(&client, "list", &question)?;
+            match globals.format {
+                Format::Text => stdout::print(&page.names.iter().map(|name| format!("{name}\n")).collect::<String>())?,
+                Format::Json => stdout::ndjson(&page.names.iter().map(|name| Row { name }).collect::<Vec<_>>())?,
+            }
+            question.after = page.next;
+            if question.after.is_none() {
+                return Ok(Exit::SUCCESS);
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `ipcctl peers`: the processes that are connected.
+
+use ipc_client::{ServiceName, control};
+
+use crate::{
+    args::{Format, Globals},
+    exit::Exit,
+    problem::Result,
+    stdout,
+    table::{self, Cell},
+};
+
+/// List the processes that are connected, in the order in which they came; this one is the last.
+///
+/// The number in the first column addresses a call to one process: 'ipcctl send @17.method'.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  ipcctl peers -o json | jq -r 'select(.names[] == \"upper\") | .pid'\n  ipcctl peers"
+)]
+pub(crate) struct Peers {}
+
+impl Peers {
+    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        let client = globals.connect("peers")?;
+        let mut peers = Vec::new();
+        let mut question = control::Peers::default();
+        loop {
+            let mut page: control::PeerPage = globals.ask_over(&client, "peers", &question)?;
+            question.after = page.next;
+            match globals.format {
+                Format::Text => peers.append(&mut page.peers), // columns are as wide as the widest of all rows
+                Format::Json => stdout::ndjson(&page.peers)?,
+            }
+            if question.after.is_none() {
+                break;
+            }
+        }
+        if globals.format == Format::Text {
+            stdout::print(&table::render(&rows(&peers)))?;
+        }
+        Ok(Exit::SUCCESS)
+    }
+}
+
+fn rows(peers: &[control::PeerRow]) -> Vec<Vec<Cell>> {
+    let header = vec![
+        Cell::text("peer"),
+        Cell::number("uid"),
+        Cell::number("gid"),
+        Cell::number("pid"),
+        Cell::number("calls_out"),
+        Cell::number("calls_in"),
+        Cell::number("unread_bytes"),
+        Cell::number("connected_s"),
+        Cell::text("agent"),
+        Cell::text("names"),
+    ];
+    std::iter::once(header).chain(peers.iter().map(row)).collect()
+}
+
+fn row(peer: &control::PeerRow) -> Vec<Cell> {
+    let names: Vec<&str> = peer.names.iter().map(ServiceName::as_str).collect();
+    vec![
+        Cell::text(peer.peer),
+        Cell::number(peer.uid),
+        Cell::number(peer.gid),
+        Cell::optional(peer.pid),
+        Cell::number(peer.pending),
+        Cell::number(peer.in_flight),
+        Cell::number(peer.unread_bytes),
+        Cell::number(peer.connected_ms / 1000),
+        Cell::text(peer.agent.replace(' ', "_")), // a blank would shift the columns after it
+        Cell::text(names.join(",")),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc_client::PeerNumber;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_is_a_line_of_ten_columns() {
+        let peer = control::PeerRow {
+            peer: PeerNumber(17),
+            uid: 0,
+            gid: 0,
+            pid: None,
+            agent: "my tool".into(),
+            names: vec![ServiceName::parse("a").unwrap(), ServiceName::parse("b.c").unwrap()],
+            pending: 1,
+            in_flight: 2,
+            unread_bytes: 3,
+            connected_ms: 4_999,
+        };
+        let text = table::render(&rows(&[peer]));
+        let line: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(line, ["@17", "0", "0", "-", "1", "2", "3", "4", "my_tool", "a,b.c"]);
+    }
+}

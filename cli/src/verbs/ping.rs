@@ -1,0 +1,33 @@
+//! `ipcctl ping`: is the broker there, and how quick is it.
+
+use serde::Serialize;
+
+use crate::{
+    args::{Format, Globals},
+    exit::Exit,
+    problem::{Problem, Result},
+    stdout,
+};
+
+/// Measure a round trip to the broker, after connecting.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ipcctl ping && echo 'the broker answers'")]
+pub(crate) struct Ping {}
+
+#[derive(Serialize)]
+struct RoundTrip {
+    round_trip_us: f64,
+}
+
+impl Ping {
+    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        let client = globals.connect("ping")?;
+        let round_trip = client.ping().map_err(|error| Problem::from_error("ping", &error))?;
+        let round_trip_us = (round_trip.as_secs_f64() * 1e7).round() / 10.0;
+        match globals.format {
+            Format::Text => stdout::print(&format!("{round_trip_us:.1} us\n"))?,
+            Format::Json => stdout::ndjson(&[RoundTrip { round_trip_us }])?,
+        }
+        Ok(Exit::SUCCESS)
+    }
+}

@@ -1,0 +1,92 @@
+//! A broker that lives in a thread of this process and in a directory of its own.
+
+use std::{
+    env,
+    fs::File,
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+    path::{Path, PathBuf},
+    thread::{self, JoinHandle},
+};
+
+use ipc_broker::{Config, Server};
+use ipc_client::{Address, ErrorCode, limits::MAX_SOCKET_PATH};
+use rustix::io::{DupFlags, FdFlags};
+use tempfile::TempDir;
+
+use crate::{
+    child::bell::Bell,
+    problem::{Problem, Result},
+};
+
+/// A running broker. Its directory, mode 0700, goes when it is stopped.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    directory: TempDir,
+    socket: PathBuf,
+    stop: Bell,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Broker {
+    /// Starts a broker. It listens when this returns.
+    pub(crate) fn start(file: Option<&Path>) -> Result<Self> {
+        let directory =
+            directory().map_err(|error| Problem::host("run", "cannot make a directory for the broker", &error))?;
+        let socket = directory.path().join(SOCKET);
+        let server = Server::bind(configure(file, &socket)?)
+            .map_err(|error| Problem::own("failed", 125, "run", format!("cannot start the broker: {error}")))?;
+        let failed = |error: io::Error| Problem::host("run", "cannot start the broker", &error);
+        let stop = Bell::new().map_err(failed)?;
+        let stopped = stop.descriptor().map_err(failed)?;
+        let thread =
+            thread::Builder::new().name("broker".to_owned()).spawn(move || server.run(stopped)).map_err(failed)?;
+        Ok(Self { directory, socket, stop, thread })
+    }
+
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// A connection for a child process: the descriptor, inherited by whatever is started while it lives, and its address there.
+    pub(crate) fn connection(&self, mut place: OwnedFd) -> Result<(OwnedFd, String)> {
+        let failed = |error: io::Error| Problem::host("run", "cannot hand over a connection", &error);
+        let connection = std::os::unix::net::UnixStream::connect(&self.socket).map_err(failed)?;
+        rustix::io::dup3(&connection, &mut place, DupFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
+        rustix::io::fcntl_setfd(&place, FdFlags::empty()).map_err(|error| failed(error.into()))?;
+        let address = format!("fd:{}", place.as_raw_fd());
+        Ok((place, address))
+    }
+
+    /// Ends the broker and removes its directory.
+    pub(crate) fn stop(self) -> Result<()> {
+        self.stop.ring();
+        let ended = self.thread.join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+        let removed = self.directory.close();
+        ended.map_err(|error| Problem::host("run", "the broker failed", &error))?;
+        removed.map_err(|error| Problem::host("run", "cannot remove the broker's directory", &error))
+    }
+}
+
+/// The lowest descriptor that is free, kept for a connection that is made later.
+pub(crate) fn reserve_descriptor() -> Result<OwnedFd> {
+    File::open("/dev/null").map(OwnedFd::from).map_err(|error| Problem::host("run", "cannot open /dev/null", &error))
+}
+
+fn configure(file: Option<&Path>, socket: &Path) -> Result<Config> {
+    let address = Address::Path(socket.to_owned());
+    let Some(file) = file else { return Ok(Config::new(address)) };
+    let loaded = Config::load(file, Some(address.clone()), || Ok(address));
+    loaded.map_err(|error| Problem::new(ErrorCode::CONFIG, "run", error.to_string()))
+}
+
+/// In $TMPDIR, or in /tmp if the path of the socket would be too long there (unix(7)).
+fn directory() -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix("ipcctl-");
+    let long = env::temp_dir().join("ipcctl-XXXXXX").join(SOCKET);
+    if long.as_os_str().len() > MAX_SOCKET_PATH { builder.tempdir_in("/tmp") } else { builder.tempdir() }
+}
+
+const SOCKET: &str = "ipcd.sock";

@@ -1,0 +1,21 @@
+//! The process whose private broker we serve (`ipcctl run`): without it the service has no purpose.
+
+use std::{env, os::fd::OwnedFd};
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::args::Globals;
+
+/// The variable in which `ipcctl run` tells its process id.
+pub(crate) const VARIABLE: &str = "IPCD_PRIVATE";
+
+/// A descriptor that becomes readable when the process that runs our broker has ended, even by SIGKILL. `None` if the broker is
+/// nobody's own: a service outlives other brokers and comes back to the next.
+pub(crate) fn watch(globals: &Globals) -> Option<OwnedFd> {
+    let chosen = globals.socket.clone();
+    if chosen.is_some_and(|socket| env::var_os("IPCD_SOCKET").is_none_or(|own| own != socket)) {
+        return None; // another broker than the one that the variable speaks of
+    }
+    let pid = env::var(VARIABLE).ok()?.parse().ok().and_then(Pid::from_raw)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}

@@ -1,0 +1,82 @@
+//! One run of the command for each call.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use ipc_client::{Context, Encoding, ErrorCode, Failed, Incoming, Response};
+
+use crate::{
+    child::{
+        bell::Bell,
+        job::{Bounds, Job},
+        log::Log,
+        verdict,
+    },
+    program::Program,
+    verbs::serve::environment,
+};
+
+/// Answers each call by a run of the command.
+pub(crate) struct Once {
+    pub(crate) program: Program,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) log: Log,
+    pub(crate) quit: Bell,
+}
+
+impl Once {
+    /// Answers a call. Returns when the command and all of its process group are gone.
+    pub(crate) fn answer(&self, incoming: &Incoming, context: &Context) -> Result<Response, Failed> {
+        check_encoding(incoming.encoding)?;
+        let cancel = cancel_bell(context)?;
+        let mut command = self.program.command();
+        environment::of_call(&mut command, incoming, context);
+        let bounds = Bounds { cancel: &cancel, quit: &self.quit, until: until(incoming, context, self.timeout) };
+        let job = Job::start(command, &incoming.body, self.log).map_err(|error| cannot_start(&self.program, &error))?;
+        let finished = job.finish(&bounds).map_err(|error| internal(&error))?;
+        verdict::of(finished, incoming.encoding)
+    }
+}
+
+/// A command reads bytes and JSON. Rust callers send bincode first and hear what to send instead.
+pub(crate) fn check_encoding(encoding: Encoding) -> Result<(), Failed> {
+    match encoding {
+        Encoding::BYTES | Encoding::JSON => Ok(()),
+        other => {
+            let text = format!("this service is a command, which takes bytes and json, not {other}");
+            Err(Failed::new(ErrorCode::UNSUPPORTED_ENCODING, text))
+        }
+    }
+}
+
+/// A bell that rings when nobody waits for the call any more.
+pub(crate) fn cancel_bell(context: &Context) -> Result<Bell, Failed> {
+    let bell = Bell::new().map_err(|error| out_of_resources(&error))?;
+    let ringer = bell.clone();
+    context.cancel().on_cancel(move |_| ringer.ring());
+    Ok(bell)
+}
+
+/// When a call is over: at its deadline and after `--timeout`, whichever is first. Nobody waits for a call that is one way, so only
+/// `--timeout` bounds it.
+pub(crate) fn until(incoming: &Incoming, context: &Context, timeout: Option<Duration>) -> Option<Instant> {
+    let deadline = (!incoming.one_way).then(|| context.deadline());
+    let timeout = timeout.map(|timeout| Instant::now() + timeout);
+    deadline.into_iter().chain(timeout).min()
+}
+
+/// The call has not run, and `busy` says so: the command was there when the service started, so it is being replaced, or the host
+/// is short of something.
+fn cannot_start(program: &Program, error: &io::Error) -> Failed {
+    Failed::new(ErrorCode::BUSY, format!("the service cannot run {} now: {error}", program.name()))
+}
+
+fn out_of_resources(error: &io::Error) -> Failed {
+    Failed::new(ErrorCode::BUSY, format!("the service cannot take a call now: {error}"))
+}
+
+fn internal(error: &io::Error) -> Failed {
+    Failed::new(ErrorCode::INTERNAL, format!("cannot talk to the command: {error}"))
+}

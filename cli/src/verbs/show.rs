@@ -1,0 +1,85 @@
+//! `ipcctl show`: everything about one name.
+
+use ipc_client::{ServiceName, control};
+
+use crate::{
+    args::{Format, Globals},
+    exit::Exit,
+    problem::Result,
+    stdout,
+    table::{self, Cell},
+};
+
+/// Show everything about one name: its methods, its calls, the processes behind it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ipcctl show calc")]
+pub(crate) struct Show {
+    /// The name of a service
+    name: ServiceName,
+}
+
+impl Show {
+    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        let shown: control::Shown = globals.ask("show", &control::Show { name: self.name })?;
+        match globals.format {
+            Format::Text => stdout::print(&table::render(&rows(&shown)))?,
+            Format::Json => stdout::ndjson(&[shown])?,
+        }
+        Ok(Exit::SUCCESS)
+    }
+}
+
+/// `name value` rows; an instance is a row, so that `grep ^instance` finds them all.
+fn rows(shown: &control::Shown) -> Vec<Vec<Cell>> {
+    let row = |name: &str, value: String| vec![Cell::text(name), Cell::text(value)];
+    let methods: Vec<&str> = shown.methods.iter().map(|method| method_name(method.as_str())).collect();
+    let mut rows = vec![
+        row("name", shown.name.to_string()),
+        row("shared", if shown.shared { "yes" } else { "no" }.to_owned()),
+        row("methods", methods.join(" ")),
+        row("queued", shown.queued.to_string()),
+        row("calls", shown.calls.to_string()),
+    ];
+    rows.extend(shown.instances.iter().map(|instance| row("instance", describe(instance))));
+    rows
+}
+
+fn describe(instance: &control::Instance) -> String {
+    let control::Instance { peer, uid, pid, agent, window, in_flight } = instance;
+    let pid = pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
+    format!("{peer} uid {uid} pid {pid} in flight {in_flight} of {window}, {agent}")
+}
+
+fn method_name(method: &str) -> &str {
+    if method.is_empty() { "(default)" } else { method }
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc_client::{MethodName, PeerNumber};
+
+    use super::*;
+
+    #[test]
+    fn each_fact_has_its_line() {
+        let instance = control::Instance {
+            peer: PeerNumber(7),
+            uid: 1000,
+            pid: Some(42),
+            agent: "calc\n1".into(),
+            window: 64,
+            in_flight: 2,
+        };
+        let shown = control::Shown {
+            name: ServiceName::parse("calc").unwrap(),
+            shared: false,
+            methods: vec![MethodName::default(), MethodName::parse("add").unwrap()],
+            queued: 0,
+            calls: 12,
+            instances: vec![instance],
+        };
+        let expected = "name      calc\nshared    no\nmethods   (default) add\nqueued    0\ncalls     12\n\
+                        instance  @7 uid 1000 pid 42 in flight 2 of 64, calc\\n1\n";
+        assert_eq!(table::render(&rows(&shown)), expected);
+    }
+}

@@ -1,0 +1,31 @@
+//! `ipcctl stats`: the broker's counters.
+
+use ipc_client::control;
+
+use crate::{
+    args::{Format, Globals},
+    exit::Exit,
+    problem::Result,
+    stdout,
+    table::{self, Cell},
+};
+
+/// Print the broker's counters since it started: name, value, unit.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ipcctl stats | grep dropped")]
+pub(crate) struct Stats {}
+
+impl Stats {
+    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        let control::Stats { stats } = globals.ask("stats", &control::Empty {})?;
+        match globals.format {
+            Format::Text => stdout::print(&table::render(&stats.iter().map(row).collect::<Vec<_>>()))?,
+            Format::Json => stdout::ndjson(&stats)?,
+        }
+        Ok(Exit::SUCCESS)
+    }
+}
+
+fn row(stat: &control::StatRow) -> Vec<Cell> {
+    vec![Cell::text(&stat.name), Cell::number(stat.value), Cell::text(&stat.unit)]
+}
