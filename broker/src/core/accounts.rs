@@ -36,18 +36,25 @@ pub(crate) enum Full {
 }
 
 impl Accounts {
-    /// Whether `bytes` more fit, by `limits`, into the account of `uid` and into the whole.
-    pub(crate) fn has_room(&self, uid: u32, bytes: u64, limits: &Limits) -> Result<(), Full> {
-        if self.of(uid).bytes + bytes > limits.bytes_per_uid {
-            return Err(Full::User);
+    /// Charges `bytes` to a user, if they fit by `limits` into the user's account and into the whole.
+    pub(crate) fn charge_bytes(&mut self, uid: u32, bytes: usize, limits: &Limits) -> Result<(), Full> {
+        let bytes = bytes as u64;
+        let account = self.users.entry(uid).or_default();
+        let (of_user, in_all) = (account.bytes + bytes, self.total.bytes + bytes);
+        if of_user > limits.bytes_per_uid || in_all > limits.bytes_total {
+            if *account == Account::default() {
+                self.users.remove(&uid);
+            }
+            return Err(if of_user > limits.bytes_per_uid { Full::User } else { Full::Broker });
         }
-        if self.total.bytes + bytes > limits.bytes_total {
-            return Err(Full::Broker);
-        }
+        account.bytes = of_user;
+        self.total.bytes = in_all;
+        self.peak.bytes = self.peak.bytes.max(in_all);
+        self.peak_per_uid.bytes = self.peak_per_uid.bytes.max(of_user);
         Ok(())
     }
 
-    /// Charges. Whoever charges has asked [`Accounts::has_room`] or means the bytes to be cut off afterwards.
+    /// Charges, whatever the limits say: they were asked before, or the holder is about to be cut off.
     pub(crate) fn charge(&mut self, uid: u32, charge: Account) {
         let account = self.users.entry(uid).or_default();
         account.add(charge);
@@ -79,6 +86,11 @@ impl Accounts {
     /// The most that all ever held.
     pub(crate) fn peak(&self) -> Account {
         self.peak
+    }
+
+    /// Whether every user holds the same in both. For the invariants.
+    pub(crate) fn holds_the_same(&self, other: &Self) -> bool {
+        (&self.users, self.total) == (&other.users, other.total)
     }
 
     /// The most that one user holds now, and ever held.

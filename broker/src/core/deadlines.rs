@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    calls::{CallId, Calls, List, Role},
+    calls::{CallId, Caller, Calls, List, Role, Slot},
     moment::Moment,
 };
 
@@ -17,13 +17,15 @@ pub(crate) struct Deadlines {
     buckets: Vec<List>,
     /// One bit a bucket: whether a call waits in it.
     occupied: Vec<u64>,
+    /// One bit a word of `occupied`: whether it is not zero.
+    summary: u64,
     /// Everything up to this millisecond has been looked at.
     done: u64,
 }
 
 impl Deadlines {
     pub(crate) fn new() -> Self {
-        Self { buckets: vec![List::default(); BUCKETS], occupied: vec![0; BUCKETS / 64], done: 0 }
+        Self { buckets: vec![List::default(); BUCKETS], occupied: vec![0; WORDS], summary: 0, done: 0 }
     }
 
     /// Puts a call on the wheel, under its slot's deadline.
@@ -70,23 +72,43 @@ impl Deadlines {
         self.next_tick().map(|tick| Moment(tick.saturating_mul(1000)))
     }
 
+    /// Checks that the wheel holds each call that somebody waits for, in the bucket of its deadline. For the invariants.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub(crate) fn assert_armed(&self, calls: &Calls) {
+        let is_armed = |slot: &Slot| slot.caller != Caller::Gone;
+        let bits =
+            self.occupied.iter().enumerate().flat_map(|(word, bits)| {
+                (0..64).filter(move |bit| bits >> bit & 1 != 0).map(move |bit| word * 64 + bit)
+            });
+        let held = |bucket: usize| {
+            let list = self.buckets.get(bucket).expect("a bit stands for a bucket");
+            assert!(!list.is_empty(), "bucket {bucket} is marked and empty");
+            let belongs = |slot: &Slot| {
+                is_armed(slot) && self.bucket(slot.deadline) == bucket && slot.deadline.tick() > self.done
+            };
+            calls.assert_list(list, Role::Deadline, belongs)
+        };
+        let armed = calls.iter().filter(|(_, slot)| is_armed(slot)).count();
+        assert_eq!(bits.map(held).sum::<usize>(), armed, "calls on the wheel, and calls that somebody waits for");
+    }
+
     /// The first millisecond after `done` whose bucket is occupied.
     fn next_tick(&self) -> Option<u64> {
         let start = self.bucket_of(self.done + 1);
-        let words = self.occupied.len();
-        // The word of the start is looked at twice: first its bits from the start on, last those before.
-        (0..=words).find_map(|step| {
-            let index = (start / 64 + step) % words;
-            let word = self.occupied.get(index).copied().unwrap_or(0);
-            let word = match step {
-                0 => word & (u64::MAX << (start % 64)),
-                _ if step == words => word & !(u64::MAX << (start % 64)),
-                _ => word,
-            };
-            let bucket = index * 64 + word.trailing_zeros() as usize;
-            let distance = (bucket + BUCKETS - start) % BUCKETS;
-            (word != 0).then(|| self.done + 1 + distance as u64)
-        })
+        let (word, bit) = (start / 64, start % 64);
+        let bits = |word: usize| self.occupied.get(word).copied().unwrap_or(0);
+        // The rest of the word of the start; else the first word that has any, the one of the start with its front coming last.
+        let bucket = match bits(word) & (u64::MAX << bit) {
+            0 => {
+                let ahead = self.summary.rotate_right(u32::try_from(word + 1).unwrap_or(0));
+                let found = (word + 1 + ahead.trailing_zeros() as usize) % WORDS;
+                (ahead != 0).then(|| found * 64 + bits(found).trailing_zeros() as usize)?
+            }
+            rest => word * 64 + rest.trailing_zeros() as usize,
+        };
+        Some(self.done + 1 + ((bucket + BUCKETS - start) % BUCKETS) as u64)
     }
 
     /// Deadlines are at least a millisecond away when they are armed, so a bucket is never one that was already looked at.
@@ -103,20 +125,21 @@ impl Deadlines {
         if let Some(word) = self.occupied.get_mut(bucket / 64) {
             let bit = 1 << (bucket % 64);
             *word = if occupied { *word | bit } else { *word & !bit };
+            let bit = 1 << (bucket / 64);
+            self.summary = if *word == 0 { self.summary & !bit } else { self.summary | bit };
         }
     }
 }
 
 /// Four seconds of milliseconds: most calls end within one turn, and the wheel takes 96 KiB.
 const BUCKETS: usize = 4096;
+/// Words of the bitmap, as many as its summary has bits.
+const WORDS: usize = BUCKETS / 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{
-        calls::{Caller, Stage},
-        table::Id,
-    };
+    use crate::core::{calls::Stage, table::Id};
 
     struct Wheel {
         calls: Calls,

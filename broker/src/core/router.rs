@@ -205,10 +205,9 @@ impl Router {
     pub fn grant(&mut self, peer: PeerId, bytes: usize) -> bool {
         let Some(peer) = self.peers.get_mut(peer) else { return false };
         let uid = peer.identity.uid;
-        if self.accounts.has_room(uid, bytes as u64, &self.limits).is_err() {
+        if self.accounts.charge_bytes(uid, bytes, &self.limits).is_err() {
             return false;
         }
-        self.accounts.charge(uid, Account::bytes(bytes));
         peer.assembling += bytes;
         true
     }
@@ -273,13 +272,13 @@ impl Router {
         if (peer.unread + len) as u64 > hard {
             return self.violate(to, &not_reading(peer.unread + len, hard), out);
         }
-        if let Err(full) = self.accounts.has_room(uid, len as u64, &self.limits) {
+        if let Err(full) = self.accounts.charge_bytes(uid, len, &self.limits) {
             self.cut_hog(full, uid, out);
+            self.accounts.charge(uid, Account::bytes(len));
         }
-        let Some(peer) = self.peers.get_mut(to).filter(|peer| peer.stage != Stage::Leaving) else { return };
+        let Some(peer) = self.peers.get_mut(to) else { return };
         peer.unread += len;
-        self.accounts.charge(uid, Account::bytes(len));
-        out.push(Output::Send { to, message });
+        out.push(Output::Send { to, message }); // nobody reads it if its receiver is the one that was cut
     }
 
     /// The verdict on an operation. A denial is logged.

@@ -195,11 +195,10 @@ impl Router {
         deadline: Moment,
     ) -> Result<(), Refusal> {
         let (bytes, payer) = (charge_of(&call), origin.uid);
-        self.accounts.has_room(payer, bytes as u64, &self.limits).map_err(|full| match full {
+        self.accounts.charge_bytes(payer, bytes, &self.limits).map_err(|full| match full {
             Full::User => Refusal::UserBusy(self.limits.bytes_per_uid),
             Full::Broker => Refusal::BrokerBusy(self.limits.bytes_total),
         })?;
-        self.accounts.charge(payer, Account::bytes(bytes));
         self.counters.calls_queued += 1;
         let call = Call { routing: call.routing.detached(), body: Bytes::copy_from_slice(&call.body), ..call };
         let waiting = Box::new(Waiting { call, payer });
@@ -243,7 +242,7 @@ impl Router {
 }
 
 /// Whether an instance takes a call now: its window has room and it reads what it is sent.
-fn has_room(peers: &Peers, limits: &super::limits::Limits, instance: &Instance) -> bool {
+pub(super) fn has_room(peers: &Peers, limits: &super::limits::Limits, instance: &Instance) -> bool {
     instance.running.len() < instance.window
         && peers
             .get(instance.peer)
