@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+mod bench;
 mod completions;
 mod help;
 mod limits;
@@ -41,6 +42,8 @@ pub(crate) enum Verb {
     Limits(limits::Limits),
     /// Measure a round trip to the broker
     Ping(ping::Ping),
+    /// Measure calls and connections through the running broker
+    Bench(bench::Bench),
     /// Print the completions for a shell
     Completions(completions::Completions),
     /// Print a manual page
@@ -64,6 +67,7 @@ impl Verb {
             Self::Stats(verb) => verb.run(globals),
             Self::Limits(verb) => verb.run(globals),
             Self::Ping(verb) => verb.run(globals),
+            Self::Bench(verb) => verb.run(globals),
             Self::Completions(verb) => verb.run(),
             Self::Man(verb) => verb.run(),
             Self::Help(verb) => verb.run(globals),
