@@ -206,30 +206,29 @@ pub(crate) fn check_dotted(bytes: &[u8]) -> Result<(), InvalidName> {
     if bytes.is_empty() {
         return Err(InvalidName::Empty);
     }
-    if bytes.len() > MAX_NAME {
-        return Err(InvalidName::TooLong);
-    }
-    let mut label_is_empty = true;
-    for &byte in bytes {
-        match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' => label_is_empty = false,
-            b'.' if label_is_empty => return Err(InvalidName::EmptyLabel),
-            b'.' => label_is_empty = true,
-            other => return Err(InvalidName::BadByte(other)),
-        }
-    }
-    if label_is_empty { Err(InvalidName::EmptyLabel) } else { Ok(()) }
+    check_labels(bytes, |last| if last == b'.' { Err(InvalidName::EmptyLabel) } else { Ok(()) })
 }
 
 /// Checks a method: one label, or nothing at all.
 pub(crate) fn check_method(bytes: &[u8]) -> Result<(), InvalidName> {
-    if bytes.is_empty() {
-        return Ok(());
+    check_labels(bytes, |_| Err(InvalidName::DottedMethod))
+}
+
+/// Checks each byte; `dot` says whether a dot may stand behind the byte before it.
+fn check_labels(bytes: &[u8], dot: impl Fn(u8) -> Result<(), InvalidName>) -> Result<(), InvalidName> {
+    if bytes.len() > MAX_NAME {
+        return Err(InvalidName::TooLong);
     }
-    if bytes.contains(&b'.') {
-        return Err(InvalidName::DottedMethod);
+    let mut last = b'.';
+    for &byte in bytes {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' => {}
+            b'.' => dot(last)?,
+            other => return Err(InvalidName::BadByte(other)),
+        }
+        last = byte;
     }
-    check_dotted(bytes)
+    if last == b'.' && !bytes.is_empty() { Err(InvalidName::EmptyLabel) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -39,15 +39,19 @@ impl Accounts {
     /// Charges `bytes` to a user, if they fit by `limits` into the user's account and into the whole.
     pub(crate) fn charge_bytes(&mut self, uid: u32, bytes: usize, limits: &Limits) -> Result<(), Full> {
         let bytes = bytes as u64;
-        let account = self.users.entry(uid).or_default();
-        let (of_user, in_all) = (account.bytes + bytes, self.total.bytes + bytes);
-        if of_user > limits.bytes_per_uid || in_all > limits.bytes_total {
-            if *account == Account::default() {
-                self.users.remove(&uid);
-            }
-            return Err(if of_user > limits.bytes_per_uid { Full::User } else { Full::Broker });
+        let account = self.users.get_mut(&uid);
+        let of_user = account.as_ref().map_or(0, |account| account.bytes) + bytes;
+        let in_all = self.total.bytes + bytes;
+        if of_user > limits.bytes_per_uid {
+            return Err(Full::User);
         }
-        account.bytes = of_user;
+        if in_all > limits.bytes_total {
+            return Err(Full::Broker);
+        }
+        match account {
+            Some(account) => account.bytes = of_user,
+            None => drop(self.users.insert(uid, Account { bytes, ..Account::default() })),
+        }
         self.total.bytes = in_all;
         self.peak.bytes = self.peak.bytes.max(in_all);
         self.peak_per_uid.bytes = self.peak_per_uid.bytes.max(of_user);

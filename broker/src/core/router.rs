@@ -216,6 +216,9 @@ impl Router {
     pub fn release(&mut self, peer: PeerId) {
         let Some(peer) = self.peers.get_mut(peer) else { return };
         let bytes = std::mem::take(&mut peer.assembling);
+        if bytes == 0 {
+            return; // most frames come whole
+        }
         self.accounts.discharge(peer.identity.uid, Account::bytes(bytes));
     }
 

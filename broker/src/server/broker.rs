@@ -41,6 +41,7 @@ pub struct Server {
     pub(super) config: Config,
     pub(super) router: Router,
     pub(super) out: Outputs,
+    pub(super) spare_out: Outputs,
     pub(super) connections: Connections,
     pub(super) poller: Poller,
     pub(super) clock: Clock,
@@ -123,6 +124,7 @@ impl Server {
         let mut server = Self {
             router,
             out: Outputs::new(),
+            spare_out: Outputs::new(),
             connections: Connections::default(),
             poller: Poller::new().map_err(failed("make an epoll instance"))?,
             clock: Clock::start(),

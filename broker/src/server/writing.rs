@@ -18,16 +18,15 @@ use super::{
 use crate::core::{Moment, Output, PeerId};
 
 impl Server {
-    /// Does what the router decided.
+    /// Does what the router decided, and what it decides because of that: the callers of a cut connection hear of it.
     pub(super) fn apply(&mut self, now: Moment) {
-        let mut out = std::mem::take(&mut self.out);
-        while !out.is_empty() {
-            for output in out.drain(..) {
+        while !self.out.is_empty() {
+            let mut batch = std::mem::replace(&mut self.out, std::mem::take(&mut self.spare_out));
+            for output in batch.drain(..) {
                 self.carry_out(now, output);
             }
-            std::mem::swap(&mut out, &mut self.out); // a cut connection's callers hear of it
+            self.spare_out = batch; // the two lists take turns, and keep their memory
         }
-        self.out = out; // keeps its memory
     }
 
     pub(super) fn carry_out(&mut self, now: Moment, output: Output) {
