@@ -5,10 +5,14 @@ use ipc_client::{Error, ErrorCode, Retry};
 /// Whether the call may have run, and the way out.
 pub(crate) fn of(error: &Error) -> String {
     let ran = match (error.code(), error.retry()) {
-        (ErrorCode::USAGE | ErrorCode::NO_INPUT | ErrorCode::CONFIG | ErrorCode::NAME_TAKEN, _) => "",
-        (ErrorCode::APP_ERROR, _) => "",
+        // Not about a call at all, or the service itself has said how it ran.
+        (
+            ErrorCode::USAGE | ErrorCode::NO_INPUT | ErrorCode::CONFIG | ErrorCode::NAME_TAKEN | ErrorCode::APP_ERROR,
+            _,
+        ) => "",
+        (_, _) if error.text().contains(ALREADY_SAID) => "",
         (_, Retry::Safe) => "it has not run",
-        (_, Retry::Unknown) => "it may have run: look before you repeat it",
+        (_, Retry::Unknown) => "it may have run",
     };
     let way_out = way_out(error);
     match (ran, way_out.as_str()) {
@@ -30,6 +34,9 @@ fn way_out(error: &Error) -> String {
     }
 }
 
+/// In texts of the broker that say it themselves.
+const ALREADY_SAID: &str = "may have run";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,8 +44,13 @@ mod tests {
     #[test]
     fn it_says_whether_the_call_may_have_run() {
         assert_eq!(of(&Error::new(ErrorCode::BUSY, "")), "it has not run; try again later");
-        assert_eq!(of(&Error::new(ErrorCode::SERVICE_GONE, "")), "it may have run: look before you repeat it");
+        assert_eq!(of(&Error::new(ErrorCode::SERVICE_GONE, "")), "it may have run");
         assert_eq!(of(&Error::new(ErrorCode::SERVICE_GONE, "").with_retry(Retry::Safe)), "it has not run");
+    }
+
+    #[test]
+    fn it_says_so_once() {
+        assert_eq!(of(&Error::new(ErrorCode::DEADLINE, "late; the call may have run")), "-t sets the time");
     }
 
     #[test]

@@ -1,0 +1,34 @@
+#!/bin/sh
+# A first look at ipcd: a shell service, a Rust service, and calls between everybody. Run it from the root of the project:
+#
+#   cargo run --release --bin ipcctl -- run examples/hello.sh
+#
+# 'ipcctl run' gives this script a broker of its own, puts ipcctl in its PATH, and ends what the script leaves running.
+set -eu
+
+say() { printf '\n# %s\n' "$*"; }
+show() { printf '$ %s\n' "$1"; eval "$1"; }
+
+cargo build --quiet --release -p ipc-client --example calc_service
+PATH=${CARGO_TARGET_DIR:-target}/release/examples:$PATH
+
+say "Any command is a service: its standard input is the request, its standard output the reply."
+show "ipcctl serve upper -- tr a-z A-Z &"
+show "ipcctl send --wait=10s upper 'hello, world'; echo"
+
+say "Typed services are written in Rust (client-lib/examples/calc_service.rs)."
+show "calc_service &"
+show "ipcctl send --wait=10s calc.add a:=1 b:=2"
+show "ipcctl send calc.add '{\"a\": 20, \"b\": 22}'"
+
+say "One connection for many calls: a line in, a line out."
+show "printf 'one\ntwo\nthree\n' | ipcctl send upper --lines -"
+
+say "What goes wrong has a name, says whether a retry is safe, and is an exit code."
+show "ipcctl send calc.div a:=1 b:=0 || echo \"exit code \$?\""
+show "ipcctl send calc.add a:=1 || echo \"exit code \$?\""
+show "ipcctl send -t 200ms nobody || echo \"exit code \$?\""
+
+say "Who is there?"
+show "ipcctl list"
+show "ipcctl peers"
