@@ -1,6 +1,6 @@
 //! How calls end: answered, refused, cancelled, out of time, or with a peer that went away. Each call ends exactly once.
 
-use ipc_protocol::{Cancel, ErrorCode, Failure, Goodbye, Message, Reply, Violation};
+use ipc_protocol::{Cancel, ErrorCode, Failure, Goodbye, Message, Reply, Retry, Violation, limits::MAX_DATAGRAM};
 
 use super::{
     accounts::Account,
@@ -158,7 +158,7 @@ impl Router {
         match caller {
             Caller::Peer { peer, id } => self.send(*peer, message(*id), out),
             Caller::Datagram { address, id, .. } => {
-                out.push(Output::SendDatagram { to: address.clone(), message: message(*id) });
+                out.push(Output::SendDatagram { to: address.clone(), message: fit_datagram(*id, message(*id)) });
             }
             Caller::OneWay | Caller::Gone => {}
         }
@@ -265,6 +265,17 @@ impl Router {
             self.violate(from, &Violation::StrayReplies(strays), out);
         }
     }
+}
+
+/// An answer that no datagram can carry is replaced by an error: the call has run.
+fn fit_datagram(id: u64, answer: Message) -> Message {
+    let len = answer.frame_len();
+    if len <= MAX_DATAGRAM {
+        return answer;
+    }
+    let text =
+        format!("the answer has {len} bytes, a datagram carries at most {MAX_DATAGRAM}; call over the stream socket");
+    Message::Error(Failure { retry: Retry::Unknown, ..Failure::new(id, ErrorCode::TOO_LARGE, text) })
 }
 
 /// Deadlines handled in one go.
