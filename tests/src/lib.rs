@@ -2,3 +2,10 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod broker;
+pub mod command;
+pub mod eventually;
+pub mod peer;
+pub mod proc;
+pub mod programs;
+pub mod scene;

@@ -1,0 +1,133 @@
+//! A crowd: one process that wants much at once, possibly as another user, and holds what it got until its standard input ends.
+//!
+//! `crowd connections SOCKET COUNT` says hello on so many connections and prints one line, `welcomed=N refused=N other=N`, once
+//! each has an answer. `crowd datagrams SOCKET COUNT` sends so many calls from a socket that can be answered, reads no answer, and
+//! prints `sent=N`.
+#![forbid(unsafe_code)]
+
+use std::{
+    io::{self, Read, Write},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram, UnixStream},
+    },
+    thread,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use ipc_protocol::{Call, Encoding, ErrorCode, Frame, Hello, Message, Routing};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// What became of a connection.
+enum Outcome {
+    Welcomed,
+    /// A goodbye that says that a retry is safe.
+    Refused,
+    Other(String),
+}
+
+fn main() -> io::Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, what, socket, count] = &arguments[..] else { panic!("usage: crowd connections|datagrams SOCKET COUNT") };
+    let count: usize = count.parse().expect("COUNT is a number");
+    match what.as_str() {
+        "connections" => connections(socket, count),
+        "datagrams" => datagrams(socket, count),
+        other => panic!("{other}: a crowd wants connections or datagrams"),
+    }
+}
+
+fn connections(socket: &str, count: usize) -> io::Result<()> {
+    raise_descriptor_limit()?;
+    // Connecting blocks while the backlog is full: several threads keep it full.
+    let (held, outcomes): (Vec<_>, Vec<_>) = thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|at| (count + at) / THREADS)
+            .map(|share| scope.spawn(move || visit(socket, share)))
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no thread panics")).unzip()
+    });
+    let welcomed = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Welcomed)).count();
+    let refused = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Refused)).count();
+    println!("welcomed={welcomed} refused={refused} other={}", outcomes.len() - welcomed - refused);
+    let other = outcomes.iter().find_map(|outcome| if let Outcome::Other(why) = outcome { Some(why) } else { None });
+    other.iter().for_each(|why| eprintln!("{why}"));
+    wait_for_end(held)
+}
+
+fn datagrams(socket: &str, count: usize) -> io::Result<()> {
+    let name = format!("crowd-{}", std::process::id());
+    let sender = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)?;
+    sender.connect(format!("{socket}.dgram"))?; // from there the kernel takes any number of answers
+    for id in 1..=count as u64 {
+        let call = Call {
+            id,
+            one_way: false,
+            encoding: Encoding::BYTES,
+            timeout_ms: 0,
+            caller: Bytes::new(),
+            routing: Routing::to("ipc", "limits").build(),
+            body: Bytes::new(),
+        };
+        sender.send(&Message::Call(call).to_vec())?;
+    }
+    println!("sent={count}");
+    wait_for_end(sender)
+}
+
+/// Holds something until nobody wants it held any more.
+fn wait_for_end<T>(held: T) -> io::Result<()> {
+    io::stdin().read_to_end(&mut Vec::new())?;
+    drop(held);
+    Ok(())
+}
+
+/// Opens all connections, then greets on all of them, then reads all answers.
+fn visit(socket: &str, count: usize) -> Vec<(io::Result<UnixStream>, Outcome)> {
+    let mut connections: Vec<_> = (0..count).map(|_| UnixStream::connect(socket)).collect();
+    connections.iter_mut().flatten().for_each(greet);
+    let outcomes: Vec<_> = connections.iter().map(outcome).collect();
+    connections.into_iter().zip(outcomes).collect()
+}
+
+fn greet(stream: &mut UnixStream) {
+    // One that was refused is closed already; its answer can be read all the same.
+    let _ = stream.write_all(&Message::Hello(Hello::new("crowd 1.0")).to_vec());
+}
+
+fn outcome(connected: &io::Result<UnixStream>) -> Outcome {
+    let answer = connected.as_ref().map_err(ToString::to_string).and_then(|stream| first_message(stream));
+    match answer {
+        Ok(Message::Welcome(_)) => Outcome::Welcomed,
+        Ok(Message::Goodbye(goodbye)) if goodbye.code == ErrorCode::BUSY => Outcome::Refused,
+        Ok(other) => Outcome::Other(format!("{other:?}")),
+        Err(error) => Outcome::Other(error),
+    }
+}
+
+fn first_message(stream: &UnixStream) -> Result<Message, String> {
+    let frame = first_frame(stream).map_err(|error| error.to_string())?;
+    let frame = Frame::from_datagram(frame.into(), u32::MAX).map_err(|_| "no whole frame")?;
+    Message::decode(frame).map_err(|violation| violation.to_string())
+}
+
+fn first_frame(mut stream: &UnixStream) -> io::Result<Vec<u8>> {
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let mut frame = vec![0; HEADER_LEN];
+    stream.read_exact(&mut frame)?;
+    let lengths = [[frame[16], frame[17], frame[18], frame[19]], [frame[20], frame[21], 0, 0]].map(u32::from_le_bytes);
+    frame.resize(HEADER_LEN + lengths.iter().sum::<u32>() as usize, 0);
+    stream.read_exact(&mut frame[HEADER_LEN..])?;
+    Ok(frame)
+}
+
+fn raise_descriptor_limit() -> io::Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
+}
+
+/// Connections that are being made at the same time.
+const THREADS: usize = 8;
+const HEADER_LEN: usize = ipc_protocol::limits::HEADER_LEN;

@@ -1,0 +1,366 @@
+//! A broker of a test's own: the real `ipcd` in a directory of its own, or with `IPCD_TEST_IN_THREAD=1` the same broker in a thread.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs,
+    io::{self, BufRead, BufReader, PipeWriter},
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Stdio},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use ipc_broker::{Config, Server};
+use ipc_protocol::{control, transport::Address};
+use nix::sys::signal::{Signal, kill};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tempfile::TempDir;
+
+use crate::{
+    command::{Command, Running, process},
+    eventually::{SOON, eventually, eventually_some, within},
+    peer::Peer,
+    proc,
+    programs::Programs,
+};
+
+/// A broker that is ready. It is killed when dropped, and its directory goes with it.
+#[derive(Debug)]
+pub struct Broker {
+    directory: TempDir,
+    socket: PathBuf,
+    engine: Engine,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Process(Daemon),
+    Thread(Option<(PipeWriter, JoinHandle<io::Result<()>>)>),
+}
+
+/// The process of a broker.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    log: PathBuf,
+}
+
+impl Broker {
+    /// Starts a broker with default limits.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::with_config("")
+    }
+
+    /// Starts a broker with a configuration file.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn with_config(toml: &str) -> Self {
+        if std::env::var_os("IPCD_TEST_IN_THREAD").is_some_and(|value| value == "1") {
+            Self::in_thread(toml)
+        } else {
+            Self::in_process(toml)
+        }
+    }
+
+    /// Starts a broker that is a process whatever the environment says: for tests of signals, descriptors and death.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn in_process(toml: &str) -> Self {
+        Self::launched_by(toml, Command::new(&Programs::get().ipcd, [""; 0]))
+    }
+
+    /// Starts a broker by a command that execs `ipcd` with the arguments it gets: `--socket PATH --config FILE`.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn launched_by(toml: &str, launcher: Command) -> Self {
+        let (directory, socket) = place(toml);
+        let daemon = Daemon::start(launcher, &socket, &config_of(&directory), &directory.path().join("ipcd.log"));
+        Self { directory, socket, engine: Engine::Process(daemon) }
+    }
+
+    fn in_thread(toml: &str) -> Self {
+        let (directory, socket) = place(toml);
+        let address = Address::Path(socket.clone());
+        let config =
+            Config::load(&config_of(&directory), Some(address), || unreachable!()).expect("a good configuration");
+        let server = Server::bind(config).expect("a path of its own");
+        let (stopped, stop) = io::pipe().expect("two descriptors");
+        let thread = std::thread::spawn(move || server.run(OwnedFd::from(stopped)));
+        Self { directory, socket, engine: Engine::Thread(Some((stop, thread))) }
+    }
+
+    /// Its stream socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Its datagram socket.
+    #[must_use]
+    pub fn datagram_socket(&self) -> PathBuf {
+        self.socket.with_extension("sock.dgram")
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        Address::Path(self.socket.clone())
+    }
+
+    /// A directory for the test's files, open to all users.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Writes a file into the directory.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.directory().join(name);
+        fs::write(&path, content).expect("the directory is the test's own");
+        path
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        config_of(&self.directory)
+    }
+
+    /// Its process, unless it is a thread.
+    #[must_use]
+    pub fn daemon(&mut self) -> Option<&mut Daemon> {
+        match &mut self.engine {
+            Engine::Process(daemon) => Some(daemon),
+            Engine::Thread(_) => None,
+        }
+    }
+
+    /// `ipcctl` with arguments, at this broker.
+    pub fn ipcctl(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        Command::ipcctl(arguments).socket(&self.socket).directory(self.directory())
+    }
+
+    /// A shell script, at this broker.
+    #[must_use]
+    pub fn shell(&self, script: &str) -> Command {
+        Command::shell(script).socket(&self.socket).directory(self.directory())
+    }
+
+    /// The program `crowd`, which a test names by its `env!("CARGO_BIN_EXE_crowd")`, with what it wants and how much of it.
+    #[must_use]
+    pub fn crowd(&self, program: &str, what: &str, count: usize) -> Command {
+        Command::new(program, [OsStr::new(what), self.socket.as_os_str(), OsStr::new(&count.to_string())])
+    }
+
+    /// Starts `ipcctl serve` with `arguments` (options, name, `--`, command) and waits until `name` is on offer.
+    ///
+    /// # Panics
+    /// If it does not come.
+    pub fn serve(&self, name: &str, arguments: &[&str]) -> Running {
+        let service = self.ipcctl([&["serve"], arguments].concat()).start();
+        self.wait_for(name);
+        service
+    }
+
+    /// Waits until a name is on offer.
+    ///
+    /// # Panics
+    /// If it does not come.
+    pub fn wait_for(&self, name: &str) {
+        let _: control::Empty = Peer::connect(self).ask("wait", &serde_json::json!({ "name": name }));
+    }
+
+    /// A counter.
+    ///
+    /// # Panics
+    /// If there is none of that name.
+    #[must_use]
+    pub fn stat(&self, name: &str) -> u64 {
+        let stats: control::Stats = Peer::connect(self).ask("stats", &control::Empty {});
+        let row = stats.stats.iter().find(|row| row.name == name);
+        row.unwrap_or_else(|| panic!("there is no counter {name}")).value
+    }
+
+    /// Waits until a counter has a value.
+    ///
+    /// # Panics
+    /// If it does not get it.
+    #[track_caller]
+    pub fn expect_stat(&self, name: &str, value: u64) {
+        let what = format!("{name} = {value}");
+        eventually(SOON, &what, || self.stat(name) == value);
+    }
+
+    /// The rows of `ipc.peers`.
+    #[must_use]
+    pub fn peers(&self) -> Vec<control::PeerRow> {
+        let page: control::PeerPage = Peer::connect(self).ask("peers", &control::Peers::default());
+        page.peers
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Engine::Thread(running) = &mut self.engine
+            && let Some((stop, thread)) = running.take()
+        {
+            drop(stop); // the other end becomes readable
+            let _ = thread.join(); // its own test says what went wrong
+        }
+    }
+}
+
+impl Daemon {
+    /// Starts a broker by a command that execs `ipcd` with the arguments it gets, and waits for its ready line.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    #[must_use]
+    pub fn start(launcher: Command, socket: &Path, config: &Path, log: &Path) -> Self {
+        let mut command = launcher.into_inner();
+        command.arg("--socket").arg(socket).arg("--config").arg(config);
+        let stderr = fs::OpenOptions::new().create(true).append(true).open(log).expect("a file for the log");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+        let mut child = command.spawn().expect("ipcd can be started");
+        let stdout = child.stdout.take().map(BufReader::new).expect("standard output is a pipe");
+        let mut daemon = Self { child, stdout, log: log.to_owned() };
+        let line = daemon.line();
+        assert!(line.starts_with("ipcd: ready on "), "{line:?} {}", daemon.log());
+        daemon
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The descriptors that it has open, by number.
+    #[must_use]
+    pub fn descriptors(&self) -> BTreeSet<usize> {
+        proc::descriptors(self.pid())
+    }
+
+    /// Everything that it logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until it has logged a text.
+    ///
+    /// # Panics
+    /// If it does not come.
+    #[track_caller]
+    pub fn expect_log(&self, text: &str) {
+        assert!(within(SOON, || self.log().contains(text)), "{text:?} is not in the log: {}", self.log());
+    }
+
+    /// Sends a signal to it.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        kill(process(self.pid()), signal).expect("it runs");
+    }
+
+    /// Stops it (SIGSTOP), and waits until it is.
+    ///
+    /// # Panics
+    /// If it goes on.
+    pub fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+        eventually(SOON, "a stopped broker", || proc::state(self.pid()) == Some('T'));
+    }
+
+    /// Kills it (SIGKILL), and waits until it is dead.
+    ///
+    /// # Panics
+    /// If it lives on.
+    pub fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.exit_code();
+    }
+
+    /// Waits for its end and returns its exit code, or 128 + N after signal N.
+    ///
+    /// # Panics
+    /// If it does not end.
+    #[track_caller]
+    pub fn exit_code(&mut self) -> i32 {
+        use std::os::unix::process::ExitStatusExt;
+        let child = &mut self.child;
+        let status = eventually_some(SOON, "the end of ipcd", || child.try_wait().expect("a child can be waited for"));
+        status.code().or_else(|| Some(128 + status.signal()?)).unwrap_or(-1)
+    }
+
+    fn line(&mut self) -> String {
+        let pipe = self.stdout.get_ref();
+        let mut ready = [PollFd::new(pipe, PollFlags::IN)];
+        let patience = Timespec { tv_sec: i64::try_from(SOON.as_secs()).unwrap_or(i64::MAX), tv_nsec: 0 };
+        assert_eq!(poll(&mut ready, Some(&patience)), Ok(1), "ipcd says nothing: {}", self.log());
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("a pipe can be read");
+        line
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Both fail only for a process that has ended and was waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Says that a test did not run, past what cargo captures.
+pub fn skip(why: &str) {
+    use std::io::Write;
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(io::stderr(), "SKIP {test}: {why}");
+}
+
+/// Whether this is root; says that the test is skipped if not.
+#[must_use]
+pub fn is_root() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        skip("only root can be another user");
+    }
+    is_root
+}
+
+/// A user who is neither root nor the broker's, and whom no passwd file names.
+pub const STRANGER: u32 = 54_321;
+
+/// How long a broker may take that does what it does at once.
+pub const AT_ONCE: Duration = Duration::from_secs(5);
+
+fn place(toml: &str) -> (TempDir, PathBuf) {
+    let directory = tempfile::Builder::new().prefix("ipcd-test-").tempdir().expect("a temporary directory");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("a directory of our own");
+    fs::write(config_of(&directory), toml).expect("a directory of our own");
+    let socket = directory.path().join("ipcd.sock");
+    (directory, socket)
+}
+
+fn config_of(directory: &TempDir) -> PathBuf {
+    directory.path().join("ipcd.toml")
+}

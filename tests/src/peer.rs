@@ -1,0 +1,308 @@
+//! A peer that speaks the protocol by hand: well behaved, or as badly as a test wants.
+
+use std::{
+    io::{self, IoSlice, Read, Write},
+    os::{
+        fd::{AsRawFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use ipc_protocol::{
+    Call, Cancel, Decoder, Encoding, ErrorCode, Failure, Goodbye, Hello, Identity, Incoming, Message, PeerNumber,
+    Reply, Routing, limits::MAX_BODY,
+};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{broker::Broker, eventually::SOON};
+
+/// A stream connection to a broker. What it waits for has to come soon.
+#[derive(Debug)]
+pub struct Peer {
+    stream: UnixStream,
+    decoder: Decoder,
+    number: PeerNumber,
+    last_call: u64,
+}
+
+impl Peer {
+    /// Connects and is welcomed.
+    ///
+    /// # Panics
+    /// If it is not.
+    #[must_use]
+    pub fn connect(broker: &Broker) -> Self {
+        Self::greet(Self::open(broker))
+    }
+
+    /// Connects, and says nothing yet.
+    ///
+    /// # Panics
+    /// If nobody listens.
+    #[must_use]
+    pub fn open(broker: &Broker) -> Self {
+        Self::on(UnixStream::connect(broker.socket()).expect("the broker listens"))
+    }
+
+    /// Uses a connected socket, and says nothing yet.
+    ///
+    /// # Panics
+    /// Never, on an open socket.
+    #[must_use]
+    pub fn on(stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(SOON)).expect("20 s is no bad time");
+        stream.set_write_timeout(Some(SOON)).expect("20 s is no bad time");
+        Self { stream, decoder: Decoder::new(MAX_BODY), number: PeerNumber(0), last_call: 0 }
+    }
+
+    /// Says hello and is welcomed.
+    ///
+    /// # Panics
+    /// If it is not.
+    #[must_use]
+    pub fn greet(mut self) -> Self {
+        self.send(&hello());
+        let Some(Message::Welcome(welcome)) = self.receive() else { panic!("no welcome") };
+        self.number = welcome.peer;
+        self
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> PeerNumber {
+        self.number
+    }
+
+    /// Its socket.
+    #[must_use]
+    pub fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    /// Sends a message.
+    ///
+    /// # Panics
+    /// If the broker has closed the connection.
+    #[track_caller]
+    pub fn send(&mut self, message: &Message) {
+        self.send_bytes(&message.to_vec());
+    }
+
+    /// Sends bytes, whatever they are.
+    ///
+    /// # Panics
+    /// If the broker has closed the connection.
+    #[track_caller]
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the broker reads");
+    }
+
+    /// Sends bytes as far as the broker takes them: it may close the connection any time.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Sends bytes with control data.
+    ///
+    /// # Errors
+    /// What sendmsg(2) says.
+    pub fn send_with(&self, bytes: &[u8], control: &[ControlMessage<'_>]) -> nix::Result<usize> {
+        sendmsg::<()>(self.stream.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None)
+    }
+
+    /// The next message, or `None` once the broker has closed the connection.
+    ///
+    /// # Panics
+    /// If neither comes, or if it is no message.
+    #[track_caller]
+    pub fn receive(&mut self) -> Option<Message> {
+        let mut chunk = vec![0; 65_536];
+        loop {
+            match self.decoder.next().expect("the broker keeps to the protocol") {
+                Some(Incoming::Frame(frame)) => return Some(Message::decode(frame).expect("a message")),
+                Some(Incoming::Assembly(_)) => self.decoder.assemble(),
+                Some(Incoming::TooLarge(header)) => panic!("the broker sent {header:?}"),
+                None => match self.stream.read(&mut chunk) {
+                    Ok(0) => return None,
+                    Ok(len) => self.decoder.feed(Bytes::copy_from_slice(&chunk[..len])),
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+                    Err(error) => panic!("nothing came from the broker: {error}"),
+                },
+            }
+        }
+    }
+
+    /// The goodbye, which must be next, and the close behind it.
+    ///
+    /// # Panics
+    /// If anything else comes.
+    #[track_caller]
+    pub fn goodbye(&mut self) -> Goodbye {
+        let Some(Message::Goodbye(goodbye)) = self.receive() else { panic!("no goodbye") };
+        assert_eq!(self.receive(), None, "nothing follows a goodbye");
+        goodbye
+    }
+
+    /// Waits until the broker has read everything that was sent so far, and answered it.
+    ///
+    /// # Panics
+    /// If anything else than the answer comes.
+    #[track_caller]
+    pub fn settle(&mut self) {
+        self.send(&Message::Ping(4_711));
+        assert_eq!(self.receive(), Some(Message::Pong(4_711)));
+    }
+
+    /// Starts a call with a body of bytes and the default deadline; returns its number.
+    pub fn call(&mut self, target: &str, body: impl Into<Bytes>) -> u64 {
+        self.call_within(target, body, Duration::ZERO)
+    }
+
+    /// Starts a call with a deadline.
+    pub fn call_within(&mut self, target: &str, body: impl Into<Bytes>, timeout: Duration) -> u64 {
+        let mut call = call(self.next_number(), target, body);
+        call.timeout_ms = u32::try_from(timeout.as_millis()).expect("an hour at most");
+        let id = call.id;
+        self.send(&Message::Call(call));
+        id
+    }
+
+    /// Gives a call up.
+    pub fn cancel(&mut self, id: u64) {
+        self.send(&Message::Cancel(Cancel { id, reason: ErrorCode::CANCELLED }));
+    }
+
+    /// The reply, which must be next, and its call's number.
+    ///
+    /// # Panics
+    /// If anything else comes.
+    #[track_caller]
+    pub fn reply(&mut self) -> (u64, Bytes) {
+        match self.receive() {
+            Some(Message::Reply(reply)) => (reply.id, reply.body),
+            other => panic!("no reply: {other:?}"),
+        }
+    }
+
+    /// The error, which must be next.
+    ///
+    /// # Panics
+    /// If anything else comes.
+    #[track_caller]
+    pub fn failure(&mut self) -> Failure {
+        match self.receive() {
+            Some(Message::Error(failure)) => failure,
+            other => panic!("no error: {other:?}"),
+        }
+    }
+
+    /// Offers a name, and takes `window` calls at once.
+    ///
+    /// # Panics
+    /// If it is refused.
+    #[track_caller]
+    pub fn register(&mut self, name: &str, window: u32) {
+        let _: serde_json::Value = self.ask("register", &serde_json::json!({ "name": name, "window": window }));
+    }
+
+    /// Asks the broker's own service.
+    ///
+    /// # Panics
+    /// If the answer is none, or an error.
+    #[track_caller]
+    pub fn ask<Q: Serialize, A: DeserializeOwned>(&mut self, operation: &str, request: &Q) -> A {
+        let body = serde_json::to_vec(request).expect("plain data");
+        let id = self.call(&format!("ipc.{operation}"), body);
+        let (answered, body) = self.reply();
+        assert_eq!(answered, id);
+        serde_json::from_slice(&body).expect("an answer of that shape")
+    }
+
+    /// The call that is delivered next.
+    ///
+    /// # Panics
+    /// If anything else comes.
+    #[track_caller]
+    pub fn delivered(&mut self) -> Call {
+        match self.receive() {
+            Some(Message::Call(call)) => call,
+            other => panic!("no call: {other:?}"),
+        }
+    }
+
+    /// The cancel that comes next.
+    ///
+    /// # Panics
+    /// If anything else comes.
+    #[track_caller]
+    pub fn cancelled(&mut self) -> Cancel {
+        match self.receive() {
+            Some(Message::Cancel(cancel)) => cancel,
+            other => panic!("no cancel: {other:?}"),
+        }
+    }
+
+    /// Answers a delivered call.
+    pub fn answer(&mut self, call: &Call, body: impl Into<Bytes>) {
+        self.send(&Message::Reply(Reply { id: call.id, encoding: call.encoding, body: body.into() }));
+    }
+
+    /// Answers the next delivered call with its own body.
+    ///
+    /// # Panics
+    /// If none comes.
+    #[track_caller]
+    pub fn echo(&mut self) {
+        let call = self.delivered();
+        let body = call.body.clone();
+        self.answer(&call, body);
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.last_call += 1;
+        self.last_call
+    }
+}
+
+/// A first frame.
+#[must_use]
+pub fn hello() -> Message {
+    Message::Hello(Hello::new("test 1.0"))
+}
+
+/// A call with a body of bytes and the default deadline.
+#[must_use]
+pub fn call(id: u64, target: &str, body: impl Into<Bytes>) -> Call {
+    Call {
+        id,
+        one_way: false,
+        encoding: Encoding::BYTES,
+        timeout_ms: 0,
+        caller: Bytes::new(),
+        routing: Routing::to(target, "").build(),
+        body: body.into(),
+    }
+}
+
+/// Who the broker says sent a delivered call, and under which number.
+///
+/// # Panics
+/// If it says nothing, or nothing that makes sense.
+#[must_use]
+pub fn caller_of(call: &Call) -> (Identity, Option<PeerNumber>) {
+    Identity::from_stamp(&call.caller).expect("a stamp")
+}
+
+/// Sends `count` descriptors, all of them the same one, along with bytes.
+///
+/// # Errors
+/// What sendmsg(2) says.
+pub fn send_descriptors(peer: &Peer, bytes: &[u8], descriptor: BorrowedFd<'_>, count: usize) -> nix::Result<usize> {
+    peer.send_with(bytes, &[ControlMessage::ScmRights(&vec![descriptor.as_raw_fd(); count])])
+}

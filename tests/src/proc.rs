@@ -1,0 +1,87 @@
+//! What the kernel says about processes (proc(5)).
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+/// Open descriptors of a process, by number.
+///
+/// # Panics
+/// If there is no such process.
+#[must_use]
+pub fn descriptors(pid: u32) -> BTreeSet<usize> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap_or_else(|error| panic!("process {pid}: {error}"));
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Whether a process runs. One that has ended and was not waited for does not.
+#[must_use]
+pub fn is_running(pid: u32) -> bool {
+    state(pid).is_some_and(|state| state != 'Z')
+}
+
+/// Processes that have ended and that their parent `pid` has not waited for.
+#[must_use]
+pub fn zombies_of(pid: u32) -> Vec<u32> {
+    let is_zombie_of = |child: &u32| stat(*child).is_some_and(|stat| stat.parent == pid && stat.state == 'Z');
+    all().into_iter().filter(is_zombie_of).collect()
+}
+
+/// Processes whose environment names `path` in any variable.
+#[must_use]
+pub fn whose_environment_names(path: &Path) -> Vec<u32> {
+    let wanted = path.as_os_str().as_encoded_bytes();
+    let names_it = |pid: &u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.windows(wanted.len()).any(|part| part == wanted)
+    };
+    all().into_iter().filter(|pid| *pid != std::process::id()).filter(names_it).collect()
+}
+
+/// CPU time that a process has used, in ticks of 10 ms.
+///
+/// # Panics
+/// If there is no such process.
+#[must_use]
+pub fn cpu_ticks(pid: u32) -> u64 {
+    stat(pid).unwrap_or_else(|| panic!("there is no process {pid}")).ticks
+}
+
+/// Resident memory of a process, in KiB.
+///
+/// # Panics
+/// If there is no such process.
+#[must_use]
+pub fn resident_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_else(|| panic!("no process {pid}"));
+    line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
+}
+
+/// State of a process as one letter (`T` is stopped).
+#[must_use]
+pub fn state(pid: u32) -> Option<char> {
+    stat(pid).map(|stat| stat.state)
+}
+
+struct Stat {
+    state: char,
+    parent: u32,
+    ticks: u64,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything, blanks and parentheses included.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        parent: fields.get(1)?.parse().ok()?,
+        ticks: ticks(11)? + ticks(12)?,
+    })
+}
+
+fn all() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}

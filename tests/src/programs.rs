@@ -1,0 +1,89 @@
+//! The programs under test: built once by each test process, with the profile and into the directory that it was built with.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+/// Where the programs are.
+#[derive(Debug)]
+pub struct Programs {
+    /// Directory of `ipcd` and `ipcctl`: first in the PATH of what tests start.
+    pub directory: PathBuf,
+    /// The daemon.
+    pub ipcd: PathBuf,
+    /// The shell's face.
+    pub ipcctl: PathBuf,
+    /// The Rust service among the examples of the library.
+    pub calc_service: PathBuf,
+    /// Its client.
+    pub calc_client: PathBuf,
+}
+
+impl Programs {
+    /// The programs: those in `$IPCD_TEST_PROGRAMS`, else those that cargo builds now.
+    ///
+    /// # Panics
+    /// If they do not compile.
+    pub fn get() -> &'static Self {
+        static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+        PROGRAMS.get_or_init(|| {
+            Self::in_directory(std::env::var_os("IPCD_TEST_PROGRAMS").map_or_else(build, PathBuf::from))
+        })
+    }
+
+    /// PATH with the programs first.
+    #[must_use]
+    pub fn search_path(&self) -> OsString {
+        let mut path = self.directory.clone().into_os_string();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        path
+    }
+
+    fn in_directory(directory: PathBuf) -> Self {
+        Self {
+            ipcd: directory.join("ipcd"),
+            ipcctl: directory.join("ipcctl"),
+            calc_service: directory.join("examples/calc_service"),
+            calc_client: directory.join("examples/calc_client"),
+            directory,
+        }
+    }
+}
+
+/// Builds everything that a test may start. Cargo locks the directory, so test processes do not meet; the same members as in
+/// `cargo test --workspace` are chosen, so that dependencies are not built again with other features.
+fn build() -> PathBuf {
+    let profile_directory = profile_directory();
+    let above = profile_directory.parent().expect("a profile's directory is in the target directory");
+    let is_target_directory = above.join("CACHEDIR.TAG").exists();
+    let target_directory = if is_target_directory { above } else { above.parent().unwrap_or(above) };
+    let profile = match name_of(&profile_directory) {
+        "debug" => "dev".to_owned(),
+        other => other.to_owned(),
+    };
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("Cargo.toml");
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--quiet", "--workspace", "--bins", "--profile", &profile]);
+    command.args(["--example", "calc_service", "--example", "calc_client"]);
+    command.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(target_directory);
+    if !is_target_directory {
+        command.args(["--target", name_of(above)]);
+    }
+    let status = command.status().expect("cargo is there: it runs this test");
+    assert!(status.success(), "the programs under test do not compile: {status}");
+    profile_directory
+}
+
+/// Test programs are in `TARGET/[TRIPLE/]PROFILE/deps/`.
+fn profile_directory() -> PathBuf {
+    let own = std::env::current_exe().expect("the kernel tells");
+    own.ancestors().nth(2).expect("cargo puts test programs two levels down").to_owned()
+}
+
+fn name_of(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).expect("cargo names its directories in ASCII")
+}

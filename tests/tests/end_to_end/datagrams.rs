@@ -1,0 +1,224 @@
+//! Datagrams: what is wrong with one is counted, what is asked by one is answered, and nothing waits.
+
+use std::{
+    fs::File,
+    io::{ErrorKind, IoSlice},
+    os::{
+        fd::AsRawFd,
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use ipc_protocol::{Call, ErrorCode, Frame, Message, limits::MAX_BODY};
+use ipc_tests::{
+    broker::{Broker, STRANGER, is_root},
+    eventually::SOON,
+    peer::{Peer, call, caller_of},
+    scene::Scene,
+};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+/// A socket that can be answered: bound to an abstract name, and connected to the broker.
+fn answerable(broker: &Broker) -> UnixDatagram {
+    let socket = bound();
+    socket.connect(broker.datagram_socket()).unwrap();
+    socket
+}
+
+/// A socket that can be answered, and takes only as many answers as fit its own queue.
+fn bound() -> UnixDatagram {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("ipcd-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    socket
+}
+
+/// A socket without a name.
+fn anonymous(broker: &Broker) -> UnixDatagram {
+    let socket = UnixDatagram::unbound().unwrap();
+    socket.connect(broker.datagram_socket()).unwrap();
+    socket
+}
+
+fn one_way(target: &str, body: &'static str) -> Vec<u8> {
+    Message::Call(Call { one_way: true, ..call(1, target, body) }).to_vec()
+}
+
+#[track_caller]
+fn answer(socket: &UnixDatagram) -> Message {
+    let mut buffer = vec![0; 70_000];
+    let len = socket.recv(&mut buffer).expect("an answer");
+    Message::decode(Frame::from_datagram(buffer[..len].to_vec().into(), MAX_BODY).unwrap()).unwrap()
+}
+
+#[test]
+fn a_call_by_datagram_is_answered_under_its_own_number() {
+    let mut scene = Scene::start();
+    let mut service = Peer::connect(&scene.broker);
+    service.register("echo", 1);
+    let socket = answerable(&scene.broker);
+    socket.send(&Message::Call(call(77, "echo", "hi")).to_vec()).unwrap();
+    let delivered = service.delivered();
+    service.answer(&delivered, "HI");
+    let Message::Reply(reply) = answer(&socket) else { panic!("no reply") };
+    assert_eq!((reply.id, reply.body), (77, "HI".into()));
+    drop(service);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn an_answer_that_no_datagram_can_carry_becomes_too_large() {
+    let broker = Broker::start();
+    let mut service = Peer::connect(&broker);
+    service.register("big", 1);
+    let socket = answerable(&broker);
+    socket.send(&Message::Call(call(1, "big", "")).to_vec()).unwrap();
+    let delivered = service.delivered();
+    service.answer(&delivered, vec![7; 100_000]);
+    let Message::Error(failure) = answer(&socket) else { panic!("no error") };
+    assert_eq!((failure.code, failure.retry), (ErrorCode::TOO_LARGE, ipc_protocol::Retry::Unknown));
+}
+
+#[test]
+fn a_call_to_nobody_is_answered_and_counted() {
+    let broker = Broker::start();
+    let socket = answerable(&broker);
+    socket.send(&Message::Call(call(3, "nobody", "")).to_vec()).unwrap();
+    let Message::Error(failure) = answer(&socket) else { panic!("no error") };
+    assert_eq!((failure.id, failure.code), (3, ErrorCode::NO_SERVICE));
+    broker.expect_stat("datagrams_refused", 1);
+}
+
+#[test]
+fn a_one_way_call_to_nobody_is_counted() {
+    let broker = Broker::start();
+    anonymous(&broker).send(&one_way("nobody", "")).unwrap();
+    broker.expect_stat("datagrams_refused", 1);
+}
+
+#[test]
+fn a_name_is_not_offered_by_datagram() {
+    let broker = Broker::start();
+    let socket = answerable(&broker);
+    socket.send(&Message::Call(call(1, "ipc.register", r#"{"name":"x"}"#)).to_vec()).unwrap();
+    let Message::Error(failure) = answer(&socket) else { panic!("no error") };
+    assert_eq!(failure.code, ErrorCode::INVALID);
+}
+
+#[test]
+fn an_empty_datagram_is_counted_and_ends_nothing() {
+    let mut scene = Scene::start();
+    let socket = anonymous(&scene.broker);
+    socket.send(b"").unwrap();
+    scene.broker.expect_stat("datagrams_malformed", 1);
+    socket.send(&one_way("nobody", "")).unwrap();
+    scene.broker.expect_stat("datagrams_refused", 1);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn descriptors_in_a_datagram_are_closed_and_counted() {
+    let mut scene = Scene::at(Broker::in_process(""));
+    let null = File::open("/dev/null").unwrap();
+    let socket = anonymous(&scene.broker);
+    for (at, bytes) in [b"".to_vec(), b"x".to_vec(), one_way("bystander", "no")].into_iter().enumerate() {
+        let descriptors = vec![null.as_raw_fd(); 100];
+        let control = [ControlMessage::ScmRights(&descriptors)];
+        sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&bytes)], &control, MsgFlags::empty(), None).unwrap();
+        scene.broker.expect_stat("datagrams_malformed", at as u64 + 1);
+    }
+    scene.nothing_is_left();
+}
+
+#[test]
+fn a_datagram_that_is_cut_short_or_too_long_is_counted() {
+    let mut scene = Scene::start();
+    let socket = anonymous(&scene.broker);
+    let whole = one_way("bystander", "body");
+    socket.send(&whole[..whole.len() - 1]).unwrap();
+    socket.send(&[&whole[..], b"more"].concat()).unwrap();
+    socket.send(&vec![0xc1; 66_000]).unwrap();
+    socket.send(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    scene.broker.expect_stat("datagrams_malformed", 4);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn a_frame_that_is_no_call_is_counted() {
+    let broker = Broker::start();
+    let socket = answerable(&broker);
+    socket.send(&Message::Ping(1).to_vec()).unwrap();
+    socket.send(&ipc_tests::peer::hello().to_vec()).unwrap();
+    broker.expect_stat("datagrams_malformed", 2);
+}
+
+#[test]
+fn who_cannot_be_answered_and_wants_an_answer_is_counted() {
+    let broker = Broker::start();
+    anonymous(&broker).send(&Message::Call(call(1, "ipc.ping", "")).to_vec()).unwrap();
+    broker.expect_stat("datagrams_malformed", 1);
+}
+
+#[test]
+fn nothing_is_ever_sent_to_a_path() {
+    let broker = Broker::start();
+    let path = broker.directory().join("somebody.else");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.connect(broker.datagram_socket()).unwrap();
+    socket.send(&Message::Call(call(1, "ipc.ping", "")).to_vec()).unwrap();
+    broker.expect_stat("datagrams_malformed", 1);
+    socket.set_nonblocking(true).unwrap();
+    assert_eq!(socket.recv(&mut [0; 10]).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn an_answer_that_its_sender_does_not_take_is_counted_and_nobody_waits() {
+    let mut scene = Scene::start();
+    let socket = bound();
+    // Nobody reads: the kernel keeps max_dgram_qlen (10 by default) answers or so.
+    for id in 1..=200 {
+        socket.send_to(&Message::Call(call(id, "ipc.ping", "")).to_vec(), scene.broker.datagram_socket()).unwrap();
+    }
+    scene.bystanders_go_on();
+    scene.broker.expect_stat("datagrams", 200);
+    assert!(scene.broker.stat("datagram_answers_dropped") > 0);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn a_stranger_who_does_not_read_takes_no_answers_from_others() {
+    if !is_root() {
+        return;
+    }
+    let mut scene = Scene::start();
+    let deaf = scene.broker.crowd(env!("CARGO_BIN_EXE_crowd"), "datagrams", 3_000).user(STRANGER).interactive().start();
+    deaf.expect_output("sent=3000");
+    scene.broker.expect_stat("datagrams", 3_000);
+    let other = answerable(&scene.broker);
+    other.send(&Message::Call(call(1, "ipc.ping", "")).to_vec()).unwrap();
+    assert!(matches!(answer(&other), Message::Reply(_)));
+    drop(deaf);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn the_kernels_word_about_a_sender_reaches_the_service() {
+    let broker = Broker::start();
+    let mut service = Peer::connect(&broker);
+    service.register("who", 1);
+    anonymous(&broker).send(&one_way("who", "")).unwrap();
+    let (identity, peer) = caller_of(&service.delivered());
+    let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw(), Some(std::process::id()));
+    assert_eq!((identity.uid, identity.gid, identity.pid), own);
+    assert!(identity.groups_incomplete && peer.is_none());
+}
+
+#[test]
+fn a_broker_without_a_datagram_socket_makes_none() {
+    let broker = Broker::with_config("datagram = false\n");
+    assert!(!broker.datagram_socket().exists());
+    Peer::connect(&broker).settle();
+}

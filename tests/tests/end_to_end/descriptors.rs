@@ -1,0 +1,115 @@
+//! Descriptors that nobody asked for: they are closed, their sender is cut, and the broker has as many as before.
+
+use std::{fs::File, os::fd::AsFd};
+
+use ipc_protocol::{ErrorCode, Header, Kind, Message, limits::MAX_BODY};
+use ipc_tests::{
+    broker::Broker,
+    peer::{Peer, call, caller_of, hello, send_descriptors},
+    scene::Scene,
+};
+use nix::sys::socket::{ControlMessage, UnixCredentials};
+
+/// Sends descriptors with the bytes, and asserts what becomes of it.
+#[track_caller]
+fn cut_for(peer: impl FnOnce(&Broker) -> Peer, bytes: &[u8], count: usize) {
+    let mut scene = Scene::at(Broker::in_process(""));
+    let null = File::open("/dev/null").unwrap();
+    let mut offender = peer(&scene.broker);
+    send_descriptors(&offender, bytes, null.as_fd(), count).unwrap();
+    let goodbye = offender.goodbye();
+    assert_eq!((goodbye.code, goodbye.text.as_str()), (ErrorCode::PROTOCOL, "descriptors are not taken here"));
+    scene.nothing_is_left();
+}
+
+#[test]
+fn a_descriptor_that_no_header_names_cuts_its_sender() {
+    cut_for(Peer::connect, &Message::Ping(1).to_vec(), 1);
+}
+
+#[test]
+fn a_descriptor_with_the_hello_cuts_its_sender() {
+    cut_for(Peer::open, &hello().to_vec(), 1);
+}
+
+#[test]
+fn a_descriptor_with_the_first_byte_of_a_frame_cuts_its_sender() {
+    cut_for(Peer::connect, &[0xc1], 1);
+}
+
+#[test]
+fn sixteen_descriptors_cut_their_sender() {
+    cut_for(Peer::connect, &Message::Ping(1).to_vec(), 16);
+}
+
+#[test]
+fn more_descriptors_than_there_is_room_for_are_all_closed() {
+    cut_for(Peer::connect, &Message::Ping(1).to_vec(), 17);
+}
+
+#[test]
+fn as_many_descriptors_as_the_kernel_takes_are_all_closed() {
+    cut_for(Peer::connect, &Message::Ping(1).to_vec(), 253);
+}
+
+#[test]
+fn a_header_that_counts_descriptors_is_a_violation_with_and_without_them() {
+    let promise = Header { fds: 1, ..Header::new(Kind::PING, 1) }.to_bytes();
+    cut_for(Peer::connect, &promise, 1);
+
+    let mut scene = Scene::start();
+    let mut offender = Peer::connect(&scene.broker);
+    offender.send_bytes(&promise);
+    assert_eq!(offender.goodbye().code, ErrorCode::PROTOCOL);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn descriptors_in_the_middle_of_a_long_frame_are_closed() {
+    let mut scene = Scene::at(Broker::in_process(""));
+    let null = File::open("/dev/null").unwrap();
+    let mut sender = Peer::connect(&scene.broker);
+    let frame = Message::Call(call(1, "bystander", vec![7; MAX_BODY as usize / 2])).to_vec();
+    sender.send_bytes(&frame[..200_000]);
+    // The broker may cut the sender, or let the kernel close what it has no room for.
+    let _ = send_descriptors(&sender, &frame[200_000..200_100], null.as_fd(), 16);
+    drop(sender);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn a_socket_that_is_sent_over_itself_does_not_stay() {
+    let mut scene = Scene::at(Broker::in_process(""));
+    let mut offender = Peer::connect(&scene.broker);
+    send_descriptors(&offender, &Message::Ping(1).to_vec(), offender.stream().as_fd(), 1).unwrap();
+    assert_eq!(offender.goodbye().code, ErrorCode::PROTOCOL);
+    drop(offender);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn a_hundred_offenders_at_once_leave_nothing() {
+    let mut scene = Scene::at(Broker::in_process(""));
+    let null = File::open("/dev/null").unwrap();
+    let mut offenders: Vec<Peer> = (0..100).map(|_| Peer::connect(&scene.broker)).collect();
+    offenders.iter().for_each(|peer| _ = send_descriptors(peer, &[0xc1], null.as_fd(), 200));
+    scene.bystanders_go_on();
+    offenders.iter_mut().for_each(|peer| assert_eq!(peer.goodbye().code, ErrorCode::PROTOCOL));
+    drop(offenders);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn credentials_that_somebody_sends_are_not_believed() {
+    if !ipc_tests::broker::is_root() {
+        return; // the kernel lets nobody else lie
+    }
+    let broker = Broker::start();
+    let (mut service, sender) = (Peer::connect(&broker), Peer::connect(&broker));
+    service.register("who", 1);
+    let forged = UnixCredentials::from(nix::libc::ucred { pid: 1, uid: 54_321, gid: 54_321 });
+    sender.send_with(&Message::Call(call(1, "who", "")).to_vec(), &[ControlMessage::ScmCredentials(&forged)]).unwrap();
+
+    let (identity, peer) = caller_of(&service.delivered());
+    assert_eq!((identity.uid, identity.pid, peer), (0, Some(std::process::id()), Some(sender.number())));
+}

@@ -1,0 +1,199 @@
+//! More of everything than there is room for: a clear refusal, and room again as soon as somebody goes.
+
+use std::time::{Duration, Instant};
+
+use ipc_protocol::ErrorCode;
+use ipc_tests::{
+    broker::{AT_ONCE, Broker, STRANGER, is_root},
+    command::{Command, process},
+    eventually::{eventually, within},
+    peer::Peer,
+    proc,
+    scene::Scene,
+};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+/// A process that opens `count` connections and holds them.
+fn crowd(broker: &Broker, count: usize) -> Command {
+    broker.crowd(env!("CARGO_BIN_EXE_crowd"), "connections", count)
+}
+
+/// Lets the broker have that many descriptors at most, from now on.
+fn limit_descriptors(pid: u32, most: usize) {
+    let maximum = getrlimit(Resource::Nofile).maximum; // the broker has raised its own limit up to there
+    let pid = Pid::from_raw(process(pid).as_raw());
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(most as u64), maximum }).expect("a child can be limited");
+}
+
+#[test]
+fn s15_five_thousand_connects_at_once_are_all_served_or_told_to_come_again() {
+    let mut scene = Scene::at(Broker::in_process(""));
+    let finished = crowd(&scene.broker, 5_000).patience(Duration::from_secs(60)).run();
+    let line = finished.stdout();
+    let counts: Vec<usize> = line.split_whitespace().filter_map(|word| word.split_once('=')?.1.parse().ok()).collect();
+    assert_eq!((counts.iter().sum::<usize>(), counts[2]), (5_000, 0), "{line} {}", finished.stderr);
+    assert!(counts[0] > 0, "{line}");
+    scene.nothing_is_left();
+}
+
+#[test]
+fn s15_a_backlog_of_one_refuses_nobody_who_waits() {
+    let mut scene = Scene::with_config("[limits]\nbacklog = 1\n");
+    let finished = crowd(&scene.broker, 500).run();
+    assert_eq!((finished.stdout().trim(), finished.stderr.as_str()), ("welcomed=500 refused=0 other=0", ""));
+    scene.nothing_is_left();
+}
+
+#[test]
+fn connections_past_the_limit_are_told_so_and_a_place_that_is_free_is_taken() {
+    let mut scene = Scene::with_config("[limits]\nconnections = 5\nconnections_reserved = 0\n");
+    let mut taken: Vec<Peer> = (0..3).map(|_| Peer::connect(&scene.broker)).collect();
+    let goodbye = Peer::open(&scene.broker).goodbye();
+    assert_eq!(goodbye.code, ErrorCode::BUSY);
+    assert!(goodbye.text.contains("its limit is 5"), "{}", goodbye.text);
+    scene.bystanders_go_on();
+    drop(taken.pop());
+    let mut next = wait_for_place(&scene.broker);
+    next.settle();
+    drop((taken, next));
+    scene.nothing_is_left();
+}
+
+#[test]
+fn one_user_cannot_take_the_places_of_the_others() {
+    if !is_root() {
+        return;
+    }
+    let mut scene = Scene::with_config("[limits]\nconnections_per_uid = 3\n");
+    let finished = crowd(&scene.broker, 8).user(STRANGER).run();
+    assert_eq!(finished.stdout().trim(), "welcomed=3 refused=5 other=0", "{}", finished.stderr);
+    let other = crowd(&scene.broker, 2).user(STRANGER + 1).run();
+    assert_eq!(other.stdout().trim(), "welcomed=2 refused=0 other=0", "{}", other.stderr);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn the_last_places_are_kept_for_root_and_the_owner() {
+    if !is_root() {
+        return;
+    }
+    let mut scene = Scene::with_config("[limits]\nconnections = 8\nconnections_reserved = 4\n");
+    let mut holding = crowd(&scene.broker, 6).user(STRANGER).interactive().start();
+    holding.expect_output("welcomed=2 refused=4 other=0");
+    let mut administrator = Peer::connect(&scene.broker);
+    administrator.settle();
+    holding.end_input();
+    assert_eq!(holding.finish().code, 0);
+    drop(administrator);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn a_broker_with_few_descriptors_refuses_politely_and_serves_those_it_has() {
+    let launcher = Command::new("prlimit", ["--nofile=320:320", &path_of_ipcd()]);
+    let mut scene = Scene::at(Broker::launched_by("[limits]\nconnections_reserved = 0\n", launcher));
+    let finished = crowd(&scene.broker, 1_000).run();
+    assert_eq!(finished.stdout().trim(), "welcomed=62 refused=938 other=0", "{}", finished.stderr);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn without_a_free_descriptor_one_caller_is_told_and_the_others_wait_for_a_place() {
+    let mut scene = Scene::at(Broker::in_process(""));
+    let daemon = scene.broker.daemon().unwrap();
+    let (pid, open) = (daemon.pid(), daemon.descriptors());
+    let fourth_free = (0..).filter(|number| !open.contains(number)).nth(3).expect("numbers do not end");
+    limit_descriptors(pid, fourth_free);
+    let mut inside: Vec<Peer> = (0..3).map(|_| Peer::connect(&scene.broker)).collect();
+
+    let mut outside = Peer::open(&scene.broker);
+    let goodbye = outside.goodbye();
+    assert_eq!(goodbye.code, ErrorCode::BUSY, "{}", goodbye.text);
+    assert!(goodbye.text.contains("no descriptor left"), "{}", goodbye.text);
+    scene.bystanders_go_on();
+
+    let before = proc::cpu_ticks(pid);
+    let start = Instant::now();
+    eventually(AT_ONCE, "half a second", || start.elapsed() > Duration::from_millis(500));
+    assert!(proc::cpu_ticks(pid) - before <= 5, "a full broker does not spin");
+
+    inside.pop();
+    let mut next = wait_for_place(&scene.broker);
+    next.settle();
+    drop((inside, next, outside));
+    limit_descriptors(pid, 100);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn churn_leaves_nothing() {
+    let mut scene = Scene::at(Broker::in_process(""));
+    let pid = scene.broker.daemon().unwrap().pid();
+    churn(&scene.broker, 500); // warm: what is allocated once is allocated
+    scene.nothing_is_left();
+    let before = proc::resident_kib(pid);
+    churn(&scene.broker, 5_000);
+    scene.nothing_is_left();
+    let grown = proc::resident_kib(pid).saturating_sub(before);
+    assert!(grown <= 1024, "{grown} KiB more after 5,000 connections");
+}
+
+fn churn(broker: &Broker, times: usize) {
+    (0..times).for_each(|_| Peer::connect(broker).settle());
+}
+
+#[test]
+fn names_past_the_limit_are_refused() {
+    let mut scene = Scene::with_config("[limits]\nnames_per_peer = 2\n");
+    let mut peer = Peer::connect(&scene.broker);
+    peer.register("one", 1);
+    peer.register("two", 1);
+    peer.call("ipc.register", r#"{"name":"three"}"#);
+    let failure = peer.failure();
+    assert_eq!(failure.code, ErrorCode::BUSY);
+    let _: serde_json::Value = peer.ask("unregister", &serde_json::json!({ "name": "one" }));
+    peer.register("three", 1);
+    drop(peer);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn the_bytes_of_one_user_are_bounded_whatever_many_connections_it_has() {
+    let limits = "[limits]\nbytes_per_uid = 4000000\nframe_ms = 1000\n";
+    let mut scene = Scene::at(Broker::in_process(limits));
+    let pid = scene.broker.daemon().unwrap().pid();
+    let before = proc::resident_kib(pid);
+    let mut service = Peer::connect(&scene.broker);
+    service.register("stuck", 1);
+    let mut callers: Vec<Peer> = (0..30).map(|_| Peer::connect(&scene.broker)).collect();
+    for caller in &mut callers {
+        // As much as the kernel and the broker take; a caller whose frame has no room is not read from any more.
+        caller.stream().set_nonblocking(true).unwrap();
+        let frame = ipc_protocol::Message::Call(ipc_tests::peer::call(1, "stuck", vec![7; 1_000_000])).to_vec();
+        let _ = caller.try_send_bytes(&frame);
+    }
+    Peer::connect(&scene.broker).settle();
+    let grown = proc::resident_kib(pid).saturating_sub(before);
+    assert!(grown < 16 * 1024, "{grown} KiB for a user that may have 4 MB");
+    drop((callers, service));
+    scene.nothing_is_left();
+}
+
+/// A connection, as soon as there is a place for it.
+#[track_caller]
+fn wait_for_place(broker: &Broker) -> Peer {
+    let mut welcomed = None;
+    let got_in = within(AT_ONCE, || {
+        let mut peer = Peer::open(broker);
+        let _ = peer.try_send_bytes(&ipc_tests::peer::hello().to_vec());
+        let is_in = matches!(peer.receive(), Some(ipc_protocol::Message::Welcome(_)));
+        welcomed = is_in.then_some(peer);
+        is_in
+    });
+    assert!(got_in, "a place was free");
+    welcomed.expect("it got in")
+}
+
+fn path_of_ipcd() -> String {
+    ipc_tests::programs::Programs::get().ipcd.display().to_string()
+}

@@ -1,0 +1,141 @@
+//! Peers that do not read, do not answer, or write without end: they pay for it themselves.
+
+use std::{io, net::Shutdown, thread};
+
+use ipc_protocol::{ErrorCode, Message, Retry};
+use ipc_tests::{
+    broker::{AT_ONCE, Broker},
+    eventually::eventually,
+    peer::{Peer, call},
+    proc,
+    scene::Scene,
+};
+
+#[test]
+fn a_caller_that_does_not_read_its_replies_is_cut_and_its_service_is_not_held_up() {
+    let mut scene = Scene::with_config("[limits]\nunread_soft_bytes = 100000\nunread_hard_bytes = 400000\n");
+    let (mut service, mut caller) = (Peer::connect(&scene.broker), Peer::connect(&scene.broker));
+    service.register("big", 64);
+    (0..20).for_each(|_| _ = caller.call("big", ""));
+    for _ in 0..20 {
+        let delivered = service.delivered();
+        service.answer(&delivered, vec![7; 100_000]);
+    }
+    scene.bystanders_go_on();
+    assert_eq!(service.cancelled().reason, ErrorCode::CANCELLED, "of the first that its caller did not live to read");
+    eventually(AT_ONCE, "the caller is cut", || scene.broker.stat("connections_cut") == 1);
+    drop((service, caller));
+    scene.nothing_is_left();
+}
+
+#[test]
+fn who_asks_the_broker_and_never_reads_is_cut() {
+    let mut scene = Scene::start();
+    let mut greedy = Peer::connect(&scene.broker);
+    let asking: Vec<u8> = (1..=1000).flat_map(|id| Message::Call(call(id, "ipc.limits", "")).to_vec()).collect();
+    let mut round = 0_u64;
+    let ended = loop {
+        // Numbers must grow: the first thousand are used once, then pings do.
+        let bytes = if round == 0 { asking.clone() } else { Message::Ping(round).to_vec().repeat(1000) };
+        round += 1;
+        match greedy.try_send_bytes(&bytes) {
+            Ok(()) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(ended.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{ended}");
+    drop(greedy);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn a_service_that_does_not_read_fills_its_queue_and_further_callers_hear_busy_at_once() {
+    let mut scene = Scene::with_config("[limits]\ncalls_per_service = 8\nunread_soft_bytes = 100000\n");
+    let (mut service, mut caller) = (Peer::connect(&scene.broker), Peer::connect(&scene.broker));
+    service.register("stuck", 1000);
+    (0..8).for_each(|_| _ = caller.call("stuck", vec![7; 100_000]));
+    let ninth = caller.call("stuck", "");
+    let failure = caller.failure();
+    assert_eq!((failure.id, failure.code, failure.retry), (ninth, ErrorCode::BUSY, Retry::Safe));
+    scene.bystanders_go_on();
+    drop((service, caller));
+    scene.nothing_is_left();
+}
+
+#[test]
+fn a_caller_with_too_many_calls_hears_busy_at_once() {
+    let mut scene = Scene::with_config("[limits]\ncalls_per_caller = 5\n");
+    let (mut service, mut caller) = (Peer::connect(&scene.broker), Peer::connect(&scene.broker));
+    service.register("slow", 100);
+    (0..5).for_each(|_| _ = caller.call("slow", ""));
+    let sixth = caller.call("slow", "");
+    let failure = caller.failure();
+    assert_eq!((failure.id, failure.code, failure.retry), (sixth, ErrorCode::BUSY, Retry::Safe));
+    scene.bystanders_go_on();
+    drop((service, caller));
+    scene.nothing_is_left();
+}
+
+#[test]
+fn a_flood_of_pings_does_not_keep_others_from_being_served() {
+    let mut scene = Scene::start();
+    let mut flooder = Peer::connect(&scene.broker);
+    let stream = flooder.stream().try_clone().unwrap();
+    let reader = thread::spawn(move || io::copy(&mut &stream, &mut io::sink()));
+    let writer = thread::spawn(move || {
+        let pings = Message::Ping(1).to_vec().repeat(4096);
+        let sent = (0..50).map_while(|_| flooder.try_send_bytes(&pings).ok()).count();
+        flooder.stream().shutdown(Shutdown::Write).unwrap();
+        sent
+    });
+    (0..200).for_each(|_| scene.bystanders_go_on());
+    assert_eq!(writer.join().unwrap(), 50, "who reads its pongs is not cut");
+    reader.join().unwrap().unwrap();
+    scene.nothing_is_left();
+}
+
+#[test]
+fn a_flood_of_calls_does_not_keep_others_from_being_served() {
+    let mut scene = Scene::start();
+    let mut flooder = Peer::connect(&scene.broker);
+    let stream = flooder.stream().try_clone().unwrap();
+    let reader = thread::spawn(move || io::copy(&mut &stream, &mut io::sink()));
+    let writer = thread::spawn(move || {
+        let calls: Vec<u8> = (1..=50_000).flat_map(|id| Message::Call(call(id, "nobody", "")).to_vec()).collect();
+        flooder.send_bytes(&calls);
+        flooder.stream().shutdown(Shutdown::Write).unwrap();
+    });
+    (0..200).for_each(|_| scene.bystanders_go_on());
+    writer.join().unwrap();
+    reader.join().unwrap().unwrap();
+    scene.nothing_is_left();
+}
+
+#[test]
+fn a_stopped_service_keeps_only_its_own_callers_waiting() {
+    let mut scene = Scene::start();
+    let service = scene.broker.serve("frozen", &["frozen", "--", "cat"]);
+    service.signal(nix::sys::signal::Signal::SIGSTOP);
+    eventually(AT_ONCE, "a stopped service", || proc::state(service.pid()) == Some('T'));
+    let waiting = scene.broker.ipcctl(["-t", "300ms", "send", "frozen", "x"]).start();
+    scene.bystanders_go_on();
+    let finished = waiting.finish();
+    finished.refused(124);
+    drop(service);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn a_caller_that_is_congested_still_gets_what_fits() {
+    let broker = Broker::start();
+    let (mut service, mut caller) = (Peer::connect(&broker), Peer::connect(&broker));
+    service.register("big", 64);
+    (0..30).for_each(|_| _ = caller.call("big", ""));
+    for _ in 0..30 {
+        let delivered = service.delivered();
+        service.answer(&delivered, vec![7; 100_000]);
+    }
+    service.settle();
+    let replies: usize = (0..30).map(|_| caller.reply().1.len()).sum();
+    assert_eq!(replies, 3_000_000);
+}
