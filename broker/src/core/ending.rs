@@ -278,16 +278,5 @@ fn fit_datagram(id: u64, answer: Message) -> Message {
     Message::Error(Failure { retry: Retry::Unknown, ..Failure::new(id, ErrorCode::TOO_LARGE, text) })
 }
 
-/// The answer itself, or the error that says it does not fit a datagram.
-fn fit_for_datagram(id: u64, message: Message) -> Message {
-    let len = message.frame_len();
-    if len <= MAX_DATAGRAM {
-        return message;
-    }
-    let text =
-        format!("the answer takes {len} bytes, a datagram holds at most {MAX_DATAGRAM}; call over the stream socket");
-    Message::Error(Failure { retry: Retry::Unknown, ..Failure::new(id, ErrorCode::TOO_LARGE, text) })
-}
-
 /// Deadlines handled in one go.
 const SLICE: usize = 1024;
