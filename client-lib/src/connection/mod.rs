@@ -217,12 +217,19 @@ impl Connection {
         self.lock().reading_thread = Some(thread::current().id());
     }
 
-    /// Waits for the broker, reads once, and swaps out what it wants of a service.
+    /// Waits for the broker, reads once, and swaps out what it wants of a service. Calls that came right behind the answer to the
+    /// registration were read with it, and are not waited for.
     ///
     /// # Errors
     /// The loss of the connection; `inbound` is valid all the same.
     pub(crate) fn turn(&self, receiver: &mut Receiver, inbound: &mut Vec<Inbound>) -> Result<(), Loss> {
-        let interest = self.lock().interest();
+        let mut state = self.lock();
+        state.session.take_inbound(inbound);
+        if !inbound.is_empty() {
+            return Ok(());
+        }
+        let interest = state.interest();
+        drop(state);
         let mut fds = [PollFd::new(&self.socket, interest)];
         let polled = poll(&mut fds, None);
         let ready = fds[0].revents();
