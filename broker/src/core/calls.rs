@@ -188,6 +188,24 @@ impl Calls {
         None
     }
 
+    /// Checks that a list holds together in both directions, and that each of its calls belongs there. For the invariants.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub(crate) fn assert_list(&self, list: &List, role: Role, belongs: impl Fn(&Slot) -> bool) -> usize {
+        let (mut at, mut last, mut len) = (list.head, None, 0);
+        while let Some(id) = at {
+            let slot = self.slots.get(id).unwrap_or_else(|| panic!("{role:?} list holds {id:?}, which is closed"));
+            assert!(belongs(slot), "{role:?} list holds {id:?}, which belongs elsewhere: {slot:?}");
+            let link = slot.links[role as usize];
+            assert_eq!(link.previous, last, "{role:?} link back of {id:?}");
+            (last, at, len) = (at, link.next, len + 1);
+            assert!(len <= list.len as usize, "{role:?} list has more than its {} calls", list.len);
+        }
+        assert_eq!((list.tail, list.len as usize), (last, len), "tail and length of a {role:?} list");
+        len
+    }
+
     fn link(&mut self, id: CallId, role: Role, change: impl FnOnce(&mut Link)) {
         if let Some(slot) = self.slots.get_mut(id) {
             change(&mut slot.links[role as usize]);

@@ -2,34 +2,30 @@
 
 use super::{
     accounts::{Account, Accounts},
-    calls::{Caller, Stage},
+    calls::{Caller, Role, Slot, Stage},
+    names::{Instance, InstanceId, Name, NameId},
+    peers::{Peer, PeerId, Stage as PeerStage},
     router::Router,
+    routing::has_room,
 };
 
 impl Router {
-    /// Checks that charges equal what is stored, and that every call stands in exactly the lists that its state says.
+    /// Checks that charges equal what is stored, that every call stands in exactly the lists that its state says, and that none
+    /// waits for an instance that has room.
     ///
     /// # Panics
     /// On the first violation, with what it is.
     pub fn assert_invariants(&self) {
         self.assert_charges();
+        self.peers.iter().for_each(|(id, peer)| self.assert_peer(id, peer));
+        self.names.iter().for_each(|(id, name)| self.assert_name(id, name));
+        self.names.instances().for_each(|(id, instance)| self.assert_instance(id, instance));
         self.assert_lists();
-        for (id, name) in self.names.iter() {
-            assert!(!name.instances.is_empty(), "name {id:?} has no instance");
-            assert_eq!(
-                self.names.find(name.name.as_str().as_bytes()),
-                Some(id),
-                "name {id:?} is not found under its name"
-            );
-        }
-        for (id, instance) in self.names.instances() {
-            let peer = self.peers.get(instance.peer).expect("an instance has a peer");
-            assert!(peer.instances.contains(&id), "instance {id:?} is unknown to its peer");
-            assert!(
-                instance.window == 0 || instance.running.len() <= instance.window,
-                "instance {id:?} is over its window"
-            );
-        }
+        self.deadlines.assert_armed(&self.calls);
+        self.watches.assert_watching(self.calls.iter().filter_map(|(id, slot)| match &slot.stage {
+            Stage::Watching(wait) => Some((id, &**wait)),
+            Stage::Queued(..) | Stage::Direct(..) | Stage::Running(_) | Stage::Unplaced => None,
+        }));
     }
 
     fn assert_charges(&self) {
@@ -46,30 +42,66 @@ impl Router {
                 stored.charge(uid, Account::datagram_call());
             }
         }
-        assert_eq!(stored.total(), self.accounts.total(), "charges and stored things differ");
-        for (_, peer) in self.peers.iter() {
-            let uid = peer.identity.uid;
-            assert_eq!(stored.of(uid), self.accounts.of(uid), "charges and stored things of user {uid} differ");
+        assert!(stored.holds_the_same(&self.accounts), "stored {stored:?}, charged {:?}", self.accounts);
+    }
+
+    fn assert_peer(&self, id: PeerId, peer: &Peer) {
+        assert_eq!(self.peers.by_number(peer.number), Some(id), "{} is not found under its number", peer.number);
+        for instance in &peer.instances {
+            let of = self.names.instance(*instance).map(|instance| instance.peer);
+            assert_eq!(of, Some(id), "{} holds {instance:?}, which is not its own", peer.number);
         }
     }
 
+    fn assert_name(&self, id: NameId, name: &Name) {
+        assert!(!name.instances.is_empty(), "name {id:?} has no instance");
+        assert_eq!(self.names.find(name.name.as_str().as_bytes()), Some(id), "{} is not found", name.name);
+        for instance in &name.instances {
+            let instance = self.names.instance(*instance).expect("a name has instances that exist");
+            assert_eq!(instance.name, Some(id), "an instance of {} knows nothing of it", name.name);
+            assert!(
+                name.queue.is_empty() || !has_room(&self.peers, &self.limits, instance),
+                "calls wait for {} while an instance has room",
+                name.name
+            );
+        }
+    }
+
+    fn assert_instance(&self, id: InstanceId, instance: &Instance) {
+        let peer = self.peers.get(instance.peer).expect("an instance has a peer");
+        assert!(peer.instances.contains(&id), "instance {id:?} is unknown to its peer");
+        assert!(
+            instance.direct.is_empty() || !has_room(&self.peers, &self.limits, instance),
+            "calls wait for {} while it has room",
+            peer.number
+        );
+        if instance.window > 0 {
+            assert!(instance.running.len() <= instance.window, "instance {id:?} is over its window");
+            return;
+        }
+        assert!(instance.name.is_none() && instance.direct.is_empty(), "instance {id:?} is retired and still called");
+        let owes = !instance.running.is_empty() || peer.stage == PeerStage::Leaving;
+        assert!(owes, "instance {id:?} is retired, owes nothing and is still there");
+    }
+
     fn assert_lists(&self) {
-        let count =
-            |wanted: &dyn Fn(&super::calls::Slot) -> bool| self.calls.iter().filter(|(_, slot)| wanted(slot)).count();
+        let walk = |list, role, belongs: &dyn Fn(&Slot) -> bool| self.calls.assert_list(list, role, belongs);
+        let (mut pending, mut placed) = (0, 0);
         for (id, peer) in self.peers.iter() {
-            let of_peer = count(&|slot| matches!(slot.caller, Caller::Peer { peer, .. } if peer == id));
-            assert_eq!(peer.pending.len() as usize, of_peer, "pending calls of {}", peer.number);
+            let is_its = |slot: &Slot| matches!(slot.caller, Caller::Peer { peer, .. } if peer == id);
+            pending += walk(&peer.pending, Role::Caller, &is_its);
         }
         for (id, name) in self.names.iter() {
-            let queued = count(&|slot| matches!(slot.stage, Stage::Queued(name, _) if name == id));
-            assert_eq!(name.queue.len() as usize, queued, "queue of {}", name.name);
+            placed += walk(&name.queue, Role::Place, &|slot| matches!(slot.stage, Stage::Queued(at, _) if at == id));
         }
         for (id, instance) in self.names.instances() {
-            let running = count(&|slot| matches!(slot.stage, Stage::Running(on) if on == id));
-            assert_eq!(instance.running.len() as usize, running, "running calls of instance {id:?}");
-            let direct = count(&|slot| matches!(slot.stage, Stage::Direct(on, _) if on == id));
-            assert_eq!(instance.direct.len() as usize, direct, "direct calls of instance {id:?}");
+            let is_direct = |slot: &Slot| matches!(slot.stage, Stage::Direct(at, _) if at == id);
+            let is_running = |slot: &Slot| matches!(slot.stage, Stage::Running(at) if at == id);
+            placed += walk(&instance.direct, Role::Place, &is_direct);
+            placed += walk(&instance.running, Role::Place, &is_running);
         }
-        assert_eq!(count(&|slot| matches!(slot.stage, Stage::Unplaced)), 0, "a call is in no place");
+        let count = |wanted: &dyn Fn(&Slot) -> bool| self.calls.iter().filter(|(_, slot)| wanted(slot)).count();
+        assert_eq!(pending, count(&|slot| matches!(slot.caller, Caller::Peer { .. })), "calls in their callers' lists");
+        assert_eq!(placed, count(&|slot| !matches!(slot.stage, Stage::Watching(_))), "calls in the place they are in");
     }
 }

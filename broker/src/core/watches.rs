@@ -43,6 +43,29 @@ impl Watches {
         let watchers = self.by_name.get(name).map_or(&[][..], Vec::as_slice);
         watchers.iter().filter(|(_, wait)| is_satisfied(wait, names)).map(|(id, _)| *id).collect()
     }
+
+    /// Checks that exactly the calls that wait for a name stand under it. For the invariants.
+    ///
+    /// # Panics
+    /// When they do not.
+    pub(crate) fn assert_watching<'a>(&self, waiting: impl Iterator<Item = (CallId, &'a Wait)>) {
+        let stands = |call, name: &ServiceName| {
+            self.by_name.get(name).is_some_and(|watchers| watchers.iter().any(|(id, _)| *id == call))
+        };
+        let mut expected = 0;
+        for (call, wait) in waiting {
+            for name in names_of(wait) {
+                assert!(stands(call, &name), "{call:?} waits for {name} and does not stand there");
+                expected += 1;
+            }
+        }
+        assert_eq!(
+            self.by_name.values().map(Vec::len).sum::<usize>(),
+            expected,
+            "a call stands where it does not wait"
+        );
+        assert!(self.by_name.values().all(|watchers| !watchers.is_empty()), "a name without watchers is kept");
+    }
 }
 
 /// Whether what `wait` waits for is so.
