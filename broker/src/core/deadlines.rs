@@ -1,7 +1,7 @@
 //! Deadlines of calls: a wheel of one-millisecond buckets. A call that ends in time costs one link and one unlink.
 //!
 //! ```text
-//! bucket = millisecond mod 4096; a deadline further away than one turn waits in its bucket until the turn that it means
+//! bucket = millisecond mod 1024; a deadline further away than one turn waits in its bucket until the turn that it means
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ pub(crate) struct Deadlines {
     buckets: Vec<List>,
     /// One bit a bucket: whether a call waits in it.
     occupied: Vec<u64>,
-    /// One bit a word of `occupied`: whether it is not zero.
+    /// One bit a word of `occupied`, of which there are at most 64: whether it is not zero.
     summary: u64,
     /// Everything up to this millisecond has been looked at.
     done: u64,
@@ -131,9 +131,9 @@ impl Deadlines {
     }
 }
 
-/// Four seconds of milliseconds: most calls end within one turn, and the wheel takes 96 KiB.
-const BUCKETS: usize = 4096;
-/// Words of the bitmap, as many as its summary has bits.
+/// A second of milliseconds: the wheel takes 28 KiB, and a call that waits for its 30 s is passed once a second.
+const BUCKETS: usize = 1024;
+/// Words of the bitmap; divides the bits of its summary.
 const WORDS: usize = BUCKETS / 64;
 
 #[cfg(test)]
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn a_deadline_turns_of_the_wheel_away_waits_for_its_turn() {
         let mut wheel = Wheel::new();
-        let (far, near) = (wheel.arm(10_000), wheel.arm(10_000 % 4096));
+        let (far, near) = (wheel.arm(10_000), wheel.arm(10_000 % BUCKETS as u64));
         assert_eq!(wheel.expire(5_000), [near]);
         assert_eq!(wheel.expire(9_999), []);
         assert_eq!(wheel.expire(10_000), [far]);

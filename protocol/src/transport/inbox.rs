@@ -34,8 +34,8 @@ pub struct ReadBuffer {
 impl ReadBuffer {
     /// Bytes read from one connection at a time: the byte budget of a turn.
     pub const READ_LEN: usize = 32 * 1024;
-    /// Bytes of the buffer: eight reads before it has to be taken anew.
-    const LEN: usize = 8 * Self::READ_LEN;
+    /// Bytes of the buffer: a few hundred small frames, or three full reads, before it has to be taken anew.
+    const LEN: usize = 4 * Self::READ_LEN;
 
     /// A buffer; its memory is allocated at the first read.
     #[must_use]
