@@ -102,6 +102,25 @@ impl Broker {
         Self { directory, socket, engine: Engine::Thread(Some((stop, thread))) }
     }
 
+    /// Kills the process and starts another one in its place.
+    ///
+    /// # Panics
+    /// If the broker is a thread, or does not start.
+    pub fn restart(&mut self) {
+        self.daemon().expect("a thread cannot be killed").kill();
+        self.start_again();
+    }
+
+    /// Starts a process where the last one has ended.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_again(&mut self) {
+        let launcher = Command::new(&Programs::get().ipcd, [""; 0]);
+        let log = self.directory().join("ipcd.log");
+        self.engine = Engine::Process(Daemon::start(launcher, &self.socket, &self.config(), &log));
+    }
+
     /// Its stream socket.
     #[must_use]
     pub fn socket(&self) -> &Path {

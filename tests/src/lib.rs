@@ -5,6 +5,7 @@ pub mod bench;
 pub mod broker;
 pub mod command;
 pub mod eventually;
+pub mod payloads;
 pub mod peer;
 pub mod proc;
 pub mod programs;

@@ -5,9 +5,12 @@
 //! `sNN_…` is scenario NN of the list of classic programs; the others are grouped by what may go wrong.
 #![forbid(unsafe_code)]
 
+mod acceptance;
 mod datagrams;
 mod deaths;
 mod descriptors;
 mod exhaustion;
 mod hostile_streams;
+mod signals;
 mod slow_peers;
+mod start;

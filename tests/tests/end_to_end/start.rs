@@ -1,0 +1,423 @@
+//! How a broker starts, or why it does not: paths, locks, sockets handed down, configuration.
+
+use std::{
+    fs,
+    os::{
+        fd::AsRawFd,
+        unix::{
+            ffi::OsStrExt,
+            fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink},
+            net::{UnixDatagram, UnixListener, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ipc_tests::{
+    broker::{Broker, Daemon, STRANGER, is_root},
+    command::{Command, Running},
+    eventually::{SOON, eventually},
+    peer::Peer,
+    programs::Programs,
+};
+use nix::sys::signal::Signal;
+
+/// Exit code for a path that another broker serves.
+const TAKEN: i32 = 73;
+/// Exit code for a configuration, a path or an inherited descriptor that cannot be used.
+const UNUSABLE: i32 = 78;
+
+/// A directory in which a broker may have its socket.
+fn place() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let socket = directory.path().join("ipcd.sock");
+    (directory, socket)
+}
+
+fn ipcd(arguments: &[&str]) -> Command {
+    Command::new(&Programs::get().ipcd, arguments)
+}
+
+fn ipcd_at(socket: &Path) -> Command {
+    ipcd(&["--socket", socket.to_str().unwrap()])
+}
+
+/// What a broker says that does not start.
+#[track_caller]
+fn refusal(command: Command, code: i32) -> String {
+    let finished = command.run();
+    let line = finished.refused(code).to_owned();
+    assert!(line.starts_with("ipcd: "), "{line}");
+    line
+}
+
+/// A broker that is ready.
+#[track_caller]
+fn ready(command: Command) -> Running {
+    let running = command.start();
+    running.expect_output("ipcd: ready on ");
+    running
+}
+
+#[track_caller]
+fn answers(socket: &Path) {
+    Peer::on(UnixStream::connect(socket).unwrap()).greet().settle();
+}
+
+// ---- S16: the address is in use
+
+#[test]
+fn s16_a_second_broker_is_refused_and_told_the_pid_of_the_first() {
+    let mut broker = Broker::in_process("");
+    let line = refusal(ipcd_at(broker.socket()), TAKEN);
+    let pid = broker.daemon().unwrap().pid();
+    assert!(line.contains(&format!("(pid {pid})")), "{line}");
+    Peer::connect(&broker).settle();
+}
+
+#[test]
+fn s16_a_broker_starts_where_one_was_killed() {
+    let mut broker = Broker::in_process("");
+    for _ in 0..rounds() {
+        broker.daemon().unwrap().kill();
+        assert!(broker.socket().exists(), "the socket of the dead one is still there");
+        broker.start_again();
+        Peer::connect(&broker).settle();
+    }
+}
+
+#[test]
+fn s16_of_two_brokers_started_at_once_one_wins_and_the_other_names_it() {
+    for _ in 0..rounds() {
+        let (_directory, socket) = place();
+        let mut both = [ipcd_at(&socket).start(), ipcd_at(&socket).start()];
+        eventually(SOON, "that one of two has ended", || both.iter_mut().any(|one| !one.is_running()));
+        let [mut first, second] = both;
+        let (winner, loser) = if first.is_running() { (first, second) } else { (second, first) };
+        let finished = loser.finish();
+        assert!(finished.refused(TAKEN).contains(&format!("(pid {})", winner.pid())), "{}", finished.stderr);
+        winner.expect_output("ipcd: ready on ");
+        answers(&socket);
+        winner.signal(Signal::SIGKILL);
+        winner.finish();
+        let next = ready(ipcd_at(&socket));
+        answers(&socket);
+        drop(next);
+    }
+}
+
+/// How often a start is repeated: 20 times, and 200 with `IPCD_SOAK=1`.
+fn rounds() -> usize {
+    if std::env::var_os("IPCD_SOAK").is_some_and(|value| value == "1") { 200 } else { 20 }
+}
+
+#[test]
+fn s16_of_eight_brokers_started_at_once_one_wins() {
+    let (_directory, socket) = place();
+    let mut all: Vec<Running> = (0..8).map(|_| ipcd_at(&socket).start()).collect();
+    eventually(SOON, "that seven of eight have ended", || {
+        all.iter_mut().filter_map(|one| one.is_running().then_some(())).count() == 1
+    });
+    let at = all.iter_mut().position(Running::is_running).unwrap();
+    let winner = all.swap_remove(at);
+    let pid = format!("(pid {})", winner.pid());
+    all.into_iter()
+        .map(Running::finish)
+        .for_each(|loser| assert!(loser.refused(TAKEN).contains(&pid), "{}", loser.stderr));
+    answers(&socket);
+}
+
+#[test]
+fn a_live_socket_is_not_stolen_when_its_lock_file_is_gone() {
+    let mut broker = Broker::in_process("");
+    fs::remove_file(broker.socket().with_extension("sock.lock")).unwrap();
+    let line = refusal(ipcd_at(broker.socket()), TAKEN);
+    let pid = broker.daemon().unwrap().pid();
+    assert!(line.contains(&format!("pid {pid}")), "{line}");
+    Peer::connect(&broker).settle();
+}
+
+// ---- what else is in the way
+
+#[test]
+fn a_file_at_the_path_is_left_alone() {
+    let (_directory, socket) = place();
+    fs::write(&socket, "precious").unwrap();
+    let line = refusal(ipcd_at(&socket), UNUSABLE);
+    assert!(line.contains("not a socket") && line.contains(socket.to_str().unwrap()), "{line}");
+    assert_eq!(fs::read_to_string(&socket).unwrap(), "precious");
+}
+
+#[test]
+fn a_file_at_the_path_of_the_datagram_socket_is_left_alone() {
+    let (directory, socket) = place();
+    let other = directory.path().join("ipcd.sock.dgram");
+    fs::write(&other, "precious").unwrap();
+    assert!(refusal(ipcd_at(&socket), UNUSABLE).contains("ipcd.sock.dgram"));
+    assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+}
+
+#[test]
+fn a_directory_at_the_path_is_left_alone() {
+    let (_directory, socket) = place();
+    fs::create_dir(&socket).unwrap();
+    assert!(refusal(ipcd_at(&socket), UNUSABLE).contains("not a socket"));
+    assert!(socket.is_dir());
+}
+
+#[test]
+fn a_link_at_the_path_is_left_alone_even_to_a_socket() {
+    let (directory, socket) = place();
+    let elsewhere = directory.path().join("elsewhere");
+    let _listener = UnixListener::bind(&elsewhere).unwrap();
+    symlink(&elsewhere, &socket).unwrap();
+    assert!(refusal(ipcd_at(&socket), UNUSABLE).contains("not a socket"));
+    assert!(elsewhere.exists() && socket.is_symlink());
+}
+
+#[test]
+fn a_dangling_link_at_the_path_is_left_alone() {
+    let (_directory, socket) = place();
+    symlink("nowhere", &socket).unwrap();
+    assert!(refusal(ipcd_at(&socket), UNUSABLE).contains("not a socket"));
+    assert!(socket.is_symlink());
+}
+
+#[test]
+fn a_fifo_at_the_path_is_left_alone() {
+    let (_directory, socket) = place();
+    nix::unistd::mkfifo(&socket, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(refusal(ipcd_at(&socket), UNUSABLE).contains("not a socket"));
+    assert!(fs::symlink_metadata(&socket).unwrap().file_type().is_fifo());
+}
+
+#[test]
+fn a_link_in_place_of_the_lock_file_is_not_followed() {
+    let (directory, socket) = place();
+    let victim = directory.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    symlink(&victim, directory.path().join("ipcd.sock.lock")).unwrap();
+    assert!(refusal(ipcd_at(&socket), UNUSABLE).contains("lock"));
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+}
+
+#[test]
+fn a_directory_that_others_write_to_is_refused() {
+    let (directory, socket) = place();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let line = refusal(ipcd_at(&socket), UNUSABLE);
+    assert!(line.contains("others may write to it (mode 777)"), "{line}");
+}
+
+#[test]
+fn a_directory_of_another_user_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let (directory, socket) = place();
+    std::os::unix::fs::chown(directory.path(), Some(STRANGER), None).unwrap();
+    let line = refusal(ipcd_at(&socket), UNUSABLE);
+    assert!(line.contains(&format!("it belongs to user {STRANGER}")), "{line}");
+}
+
+#[test]
+fn a_directory_that_is_missing_is_made_and_its_socket_can_be_reached() {
+    let (directory, _) = place();
+    let socket = directory.path().join("run/ipcd/ipcd.sock");
+    let _broker = ready(ipcd_at(&socket));
+    answers(&socket);
+    let mode = fs::metadata(socket.parent().unwrap()).unwrap().mode() & 0o777;
+    assert_eq!(mode, if rustix::process::geteuid().is_root() { 0o755 } else { 0o700 });
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let line = refusal(ipcd(&["--socket", "/proc/ipcd/ipcd.sock"]), UNUSABLE);
+    assert!(line.contains("/proc/ipcd") && line.contains("create the directory"), "{line}");
+}
+
+#[test]
+fn a_path_that_is_one_byte_too_long_is_refused_with_the_limit() {
+    let (directory, _) = place();
+    let longest = directory.path().join("x".repeat(100 - directory.path().as_os_str().len()));
+    assert_eq!(longest.as_os_str().len(), 101);
+    let _broker = ready(ipcd_at(&longest));
+    answers(&longest);
+    let too_long = format!("{}x", longest.display());
+    let line = refusal(ipcd(&["--socket", &too_long]), UNUSABLE);
+    assert!(line.contains("102 bytes") && line.contains("101"), "{line}");
+}
+
+#[test]
+fn a_path_relative_to_the_directory_works() {
+    let (directory, socket) = place();
+    let _broker = ready(ipcd(&["--socket", "ipcd.sock"]).directory(directory.path()));
+    answers(&socket);
+}
+
+#[test]
+fn a_path_that_is_no_utf_8_works() {
+    let (directory, _) = place();
+    let socket = directory.path().join(std::ffi::OsStr::from_bytes(b"\xff\xfe.sock"));
+    let _broker = ready(Command::new(&Programs::get().ipcd, [std::ffi::OsStr::new("--socket"), socket.as_os_str()]));
+    answers(&socket);
+}
+
+#[test]
+fn an_abstract_address_works() {
+    let address = format!("@ipcd-test-{}", std::process::id());
+    let _broker = ready(ipcd(&["--socket", &address]));
+    assert!(Command::ipcctl(["ping"]).socket(&address).run().code == 0);
+}
+
+#[test]
+fn sockets_are_there_with_their_final_mode_whatever_the_umask() {
+    let (_directory, socket) = place();
+    let script = format!("umask 077; exec ipcd --socket {}", socket.display());
+    let _broker = ready(Command::shell(&script));
+    for path in [socket.clone(), socket.with_extension("sock.dgram")] {
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o666, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_removed_socket_cuts_nobody() {
+    let broker = Broker::start();
+    let mut peer = Peer::connect(&broker);
+    fs::remove_file(broker.socket()).unwrap();
+    peer.settle();
+}
+
+#[test]
+fn what_took_the_place_of_a_removed_socket_is_not_removed_at_the_end() {
+    let mut broker = Broker::in_process("");
+    fs::remove_file(broker.socket()).unwrap();
+    fs::write(broker.socket(), "somebody else's").unwrap();
+    let daemon = broker.daemon().unwrap();
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.exit_code(), 0);
+    assert_eq!(fs::read_to_string(broker.socket()).unwrap(), "somebody else's");
+}
+
+// ---- what a broker inherits
+
+#[test]
+fn closed_standard_streams_are_no_obstacle() {
+    let (_directory, socket) = place();
+    let script = format!("exec ipcd --socket {} <&- >&- 2>&-", socket.display());
+    let broker = Command::shell(&script).start();
+    eventually(SOON, "a broker without standard streams", || UnixStream::connect(&socket).is_ok());
+    answers(&socket);
+    let of_streams = |number: u32| fs::read_link(format!("/proc/{}/fd/{number}", broker.pid())).unwrap();
+    assert_eq!([0, 1, 2].map(of_streams), ["/dev/null"; 3].map(PathBuf::from));
+}
+
+#[test]
+fn a_service_manager_is_told_when_the_broker_is_ready() {
+    let (directory, socket) = place();
+    let notify = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&notify).unwrap();
+    manager.set_read_timeout(Some(SOON)).unwrap();
+    let broker = ipcd_at(&socket).env("NOTIFY_SOCKET", &notify).start();
+    let mut told = [0; 100];
+    let len = manager.recv(&mut told).unwrap();
+    assert_eq!(String::from_utf8_lossy(&told[..len]).trim_end(), "READY=1");
+    answers(&socket);
+    broker.signal(Signal::SIGTERM);
+    let len = manager.recv(&mut told).unwrap();
+    assert_eq!(String::from_utf8_lossy(&told[..len]).trim_end(), "STOPPING=1");
+}
+
+#[test]
+fn a_listening_socket_that_is_handed_down_is_used_and_outlives_the_broker() {
+    let (_directory, socket) = place();
+    let listener = UnixListener::bind(&socket).unwrap();
+    let early = UnixStream::connect(&socket).unwrap();
+    let script = format!("exec env LISTEN_PID=$$ LISTEN_FDS=1 ipcd --socket {} 3<&0 </dev/null", socket.display());
+    let broker = ready(Command::shell(&script).input_descriptor(listener.try_clone().unwrap()));
+    Peer::on(early).greet().settle();
+    broker.signal(Signal::SIGTERM);
+    assert_eq!(broker.finish().code, 0);
+    assert!(UnixStream::connect(&socket).is_ok(), "who connects now waits for the next broker");
+    assert!(listener.as_raw_fd() > 2);
+}
+
+#[test]
+fn a_descriptor_that_is_handed_down_and_is_no_listening_socket_is_refused() {
+    let (_directory, socket) = place();
+    let script = format!("exec env LISTEN_PID=$$ LISTEN_FDS=1 ipcd --socket {} 3</dev/null", socket.display());
+    assert!(refusal(Command::shell(&script), UNUSABLE).contains("LISTEN_FDS: descriptor 3 is no socket"));
+    let (unconnected, _other) = UnixStream::pair().unwrap();
+    let script = format!("exec env LISTEN_PID=$$ LISTEN_FDS=1 ipcd --socket {} 3<&0", socket.display());
+    let line = refusal(Command::shell(&script).input_descriptor(unconnected), UNUSABLE);
+    assert!(line.contains("neither a listening stream socket nor a datagram socket"), "{line}");
+}
+
+#[test]
+fn descriptors_for_another_process_are_left_alone() {
+    let (_directory, socket) = place();
+    let _broker = ready(ipcd_at(&socket).env("LISTEN_PID", "1").env("LISTEN_FDS", "5"));
+    answers(&socket);
+}
+
+// ---- configuration
+
+#[test]
+fn a_mistake_in_the_configuration_is_told_with_its_line() {
+    let (directory, socket) = place();
+    let config = directory.path().join("ipcd.toml");
+    let told = |text: &str| {
+        fs::write(&config, text).unwrap();
+        let arguments = ["--socket", socket.to_str().unwrap(), "--config", config.to_str().unwrap()];
+        refusal(ipcd(&arguments), UNUSABLE)
+    };
+    assert!(told("[limits]\ncalls_per_calller = 7\n").contains("line 2"));
+    assert!(told("[limits\n").contains("line 1"));
+    assert!(told("[limits]\nhello_ms = -1\n").contains("line 2"));
+    assert!(told("[limits]\nhello_ms = 99999999999999999999999\n").contains("line 2"));
+    assert!(told("[limits]\ncalls_per_caller = 0\n").contains("calls_per_caller must not be 0"));
+    assert!(told("sokcet = \"/x\"\n").contains("line 1"));
+    assert!(!socket.exists(), "nothing was begun");
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_named() {
+    let line = refusal(ipcd(&["--socket", "/tmp/x.sock", "--config", "/no/such/file"]), UNUSABLE);
+    assert!(line.contains("/no/such/file"), "{line}");
+    let line = refusal(ipcd(&["--socket", "/tmp/x.sock", "--config", "/dev/zero"]), UNUSABLE);
+    assert!(line.contains("not a regular file"), "{line}");
+}
+
+#[test]
+fn the_configuration_names_the_socket_and_the_command_line_wins() {
+    let (directory, socket) = place();
+    let config = directory.path().join("ipcd.toml");
+    fs::write(&config, format!("socket = \"{}\"\n", socket.display())).unwrap();
+    let broker = ready(ipcd(&["--config", config.to_str().unwrap()]));
+    answers(&socket);
+    let other = directory.path().join("other.sock");
+    let second = Daemon::start(ipcd(&[]), &other, &config, &directory.path().join("log"));
+    answers(&other);
+    drop((broker, second));
+}
+
+#[test]
+fn without_any_address_the_environment_says_where() {
+    let (directory, _) = place();
+    let _broker = ready(ipcd(&[]).env("XDG_RUNTIME_DIR", directory.path()));
+    let socket = directory.path().join("ipcd/ipcd.sock");
+    answers(&socket);
+    let ping = Command::ipcctl(["ping"]).env("XDG_RUNTIME_DIR", directory.path());
+    assert_eq!(ping.patience(Duration::from_secs(10)).run().code, 0);
+}
+
+#[test]
+fn s26_the_daemon_has_help_with_an_example_and_exits_2_on_a_wrong_option() {
+    let help = ipcd(&["--help"]).prints_text();
+    assert!(help.contains("Example:") && help.contains("--socket"), "{help}");
+    let finished = ipcd(&["--sokcet", "x"]).run();
+    assert_eq!(finished.code, 2);
+    assert!(finished.stderr.contains("--socket"), "{}", finished.stderr);
+}
