@@ -17,7 +17,7 @@ use ipc_protocol::{ErrorCode, transport::Address};
 
 /// A local IPC broker: routes calls between processes over AF_UNIX sockets.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES)]
+#[command(name = "ipcd", version, after_help = EXAMPLES)]
 struct Arguments {
     /// Where to listen: a path, @name (abstract) or fd:N (an inherited listening socket). Without it: the configuration file's
     /// 'socket', $IPCD_SOCKET, $XDG_RUNTIME_DIR/ipcd/ipcd.sock, /run/ipcd/ipcd.sock for root, /tmp/ipcd-UID/ipcd.sock
