@@ -46,6 +46,9 @@ impl ReadBuffer {
     /// The next `READ_LEN` bytes of room. Taken from the same memory again as soon as no slice of it is left; otherwise from new
     /// memory, and the old goes with its last slice.
     fn room(&mut self) -> &mut [u8] {
+        if self.free.capacity() == 0 {
+            self.free = BytesMut::zeroed(Self::LEN); // fresh from the kernel: only the pages that are read into get touched
+        }
         if self.free.len() < Self::READ_LEN {
             self.free.clear();
             self.free.reserve(Self::LEN);
