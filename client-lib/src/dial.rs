@@ -72,6 +72,9 @@ impl Dial {
     pub(crate) fn connect(&self, patience: Duration, role: Role) -> Result<Connection, Error> {
         let socket = socket::connect_stream(&self.address, patience.min(self.patience))
             .map_err(|error| refused(&self.address, &error))?;
+        if matches!(self.address, Address::Fd(_)) {
+            check_stream(&socket)?;
+        }
         self.check_owner(&socket)?;
         Ok(Connection::new(socket, self.address.to_string(), &self.agent, role))
     }
@@ -112,10 +115,13 @@ impl Dial {
 /// # Errors
 /// `usage` if it is no stream socket.
 pub(crate) fn adopt(fd: OwnedFd) -> Result<Connection, Error> {
-    match rustix::net::sockopt::socket_type(&fd) {
-        Ok(rustix::net::SocketType::STREAM) => {
-            Ok(Connection::new(fd, "a given descriptor".to_owned(), &own_name(), Role::Caller))
-        }
+    check_stream(&fd)?;
+    Ok(Connection::new(fd, "a given descriptor".to_owned(), &own_name(), Role::Caller))
+}
+
+fn check_stream(fd: &OwnedFd) -> Result<(), Error> {
+    match rustix::net::sockopt::socket_type(fd) {
+        Ok(rustix::net::SocketType::STREAM) => Ok(()),
         Ok(_) => Err(Error::new(ErrorCode::USAGE, "the descriptor is a socket, but no stream socket")),
         Err(error) => Err(Error::new(ErrorCode::USAGE, format!("the descriptor is no socket ({error})"))),
     }

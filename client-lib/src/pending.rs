@@ -1,6 +1,13 @@
 //! Calls that are under way. Dropping one cancels it.
 
-use std::{fmt, marker::PhantomData, os::fd::BorrowedFd, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    marker::PhantomData,
+    ops::ControlFlow,
+    os::fd::BorrowedFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ipc_protocol::{Encoding, ErrorCode, codec};
 
@@ -86,6 +93,15 @@ impl PendingBytes {
         self.ticket.wait(Some(interrupt)).map(Response::detached)
     }
 
+    /// Waits for the reply, but for no longer than `patience`: breaks with what the call ended with, or continues with the call, which
+    /// is still under way.
+    pub fn wait_for(mut self, patience: Duration) -> ControlFlow<Result<Response>, Self> {
+        match self.ticket.wait_for(patience) {
+            Some(outcome) => ControlFlow::Break(outcome.map(Response::detached)),
+            None => ControlFlow::Continue(self),
+        }
+    }
+
     /// Cancels the call: whoever works on it is told, nobody waits. The same as dropping it.
     pub fn cancel(self) {}
 }
@@ -102,6 +118,15 @@ pub(crate) struct Ticket {
 impl Ticket {
     pub(crate) fn new(connection: Arc<Connection>, id: CallId, until: Instant) -> Self {
         Self { connection, id, until, open: true }
+    }
+
+    /// Waits for the end of the call, for a while.
+    fn wait_for(&mut self, patience: Duration) -> Option<Outcome> {
+        let now = Instant::now();
+        let until = now.checked_add(patience).map_or(self.until, |until| until.min(self.until));
+        let outcome = self.connection.wait_until(self.id, until)?;
+        self.open = false;
+        Some(outcome)
     }
 
     /// Waits for the end of the call.

@@ -1,6 +1,6 @@
 //! `ipcctl send`: call a service, wait, print its reply.
 
-use std::{ffi::OsString, os::fd::AsFd, time::Duration};
+use std::{ffi::OsString, ops::ControlFlow, os::fd::AsFd, time::Duration};
 
 use clap::ValueEnum;
 use ipc_client::{Client, Datagram, Encoding, ErrorCode, Request, Response, ServiceName, Target, control};
@@ -179,10 +179,14 @@ impl Template {
 
     /// Calls and waits. SIGINT, SIGTERM and SIGHUP cancel the call, so that the service stops working for nobody.
     ///
-    /// The call is on its way before anything about signals is set up: one that arrives in between ends the process, which
-    /// cancels the call as well.
+    /// Most calls are over before anybody can press a key, so nothing about signals is set up until one has taken a while: a signal
+    /// that arrives before ends the process, which cancels the call as well.
     pub(crate) fn call(&self, client: &Client, request: Request) -> Result<Response> {
         let pending = client.start_bytes(request).map_err(|error| self.problem(&error))?;
+        let pending = match pending.wait_for(A_WHILE) {
+            ControlFlow::Break(outcome) => return outcome.map_err(|error| self.problem(&error)),
+            ControlFlow::Continue(pending) => pending,
+        };
         let signals = Signals::hold(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
             .map_err(|error| Problem::host(&self.subject, "cannot watch for signals", &error))?;
         let outcome = pending.wait_or_interrupt(signals.as_fd());
@@ -201,6 +205,9 @@ impl Template {
         if self.propagate { problem.propagate() } else { problem }
     }
 }
+
+/// How long a call may take before it is watched over for signals.
+const A_WHILE: Duration = Duration::from_millis(10);
 
 /// The error when a service has not appeared in time. It is `no_service` and not `deadline`: the call itself was never made.
 fn never_appeared(name: &ServiceName, patience: Duration, error: &ipc_client::Error) -> Problem {

@@ -53,6 +53,13 @@ pub(crate) enum Departure {
     Gathered,
 }
 
+/// Why a wait is over.
+enum Waited {
+    Ended(Outcome),
+    TimeIsUp,
+    Interrupted,
+}
+
 /// One connection to a broker.
 pub(crate) struct Connection {
     socket: OwnedFd,
@@ -145,27 +152,25 @@ impl Connection {
 
     /// Waits for the end of a call: `deadline` when the time has come, `cancelled` when `interrupt` is readable.
     pub(crate) fn wait(&self, id: CallId, until: Instant, interrupt: Option<BorrowedFd<'_>>) -> Outcome {
-        let mut state = self.lock();
-        if let Err(misuse) = state.refuse_reading_thread() {
-            return state.session.abandon(id, ErrorCode::CANCELLED).unwrap_or(Err(misuse));
-        }
-        let outcome = loop {
-            self.flush(&mut state);
-            if let Some(outcome) = state.session.take(id) {
-                break outcome;
-            }
-            if Instant::now() >= until {
-                break state.give_up(id, ErrorCode::DEADLINE);
-            }
-            let interrupted;
-            (state, interrupted) = self.round(state, id, until, interrupt);
-            if interrupted {
-                break state.session.take(id).unwrap_or_else(|| state.give_up(id, ErrorCode::CANCELLED));
-            }
+        let (mut state, waited) = self.rounds(id, until, interrupt);
+        let outcome = match waited {
+            Waited::Ended(outcome) => outcome,
+            Waited::TimeIsUp => state.give_up(id, ErrorCode::DEADLINE),
+            Waited::Interrupted => state.give_up(id, ErrorCode::CANCELLED),
         };
         self.flush(&mut state);
         state.hand_over();
         outcome
+    }
+
+    /// Waits for the end of a call until `until`, and leaves it under way if it has not come by then.
+    pub(crate) fn wait_until(&self, id: CallId, until: Instant) -> Option<Outcome> {
+        let (mut state, waited) = self.rounds(id, until, None);
+        state.hand_over();
+        match waited {
+            Waited::Ended(outcome) => Some(outcome),
+            Waited::TimeIsUp | Waited::Interrupted => None,
+        }
     }
 
     /// Gives a call up: the broker is told, without waiting for anything.
@@ -267,6 +272,29 @@ impl Connection {
 
     fn lock(&self) -> Locked<'_> {
         Locked::new(&self.state)
+    }
+
+    /// Waits, reading or parked, until a call has ended or there is a reason to stop.
+    fn rounds(&self, id: CallId, until: Instant, interrupt: Option<BorrowedFd<'_>>) -> (Locked<'_>, Waited) {
+        let mut state = self.lock();
+        if let Err(misuse) = state.refuse_reading_thread() {
+            let outcome = state.session.abandon(id, ErrorCode::CANCELLED).unwrap_or(Err(misuse));
+            return (state, Waited::Ended(outcome));
+        }
+        let mut interrupted = false;
+        loop {
+            self.flush(&mut state);
+            if let Some(outcome) = state.session.take(id) {
+                return (state, Waited::Ended(outcome));
+            }
+            if interrupted {
+                return (state, Waited::Interrupted);
+            }
+            if Instant::now() >= until {
+                return (state, Waited::TimeIsUp);
+            }
+            (state, interrupted) = self.round(state, id, until, interrupt);
+        }
     }
 
     /// One wait of a thread that has a call under way: reading if nobody else does, else parked. Tells whether it was interrupted.
