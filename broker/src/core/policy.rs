@@ -27,14 +27,14 @@ pub enum Verdict {
 /// The policy without a policy file: the broker's own user and root may do everything, others nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
-    owner: u32,
+    owner: Option<u32>,
 }
 
 impl Policy {
-    /// The policy of a broker that runs as `owner`.
+    /// The policy of a broker that runs as `owner`; with `None` root alone may do anything.
     #[must_use]
-    pub fn new(owner: u32) -> Self {
-        Self { owner }
+    pub fn new(owner: impl Into<Option<u32>>) -> Self {
+        Self { owner: owner.into() }
     }
 
     /// Whether `who` may do `what`.
@@ -49,6 +49,6 @@ impl Policy {
     /// Whether the user is the broker's own or root.
     #[must_use]
     pub fn is_trusted(&self, uid: u32) -> bool {
-        uid == 0 || uid == self.owner
+        uid == 0 || Some(uid) == self.owner
     }
 }

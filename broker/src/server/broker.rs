@@ -13,6 +13,7 @@ use super::{
     doors::Door,
     inherited::Inherited,
     log::Log,
+    owner::owner,
     poller::{Interest, Poller, Source},
     signals::Signals,
 };
@@ -119,7 +120,7 @@ impl Server {
 
     fn with_sockets(config: Config, inherited: Inherited) -> Result<Self, StartError> {
         let limits = fit_to_descriptors(config.limits.clone());
-        let policy = Policy::new(rustix::process::geteuid().as_raw());
+        let policy = Policy::new(owner());
         let router = Router::new(limits, policy, concat!("ipcd ", env!("CARGO_PKG_VERSION")));
         let mut server = Self {
             router,

@@ -11,6 +11,7 @@ mod doors;
 mod inherited;
 mod life;
 mod log;
+mod owner;
 mod poller;
 mod reading;
 mod signals;
