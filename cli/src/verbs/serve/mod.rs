@@ -51,7 +51,7 @@ Exit codes of its own: 126, 127 if there is no such command, 73 if the name is t
 Examples:
   ipcctl serve upper -- tr a-z A-Z
   ipcctl serve resize --jobs 8 --timeout 1m -- ./resize.sh
-  ipcctl serve counter --lines -- awk '{ print ++n; fflush() }'")]
+  ipcctl serve trim --lines -- sed -u 's/^ *//'")]
 pub(crate) struct Serve {
     /// The name to offer: all of it is the service, its last label too
     name: ServiceName,
