@@ -11,6 +11,8 @@ mod deaths;
 mod descriptors;
 mod exhaustion;
 mod hostile_streams;
+mod identity;
+mod scenarios;
 mod signals;
 mod slow_peers;
 mod start;

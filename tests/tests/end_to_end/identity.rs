@@ -1,0 +1,199 @@
+//! Who is calling: the kernel says, nobody else is asked, and without a policy strangers may do nothing.
+
+use std::fs;
+
+use ipc_protocol::ErrorCode;
+use ipc_tests::{
+    broker::{Broker, STRANGER, is_root, skip},
+    command::Command,
+    peer::{Peer, caller_of},
+    programs::Programs,
+    scene::Scene,
+};
+
+#[test]
+fn another_user_is_denied_whatever_it_asks() {
+    if !is_root() {
+        return;
+    }
+    let mut scene = Scene::start();
+    let as_stranger = |arguments: &[&str]| scene.broker.ipcctl(arguments).user(STRANGER).run();
+    for arguments in [
+        &["send", "bystander", "x"][..],
+        &["send", "nobody", "x"],
+        &["send", "--oneway", "bystander", "x"],
+        &["send", "--datagram", "bystander", "x"],
+        &["serve", "mine", "--", "cat"],
+        &["list"],
+        &["peers"],
+        &["stats"],
+        &["limits"],
+        &["show", "bystander"],
+        &["wait", "bystander"],
+    ] {
+        let finished = as_stranger(arguments);
+        let line = finished.refused(77);
+        assert!(line.contains("denied") && line.contains("54321"), "{arguments:?}: {line}");
+    }
+    scene.nothing_is_left();
+}
+
+#[test]
+fn a_denial_is_logged_once_and_not_for_every_attempt() {
+    if !is_root() {
+        return;
+    }
+    let mut broker = Broker::in_process("");
+    for _ in 0..30 {
+        broker.ipcctl(["send", "x"]).user(STRANGER).run().refused(77);
+    }
+    let log = broker.daemon().unwrap().log();
+    let lines = log.lines().filter(|line| line.contains("uid=54321")).count();
+    assert!((1..=20).contains(&lines), "{lines} lines: {log}");
+}
+
+#[test]
+fn the_owner_of_a_broker_and_root_may_call_and_nobody_else() {
+    if !is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(directory.path(), Some(STRANGER), Some(STRANGER)).unwrap();
+    fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let socket = directory.path().join("ipcd.sock");
+    let owned = Command::new(&Programs::get().ipcd, ["--socket", socket.to_str().unwrap()]).user(STRANGER).start();
+    owned.expect_output("ipcd: ready on ");
+    let ask = |uid: u32| Command::ipcctl(["list"]).socket(&socket).user(uid).run().code;
+    assert_eq!([ask(STRANGER), ask(0), ask(STRANGER + 1)], [0, 0, 77]);
+}
+
+#[test]
+fn the_caller_is_known_to_the_service_as_the_kernel_knows_it() {
+    let broker = Broker::start();
+    let (mut service, mut caller) = (Peer::connect(&broker), Peer::connect(&broker));
+    service.register("who", 1);
+    caller.call("who", "");
+    let (identity, peer) = caller_of(&service.delivered());
+    let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw(), Some(std::process::id()));
+    assert_eq!((identity.uid, identity.gid, identity.pid), own);
+    assert_eq!(peer, Some(caller.number()));
+    let mut groups: Vec<u32> = rustix::process::getgroups().unwrap().iter().map(|group| group.as_raw()).collect();
+    groups.sort_unstable();
+    let mut seen = identity.groups;
+    seen.sort_unstable();
+    assert_eq!(seen, groups);
+}
+
+#[test]
+fn the_caller_is_known_to_a_shell_service() {
+    let broker = Broker::start();
+    let _service = broker.serve(
+        "who",
+        &["who", "--", "sh", "-c", "echo $IPC_PEER_UID $IPC_PEER_GID $IPC_PEER_PID $IPC_SERVICE.$IPC_METHOD"],
+    );
+    let running = broker.ipcctl(["send", "who.now"]).start();
+    let pid = running.pid();
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    assert_eq!(running.finish().stdout(), format!("{uid} {gid} {pid} who.now\n"));
+}
+
+#[test]
+fn identity_is_that_of_whoever_connected_and_not_of_whoever_inherited() {
+    if !is_root() {
+        return;
+    }
+    let broker = Broker::start();
+    let connected = std::os::unix::net::UnixStream::connect(broker.socket()).unwrap();
+    let command = Command::shell("exec ipcctl -s fd:3 list 3<&0 </dev/null").input_descriptor(connected);
+    assert_eq!(command.user(STRANGER).run().code, 0, "root connected");
+}
+
+#[test]
+fn a_caller_from_outside_the_brokers_pid_namespace_has_no_pid() {
+    let launcher = Command::new("unshare", ["--pid", "--fork", "--kill-child", &ipcd()]);
+    if !can("unshare --pid --fork true") {
+        return;
+    }
+    let broker = Broker::launched_by("", launcher);
+    let (mut service, mut caller) = (Peer::connect(&broker), Peer::connect(&broker));
+    service.register("who", 1);
+    caller.call("who", "");
+    let (identity, _) = caller_of(&service.delivered());
+    assert_eq!((identity.uid, identity.pid), (rustix::process::geteuid().as_raw(), None));
+    assert!(broker.peers().iter().all(|row| row.pid.is_none()));
+}
+
+#[test]
+fn a_user_whom_the_brokers_namespace_does_not_map_is_denied() {
+    if !is_root() || !can("unshare --user --map-root-user true") {
+        return;
+    }
+    let broker = Broker::launched_by("", Command::new("unshare", ["--user", "--map-root-user", &ipcd()]));
+    assert_eq!(broker.ipcctl(["list"]).run().code, 0, "root is mapped");
+    broker.ipcctl(["list"]).user(STRANGER).run().refused(77);
+}
+
+#[test]
+fn a_broker_whose_own_user_is_unmapped_takes_no_unmapped_user_for_its_owner() {
+    if !is_root() || !can("unshare --user true") {
+        return;
+    }
+    let broker = Broker::launched_by("", Command::new("unshare", ["--user", &ipcd()]));
+    broker.ipcctl(["list"]).user(STRANGER).run().refused(77);
+}
+
+#[test]
+fn a_name_that_is_taken_tells_by_whom() {
+    let broker = Broker::start();
+    let (mut holder, mut other) = (Peer::connect(&broker), Peer::connect(&broker));
+    holder.register("only.one", 1);
+    other.call("ipc.register", r#"{"name":"only.one"}"#);
+    let failure = other.failure();
+    assert_eq!(failure.code, ErrorCode::NAME_TAKEN);
+    let expected = [format!("{}", holder.number()), format!("pid {}", std::process::id()), "only.one".to_owned()];
+    assert!(expected.iter().all(|part| failure.text.contains(part)), "{}", failure.text);
+}
+
+#[test]
+fn serving_a_name_that_is_taken_exits_73_and_tells_by_whom() {
+    let broker = Broker::start();
+    let first = broker.serve("only", &["only", "--", "cat"]);
+    let second = broker.ipcctl(["serve", "only", "--", "cat"]).run();
+    let line = second.refused(73);
+    assert!(line.contains("name_taken") && line.contains(&format!("pid {}", first.pid())), "{line}");
+}
+
+#[test]
+fn nobody_offers_the_brokers_own_names() {
+    let broker = Broker::start();
+    let mut peer = Peer::connect(&broker);
+    for name in ["ipc", "ipc.list"] {
+        peer.call("ipc.register", format!(r#"{{"name":"{name}"}}"#));
+        let failure = peer.failure();
+        assert!(matches!(failure.code, ErrorCode::DENIED | ErrorCode::INVALID), "{name}: {failure:?}");
+    }
+}
+
+#[test]
+fn bad_names_are_invalid() {
+    let broker = Broker::start();
+    let mut peer = Peer::connect(&broker);
+    let long = "x".repeat(256);
+    for name in ["", ".", "a..b", ".a", "a.", "A", "a b", "a\u{0}b", "ü", "a*", "@1", &long] {
+        peer.call("ipc.register", serde_json::json!({ "name": name }).to_string());
+        assert_eq!(peer.failure().code, ErrorCode::INVALID, "{name:?}");
+    }
+}
+
+/// Whether this system lets a test do that; says that it is skipped if not.
+fn can(script: &str) -> bool {
+    let can = Command::shell(script).run().code == 0;
+    if !can {
+        skip(&format!("this system does not allow: {script}"));
+    }
+    can
+}
+
+fn ipcd() -> String {
+    Programs::get().ipcd.display().to_string()
+}
