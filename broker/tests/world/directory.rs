@@ -1,0 +1,78 @@
+//! Who offers which name, kept the naive way: a list, searched from the start.
+
+use ipc_protocol::{Message, PeerNumber};
+
+use super::{Peer, ledger::Asked};
+
+/// What peers have registered, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    offers: Vec<Offer>,
+    /// Peers that once took something back: how many calls they still owe from then is not modelled.
+    vague: Vec<Peer>,
+}
+
+#[derive(Debug)]
+struct Offer {
+    peer: Peer,
+    number: u64,
+    name: Option<String>,
+    window: usize,
+}
+
+impl Directory {
+    /// Where a call goes: the service and method that its receiver sees. `None` if nobody offers it.
+    pub(crate) fn resolve(&self, service: &str, method: &str) -> Option<(String, String)> {
+        let is_there = |name: &str| name == "ipc" || self.offers.iter().any(|offer| offer.is_called(name));
+        if is_there(service) {
+            return Some((service.to_owned(), method.to_owned()));
+        }
+        let (parent, label) = service.rsplit_once('.').filter(|_| method.is_empty())?;
+        is_there(parent).then(|| (parent.to_owned(), label.to_owned()))
+    }
+
+    /// Whether a peer may be given calls to a service.
+    pub(crate) fn offers(&self, peer: Peer, service: &str) -> bool {
+        self.offers.iter().any(|offer| offer.peer == peer && offer.is_called(service))
+    }
+
+    /// How many calls a peer may have at once, if that is known.
+    pub(crate) fn window(&self, peer: Peer) -> Option<usize> {
+        let own = self.offers.iter().filter(|offer| offer.peer == peer).map(|offer| offer.window);
+        (!self.vague.contains(&peer)).then(|| own.fold(0, usize::saturating_add))
+    }
+
+    /// Notes what the broker's answer to a request changes.
+    pub(crate) fn note(&mut self, peer: Peer, asked: Asked, answer: &Message) {
+        let Message::Reply(reply) = answer else { return };
+        match asked {
+            Asked::Call => {}
+            Asked::Register { name, window } => {
+                let registered: ipc_protocol::control::Registered =
+                    serde_json::from_slice(&reply.body).expect("the answer to a registration");
+                let window = usize::try_from(window.max(1)).unwrap_or(usize::MAX);
+                self.offers.push(Offer { peer, number: registered.peer.0, name, window });
+            }
+            Asked::Unregister { name } => {
+                let is_it = |offer: &Offer| offer.peer == peer && offer.name == name;
+                let at = self.offers.iter().position(is_it).expect("only what is registered is taken back");
+                self.offers.remove(at);
+                self.vague.push(peer);
+            }
+        }
+    }
+
+    /// Forgets a peer that has gone.
+    pub(crate) fn forget(&mut self, peer: Peer) {
+        self.offers.retain(|offer| offer.peer != peer);
+    }
+}
+
+impl Offer {
+    fn is_called(&self, service: &str) -> bool {
+        match PeerNumber::parse_address(service.as_bytes()) {
+            Some(number) => self.number == number.0,
+            None => self.name.as_deref() == Some(service),
+        }
+    }
+}

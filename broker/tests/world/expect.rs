@@ -1,0 +1,185 @@
+//! What tests expect of the world.
+
+use ipc_broker::core::Event;
+use ipc_protocol::{Cancel, ErrorCode, Failure, Message, Reply, Retry, control};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Delivered, Peer, Request, Ticket, World};
+
+impl World {
+    /// The call ended with a reply.
+    #[track_caller]
+    pub(crate) fn expect_reply(&self, ticket: Ticket) -> Reply {
+        match self.ledger.end_of(ticket) {
+            Some(Message::Reply(reply)) => reply.clone(),
+            other => panic!("no reply, but {other:?}"),
+        }
+    }
+
+    /// The call ended with an error.
+    #[track_caller]
+    pub(crate) fn expect_error(&self, ticket: Ticket, code: ErrorCode) -> Failure {
+        match self.ledger.end_of(ticket) {
+            Some(Message::Error(failure)) if failure.code == code => failure.clone(),
+            other => panic!("no {code}, but {other:?}"),
+        }
+    }
+
+    /// The call ended with an error, and has not run.
+    #[track_caller]
+    pub(crate) fn expect_safe(&self, ticket: Ticket, code: ErrorCode) {
+        assert_eq!(self.expect_error(ticket, code).retry, Retry::Safe);
+    }
+
+    /// The call ended with an error, and may have run.
+    #[track_caller]
+    pub(crate) fn expect_unknown(&self, ticket: Ticket, code: ErrorCode) {
+        assert_eq!(self.expect_error(ticket, code).retry, Retry::Unknown);
+    }
+
+    /// The call has not ended, or is one that nobody hears of.
+    #[track_caller]
+    pub(crate) fn expect_no_end(&self, ticket: Ticket) {
+        assert_eq!(self.ledger.end_of(ticket), None);
+    }
+
+    /// The peer was cut, with this in the goodbye.
+    #[track_caller]
+    pub(crate) fn expect_cut(&self, peer: Peer, reason: &str) {
+        let goodbye = self.fakes[peer.0].goodbye.as_ref().unwrap_or_else(|| panic!("{peer:?} was not cut"));
+        assert_eq!(goodbye.code, ErrorCode::PROTOCOL);
+        assert!(goodbye.text.contains(reason), "{:?} does not say {reason:?}", goodbye.text);
+    }
+
+    /// The peer's connection lives.
+    #[track_caller]
+    pub(crate) fn expect_open(&self, peer: Peer) {
+        let fake = &self.fakes[peer.0];
+        assert!(fake.is_open(), "{peer:?} was cut: {:?}", fake.goodbye);
+    }
+
+    /// No call has come to the service.
+    #[track_caller]
+    pub(crate) fn expect_no_call(&mut self, service: Peer) {
+        let call = self.take_call(service);
+        assert!(call.is_none(), "{call:?}");
+    }
+
+    /// The service was told that nobody waits for the call.
+    #[track_caller]
+    pub(crate) fn expect_cancel(&self, delivered: &Delivered, reason: ErrorCode) {
+        let cancel = Message::Cancel(Cancel { id: delivered.call.id, reason });
+        let inbox = &self.fakes[delivered.to.0].inbox;
+        assert!(inbox.contains(&cancel), "no {cancel:?} in {inbox:?}");
+    }
+
+    /// The last denial or cut in the log says this.
+    #[track_caller]
+    pub(crate) fn expect_logged(&self, text: &str) {
+        let last = self.log.last().map(Event::to_string).unwrap_or_default();
+        assert!(last.contains(text), "the log says {last:?}");
+    }
+
+    /// Everything that the peer has read and nobody has taken, in order.
+    pub(crate) fn inbox(&self, peer: Peer) -> Vec<Message> {
+        self.fakes[peer.0].inbox.iter().cloned().collect()
+    }
+
+    /// Throws away what the peer has read.
+    pub(crate) fn clear_inbox(&mut self, peer: Peer) {
+        self.fakes[peer.0].inbox.clear();
+    }
+
+    /// The peer's number, as welcome said.
+    pub(crate) fn number(&self, peer: Peer) -> u64 {
+        self.fakes[peer.0].number()
+    }
+
+    /// The peer's address for direct calls.
+    pub(crate) fn address(&self, peer: Peer) -> String {
+        format!("@{}", self.number(peer))
+    }
+
+    /// Whether a service has got the call.
+    pub(crate) fn was_delivered(&self, ticket: Ticket) -> bool {
+        self.ledger.was_delivered(ticket)
+    }
+
+    /// The bodies of the calls that wait in a service's inbox, which is then empty of calls.
+    pub(crate) fn take_bodies(&mut self, service: Peer) -> Vec<String> {
+        std::iter::from_fn(|| self.take_call(service))
+            .map(|delivered| String::from_utf8_lossy(&delivered.call.body).into_owned())
+            .collect()
+    }
+
+    /// What the broker's own service answers.
+    #[track_caller]
+    pub(crate) fn ask<T: DeserializeOwned>(&mut self, peer: Peer, operation: &str, request: &impl Serialize) -> T {
+        let ticket = self.make(peer, Request::ipc(operation, request));
+        let reply = self.expect_reply(ticket);
+        serde_json::from_slice(&reply.body).expect("the answer has the documented form")
+    }
+
+    /// A counter, as `ipc.stats` tells it.
+    #[track_caller]
+    pub(crate) fn stat(&mut self, peer: Peer, name: &str) -> u64 {
+        let stats: control::Stats = self.ask(peer, "stats", &control::Empty {});
+        let row = stats.stats.iter().find(|row| row.name == name);
+        row.unwrap_or_else(|| panic!("no counter {name}")).value
+    }
+
+    /// A limit and its use, as `ipc.limits` tells it.
+    #[track_caller]
+    pub(crate) fn limit(&mut self, peer: Peer, name: &str) -> control::LimitRow {
+        let limits: control::Limits = self.ask(peer, "limits", &control::Empty {});
+        let row = limits.limits.into_iter().find(|row| row.name == name);
+        row.unwrap_or_else(|| panic!("no limit {name}"))
+    }
+
+    /// Whether the peer's connection lives.
+    pub(crate) fn is_open(&self, peer: Peer) -> bool {
+        self.fakes[peer.0].is_open()
+    }
+
+    /// Whether the peer has said hello, and read welcome.
+    pub(crate) fn is_ready(&self, peer: Peer) -> bool {
+        self.is_open(peer) && self.fakes[peer.0].has_number()
+    }
+
+    /// Bytes that the peer has not read.
+    pub(crate) fn unread(&self, peer: Peer) -> usize {
+        self.fakes[peer.0].unread()
+    }
+
+    /// Bytes that the router holds for everybody.
+    pub(crate) fn bytes_held(&self) -> u64 {
+        self.router.bytes_held()
+    }
+
+    /// Whether all calls have ended.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.router.is_drained()
+    }
+
+    /// Everybody leaves, and nothing is left of them.
+    pub(crate) fn end(mut self) {
+        for peer in (0..self.fakes.len()).map(Peer) {
+            self.disconnect(peer);
+        }
+        self.ledger.assert_all_ended();
+        assert_eq!(self.bytes_held(), 0);
+        assert!(self.is_drained(), "calls are left");
+        let state: serde_json::Value = serde_json::from_str(&self.state()).expect("JSON was written");
+        for table in
+            [&state["peers"]["table"], &state["names"]["names"], &state["names"]["instances"], &state["calls"]["slots"]]
+        {
+            let places = table["places"].as_array().expect("a table has places");
+            assert!(places.iter().all(|place| place["row"].is_null()), "a row is left: {table}");
+        }
+        let empty = serde_json::json!({});
+        assert_eq!(state["names"]["by_name"], empty);
+        assert_eq!(state["peers"]["by_number"], empty);
+        assert_eq!(state["watches"]["by_name"], empty);
+        assert_eq!(state["accounts"]["users"], empty);
+    }
+}

@@ -1,0 +1,220 @@
+//! The books: every call that was made, where it went, and how it ended. Panics on the first entry that breaks a promise.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipc_broker::core::Moment;
+use ipc_protocol::{Call, ErrorCode, FieldTag, Message, Retry};
+
+use super::{Peer, Request, directory::Directory};
+
+/// A call in the books. It travels in the call's `TRACE` field, so that it is known again where it is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(usize);
+
+/// Who made a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Sender {
+    /// A connection.
+    Peer(Peer),
+    /// A sender of datagrams; all of them share one sequence of numbers.
+    Datagram,
+}
+
+/// What a call asks for, as far as the books need to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Anything.
+    Call,
+    /// A registration at the broker.
+    Register {
+        /// The name.
+        name: Option<String>,
+        /// How many calls at once.
+        window: u32,
+    },
+    /// The end of one.
+    Unregister {
+        /// The name.
+        name: Option<String>,
+    },
+}
+
+/// A call on its way to a service.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'a> {
+    /// To whom.
+    pub(crate) to: Peer,
+    /// Its number.
+    pub(crate) number: u64,
+    /// What.
+    pub(crate) call: &'a Call,
+    /// When.
+    pub(crate) now: Moment,
+}
+
+/// One call.
+#[derive(Debug)]
+struct Entry {
+    sender: Sender,
+    id: u64,
+    uid: u32,
+    request: Request,
+    /// Service and method as its receiver must see them.
+    goes_to: Option<(String, String)>,
+    deadline: Moment,
+    delivered: bool,
+    /// Its service sent an answer.
+    answered: bool,
+    ended: Option<Message>,
+}
+
+/// All calls.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    entries: Vec<Entry>,
+    by_id: BTreeMap<(Sender, u64), Ticket>,
+    /// Calls that have not ended and whose caller is there.
+    open: BTreeSet<Ticket>,
+    /// The last call of a sender that was delivered to a service, by its name.
+    last: BTreeMap<(Sender, String), u64>,
+}
+
+impl Ledger {
+    /// Enters a call.
+    pub(crate) fn open(&mut self, (sender, id, uid): (Sender, u64, u32), request: Request, deadline: Moment) -> Ticket {
+        let ticket = Ticket(self.entries.len());
+        self.by_id.insert((sender, id), ticket);
+        self.open.insert(ticket);
+        let entry =
+            Entry { sender, id, uid, request, goes_to: None, deadline, delivered: false, answered: false, ended: None };
+        self.entries.push(entry);
+        ticket
+    }
+
+    /// The mark by which the next call is known again.
+    pub(crate) fn next_mark(&self) -> String {
+        self.entries.len().to_string()
+    }
+
+    /// Enters where a call has to go, by the registrations of this moment.
+    pub(crate) fn aim(&mut self, ticket: Ticket, directory: &Directory) {
+        let entry = &mut self.entries[ticket.0];
+        entry.goes_to = directory.resolve(&entry.request.service, &entry.request.method);
+    }
+
+    /// A call is delivered: for the first time, to one that offers its service, in order, with what is left of its time.
+    pub(crate) fn delivered(&mut self, arrival: &Arrival<'_>, directory: &Directory) -> Ticket {
+        let routing = &arrival.call.routing;
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("names are ASCII");
+        let mark = routing.field(FieldTag::TRACE).map(text).and_then(|mark| mark.parse().ok());
+        let ticket = Ticket(mark.expect("a delivered call keeps its trace context"));
+        let entry = &mut self.entries[ticket.0];
+        assert!(!entry.delivered, "delivered twice: {entry:?}");
+        assert!(entry.ended.is_none(), "delivered after its end: {entry:?}");
+        entry.delivered = true;
+        let (service, method) = (text(routing.service()), text(routing.method()));
+        assert_eq!(Some((service.clone(), method)), entry.goes_to, "the target of {entry:?}");
+        assert!(directory.offers(arrival.to, &service), "delivered to one that does not offer {service}: {entry:?}");
+        let own = format!("@{}", arrival.number);
+        assert!(!service.starts_with('@') || service == own, "{service} is delivered to {own}");
+        entry.check_content(arrival);
+        let last = self.last.insert((entry.sender, service), entry.id);
+        let is_stream = entry.sender != Sender::Datagram;
+        assert!(!is_stream || last < Some(entry.id), "call {} is delivered after {last:?}: {entry:?}", entry.id);
+        ticket
+    }
+
+    /// A reply or an error is sent to a caller: the first one, and a true one.
+    pub(crate) fn ended(&mut self, sender: Sender, message: &Message, now: Moment) -> Asked {
+        let id = match message {
+            Message::Reply(reply) => reply.id,
+            Message::Error(failure) => failure.id,
+            other => panic!("{other:?} ends no call"),
+        };
+        let ticket = *self.by_id.get(&(sender, id)).unwrap_or_else(|| panic!("nobody made the call of {message:?}"));
+        let entry = &mut self.entries[ticket.0];
+        assert!(entry.ended.is_none(), "{message:?} is a second end of {entry:?}");
+        assert!(self.open.remove(&ticket), "{message:?} goes to a caller that has gone: {entry:?}");
+        entry.check_end(message, now);
+        entry.ended = Some(message.clone());
+        entry.request.asked.clone()
+    }
+
+    /// The service of a call has sent an answer to it.
+    pub(crate) fn answered(&mut self, ticket: Ticket) {
+        self.entries[ticket.0].answered = true;
+    }
+
+    /// A caller has gone: it hears of none of its calls any more.
+    pub(crate) fn withdraw(&mut self, peer: Peer) {
+        for (_, ticket) in self.by_id.range((Sender::Peer(peer), 0)..=(Sender::Peer(peer), u64::MAX)) {
+            self.open.remove(ticket);
+        }
+    }
+
+    /// How a call ended, if it did.
+    pub(crate) fn end_of(&self, ticket: Ticket) -> Option<&Message> {
+        self.entries[ticket.0].ended.as_ref()
+    }
+
+    pub(crate) fn sender(&self, ticket: Ticket) -> Sender {
+        self.entries[ticket.0].sender
+    }
+
+    pub(crate) fn uid(&self, ticket: Ticket) -> u32 {
+        self.entries[ticket.0].uid
+    }
+
+    pub(crate) fn id(&self, ticket: Ticket) -> u64 {
+        self.entries[ticket.0].id
+    }
+
+    pub(crate) fn was_delivered(&self, ticket: Ticket) -> bool {
+        self.entries[ticket.0].delivered
+    }
+
+    /// No call outlives its deadline.
+    pub(crate) fn assert_none_overdue(&self, now: Moment) {
+        for ticket in &self.open {
+            let entry = &self.entries[ticket.0];
+            let is_over = entry.deadline.0.div_ceil(1000) <= now.0 / 1000;
+            assert!(!is_over || entry.request.one_way, "out of time at {now:?}: {entry:?}");
+        }
+    }
+
+    /// Every call that somebody waits for has ended.
+    pub(crate) fn assert_all_ended(&self) {
+        let left = self.open.iter().map(|ticket| &self.entries[ticket.0]).find(|entry| !entry.request.one_way);
+        assert!(left.is_none(), "a call has not ended: {left:?}");
+    }
+}
+
+impl Entry {
+    fn check_content(&self, arrival: &Arrival<'_>) {
+        let Call { one_way, encoding, timeout_ms, body, .. } = arrival.call;
+        assert_eq!((*one_way, *encoding), (self.request.one_way, self.request.encoding), "of {self:?}");
+        assert!(*body == self.request.body, "the body of {self:?}");
+        let left = self.deadline.since(arrival.now).as_millis().max(1);
+        assert_eq!(u128::from(*timeout_ms), left, "milliseconds left of {self:?}");
+    }
+
+    fn check_end(&self, end: &Message, now: Moment) {
+        let Message::Error(failure) = end else {
+            assert!(!self.request.one_way, "a one-way call is answered: {self:?}");
+            assert!(!self.delivered || self.answered, "nobody sent this reply: {self:?}");
+            return;
+        };
+        assert!(!(self.request.one_way && self.delivered), "a one-way call that was delivered is answered: {self:?}");
+        if self.answered {
+            return; // a service may say anything about its own calls
+        }
+        assert!(!(self.delivered && failure.retry == Retry::Safe), "safe, and delivered: {self:?}");
+        let is_for_broker = self.goes_to.as_ref().is_some_and(|(service, _)| service == "ipc");
+        match failure.code {
+            ErrorCode::DEADLINE => assert!(self.deadline <= now, "early by {:?}: {self:?}", self.deadline.since(now)),
+            ErrorCode::NO_SERVICE => assert!(is_for_broker || self.goes_to.is_none(), "there is one: {self:?}"),
+            ErrorCode::APP_ERROR | ErrorCode::INTERNAL => panic!("only a service says so: {self:?}"),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! What tests do in the world: connect, call, answer, cancel, let time pass.
+
+use bytes::Bytes;
+use ipc_broker::core::{Datagram, Limits, Moment, ReturnAddress, Router};
+use ipc_protocol::{
+    Call, Cancel, Encoding, ErrorCode, Failure, FieldTag, Goodbye, Header, Hello, Identity, Message, Reply, Routing,
+    Violation, control,
+};
+
+use super::{OWNER, Peer, Request, Ticket, World, fake::Fake, ledger::Sender};
+
+/// A call as a service got it.
+#[derive(Clone, Debug)]
+pub(crate) struct Delivered {
+    /// Who got it.
+    pub(crate) to: Peer,
+    /// The call, under the broker's number.
+    pub(crate) call: Call,
+}
+
+impl Delivered {
+    /// The service that was called.
+    pub(crate) fn service(&self) -> &str {
+        str::from_utf8(self.call.routing.service()).expect("names are ASCII")
+    }
+
+    /// The method that was called.
+    pub(crate) fn method(&self) -> &str {
+        str::from_utf8(self.call.routing.method()).expect("names are ASCII")
+    }
+}
+
+impl World {
+    // ---- connections
+
+    /// A connection of a user that has said hello.
+    pub(crate) fn peer(&mut self, uid: u32) -> Peer {
+        let peer = self.stranger(uid);
+        self.send(peer, Message::Hello(Hello::new("fake 1.0")));
+        peer
+    }
+
+    /// A connection that has not said hello.
+    pub(crate) fn stranger(&mut self, uid: u32) -> Peer {
+        self.connect(uid).unwrap_or_else(|goodbye| panic!("no place for user {uid}: {}", goodbye.text))
+    }
+
+    /// A connection, if the router has a place for it.
+    pub(crate) fn connect(&mut self, uid: u32) -> Result<Peer, Goodbye> {
+        let mut identity = Identity::new(uid, uid + 1);
+        identity.pid = Some(4_000 + u32::try_from(self.fakes.len()).expect("a test has few peers"));
+        identity.groups = vec![24, 25];
+        let whoever = identity.clone();
+        let id = self.step(|router, now, out| router.connect(now, whoever, out))?;
+        let peer = Peer(self.fakes.len());
+        self.fakes.push(Fake::new(id, identity));
+        assert_eq!(self.by_id.insert(id.to_bits(), peer), None, "an id is given out twice");
+        Ok(peer)
+    }
+
+    /// The connection is closed by its peer.
+    pub(crate) fn disconnect(&mut self, peer: Peer) {
+        if self.fakes[peer.0].is_open() {
+            self.close(peer);
+            self.carry_out();
+            self.flush();
+        }
+    }
+
+    /// The peer reads nothing from now on.
+    pub(crate) fn pause_reading(&mut self, peer: Peer) {
+        self.fakes[peer.0].reads = false;
+    }
+
+    /// The peer reads everything, and goes on reading.
+    pub(crate) fn resume_reading(&mut self, peer: Peer) {
+        self.fakes[peer.0].reads = true;
+        self.flush();
+    }
+
+    /// A peer that pauses reads a few bytes all the same.
+    pub(crate) fn read_a_little(&mut self, peer: Peer, bytes: usize) {
+        let fake = &mut self.fakes[peer.0];
+        let (id, read) = (fake.id, fake.read(bytes));
+        self.step(|router, now, out| router.sent(now, id, read, out));
+    }
+
+    // ---- services
+
+    /// A peer of the broker's user that offers a name, eight calls at once.
+    pub(crate) fn service(&mut self, name: &str) -> Peer {
+        self.worker(name, 8)
+    }
+
+    /// A peer of the broker's user that alone offers a name.
+    pub(crate) fn worker(&mut self, name: &str, window: u32) -> Peer {
+        let peer = self.peer(OWNER);
+        self.offer(peer, Some(name), window);
+        peer
+    }
+
+    /// A peer of the broker's user that offers a name together with others.
+    pub(crate) fn instance(&mut self, name: &str, window: u32) -> Peer {
+        let peer = self.peer(OWNER);
+        let request = control::Register { shared: true, ..registration(Some(name), window) };
+        let ticket = self.make(peer, Request::register(&request));
+        self.expect_reply(ticket);
+        peer
+    }
+
+    /// A peer registers a name for itself alone, or itself without a name.
+    pub(crate) fn offer(&mut self, peer: Peer, name: Option<&str>, window: u32) {
+        let ticket = self.register(peer, name, window);
+        self.expect_reply(ticket);
+    }
+
+    /// The same, and it may be refused.
+    pub(crate) fn register(&mut self, peer: Peer, name: Option<&str>, window: u32) -> Ticket {
+        self.make(peer, Request::register(&registration(name, window)))
+    }
+
+    /// A peer takes a registration back.
+    pub(crate) fn unregister(&mut self, peer: Peer, name: Option<&str>) -> Ticket {
+        self.make(peer, Request::unregister(name))
+    }
+
+    // ---- calls
+
+    /// A call with the default deadline.
+    pub(crate) fn call(&mut self, from: Peer, service: &str, method: &str, body: &[u8]) -> Ticket {
+        self.make(from, Request::to(service, method).body(body))
+    }
+
+    /// A call of the broker's own service.
+    pub(crate) fn ipc(&mut self, from: Peer, operation: &str, body: &str) -> Ticket {
+        self.call(from, "ipc", operation, body.as_bytes())
+    }
+
+    /// Makes a call.
+    pub(crate) fn make(&mut self, from: Peer, request: Request) -> Ticket {
+        let fake = &mut self.fakes[from.0];
+        fake.last_call += 1;
+        let who = (Sender::Peer(from), fake.last_call, fake.identity.uid);
+        let (ticket, call) = self.enter(who, request);
+        self.send(from, Message::Call(call));
+        ticket
+    }
+
+    /// A call whose body is over the limit: its header arrives, and its body is skipped.
+    pub(crate) fn make_too_large(&mut self, from: Peer, request: Request, body_len: u32) -> Ticket {
+        let fake = &mut self.fakes[from.0];
+        fake.last_call += 1;
+        let (id, number, uid) = (fake.id, fake.last_call, fake.identity.uid);
+        let (ticket, _) = self.enter((Sender::Peer(from), number, uid), request);
+        let header = Header { body_len, ..Header::new(ipc_protocol::Kind::CALL, number) };
+        self.step(|router, now, out| router.receive_too_large(now, id, header, out));
+        ticket
+    }
+
+    /// A call by datagram. The answer goes to an abstract address, if there is one.
+    pub(crate) fn datagram(&mut self, uid: u32, reply_to: Option<&str>, request: Request) -> Ticket {
+        self.datagrams += 1;
+        let (ticket, call) = self.enter((Sender::Datagram, self.datagrams, uid), request);
+        self.send_datagram(uid, reply_to, Message::Call(call));
+        ticket
+    }
+
+    /// Any message by datagram.
+    pub(crate) fn send_datagram(&mut self, uid: u32, reply_to: Option<&str>, message: Message) {
+        let reply_to = reply_to.map(|name| ReturnAddress::from_abstract(name.as_bytes()));
+        let datagram = Datagram { sender: Identity::new(uid, uid), reply_to, message };
+        self.step(|router, now, out| router.datagram(now, datagram, out));
+    }
+
+    /// From now on the sockets of senders of datagrams take no answers.
+    pub(crate) fn refuse_answers(&mut self) {
+        self.takes_answers = false;
+    }
+
+    /// A caller gives a call up.
+    pub(crate) fn cancel(&mut self, ticket: Ticket) {
+        let Sender::Peer(peer) = self.ledger.sender(ticket) else { return };
+        let cancel = Cancel { id: self.ledger.id(ticket), reason: ErrorCode::CANCELLED };
+        self.send(peer, Message::Cancel(cancel));
+    }
+
+    /// Any message. From a peer that has gone: nothing.
+    pub(crate) fn send(&mut self, from: Peer, message: Message) {
+        if self.fakes[from.0].is_open() {
+            let id = self.fakes[from.0].id;
+            self.step(|router, now, out| router.receive(now, id, message, out));
+        }
+    }
+
+    // ---- answers
+
+    /// The next call in a service's inbox.
+    pub(crate) fn next_call(&mut self, service: Peer) -> Delivered {
+        self.take_call(service).unwrap_or_else(|| panic!("no call has come to {service:?}"))
+    }
+
+    /// The next call in a service's inbox, if there is one.
+    pub(crate) fn take_call(&mut self, service: Peer) -> Option<Delivered> {
+        let inbox = &mut self.fakes[service.0].inbox;
+        let at = inbox.iter().position(|message| matches!(message, Message::Call(_)))?;
+        match inbox.remove(at) {
+            Some(Message::Call(call)) => Some(Delivered { to: service, call }),
+            _ => None,
+        }
+    }
+
+    /// A service answers.
+    pub(crate) fn reply(&mut self, delivered: &Delivered, body: &[u8]) {
+        let reply = Reply { id: delivered.call.id, encoding: Encoding::BYTES, body: Bytes::copy_from_slice(body) };
+        self.answer_as(delivered.to, Message::Reply(reply));
+    }
+
+    /// A service takes its next call and answers it.
+    pub(crate) fn reply_next(&mut self, service: Peer, body: &[u8]) {
+        let delivered = self.next_call(service);
+        self.reply(&delivered, body);
+    }
+
+    /// A service says no.
+    pub(crate) fn fail(&mut self, delivered: &Delivered, code: ErrorCode) {
+        self.answer_as(delivered.to, Message::Error(Failure::new(delivered.call.id, code, "no")));
+    }
+
+    /// A service sends an answer whose body is over the limit.
+    pub(crate) fn reply_too_large(&mut self, delivered: &Delivered, body_len: u32) {
+        let id = delivered.call.id;
+        self.note_answer(delivered.to, id);
+        let header = Header { body_len, ..Header::new(ipc_protocol::Kind::REPLY, id) };
+        let peer = self.fakes[delivered.to.0].id;
+        self.step(|router, now, out| router.receive_too_large(now, peer, header, out));
+    }
+
+    /// A peer sends an answer, to whatever call.
+    pub(crate) fn answer_as(&mut self, from: Peer, message: Message) {
+        let (Message::Reply(Reply { id, .. }) | Message::Error(Failure { id, .. })) = &message else {
+            panic!("{message:?} is no answer")
+        };
+        self.note_answer(from, *id);
+        self.send(from, message);
+    }
+
+    // ---- time, and the broker's life
+
+    /// Time passes; what is out of time by then ends.
+    pub(crate) fn advance(&mut self, ms: u64) {
+        self.now = Moment(self.now.0.saturating_add(ms * 1000));
+        self.expire();
+        self.ledger.assert_none_overdue(self.now);
+    }
+
+    /// Ends what is out of time now, in as many slices as it takes.
+    pub(crate) fn expire(&mut self) {
+        let mut slices = 0;
+        while self.router.next_deadline().is_some_and(|deadline| deadline <= self.now) {
+            self.step(Router::expire);
+            slices += 1;
+            assert!(slices < 10_000, "deadlines do not come to an end");
+        }
+    }
+
+    /// The virtual clock.
+    pub(crate) fn now(&self) -> Moment {
+        self.now
+    }
+
+    /// Other limits from now on.
+    pub(crate) fn set_limits(&mut self, change: impl FnOnce(&mut Limits)) {
+        let mut limits = self.router.limits().clone();
+        change(&mut limits);
+        self.router.set_limits(limits);
+    }
+
+    /// The broker is told to stop, and lets calls finish.
+    pub(crate) fn drain(&mut self) {
+        self.step(|router, _, out| router.drain(out));
+    }
+
+    /// The broker stops for good.
+    pub(crate) fn stop(&mut self) {
+        self.step(|router, _, out| router.stop(out));
+    }
+
+    /// The router's state is written down, and read by another process that goes on with it.
+    pub(crate) fn hand_over(&mut self) {
+        let state = self.state();
+        self.router = serde_json::from_str(&state).expect("what was written is read");
+        assert_eq!(self.state(), state, "the state read is the state written");
+        self.router.assert_invariants();
+    }
+
+    /// The router's state, written down.
+    pub(crate) fn state(&self) -> String {
+        serde_json::to_string(&self.router).expect("all state can be written")
+    }
+
+    /// A peer is found to break the protocol.
+    pub(crate) fn violate(&mut self, peer: Peer, violation: &Violation) {
+        let id = self.fakes[peer.0].id;
+        self.step(|router, _, out| router.violate(id, violation, out));
+    }
+
+    /// The router itself, for what the world has no word for.
+    pub(crate) fn with_router<T>(
+        &mut self,
+        peer: Peer,
+        run: impl FnOnce(&mut Router, ipc_broker::core::PeerId) -> T,
+    ) -> T {
+        let id = self.fakes[peer.0].id;
+        self.step(|router, _, _| run(router, id))
+    }
+
+    fn enter(&mut self, who: (Sender, u64, u32), request: Request) -> (Ticket, Call) {
+        let deadline = self.now.after(self.router.limits().timeout(request.timeout_ms));
+        let routing = Routing::to(&request.service, &request.method)
+            .put(FieldTag::TRACE, self.ledger.next_mark().as_bytes())
+            .build();
+        let call = Call {
+            id: who.1,
+            one_way: request.one_way,
+            encoding: request.encoding,
+            timeout_ms: request.timeout_ms,
+            caller: Bytes::new(),
+            routing,
+            body: request.body.clone().into(),
+        };
+        let ticket = self.ledger.open(who, request, deadline);
+        self.ledger.aim(ticket, &self.directory);
+        (ticket, call)
+    }
+
+    fn note_answer(&mut self, from: Peer, id: u64) {
+        if let Some(ticket) = self.fakes[from.0].answer(id) {
+            self.ledger.answered(ticket);
+        }
+    }
+}
+
+/// A registration of a peer for itself alone.
+pub(crate) fn registration(name: Option<&str>, window: u32) -> control::Register {
+    let name = name.map(|name| name.parse().expect("a good name"));
+    control::Register { name, window, shared: false, methods: Vec::new() }
+}

@@ -1,0 +1,66 @@
+//! A call to be made, with everything but its number.
+
+use ipc_protocol::{Encoding, control};
+use serde::Serialize;
+
+use super::ledger::Asked;
+
+/// A call that somebody wants to make.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) service: String,
+    pub(crate) method: String,
+    pub(crate) body: Vec<u8>,
+    pub(crate) encoding: Encoding,
+    pub(crate) timeout_ms: u32,
+    pub(crate) one_way: bool,
+    pub(crate) asked: Asked,
+}
+
+impl Request {
+    /// A call of a method; an empty method is the default one, or to be found in the target.
+    pub(crate) fn to(service: &str, method: &str) -> Self {
+        Self {
+            service: service.to_owned(),
+            method: method.to_owned(),
+            body: Vec::new(),
+            encoding: Encoding::BYTES,
+            timeout_ms: 0,
+            one_way: false,
+            asked: Asked::Call,
+        }
+    }
+
+    /// A call of the broker's own service.
+    pub(crate) fn ipc(operation: &str, request: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(request).expect("requests are plain structs");
+        Self { encoding: Encoding::JSON, ..Self::to("ipc", operation).body(&body) }
+    }
+
+    /// A registration.
+    pub(crate) fn register(request: &control::Register) -> Self {
+        let name = request.name.as_ref().map(ToString::to_string);
+        Self { asked: Asked::Register { name, window: request.window }, ..Self::ipc("register", request) }
+    }
+
+    /// The end of a registration.
+    pub(crate) fn unregister(name: Option<&str>) -> Self {
+        let request = control::Unregister { name: name.map(|name| name.parse().expect("a good name")) };
+        Self { asked: Asked::Unregister { name: name.map(str::to_owned) }, ..Self::ipc("unregister", &request) }
+    }
+
+    /// With a body.
+    pub(crate) fn body(self, body: &[u8]) -> Self {
+        Self { body: body.to_vec(), ..self }
+    }
+
+    /// With a deadline.
+    pub(crate) fn within(self, timeout_ms: u32) -> Self {
+        Self { timeout_ms, ..self }
+    }
+
+    /// Without an answer.
+    pub(crate) fn one_way(self) -> Self {
+        Self { one_way: true, ..self }
+    }
+}

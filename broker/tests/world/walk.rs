@@ -1,0 +1,354 @@
+//! A walk: random steps through a small world with small limits, so that every limit is hit again and again.
+
+use bytes::Bytes;
+use ipc_broker::core::Limits;
+use ipc_protocol::{
+    Call, Encoding, ErrorCode, Failure, Goodbye, Hello, Identity, Message, Reply, Routing, Versions, Violation, control,
+};
+
+use super::{Delivered, Dice, OWNER, Peer, Request, Ticket, World, operate::registration};
+
+/// Somebody who does anything at any time.
+pub(crate) struct Walk<'a> {
+    world: World,
+    dice: Dice<'a>,
+    /// Every peer that ever connected, the latest last.
+    peers: Vec<Peer>,
+    /// Calls that services have got and not answered, or answered and may answer again.
+    delivered: Vec<Delivered>,
+    tickets: Vec<Ticket>,
+}
+
+impl<'a> Walk<'a> {
+    /// Starts in an empty world.
+    pub(crate) fn new(dice: Dice<'a>) -> Self {
+        let world = World::with_limits(small);
+        Self { world, dice, peers: Vec::new(), delivered: Vec::new(), tickets: Vec::new() }
+    }
+
+    /// Whether given choices are used up.
+    pub(crate) fn is_over(&self) -> bool {
+        self.dice.is_over()
+    }
+
+    /// Does one thing.
+    pub(crate) fn step(&mut self) {
+        match self.dice.below(64) {
+            0..=2 => self.connect(),
+            3..=7 => self.register(),
+            8 => self.unregister(),
+            9..=24 => self.call(),
+            25..=28 => self.one_way(),
+            29..=44 => self.answer(),
+            45..=47 => self.cancel(),
+            48..=52 => self.advance(),
+            53..=54 => self.read(),
+            55..=56 => self.datagram(),
+            57 => self.assemble(),
+            58 => self.chat(),
+            59..=60 => self.wait(),
+            61 => self.disconnect(),
+            62 => self.misbehave(),
+            _ => self.rarely(),
+        }
+        self.peers.retain(|peer| self.world.is_open(*peer));
+        self.collect();
+    }
+
+    /// Everybody leaves, one way or the other, and nothing is left.
+    pub(crate) fn finish(mut self) {
+        match self.dice.below(4) {
+            0 => self.world.stop(),
+            1 => {
+                self.world.drain();
+                self.world.advance(7_200_000);
+            }
+            2 => self.world.advance(7_200_000),
+            _ => {}
+        }
+        self.world.end();
+    }
+
+    fn connect(&mut self) {
+        let uid = self.dice.pick(&[OWNER, OWNER, OWNER, OWNER, OWNER, OWNER, 0, 1001]).unwrap_or(OWNER);
+        let Ok(peer) = self.world.connect(uid) else { return };
+        self.peers.push(peer);
+        if !self.dice.once_in(8) {
+            self.world.send(peer, Message::Hello(Hello::new("walker")));
+        }
+    }
+
+    fn register(&mut self) {
+        let Some(peer) = self.pick_ready() else { return };
+        let name = Some(NAMES[self.index(NAMES.len())]).filter(|_| !self.dice.once_in(5));
+        let window = u32::try_from(self.dice.below(4)).unwrap_or(1);
+        let mut request = control::Register { shared: !self.dice.once_in(3), ..registration(name, window) };
+        let methods = if self.dice.once_in(4) { self.index(40) } else { 0 };
+        request.methods = (0..methods).map(|at| format!("method-{at}").parse().expect("a good name")).collect();
+        let request = Request::register(&request);
+        self.make(peer, request);
+    }
+
+    fn unregister(&mut self) {
+        let Some(peer) = self.pick_ready() else { return };
+        let name = Some(NAMES[self.index(NAMES.len())]).filter(|_| !self.dice.once_in(4));
+        self.make(peer, Request::unregister(name));
+    }
+
+    fn call(&mut self) {
+        let Some(peer) = self.pick_ready() else { return };
+        let request = self.request();
+        self.make(peer, request);
+    }
+
+    fn one_way(&mut self) {
+        let Some(peer) = self.pick_ready() else { return };
+        let request = self.request().one_way();
+        self.make(peer, request);
+    }
+
+    fn wait(&mut self) {
+        let Some(peer) = self.pick_ready() else { return };
+        let name = NAMES[self.index(NAMES.len())].parse().expect("a good name");
+        let wait = control::Wait { name, gone: self.dice.once_in(2), target: self.dice.once_in(2) };
+        let timeout = self.timeout();
+        self.make(peer, Request::ipc("wait", &wait).within(timeout));
+    }
+
+    fn make(&mut self, peer: Peer, request: Request) {
+        let ticket = match self.dice.once_in(40) {
+            true => self.world.make_too_large(peer, request, 1 << 20),
+            false => self.world.make(peer, request),
+        };
+        self.tickets.push(ticket);
+        if self.tickets.len() > 64 {
+            self.tickets.remove(0);
+        }
+    }
+
+    fn request(&mut self) -> Request {
+        let direct = format!("@{}", 1 + self.dice.below(1 + self.peers.len() as u64 * 2));
+        let service = match self.dice.below(8) {
+            0 => direct,
+            1 => "ipc".to_owned(),
+            2 => TARGETS[self.index(TARGETS.len())].to_owned(),
+            _ => NAMES[self.index(NAMES.len())].to_owned(),
+        };
+        let method = match service.as_str() {
+            "ipc" => OPERATIONS[self.index(OPERATIONS.len())],
+            _ if self.dice.once_in(3) => "run",
+            _ => "",
+        };
+        let long = self.dice.once_in(8);
+        let len = self.index(if long { LONGEST } else { 32 });
+        let body = if service == "ipc" { vec![] } else { vec![b'x'; len] };
+        let timeout = self.timeout();
+        let request = match method {
+            "register" => Request::register(&registration(None, 1)),
+            "unregister" => Request::unregister(None),
+            _ => Request::to(&service, method).body(&body),
+        };
+        request.within(timeout)
+    }
+
+    fn timeout(&mut self) -> u32 {
+        self.dice.pick(&[0, 1, 2, 5, 50, 1_000, 5_000, u32::MAX]).unwrap_or(0)
+    }
+
+    /// A service answers: rightly, twice, too long, or what is not its own.
+    fn answer(&mut self) {
+        let Some(at) = self.pick_delivered() else { return };
+        let delivered = match self.dice.once_in(12) {
+            true => self.delivered[at].clone(), // and once more later
+            false => self.delivered.remove(at),
+        };
+        match self.dice.below(16) {
+            0 => self.world.fail(&delivered, ErrorCode::APP_ERROR),
+            1 => {
+                let code = ErrorCode(u16::try_from(self.dice.below(24)).unwrap_or(1));
+                self.world.fail(&delivered, code);
+            }
+            2 => self.world.reply_too_large(&delivered, 1 << 20),
+            3 => self.spoof(&delivered),
+            4 => self.reply(&delivered, LONGEST - 1),
+            _ => {
+                let len = self.index(64);
+                self.reply(&delivered, len);
+            }
+        }
+    }
+
+    fn reply(&mut self, delivered: &Delivered, len: usize) {
+        self.world.reply(delivered, &vec![b'y'; len]);
+    }
+
+    /// Somebody else answers.
+    fn spoof(&mut self, delivered: &Delivered) {
+        let Some(peer) = self.pick_ready() else { return };
+        let id = delivered.call.id ^ self.dice.below(2);
+        self.world.answer_as(peer, Message::Reply(Reply { id, encoding: Encoding::BYTES, body: Bytes::new() }));
+    }
+
+    fn cancel(&mut self) {
+        if let Some(ticket) = self.dice.pick(&self.tickets) {
+            self.world.cancel(ticket);
+        }
+    }
+
+    fn advance(&mut self) {
+        let ms = self.dice.pick(&[0, 1, 1, 2, 3, 10, 60, 1_500, 10_000, 4_000_000]).unwrap_or(1);
+        self.world.advance(ms);
+    }
+
+    fn read(&mut self) {
+        let Some(peer) = self.pick() else { return };
+        match self.dice.below(4) {
+            0 => self.world.pause_reading(peer),
+            1 => {
+                let bytes = self.index(1 + self.world.unread(peer));
+                self.world.read_a_little(peer, bytes);
+            }
+            _ => self.world.resume_reading(peer),
+        }
+    }
+
+    fn datagram(&mut self) {
+        let uid = if self.dice.once_in(6) { 1001 } else { OWNER };
+        let request = self.request();
+        match self.dice.below(6) {
+            0 => drop(self.world.datagram(uid, None, request.one_way())),
+            1 => drop(self.world.datagram(uid, Some("there"), request.one_way())),
+            2 => self.world.send_datagram(uid, Some("there"), Message::Ping(1)),
+            _ => drop(self.world.datagram(uid, Some("there"), request)),
+        }
+    }
+
+    /// A frame is put together from several reads.
+    fn assemble(&mut self) {
+        let Some(peer) = self.pick() else { return };
+        let bytes = self.index(LONGEST);
+        let begins = self.dice.once_in(2);
+        self.world.with_router(peer, |router, id| match begins {
+            true => drop(router.grant(id, bytes)),
+            false => router.release(id),
+        });
+    }
+
+    fn chat(&mut self) {
+        let Some(peer) = self.pick_ready() else { return };
+        match self.dice.below(3) {
+            0 => self.world.send(peer, Message::Ping(self.dice.below(9))),
+            1 => self.world.send(peer, Message::Pong(1)),
+            _ => self.world.send(peer, Message::Goodbye(Goodbye { code: ErrorCode(0), text: String::new() })),
+        }
+    }
+
+    fn disconnect(&mut self) {
+        if let Some(peer) = self.pick() {
+            self.world.disconnect(peer);
+        }
+    }
+
+    /// A peer does what no correct peer does.
+    fn misbehave(&mut self) {
+        let Some(peer) = self.pick() else { return };
+        let stamped = Call {
+            id: u64::MAX,
+            one_way: false,
+            encoding: Encoding::BYTES,
+            timeout_ms: 0,
+            caller: Identity::new(0, 0).stamp(None),
+            routing: Routing::to("a", "").build(),
+            body: Bytes::new(),
+        };
+        match self.dice.below(6) {
+            0 => self.world.send(peer, Message::Hello(Hello::new("again"))),
+            1 => self.world.send(peer, Message::Call(stamped)),
+            2 => self.world.send(peer, Message::Call(Call { id: 0, caller: Bytes::new(), ..stamped })),
+            3 => {
+                let versions = Versions { lowest: 7, highest: 9 };
+                self.world.send(peer, Message::Hello(Hello { versions, ..Hello::new("later") }));
+            }
+            4 => {
+                let unknown = Failure::new(self.dice.below(1 << 40), ErrorCode::INTERNAL, "whose?");
+                self.world.answer_as(peer, Message::Error(unknown));
+            }
+            _ => self.world.violate(peer, &Violation::UnexpectedFds),
+        }
+    }
+
+    /// What happens once in a broker's life.
+    fn rarely(&mut self) {
+        match self.dice.below(16) {
+            0..=4 => self.world.hand_over(),
+            5..=6 => {
+                let (soft, total) = (2_000 + self.dice.below(4_000), 20_000 + self.dice.below(20_000));
+                self.world.set_limits(|limits| {
+                    limits.unread_soft_bytes = soft;
+                    limits.bytes_total = total;
+                });
+            }
+            7 => self.world.set_limits(small),
+            8 if self.dice.once_in(20) => self.world.drain(),
+            _ => self.connect(),
+        }
+    }
+
+    /// Takes what services have got out of their inboxes.
+    fn collect(&mut self) {
+        for peer in &self.peers {
+            while let Some(delivered) = self.world.take_call(*peer) {
+                self.delivered.push(delivered);
+            }
+            self.world.clear_inbox(*peer);
+        }
+        self.delivered.retain(|delivered| self.world.is_open(delivered.to));
+    }
+
+    /// A peer that is connected.
+    fn pick(&mut self) -> Option<Peer> {
+        self.dice.pick(&self.peers)
+    }
+
+    /// A peer that has said hello.
+    fn pick_ready(&mut self) -> Option<Peer> {
+        self.pick().filter(|peer| self.world.is_ready(*peer))
+    }
+
+    fn pick_delivered(&mut self) -> Option<usize> {
+        (!self.delivered.is_empty()).then(|| self.index(self.delivered.len()))
+    }
+
+    fn index(&mut self, len: usize) -> usize {
+        usize::try_from(self.dice.below(len.max(1) as u64)).unwrap_or(0)
+    }
+}
+
+/// Names that are offered and called; some are the beginning of others.
+const NAMES: [&str; 6] = ["a", "a.b", "a.b.c", "b", "c.d", "ipc.x"];
+/// Targets that nobody, or a beginning of them, may be registered for.
+const TARGETS: [&str; 7] = ["a.run", "a.b.run", "b.run", "c.d.run", "c", "nobody.run", "ipc.list"];
+/// Operations of the broker's own service.
+const OPERATIONS: [&str; 10] =
+    ["", "ping", "list", "peers", "stats", "limits", "show", "register", "unregister", "nothing"];
+/// Bytes of the longest body.
+const LONGEST: usize = 1_500;
+
+/// Limits that a walk runs into.
+fn small(limits: &mut Limits) {
+    let defaults = Limits::default();
+    *limits = defaults;
+    limits.body_bytes = LONGEST as u64;
+    limits.hello_ms = 40;
+    limits.connections = 10;
+    limits.connections_per_uid = 8;
+    limits.connections_reserved = 2;
+    limits.unread_soft_bytes = 3_000;
+    limits.unread_hard_bytes = 16_000;
+    limits.bytes_per_uid = 40_000;
+    limits.bytes_total = 60_000;
+    limits.calls_per_caller = 6;
+    limits.calls_per_service = 9;
+    limits.names_per_peer = 3;
+    limits.stray_replies = 4;
+}
