@@ -136,6 +136,11 @@ impl Names {
         Some(chosen)
     }
 
+    /// The first of them that was not taken back.
+    pub(crate) fn first_on_offer(&self, instances: &[InstanceId]) -> Option<InstanceId> {
+        instances.iter().copied().find(|id| self.instances.get(*id).is_some_and(|instance| instance.window > 0))
+    }
+
     /// Calls of a name: in its queue, and being worked on by its instances.
     pub(crate) fn pending(&self, id: NameId) -> u64 {
         let Some(name) = self.names.get(id) else { return 0 };

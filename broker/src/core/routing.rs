@@ -116,8 +116,8 @@ impl Router {
         let service = routing.service();
         if let Some(number) = PeerNumber::parse_address(service) {
             let peer = self.peers.by_number(number).and_then(|id| self.peers.get(id));
-            let instance = peer.and_then(|peer| peer.instances.first()).ok_or(Refusal::NoPeer(number))?;
-            return Ok(Destination::Instance(*instance));
+            let instance = peer.and_then(|peer| self.names.first_on_offer(&peer.instances));
+            return instance.map(Destination::Instance).ok_or(Refusal::NoPeer(number));
         }
         if let Some(found) = self.find(service) {
             return Ok(found);

@@ -1,0 +1,7 @@
+//! Stories of the router, each one behaviour under the name of its outcome, told in the [`world`].
+#![forbid(unsafe_code)]
+
+#[path = "../world/mod.rs"]
+mod world;
+
+mod direct_calls;
