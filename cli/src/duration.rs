@@ -8,9 +8,9 @@ use std::time::Duration;
 /// `--keepalive-time` too, but half of the programs people write mean milliseconds.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let duration =
-        humantime::parse_duration(text).map_err(|error| format!("{error} (a duration is written 200ms, 5s, 1m)"))?;
+        humantime::parse_duration(text).map_err(|error| format!("{error}; it is written 200ms, 5s or 1m"))?;
     if duration.is_zero() {
-        return Err("a duration must be longer than nothing (it is written 200ms, 5s, 1m)".to_owned());
+        return Err("a duration must be longer than nothing; it is written 200ms, 5s or 1m".to_owned());
     }
     Ok(duration)
 }

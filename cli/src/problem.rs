@@ -41,15 +41,15 @@ impl Problem {
 
     /// What a call ended with. `subject` is what was called.
     pub(crate) fn from_error(subject: impl Into<String>, error: &Error) -> Self {
-        let body = error.body();
+        let (subject, body) = (subject.into(), error.body());
         Self(Box::new(Inner {
-            subject: subject.into(),
             name: error.code().to_string(),
             code: Some(error.code()),
             exit: Exit::Code(error.code().exit()),
             retry: error.retry(),
             message: error.text().to_owned(),
-            hint: hint::of(error),
+            hint: hint::of(&subject, error),
+            subject,
             app_code: error.app_code(),
             body: (!body.body.is_empty()).then(|| body.clone()),
             is_silent: false,

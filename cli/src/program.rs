@@ -3,14 +3,16 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    os::unix::{ffi::OsStrExt, process::CommandExt},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use rustix::fs::{Access, access};
 
-use crate::problem::{Problem, Result};
+use crate::{
+    child::recipe::Recipe,
+    problem::{Problem, Result},
+};
 
 /// Where execvp(3) looks when there is no PATH.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -51,10 +53,8 @@ impl Program {
     }
 
     /// The command line, ready for what else it needs.
-    pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(&self.path);
-        command.arg0(&self.name).args(&self.arguments);
-        command
+    pub(crate) fn recipe(&self) -> Recipe {
+        Recipe::new(&self.path, std::iter::once(&self.name).chain(&self.arguments).cloned().collect())
     }
 
     /// The name it was called by.
@@ -104,7 +104,7 @@ mod tests {
     fn a_program_is_found_in_the_path() {
         let program = find("sh", "/nonexistent:/bin").unwrap();
         assert_eq!(program.path, Path::new("/bin/sh"));
-        assert_eq!(program.command().get_args().collect::<Vec<_>>(), ["x"]);
+        assert_eq!((program.name, program.arguments), ("sh".into(), vec!["x".into()]));
         assert_eq!(find("/bin/sh", "").unwrap().path, Path::new("/bin/sh"));
     }
 

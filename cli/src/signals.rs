@@ -6,7 +6,7 @@ use std::{
 };
 
 use nix::sys::{
-    signal::{SigSet, Signal},
+    signal::{SigSet, SigmaskHow, Signal},
     signalfd::{SfdFlags, SignalFd, siginfo},
 };
 
@@ -14,6 +14,7 @@ use nix::sys::{
 #[derive(Debug)]
 pub(crate) struct Signals {
     set: SigSet,
+    before: SigSet,
     descriptor: SignalFd,
 }
 
@@ -43,8 +44,13 @@ impl Signals {
         let is_ignored = |signal: Signal| ignored >> (signal as u32 - 1) & 1 == 1;
         let set: SigSet = wanted.iter().copied().filter(|signal| !is_ignored(*signal)).collect();
         let descriptor = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        set.thread_block()?;
-        Ok(Self { set, descriptor })
+        let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        Ok(Self { set, before, descriptor })
+    }
+
+    /// What was held back before.
+    pub(crate) fn mask_before(&self) -> SigSet {
+        self.before
     }
 
     /// Refuses to go on where SIGCHLD is ignored (`trap '' CHLD`): the kernel throws away how a child ended, and there is no safe

@@ -1,62 +1,93 @@
 //! A child process and the process group it leads.
 
 use std::{
-    io,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::process::CommandExt,
-    },
-    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus},
+    io::{self, PipeReader, PipeWriter},
+    os::fd::{AsFd, OwnedFd},
+    process::ExitStatus,
 };
 
 use nix::{
-    sys::signal::{Signal, killpg},
+    errno::Errno,
+    sys::{
+        signal::{Signal, killpg},
+        wait::waitpid,
+    },
     unistd::Pid,
 };
 use rustix::process::{PidfdFlags, pidfd_open};
+
+use crate::child::recipe::{Manner, Recipe, Stream, exit_status};
 
 /// The leader of a process group, not waited for yet: as long as this lives, the number of the group belongs to it, and a signal
 /// cannot hit a stranger. Dropping it kills the group.
 #[derive(Debug)]
 pub(crate) struct Leader {
-    child: Child,
     group: Pid,
     exit: OwnedFd,
     is_reaped: bool,
 }
 
+/// A leader that has just been started, and our ends of its pipes, non-blocking.
+#[derive(Debug)]
+pub(crate) struct Started {
+    /// The process.
+    pub(crate) leader: Leader,
+    /// Its standard input.
+    pub(crate) stdin: PipeWriter,
+    /// Its standard output.
+    pub(crate) stdout: PipeReader,
+    /// Its standard error, if that is a pipe.
+    pub(crate) stderr: Option<PipeReader>,
+}
+
+/// Where its standard error goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stderr {
+    /// Into a pipe.
+    Pipe,
+    /// To ours.
+    Inherit,
+    /// Nowhere.
+    Null,
+}
+
 impl Leader {
-    /// Starts a command as the leader of a new process group. Its signal mask is empty: std sees to that.
-    pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
-        let mut child = command.process_group(0).spawn()?;
-        let number = rustix::process::Pid::from_child(&child);
+    /// Starts a command as the leader of a new process group.
+    pub(crate) fn start(mut recipe: Recipe, stderr: Stderr) -> io::Result<Started> {
+        let (its_stdin, stdin) = io::pipe()?;
+        let (stdout, its_stdout) = io::pipe()?;
+        let (stderr, its_stderr) = match stderr {
+            Stderr::Pipe => io::pipe().map(|(ours, its)| (Some(ours), Stream::Is(its.into())))?,
+            Stderr::Inherit => (None, Stream::Inherit),
+            Stderr::Null => (None, Stream::Null),
+        };
+        non_blocking(&stdin)?;
+        non_blocking(&stdout)?;
+        stderr.as_ref().map_or(Ok(()), non_blocking)?;
+        recipe.streams([Stream::Is(its_stdin.into()), Stream::Is(its_stdout.into()), its_stderr]);
+        let leader = Self::of(recipe.start(Manner::OnItsOwn)?)?;
+        Ok(Started { leader, stdin, stdout, stderr })
+    }
+
+    fn of(group: Pid) -> io::Result<Self> {
+        let number = rustix::process::Pid::from_raw(group.as_raw());
+        let number = number.ok_or_else(|| io::Error::other("a process without a number"))?;
         let exit = pidfd_open(number, PidfdFlags::empty()).inspect_err(|_| {
-            let _ = child.kill();
-            let _ = child.wait();
+            let _ = killpg(group, Signal::SIGKILL);
+            let _ = await_end(group);
         })?;
-        Ok(Self { group: Pid::from_raw(number.as_raw_nonzero().get()), child, exit, is_reaped: false })
-    }
-
-    /// Takes the pipe to its standard input, non-blocking.
-    pub(crate) fn take_stdin(&mut self) -> io::Result<Option<ChildStdin>> {
-        self.child.stdin.take().map(non_blocking).transpose()
-    }
-
-    /// Takes the pipe from its standard output, non-blocking.
-    pub(crate) fn take_stdout(&mut self) -> io::Result<Option<ChildStdout>> {
-        self.child.stdout.take().map(non_blocking).transpose()
-    }
-
-    /// Takes the pipe from its standard error, non-blocking.
-    pub(crate) fn take_stderr(&mut self) -> io::Result<Option<ChildStderr>> {
-        self.child.stderr.take().map(non_blocking).transpose()
+        Ok(Self { group, exit, is_reaped: false })
     }
 
     /// Sends a signal to the whole group.
     pub(crate) fn signal(&self, signal: Signal) {
-        if !self.is_reaped {
-            let _ = killpg(self.group, signal); // ESRCH: nobody is left, which is what signals are sent for here
-        }
+        let _ = killpg(self.group, signal); // ESRCH: nobody is left, which is what signals are sent for here
+    }
+
+    /// Asks the whole group to end. A stopped process gets TERM only when it goes on.
+    pub(crate) fn ask_to_end(&self) {
+        self.signal(Signal::SIGTERM);
+        self.signal(Signal::SIGCONT);
     }
 
     /// Kills what is left of the group, and waits for the leader.
@@ -72,13 +103,7 @@ impl Leader {
     fn end(&mut self) -> io::Result<ExitStatus> {
         self.signal(Signal::SIGKILL);
         self.is_reaped = true;
-        self.child.wait()
-    }
-}
-
-impl AsFd for Leader {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.exit.as_fd()
+        await_end(self.group)
     }
 }
 
@@ -90,8 +115,21 @@ impl Drop for Leader {
     }
 }
 
+fn await_end(pid: Pid) -> io::Result<ExitStatus> {
+    loop {
+        match waitpid(pid, None) {
+            Ok(status) => {
+                if let Some((_, status)) = exit_status(status) {
+                    return Ok(status);
+                }
+            }
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Our end of a pipe alone: the child's end is another open file description and stays blocking.
-fn non_blocking<T: AsFd>(pipe: T) -> io::Result<T> {
-    rustix::io::ioctl_fionbio(&pipe, true)?;
-    Ok(pipe)
+fn non_blocking(pipe: impl AsFd) -> io::Result<()> {
+    Ok(rustix::io::ioctl_fionbio(pipe, true)?)
 }

@@ -11,15 +11,23 @@
 //! what lies in the pipes is read and the rest of its group killed: a grandchild that holds a pipe open delays nobody.
 
 use std::{
-    io::{self, Read, Write},
-    process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+    io::{self, PipeReader, PipeWriter, Read, Write},
+    process::ExitStatus,
     time::Instant,
 };
 
 use ipc_client::limits::MAX_BODY;
 use nix::sys::signal::Signal;
 
-use crate::child::{GRACE, Interest, bell::Bell, group::Leader, log::Log, ready, tail::Tail};
+use crate::child::{
+    GRACE, Interest,
+    bell::Bell,
+    group::{Leader, Started, Stderr},
+    log::Log,
+    ready,
+    recipe::Recipe,
+    tail::Tail,
+};
 
 /// Why a run was ended before the command ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +70,9 @@ pub(crate) struct Finished {
 #[derive(Debug)]
 pub(crate) struct Job<'a> {
     leader: Leader,
-    stdin: Option<ChildStdin>,
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
+    stdin: Option<PipeWriter>,
+    stdout: Option<PipeReader>,
+    stderr: Option<PipeReader>,
     unsent: &'a [u8],
     reply: Vec<u8>,
     complaint: Tail,
@@ -82,14 +90,13 @@ struct Stopping {
 
 impl<'a> Job<'a> {
     /// Starts a command with `body` as its standard input.
-    pub(crate) fn start(mut command: Command, body: &'a [u8], log: Log) -> io::Result<Self> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut leader = Leader::start(&mut command)?;
+    pub(crate) fn start(recipe: Recipe, body: &'a [u8], log: Log) -> io::Result<Self> {
+        let Started { leader, stdin, stdout, stderr } = Leader::start(recipe, Stderr::Pipe)?;
         Ok(Self {
-            stdin: leader.take_stdin()?,
-            stdout: leader.take_stdout()?,
-            stderr: leader.take_stderr()?,
             leader,
+            stdin: Some(stdin),
+            stdout: Some(stdout),
+            stderr,
             unsent: body,
             reply: Vec::new(),
             complaint: Tail::default(),
@@ -175,8 +182,7 @@ impl<'a> Job<'a> {
     /// Asks the whole group to end. A command that ends between the last look and now has answered: its reply counts.
     fn end(&mut self, reason: Stop) {
         if self.stop.is_none() && (!self.has_exited || reason == Stop::TooMuch) {
-            self.leader.signal(Signal::SIGTERM);
-            self.leader.signal(Signal::SIGCONT); // a stopped process gets TERM only when it goes on
+            self.leader.ask_to_end();
             self.stdin = None;
             self.stop = Some(Stopping { reason, kill_at: Some(Instant::now() + GRACE) });
         }

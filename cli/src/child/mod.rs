@@ -7,6 +7,7 @@ pub(crate) mod bell;
 pub(crate) mod group;
 pub(crate) mod job;
 pub(crate) mod log;
+pub(crate) mod recipe;
 pub(crate) mod tail;
 pub(crate) mod verdict;
 pub(crate) mod worker;

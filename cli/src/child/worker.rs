@@ -5,22 +5,22 @@
 //! not waited for any more is ended and started anew, because its next line would answer the wrong call.
 
 use std::{
-    io::{self, Write},
-    process::{ChildStdin, ChildStdout, Command, Stdio},
+    io::{self, PipeReader, PipeWriter, Write},
     sync::mpsc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use ipc_client::{ErrorCode, Failed, limits::MAX_BODY};
-use nix::sys::signal::Signal;
 
 use crate::child::{
     GRACE, Interest,
     bell::Bell,
-    group::Leader,
+    group::{Leader, Started, Stderr},
     job::{Stop, drain},
-    ready, verdict,
+    ready,
+    recipe::Recipe,
+    verdict,
 };
 
 /// A call for a worker.
@@ -38,6 +38,14 @@ pub(crate) struct Order {
 /// A line without its line break, or why there is none.
 pub(crate) type Answer = Result<Vec<u8>, Failed>;
 
+/// How a worker is started, each time.
+pub(crate) struct Standing {
+    /// Command line and environment.
+    pub(crate) recipe: Box<dyn Fn() -> Recipe + Send>,
+    /// What becomes of its standard error.
+    pub(crate) stderr: Stderr,
+}
+
 /// The thread that owns a worker.
 pub(crate) struct Keeper {
     orders: mpsc::Sender<Order>,
@@ -46,12 +54,12 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts the thread, which starts the command. `quit` ends both.
-    pub(crate) fn start(command: impl Fn() -> Command + Send + 'static, quit: Bell) -> io::Result<Self> {
+    /// Starts the thread, which starts the worker. `quit` ends both.
+    pub(crate) fn start(standing: Standing, quit: Bell) -> io::Result<Self> {
         let (orders, receiver) = mpsc::channel();
         let bell = Bell::new()?;
         let desk = Desk {
-            command: Box::new(command),
+            standing,
             orders: receiver,
             bell: bell.clone(),
             quit,
@@ -81,7 +89,7 @@ impl Keeper {
 
 /// What the thread works with.
 struct Desk {
-    command: Box<dyn Fn() -> Command + Send>,
+    standing: Standing,
     orders: mpsc::Receiver<Order>,
     bell: Bell,
     quit: Bell,
@@ -130,7 +138,7 @@ impl Desk {
         if self.worker.is_some() || self.start_at > Instant::now() {
             return;
         }
-        match Worker::start((self.command)()) {
+        match Worker::start(&self.standing) {
             Ok(worker) => self.worker = Some(worker),
             Err(error) => self.back_off(format!("could not be started: {error}")),
         }
@@ -233,8 +241,8 @@ fn busy(last: &str, start_at: Instant) -> Failed {
 #[derive(Debug)]
 struct Worker {
     leader: Leader,
-    stdin: Option<ChildStdin>,
-    stdout: Option<ChildStdout>,
+    stdin: Option<PipeWriter>,
+    stdout: Option<PipeReader>,
     /// What it has written since the last line.
     said: Vec<u8>,
     started: Instant,
@@ -254,10 +262,9 @@ enum Exchange {
 }
 
 impl Worker {
-    fn start(mut command: Command) -> io::Result<Self> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut leader = Leader::start(&mut command)?;
-        let (stdin, stdout) = (leader.take_stdin()?, leader.take_stdout()?);
+    fn start(standing: &Standing) -> io::Result<Self> {
+        let Started { leader, stdin, stdout, .. } = Leader::start((standing.recipe)(), standing.stderr)?;
+        let (stdin, stdout) = (Some(stdin), Some(stdout));
         Ok(Self { leader, stdin, stdout, said: Vec::new(), started: Instant::now(), has_answered: false })
     }
 
@@ -338,8 +345,7 @@ impl Worker {
     /// Ends it now: TERM to its group, KILL when the grace time is over.
     fn end(mut self) {
         self.stdin = None;
-        self.leader.signal(Signal::SIGTERM);
-        self.leader.signal(Signal::SIGCONT);
+        self.leader.ask_to_end();
         self.await_exit();
         let _ = self.leader.reap(); // how it ends is of no interest
     }
@@ -365,7 +371,7 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     /// Writes as much as the pipe takes. A worker that has closed it reads no more; whether it still answers shows in time.
-    fn write_to(&mut self, pipe: &mut ChildStdin) {
+    fn write_to(&mut self, pipe: &mut PipeWriter) {
         match pipe.write(self.unsent) {
             Ok(written) => {
                 self.unsent = &self.unsent[written..];

@@ -21,10 +21,12 @@ impl Bells {
     }
 }
 
-fn shell(script: &str) -> Command {
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", script]);
-    command
+fn shell(script: &str) -> Recipe {
+    shell_with(script, "sh")
+}
+
+fn shell_with(script: &str, name: impl AsRef<std::ffi::OsStr>) -> Recipe {
+    Recipe::new("/bin/sh", vec!["sh".into(), "-c".into(), script.into(), name.as_ref().to_owned()])
 }
 
 fn run(script: &str, body: &[u8]) -> Finished {
@@ -109,9 +111,7 @@ fn who_ignores_term_is_killed() {
 fn a_leader_that_dies_first_leaves_nobody_behind() {
     let script = "sh -c 'trap \"\" TERM; exec >/dev/null; while :; do sleep 1; done' & echo $! >\"$0\"; wait";
     let file = tempfile::NamedTempFile::new().unwrap();
-    let mut command = shell(script);
-    command.arg(file.path());
-    let job = Job::start(command, b"", Log::Drop).unwrap();
+    let job = Job::start(shell_with(script, file.path()), b"", Log::Drop).unwrap();
     job.finish(&Bells::new().bounds(Duration::from_millis(200))).unwrap();
     let pid = std::fs::read(file.path()).unwrap();
     assert!(is_gone(&pid));
@@ -127,5 +127,5 @@ fn the_end_of_the_service_ends_it() {
 
 #[test]
 fn a_command_that_cannot_start_is_an_error() {
-    assert!(Job::start(Command::new("/nonexistent"), b"", Log::Drop).is_err());
+    assert!(Job::start(Recipe::new("/nonexistent", vec![]), b"", Log::Drop).is_err());
 }

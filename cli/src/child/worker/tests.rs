@@ -8,12 +8,8 @@ struct Shop {
 impl Shop {
     fn open(script: &'static str) -> Self {
         let quit = Bell::new().unwrap();
-        let command = move || {
-            let mut command = Command::new("/bin/sh");
-            command.args(["-c", script]).stderr(Stdio::null());
-            command
-        };
-        Self { keeper: Some(Keeper::start(command, quit.clone()).unwrap()), quit }
+        let recipe = move || Recipe::new("/bin/sh", vec!["sh".into(), "-c".into(), script.into()]);
+        Self { keeper: Some(Keeper::start(standing(recipe), quit.clone()).unwrap()), quit }
     }
 
     fn order(&self, line: &str) -> Answer {
@@ -31,6 +27,10 @@ impl Drop for Shop {
         self.quit.ring();
         self.keeper.take().unwrap().join();
     }
+}
+
+fn standing(recipe: impl Fn() -> Recipe + Send + 'static) -> Standing {
+    Standing { recipe: Box::new(recipe), stderr: Stderr::Null }
 }
 
 fn text(answer: Answer) -> String {
@@ -111,7 +111,8 @@ fn a_long_line_goes_both_ways() {
 #[test]
 fn a_command_that_cannot_start_is_refused_in_the_end() {
     let quit = Bell::new().unwrap();
-    let shop = Shop { keeper: Some(Keeper::start(|| Command::new("/nonexistent"), quit.clone()).unwrap()), quit };
+    let keeper = Keeper::start(standing(|| Recipe::new("/nonexistent", vec![])), quit.clone()).unwrap();
+    let shop = Shop { keeper: Some(keeper), quit };
     let refused = (0..10).map(|_| shop.order("a").unwrap_err()).find(|failed| format!("{failed:?}").contains("busy"));
     assert!(format!("{refused:?}").contains("could not be started"), "{refused:?}");
 }

@@ -5,8 +5,7 @@
 
 use std::{
     fs, io,
-    os::unix::process::ExitStatusExt,
-    process::{Command, ExitStatus},
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 
@@ -20,7 +19,10 @@ use nix::{
 };
 
 use crate::{
-    child::{Interest, ready},
+    child::{
+        Interest, ready,
+        recipe::{Manner, Recipe, exit_status},
+    },
     problem::{Problem, Result},
     program::Program,
     signals::Signals,
@@ -29,6 +31,7 @@ use crate::{
 /// Our children: the command, and what was left to us.
 #[derive(Debug)]
 pub(crate) struct Children {
+    /// The command, until it has been waited for: then its number is free for another process.
     command: Option<Pid>,
     status: Option<ExitStatus>,
 }
@@ -49,10 +52,8 @@ impl Children {
     }
 
     /// Starts the command.
-    pub(crate) fn start(&mut self, mut command: Command, program: &Program) -> Result<()> {
-        let child = command.spawn().map_err(|error| cannot_run(program, &error))?;
-        // Its handle is not kept: it would wait for a process that reap() may have waited for already.
-        self.command = i32::try_from(child.id()).ok().map(Pid::from_raw);
+    pub(crate) fn start(&mut self, recipe: Recipe, manner: Manner, program: &Program) -> Result<()> {
+        self.command = Some(recipe.start(manner).map_err(|error| cannot_run(program, &error))?);
         Ok(())
     }
 
@@ -63,7 +64,7 @@ impl Children {
 
     /// Passes a signal on to the command.
     pub(crate) fn forward(&self, signal: Signal) {
-        if let (Some(command), None) = (self.command, self.status) {
+        if let Some(command) = self.command {
             let _ = kill(command, signal); // not waited for yet, so the number is its own
         }
     }
@@ -102,18 +103,17 @@ impl Children {
     fn reap_all(&mut self) -> Left {
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => self.note(pid, ExitStatus::from_raw((code & 0xff) << 8)),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => self.note(pid, ExitStatus::from_raw(signal as i32)),
                 Ok(WaitStatus::StillAlive) => return Left::Some,
-                Ok(_) | Err(Errno::EINTR) => {}
+                Ok(status) => self.note(exit_status(status)),
+                Err(Errno::EINTR) => {}
                 Err(_) => return Left::None, // ECHILD
             }
         }
     }
 
-    fn note(&mut self, pid: Pid, status: ExitStatus) {
-        if Some(pid) == self.command && self.status.is_none() {
-            self.status = Some(status);
+    fn note(&mut self, ended: Option<(Pid, ExitStatus)>) {
+        if let Some((_, status)) = ended.filter(|(pid, _)| Some(*pid) == self.command) {
+            (self.status, self.command) = (Some(status), None);
         }
     }
 }
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_child_is_found() {
-        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let number = Pid::from_raw(i32::try_from(child.id()).unwrap());
         assert!(children_of(Pid::this()).contains(&number));
         child.kill().unwrap();

@@ -8,7 +8,7 @@ use std::{
     ffi::{OsStr, OsString},
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::PathBuf,
-    process::{Command, ExitStatus},
+    process::ExitStatus,
 };
 
 use nix::sys::signal::Signal;
@@ -16,7 +16,10 @@ use nix::sys::signal::Signal;
 use self::{children::Children, private::Broker};
 use crate::{
     args::Globals,
-    child::{Interest, ready},
+    child::{
+        Interest, ready,
+        recipe::{Manner, Recipe},
+    },
     exit::Exit,
     problem::{Problem, Result},
     program::Program,
@@ -76,13 +79,13 @@ impl Run {
 /// Runs the command to its end, and ends whatever it leaves behind.
 fn supervise(program: &Program, broker: &Broker, place: Option<OwnedFd>, signals: &Signals) -> Result<ExitStatus> {
     let mut children = Children::adopt()?;
-    let mut command = program.command();
-    prepare(&mut command, broker);
+    let mut recipe = program.recipe();
+    prepare(&mut recipe, broker);
     let connection = place.map(|place| broker.connection(place)).transpose()?;
     if let Some((_, address)) = &connection {
-        command.env("IPCD_SOCKET", address);
+        recipe.set("IPCD_SOCKET", address);
     }
-    children.start(command, program)?;
+    children.start(recipe, Manner::InOurPlace(signals.mask_before()), program)?;
     drop(connection); // the command has its own copy now
     while children.status().is_none() {
         ready([(Some(signals as _), Interest::Read)], None).map_err(|error| Problem::host("run", "poll", &error))?;
@@ -100,11 +103,11 @@ fn supervise(program: &Program, broker: &Broker, place: Option<OwnedFd>, signals
     children.status().ok_or_else(|| Problem::own("failed", 125, "run", "the command's end went unnoticed"))
 }
 
-fn prepare(command: &mut Command, broker: &Broker) {
-    command.env("IPCD_SOCKET", broker.socket()).env(PRIVATE, std::process::id().to_string());
+fn prepare(recipe: &mut Recipe, broker: &Broker) {
+    recipe.set("IPCD_SOCKET", broker.socket()).set(PRIVATE, std::process::id().to_string());
     let own = env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from));
     if let Some(path) = own.and_then(|own| path_with(own, env::var_os("PATH").as_deref())) {
-        command.env("PATH", path);
+        recipe.set("PATH", path);
     }
 }
 

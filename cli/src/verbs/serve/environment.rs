@@ -1,8 +1,8 @@
 //! What a command that answers a call learns from its environment. Never any part of the payload.
 
-use std::process::Command;
-
 use ipc_client::{Context, Encoding, Incoming};
+
+use crate::child::recipe::Recipe;
 
 /// Variables that belong to one call.
 const OF_A_CALL: [&str; 8] = [
@@ -17,30 +17,30 @@ const OF_A_CALL: [&str; 8] = [
 ];
 
 /// Tells a command about its call. All variables but the last are always set, so that `set -u` is no trap: empty means unknown.
-pub(crate) fn of_call(command: &mut Command, incoming: &Incoming, context: &Context) {
+pub(crate) fn of_call(recipe: &mut Recipe, incoming: &Incoming, context: &Context) {
     let identity = &context.caller().identity;
     let deadline_ms = if incoming.one_way { String::new() } else { context.time_left().as_millis().to_string() };
-    command
-        .env("IPC_SERVICE", &incoming.service)
-        .env("IPC_METHOD", &incoming.method)
-        .env("IPC_ENCODING", if incoming.encoding == Encoding::JSON { "json" } else { "bytes" })
-        .env("IPC_DEADLINE_MS", deadline_ms)
-        .env("IPC_PEER_UID", identity.uid.to_string())
-        .env("IPC_PEER_GID", identity.gid.to_string())
-        .env("IPC_PEER_PID", identity.pid.map(|pid| pid.to_string()).unwrap_or_default());
+    recipe
+        .set("IPC_SERVICE", &incoming.service)
+        .set("IPC_METHOD", &incoming.method)
+        .set("IPC_ENCODING", if incoming.encoding == Encoding::JSON { "json" } else { "bytes" })
+        .set("IPC_DEADLINE_MS", deadline_ms)
+        .set("IPC_PEER_UID", identity.uid.to_string())
+        .set("IPC_PEER_GID", identity.gid.to_string())
+        .set("IPC_PEER_PID", identity.pid.map(|pid| pid.to_string()).unwrap_or_default());
     // The trace context is the caller's text: what is not exactly of the form that the standard gives stays out.
     match incoming.trace.as_deref().filter(|trace| is_traceparent(trace)) {
-        Some(trace) => command.env("TRACEPARENT", trace),
-        None => command.env_remove("TRACEPARENT"),
+        Some(trace) => recipe.set("TRACEPARENT", trace),
+        None => recipe.unset("TRACEPARENT"),
     };
 }
 
 /// Tells a command that answers many calls whose they are.
-pub(crate) fn of_service(command: &mut Command, service: &str) {
+pub(crate) fn of_service(recipe: &mut Recipe, service: &str) {
     for name in OF_A_CALL {
-        command.env_remove(name); // left over when this runs inside another handler
+        recipe.unset(name); // left over when this runs inside another handler
     }
-    command.env("IPC_SERVICE", service);
+    recipe.set("IPC_SERVICE", service);
 }
 
 /// Whether a text is a `traceparent` of W3C Trace Context, section 3.2: `00-<32 hex>-<16 hex>-<2 hex>`, ids not zero.
@@ -75,10 +75,13 @@ mod tests {
 
     #[test]
     fn a_worker_inherits_nothing_of_another_call() {
-        let mut command = Command::new("x");
-        of_service(&mut command, "upper");
-        let set: Vec<_> = command.get_envs().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
-        assert_eq!(set, [("IPC_SERVICE".as_ref(), "upper".as_ref())]);
-        assert_eq!(command.get_envs().count(), OF_A_CALL.len());
+        let mut recipe = Recipe::new("x", vec![]);
+        for name in OF_A_CALL {
+            recipe.set(name, "of another call");
+        }
+        of_service(&mut recipe, "upper");
+        let mut environment = recipe.environment();
+        environment.retain(|(name, _)| name.to_str().is_some_and(|name| OF_A_CALL.contains(&name)));
+        assert_eq!(environment, [("IPC_SERVICE".into(), "upper".into())]);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    process::Stdio,
     sync::{Condvar, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,7 +9,13 @@ use std::{
 use ipc_client::{Context, Encoding, ErrorCode, Failed, Incoming, Response};
 
 use crate::{
-    child::{bell::Bell, log::Log, verdict, worker::Keeper},
+    child::{
+        bell::Bell,
+        group::Stderr,
+        log::Log,
+        verdict,
+        worker::{Keeper, Standing},
+    },
     program::Program,
     reply,
     verbs::serve::{environment, once},
@@ -40,14 +45,17 @@ pub(crate) struct Plan<'a> {
 
 impl Plan<'_> {
     fn keeper(&self) -> io::Result<Keeper> {
-        let (program, service, log) = (self.program.clone(), self.service.to_owned(), self.log);
-        let command = move || {
-            let mut command = program.command();
-            environment::of_service(&mut command, &service);
-            command.stderr(if log == Log::Pass { Stdio::inherit() } else { Stdio::null() });
-            command
+        let (program, service) = (self.program.clone(), self.service.to_owned());
+        let recipe = move || {
+            let mut recipe = program.recipe();
+            environment::of_service(&mut recipe, &service);
+            recipe
         };
-        Keeper::start(command, self.quit.clone())
+        let stderr = match self.log {
+            Log::Pass => Stderr::Inherit,
+            Log::Drop => Stderr::Null,
+        };
+        Keeper::start(Standing { recipe: Box::new(recipe), stderr }, self.quit.clone())
     }
 }
 

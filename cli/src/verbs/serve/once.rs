@@ -31,10 +31,10 @@ impl Once {
     pub(crate) fn answer(&self, incoming: &Incoming, context: &Context) -> Result<Response, Failed> {
         check_encoding(incoming.encoding)?;
         let cancel = cancel_bell(context)?;
-        let mut command = self.program.command();
-        environment::of_call(&mut command, incoming, context);
+        let mut recipe = self.program.recipe();
+        environment::of_call(&mut recipe, incoming, context);
         let bounds = Bounds { cancel: &cancel, quit: &self.quit, until: until(incoming, context, self.timeout) };
-        let job = Job::start(command, &incoming.body, self.log).map_err(|error| cannot_start(&self.program, &error))?;
+        let job = Job::start(recipe, &incoming.body, self.log).map_err(|error| cannot_start(&self.program, &error))?;
         let finished = job.finish(&bounds).map_err(|error| internal(&error))?;
         verdict::of(finished, incoming.encoding)
     }

@@ -1,0 +1,245 @@
+//! How a process is started: command line, environment, standard streams, signals.
+//!
+//! Not std's `Command`: that hands the signals this process holds back on to the child, which would then be deaf to TERM, and it
+//! cannot undo an inherited "ignore". posix_spawn(3) can do both, and needs no fork of a process with threads.
+
+use std::{
+    env,
+    ffi::{CString, OsStr, OsString},
+    fs::File,
+    io,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::{ffi::OsStringExt, process::ExitStatusExt},
+    },
+    path::{Path, PathBuf},
+    process::ExitStatus,
+};
+
+use nix::{
+    errno::Errno,
+    spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn},
+    sys::{
+        signal::{SigSet, Signal},
+        wait::WaitStatus,
+    },
+    unistd::Pid,
+};
+
+/// What is to be started.
+#[derive(Debug)]
+pub(crate) struct Recipe {
+    path: PathBuf,
+    /// Beginning with the name of the program.
+    arguments: Vec<OsString>,
+    /// Variables to set, or to remove.
+    changes: Vec<(OsString, Option<OsString>)>,
+    streams: [Stream; 3],
+}
+
+/// A standard stream of the new process.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// The same as ours.
+    Inherit,
+    /// /dev/null.
+    Null,
+    /// This one.
+    Is(OwnedFd),
+}
+
+/// What the new process has to do with this one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Manner {
+    /// It leads a process group of its own, and no signal is held back or ignored.
+    OnItsOwn,
+    /// It takes our place as far as it can tell: our process group, and of signals what this process had when it was started.
+    InOurPlace(SigSet),
+}
+
+impl Recipe {
+    /// A command line, with our environment and our streams.
+    pub(crate) fn new(path: impl Into<PathBuf>, arguments: Vec<OsString>) -> Self {
+        Self {
+            path: path.into(),
+            arguments,
+            changes: Vec::new(),
+            streams: [Stream::Inherit, Stream::Inherit, Stream::Inherit],
+        }
+    }
+
+    /// Sets a variable.
+    pub(crate) fn set(&mut self, name: &str, value: impl Into<OsString>) -> &mut Self {
+        self.changes.push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// Removes a variable.
+    pub(crate) fn unset(&mut self, name: &str) -> &mut Self {
+        self.changes.push((name.into(), None));
+        self
+    }
+
+    /// Says what its standard input, output and error are.
+    pub(crate) fn streams(&mut self, streams: [Stream; 3]) -> &mut Self {
+        self.streams = streams;
+        self
+    }
+
+    /// Its environment: ours with the changes, a later one winning.
+    pub(crate) fn environment(&self) -> Vec<(OsString, OsString)> {
+        let is_changed = |name: &OsStr| self.changes.iter().any(|(changed, _)| changed == name);
+        let mut variables: Vec<_> = env::vars_os().filter(|(name, _)| !is_changed(name)).collect();
+        for (index, (name, value)) in self.changes.iter().enumerate() {
+            let is_last = !self.changes[index + 1..].iter().any(|(later, _)| later == name);
+            if let (Some(value), true) = (value, is_last) {
+                variables.push((name.clone(), value.clone()));
+            }
+        }
+        variables
+    }
+
+    /// Starts it. Whoever gets the number has to wait for the process.
+    pub(crate) fn start(self, manner: Manner) -> io::Result<Pid> {
+        let environment = self.environment().into_iter().map(|(name, value)| variable(name, &value));
+        let environment = environment.collect::<io::Result<Vec<_>>>()?;
+        let arguments = self.arguments.into_iter().map(text).collect::<io::Result<Vec<_>>>()?;
+        let null = File::options().read(true).write(true).open("/dev/null")?;
+        let mut actions = PosixSpawnFileActions::init()?;
+        for (number, stream) in (0..).zip(&self.streams) {
+            match stream {
+                Stream::Inherit => {}
+                Stream::Null => actions.add_dup2(null.as_raw_fd(), number)?,
+                Stream::Is(descriptor) => actions.add_dup2(descriptor.as_raw_fd(), number)?,
+            }
+        }
+        let attributes = attributes(manner)?;
+        match posix_spawn(&*self.path, &actions, &attributes, &arguments, &environment) {
+            // A script without #! is one for the shell: execvp(3) has it so.
+            Err(Errno::ENOEXEC) => {
+                let script = by_shell(&self.path, arguments)?;
+                Ok(posix_spawn(Path::new(SHELL), &actions, &attributes, &script, &environment)?)
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+}
+
+/// The status of a process that has ended; `None` for other news of it.
+pub(crate) fn exit_status(status: WaitStatus) -> Option<(Pid, ExitStatus)> {
+    match status {
+        WaitStatus::Exited(pid, code) => Some((pid, ExitStatus::from_raw((code & 0xff) << 8))),
+        WaitStatus::Signaled(pid, signal, _) => Some((pid, ExitStatus::from_raw(signal as i32))),
+        _ => None,
+    }
+}
+
+fn attributes(manner: Manner) -> io::Result<PosixSpawnAttr> {
+    let mut attributes = PosixSpawnAttr::init()?;
+    let mut flags = PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF;
+    match manner {
+        Manner::OnItsOwn => {
+            attributes.set_sigmask(&SigSet::empty())?;
+            attributes.set_sigdefault(&SigSet::all())?;
+            attributes.set_pgroup(Pid::from_raw(0))?;
+            flags |= PosixSpawnFlags::POSIX_SPAWN_SETPGROUP;
+        }
+        Manner::InOurPlace(mask) => {
+            attributes.set_sigmask(&mask)?;
+            attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?; // Rust programs ignore it; nobody else expects that
+        }
+    }
+    attributes.set_flags(flags)?;
+    Ok(attributes)
+}
+
+fn by_shell(path: &Path, arguments: Vec<CString>) -> io::Result<Vec<CString>> {
+    let start = [c"sh".to_owned(), text(path.as_os_str().to_owned())?];
+    Ok(start.into_iter().chain(arguments.into_iter().skip(1)).collect())
+}
+
+fn variable(mut name: OsString, value: &OsStr) -> io::Result<CString> {
+    name.push("=");
+    name.push(value);
+    text(name)
+}
+
+fn text(text: OsString) -> io::Result<CString> {
+    Ok(CString::new(text.into_vec())?)
+}
+
+const SHELL: &str = "/bin/sh";
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use nix::sys::wait::waitpid;
+
+    use super::*;
+
+    fn shell(script: &str) -> Recipe {
+        Recipe::new("/bin/sh", vec!["sh".into(), "-c".into(), script.into()])
+    }
+
+    /// What a script writes, and how it ends.
+    fn run(mut recipe: Recipe, manner: Manner) -> (String, ExitStatus) {
+        let (mut reader, writer) = io::pipe().unwrap();
+        recipe.streams([Stream::Null, Stream::Is(writer.into()), Stream::Null]);
+        let pid = recipe.start(manner).unwrap();
+        let mut said = String::new();
+        reader.read_to_string(&mut said).unwrap();
+        (said, exit_status(waitpid(pid, None).unwrap()).unwrap().1)
+    }
+
+    #[test]
+    fn signals_held_back_or_ignored_here_are_not_so_there() {
+        let held = crate::signals::Signals::hold(&[Signal::SIGUSR2]).unwrap();
+        let (said, _) = run(shell("grep -E '^Sig(Blk|Ign):' /proc/self/status"), Manner::OnItsOwn);
+        drop(held);
+        let masks = said.split_whitespace().filter_map(|word| u64::from_str_radix(word, 16).ok());
+        // Signals 32 and 33 are glibc's own, and ignored in whatever posix_spawn starts.
+        let masks: Vec<u64> = masks.map(|mask| mask & !(0b11 << 31)).collect();
+        assert_eq!(masks, [0, 0], "{said}");
+    }
+
+    #[test]
+    fn a_broken_pipe_ends_a_program_that_expects_it() {
+        let (said, status) = run(shell("kill -PIPE $$; echo survived"), Manner::InOurPlace(SigSet::empty()));
+        assert_eq!((said.as_str(), status.signal()), ("", Some(13)));
+    }
+
+    #[test]
+    fn it_leads_a_group_when_it_is_on_its_own() {
+        let (said, _) = run(shell("echo $$; ps -o pgid= -p $$"), Manner::OnItsOwn);
+        let numbers: Vec<&str> = said.split_whitespace().collect();
+        assert_eq!(numbers[0], numbers[1]);
+    }
+
+    #[test]
+    fn the_environment_is_ours_with_changes() {
+        let mut recipe = shell("echo \"$A $HOME ${PWD-none}\"; exit 7");
+        recipe.set("A", "1").set("A", "2").set("HOME", "x").unset("PWD").set("PWD", "y").unset("PWD");
+        assert!(recipe.environment().iter().any(|(name, _)| name == "PATH"));
+        assert!(!recipe.environment().iter().any(|(name, _)| name == "PWD"));
+        let (said, status) = run(recipe, Manner::OnItsOwn);
+        assert!(said.starts_with("2 x"), "{said}");
+        assert_eq!(status.code(), Some(7));
+    }
+
+    #[test]
+    fn a_script_without_a_first_line_is_one_for_the_shell() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"echo script $1").unwrap();
+        let path = file.into_temp_path();
+        rustix::fs::chmod(&*path, rustix::fs::Mode::RWXU).unwrap();
+        let (said, _) = run(Recipe::new(path.to_path_buf(), vec!["x".into(), "a".into()]), Manner::OnItsOwn);
+        assert_eq!(said, "script a\n");
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error() {
+        let error = Recipe::new("/nonexistent", vec![]).start(Manner::OnItsOwn).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}
