@@ -232,9 +232,12 @@ impl Router {
         out.push(Output::Cut { peer: peer_id, goodbye });
     }
 
-    /// Uses other limits from now on. What is already stored stays.
-    pub fn set_limits(&mut self, limits: Limits) {
+    /// Uses other limits from now on. What is already stored stays; calls that waited for a limit that is higher now go out.
+    pub fn set_limits(&mut self, now: Moment, limits: Limits, out: &mut Outputs) {
         self.limits = limits;
+        for instance in self.names.instances().map(|(id, _)| id).collect::<Vec<_>>() {
+            self.feed(now, instance, out);
+        }
     }
 
     /// Bytes held for all peers: when they get fewer, [`Router::grant`] may succeed where it did not.

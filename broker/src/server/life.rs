@@ -12,7 +12,7 @@ impl Server {
     pub(super) fn take_signals(&mut self, now: Moment) -> io::Result<()> {
         while let Some(request) = self.signals.as_ref().map_or(Ok(None), Signals::next)? {
             match request {
-                Request::Reload => self.reload(),
+                Request::Reload => self.reload(now),
                 Request::Stop if self.phase == Phase::Serving => self.drain(now),
                 Request::Stop => self.stop(now),
             }
@@ -21,10 +21,11 @@ impl Server {
     }
 
     /// New limits, or the old ones and a line that says why.
-    pub(super) fn reload(&mut self) {
+    pub(super) fn reload(&mut self, now: Moment) {
         match self.config.reload() {
             Ok(limits) => {
-                self.router.set_limits(fit_to_descriptors(limits));
+                self.router.set_limits(now, fit_to_descriptors(limits), &mut self.out);
+                self.apply(now);
                 self.log.line(format_args!("event=reloaded"));
             }
             Err(error) => self.log.line(format_args!("event=reload_failed kept=old reason={:?}", error.to_string())),

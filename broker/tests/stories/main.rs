@@ -5,3 +5,4 @@
 mod world;
 
 mod direct_calls;
+mod reload;

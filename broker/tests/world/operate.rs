@@ -272,7 +272,7 @@ impl World {
     pub(crate) fn set_limits(&mut self, change: impl FnOnce(&mut Limits)) {
         let mut limits = self.router.limits().clone();
         change(&mut limits);
-        self.router.set_limits(limits);
+        self.step(|router, now, out| router.set_limits(now, limits, out));
     }
 
     /// The broker is told to stop, and lets calls finish.
