@@ -5,6 +5,7 @@
 #
 # 'ipcctl run' gives this script a broker of its own, puts ipcctl in its PATH, and ends what the script leaves running.
 set -eu
+exec 2>&1 # errors in their place, also when this is piped
 
 say() { printf '\n# %s\n' "$*"; }
 show() { printf '$ %s\n' "$1"; eval "$1"; }
@@ -27,7 +28,7 @@ show "printf 'one\ntwo\nthree\n' | ipcctl send upper --lines -"
 say "What goes wrong has a name, says whether a retry is safe, and is an exit code."
 show "ipcctl send calc.div a:=1 b:=0 || echo \"exit code \$?\""
 show "ipcctl send calc.add a:=1 || echo \"exit code \$?\""
-show "ipcctl send -t 200ms nobody || echo \"exit code \$?\""
+show "ipcctl send nobody || echo \"exit code \$?\""
 
 say "Who is there?"
 show "ipcctl list"

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, time::Duration};
 
-use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum, error::ErrorKind};
 use ipc_client::ErrorCode;
 
 use crate::{duration, exit::Exit, problem::Problem, verbs::Verb};
@@ -98,7 +98,12 @@ pub(crate) enum Parsed {
 /// Parses a command line.
 pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Parsed {
     let args: Vec<OsString> = args.collect();
-    match Cli::try_parse_from(&args) {
+    let mut command = Cli::command();
+    let parsed =
+        command.try_get_matches_from_mut(&args).and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    let parsed = parsed.map_err(|error| error.format(&mut command));
+    std::mem::forget(command); // taking the tree apart would be a sixth of what the process does until it connects
+    match parsed {
         Ok(cli) => Parsed::Command(Box::new(cli)),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Parsed::Text(error.render().to_string()),

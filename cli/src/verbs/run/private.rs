@@ -2,9 +2,12 @@
 
 use std::{
     env,
-    fs::File,
+    fs::{File, Permissions},
     io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::PermissionsExt,
+    },
     path::{Path, PathBuf},
     thread::{self, JoinHandle},
 };
@@ -84,9 +87,20 @@ fn configure(file: Option<&Path>, socket: &Path) -> Result<Config> {
 /// In $TMPDIR, or in /tmp if the path of the socket would be too long there (unix(7)).
 fn directory() -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
-    let builder = builder.prefix("ipcctl-");
+    let builder = builder.prefix("ipcctl-").permissions(Permissions::from_mode(0o700));
     let long = env::temp_dir().join("ipcctl-XXXXXX").join(SOCKET);
     if long.as_os_str().len() > MAX_SOCKET_PATH { builder.tempdir_in("/tmp") } else { builder.tempdir() }
 }
 
 const SOCKET: &str = "ipcd.sock";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_is_for_its_owner_alone() {
+        let directory = directory().unwrap();
+        assert_eq!(directory.path().metadata().unwrap().permissions().mode() & 0o7777, 0o700);
+    }
+}
