@@ -50,7 +50,7 @@ fn unsafe_stands_in_one_file() {
 
 #[test]
 fn each_crate_root_forbids_unsafe() {
-    let roots: Vec<_> = sources().into_iter().filter(|file| file.is_crate_root()).collect();
+    let roots: Vec<_> = sources().into_iter().filter(Source::is_crate_root).collect();
     assert!(roots.len() >= 6, "found {} crate roots", roots.len());
     assert_clean(&roots, |file| {
         let wanted =
