@@ -97,6 +97,10 @@ impl Broker {
         let config =
             Config::load(&config_of(&directory), Some(address), || unreachable!()).expect("a good configuration");
         let server = Server::bind(config).expect("a path of its own");
+        // The daemon clears its umask; a thread must not, for all threads have the same.
+        for path in [socket.clone(), datagram_socket(&socket)] {
+            let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o666)); // there may be no datagram socket
+        }
         let (stopped, stop) = io::pipe().expect("two descriptors");
         let thread = std::thread::spawn(move || server.run(OwnedFd::from(stopped)));
         Self { directory, socket, engine: Engine::Thread(Some((stop, thread))) }
@@ -130,7 +134,7 @@ impl Broker {
     /// Its datagram socket.
     #[must_use]
     pub fn datagram_socket(&self) -> PathBuf {
-        self.socket.with_extension("sock.dgram")
+        datagram_socket(&self.socket)
     }
 
     /// Its address.
@@ -378,6 +382,10 @@ fn place(toml: &str) -> (TempDir, PathBuf) {
     fs::write(config_of(&directory), toml).expect("a directory of our own");
     let socket = directory.path().join("ipcd.sock");
     (directory, socket)
+}
+
+fn datagram_socket(socket: &Path) -> PathBuf {
+    socket.with_extension("sock.dgram")
 }
 
 fn config_of(directory: &TempDir) -> PathBuf {

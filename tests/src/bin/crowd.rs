@@ -97,7 +97,7 @@ fn greet(stream: &mut UnixStream) {
 }
 
 fn outcome(connected: &io::Result<UnixStream>) -> Outcome {
-    let answer = connected.as_ref().map_err(ToString::to_string).and_then(|stream| first_message(stream));
+    let answer = connected.as_ref().map_err(ToString::to_string).and_then(first_message);
     match answer {
         Ok(Message::Welcome(_)) => Outcome::Welcomed,
         Ok(Message::Goodbye(goodbye)) if goodbye.code == ErrorCode::BUSY => Outcome::Refused,

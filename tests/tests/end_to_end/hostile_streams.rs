@@ -475,7 +475,7 @@ fn a_goodbye_is_the_last_that_is_heard() {
     let mut stranger = Peer::open(&scene.broker);
     stranger.send_bytes(b"QUIT\n");
     let mut rest = Vec::new();
-    (&*stranger.stream()).read_to_end(&mut rest).unwrap();
+    stranger.stream().read_to_end(&mut rest).unwrap();
     assert_eq!(rest.first(), Some(&0xc1), "even a stranger gets one whole frame");
     drop(stranger);
     scene.nothing_is_left();

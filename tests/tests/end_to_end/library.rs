@@ -291,7 +291,7 @@ fn a_name_that_is_taken_is_an_error_that_tells_by_whom() {
     let broker = Broker::start();
     let _first = serve(&broker, capitals);
     let second = Service::new("shout").address(&broker.address()).method(capitals).start();
-    let error = second.err().expect("the name is taken");
+    let error = second.expect_err("the name is taken");
     assert_eq!(error.code(), ErrorCode::NAME_TAKEN);
     assert!(error.text().contains(&format!("pid {}", std::process::id())), "{}", error.text());
 }

@@ -372,6 +372,7 @@ fn s12_calls_of_a_shared_name_are_spread() {
     let broker = Broker::start();
     let serve = || broker.ipcctl(["serve", "pool", "--shared", "--", "sh", "-c", "echo $PPID"]).start();
     let services = [serve(), serve(), serve()];
+    broker.wait_for("pool");
     eventually(SOON, "three of a name", || {
         let shown: serde_json::Value = Peer::connect(&broker).ask("show", &serde_json::json!({ "name": "pool" }));
         shown["instances"].as_array().is_some_and(|instances| instances.len() == 3)
