@@ -149,6 +149,26 @@ fn calls_in_the_queue_of_a_shared_name_go_to_the_instance_that_is_left() {
 }
 
 #[test]
+fn a_call_goes_to_the_instance_with_the_fewest_calls_under_way() {
+    let broker = Broker::start();
+    let [mut first, mut second, mut caller] = [(); 3].map(|()| Peer::connect(&broker));
+    let shared = serde_json::json!({ "name": "pool", "window": 10, "shared": true });
+    let _: serde_json::Value = first.ask("register", &shared);
+    let _: serde_json::Value = second.ask("register", &shared);
+    ["a", "b"].iter().for_each(|body| _ = caller.call("pool", *body));
+    let kept = first.delivered();
+    second.echo();
+    caller.reply();
+    // One has a call, the other none: the next goes there.
+    caller.call("pool", "c");
+    second.echo();
+    assert_eq!(caller.reply().1, "c");
+    let body = kept.body.clone();
+    first.answer(&kept, body);
+    assert!(["a", "b"].contains(&&*String::from_utf8_lossy(&caller.reply().1)));
+}
+
+#[test]
 fn calls_of_one_caller_arrive_in_the_order_sent() {
     let broker = Broker::start();
     let (mut service, mut caller) = (Peer::connect(&broker), Peer::connect(&broker));

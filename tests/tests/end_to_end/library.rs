@@ -265,6 +265,16 @@ fn two_services_may_call_each_other() {
 }
 
 #[test]
+fn a_typed_client_and_a_shell_service_understand_each_other() {
+    let broker = Broker::start();
+    let script = r#"cat >request; echo "$IPC_ENCODING" >encoding; echo '"FROM THE SHELL"'"#;
+    let _service = broker.serve("shout", &["shout", "--", "sh", "-c", script]);
+    assert_eq!(connect(&broker).call(&shout("hello")).unwrap(), "FROM THE SHELL");
+    let seen = |name: &str| std::fs::read_to_string(broker.directory().join(name)).unwrap();
+    assert_eq!((seen("request"), seen("encoding")), (r#"{"word":"hello"}"#.to_owned(), "json\n".to_owned()));
+}
+
+#[test]
 fn one_client_is_shared_by_many_threads() {
     let broker = Broker::start();
     let _service = serve(&broker, capitals);

@@ -208,7 +208,7 @@ fn s05_ten_thousand_peers_are_connected_to_one_thread() {
     if getrlimit(Resource::Nofile).maximum.is_some_and(|most| most < PEERS as u64 + 300) {
         return skip("this system does not allow 10,300 descriptors");
     }
-    let mut broker = Broker::in_process("");
+    let mut broker = Broker::in_process("[limits]\nconnections_per_uid = 11000\n");
     let mut crowd = broker.crowd(env!("CARGO_BIN_EXE_crowd"), "connections", PEERS).interactive().start();
     crowd.expect_output("welcomed=10000 refused=0 other=0");
     let mut one_more = Peer::connect(&broker);

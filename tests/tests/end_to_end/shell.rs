@@ -2,11 +2,12 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
-use ipc_protocol::ERROR_TABLE;
+use ipc_protocol::{Call, ERROR_TABLE, Encoding, FieldTag, Message, Routing};
 use ipc_tests::{
     broker::{Broker, STRANGER, is_root, skip},
     command::{Command, Running},
     eventually::{SOON, eventually},
+    peer::Peer,
     programs::Programs,
 };
 
@@ -180,6 +181,32 @@ fn a_handler_that_takes_longer_than_its_service_allows_is_ended() {
 }
 
 #[test]
+fn a_handler_is_told_about_its_call() {
+    let broker = Broker::start();
+    let script = r#"echo "$IPC_SERVICE|$IPC_METHOD|$IPC_ENCODING|$TRACEPARENT|$((IPC_DEADLINE_MS <= 5000))""#;
+    let _service = broker.serve("told", &["told", "--", "sh", "-c", script]);
+    let mut caller = Peer::connect(&broker);
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let routing = Routing::to("told.it", "").put(FieldTag::TRACE, trace.as_bytes()).build();
+    let call =
+        Call { routing, timeout_ms: 5_000, encoding: Encoding::JSON, ..ipc_tests::peer::call(1, "told.it", "{}") };
+    caller.send(&Message::Call(call));
+    assert_eq!(caller.reply().1, format!("told|it|json|{trace}|1\n"));
+}
+
+#[test]
+fn run_takes_a_configuration_for_its_broker() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("ipcd.toml");
+    fs::write(&config, "[limits]\nbacklog = 23\n").unwrap();
+    let config = config.to_str().unwrap();
+    let shown = Command::ipcctl(["run", "-f", config, "--", "sh", "-c", "ipcctl limits | grep backlog"]).prints_text();
+    assert_eq!(shown.split_whitespace().nth(1), Some("23"));
+    fs::write(config, "[limits]\nbacklock = 23\n").unwrap();
+    assert!(Command::ipcctl(["run", "-f", config, "--", "true"]).run().refused(78).contains("line 2"));
+}
+
+#[test]
 fn a_command_that_is_not_there_cannot_be_served() {
     let broker = Broker::start();
     assert_eq!(broker.ipcctl(["serve", "x", "--", "/no/such/program"]).run().code, 127);
@@ -330,7 +357,7 @@ fn wait_ends_when_the_name_comes_and_when_it_goes() {
 #[test]
 fn list_prints_one_name_a_line_and_takes_patterns() {
     let broker = Broker::start();
-    let mut peer = ipc_tests::peer::Peer::connect(&broker);
+    let mut peer = Peer::connect(&broker);
     ["shop.stock", "shop.orders", "shop.orders.old", "other"].iter().for_each(|name| peer.register(name, 1));
     let list = |pattern: &[&str]| broker.ipcctl([&["list"], pattern].concat()).prints_text();
     assert_eq!(list(&[]), "other\nshop.orders\nshop.orders.old\nshop.stock\n");
@@ -342,7 +369,7 @@ fn list_prints_one_name_a_line_and_takes_patterns() {
 #[test]
 fn many_names_and_peers_are_listed_whole() {
     let broker = Broker::start();
-    let mut peers: Vec<_> = (0..70).map(|_| ipc_tests::peer::Peer::connect(&broker)).collect();
+    let mut peers: Vec<_> = (0..70).map(|_| Peer::connect(&broker)).collect();
     peers.iter_mut().enumerate().for_each(|(at, peer)| peer.register(&format!("n{at:03}"), 1));
     assert_eq!(broker.ipcctl(["list"]).prints_text().lines().count(), 70);
     assert_eq!(broker.ipcctl(["-o", "json", "peers"]).prints_text().lines().count(), 71);
