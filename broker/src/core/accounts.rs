@@ -35,17 +35,41 @@ pub(crate) enum Full {
     Broker,
 }
 
+/// What bytes are used for. What can be refused or can wait stops short of the quota: an answer can do neither, and calls would
+/// otherwise wait for answers that find no room because of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// A call in a queue: up to three quarters.
+    Queue,
+    /// A frame that is put together: up to seven eighths.
+    Assembly,
+    /// A frame on its way to its receiver.
+    Unread,
+}
+
+impl Use {
+    /// How far it may fill a quota.
+    pub(crate) fn part_of(self, quota: u64) -> u64 {
+        match self {
+            Self::Queue => quota - quota / 4,
+            Self::Assembly => quota - quota / 8,
+            Self::Unread => quota,
+        }
+    }
+}
+
 impl Accounts {
-    /// Charges `bytes` to a user, if they fit by `limits` into the user's account and into the whole.
-    pub(crate) fn charge_bytes(&mut self, uid: u32, bytes: usize, limits: &Limits) -> Result<(), Full> {
+    /// Charges `bytes` to a user, if they fit by `limits` into the user's account and into the whole, as far as these are open to
+    /// that use.
+    pub(crate) fn charge_bytes(&mut self, uid: u32, bytes: usize, (of, limits): (Use, &Limits)) -> Result<(), Full> {
         let bytes = bytes as u64;
         let account = self.users.get_mut(&uid);
         let of_user = account.as_ref().map_or(0, |account| account.bytes) + bytes;
         let in_all = self.total.bytes + bytes;
-        if of_user > limits.bytes_per_uid {
+        if of_user > of.part_of(limits.bytes_per_uid) {
             return Err(Full::User);
         }
-        if in_all > limits.bytes_total {
+        if in_all > of.part_of(limits.bytes_total) {
             return Err(Full::Broker);
         }
         match account {

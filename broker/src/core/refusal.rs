@@ -20,9 +20,9 @@ pub(crate) enum Refusal {
     CallerBusy(u64),
     /// The name has as many calls as it may.
     ServiceBusy(String, u64),
-    /// The caller's user holds as many bytes as it may.
+    /// The caller's user holds so many bytes that no more calls may wait.
     UserBusy(u64),
-    /// The broker holds as many bytes as it may.
+    /// The broker holds so many bytes that no more calls may wait.
     BrokerBusy(u64),
     /// The peer has as many names as it may.
     TooManyNames(u64),
@@ -102,11 +102,12 @@ impl Refusal {
             Self::ServiceBusy(name, limit) => {
                 failure(ErrorCode::BUSY, format!("'{name}' has {limit} calls already, its limit"))
             }
-            Self::UserBusy(limit) => failure(
-                ErrorCode::BUSY,
-                format!("the calls of this user hold {limit} bytes in the broker, their limit"),
-            ),
-            Self::BrokerBusy(limit) => failure(ErrorCode::BUSY, format!("the broker holds {limit} bytes, its limit")),
+            Self::UserBusy(limit) => {
+                failure(ErrorCode::BUSY, format!("calls wait while their user holds less than {limit} bytes"))
+            }
+            Self::BrokerBusy(limit) => {
+                failure(ErrorCode::BUSY, format!("calls wait while the broker holds less than {limit} bytes"))
+            }
             Self::TooManyNames(limit) => failure(ErrorCode::BUSY, format!("a connection offers at most {limit} names")),
             Self::TooLarge { len, limit } => {
                 failure(ErrorCode::TOO_LARGE, format!("the body has {len} bytes, at most {limit} are taken"))

@@ -7,7 +7,7 @@ use ipc_protocol::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    accounts::{Account, Accounts, Full},
+    accounts::{Account, Accounts, Full, Use},
     calls::{Caller, Calls},
     counters::Counters,
     datagrams::{Datagram, ReturnAddress},
@@ -205,7 +205,7 @@ impl Router {
     pub fn grant(&mut self, peer: PeerId, bytes: usize) -> bool {
         let Some(peer) = self.peers.get_mut(peer) else { return false };
         let uid = peer.identity.uid;
-        if self.accounts.charge_bytes(uid, bytes, &self.limits).is_err() {
+        if self.accounts.charge_bytes(uid, bytes, (Use::Assembly, &self.limits)).is_err() {
             return false;
         }
         peer.assembling += bytes;
@@ -278,7 +278,7 @@ impl Router {
         if (peer.unread + len) as u64 > hard {
             return self.violate(to, &not_reading(peer.unread + len, hard), out);
         }
-        if let Err(full) = self.accounts.charge_bytes(uid, len, &self.limits) {
+        if let Err(full) = self.accounts.charge_bytes(uid, len, (Use::Unread, &self.limits)) {
             self.cut_hog(full, uid, out);
             self.accounts.charge(uid, Account::bytes(len));
         }

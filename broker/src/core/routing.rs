@@ -4,7 +4,7 @@ use bytes::Bytes;
 use ipc_protocol::{Call, Message, PeerNumber, Routing, control};
 
 use super::{
-    accounts::{Account, Full},
+    accounts::{Account, Full, Use},
     calls::{CallId, Caller, Role, Stage, Waiting},
     moment::Moment,
     names::{Instance, InstanceId, NameId},
@@ -195,9 +195,9 @@ impl Router {
         deadline: Moment,
     ) -> Result<(), Refusal> {
         let (bytes, payer) = (charge_of(&call), origin.uid);
-        self.accounts.charge_bytes(payer, bytes, &self.limits).map_err(|full| match full {
-            Full::User => Refusal::UserBusy(self.limits.bytes_per_uid),
-            Full::Broker => Refusal::BrokerBusy(self.limits.bytes_total),
+        self.accounts.charge_bytes(payer, bytes, (Use::Queue, &self.limits)).map_err(|full| match full {
+            Full::User => Refusal::UserBusy(Use::Queue.part_of(self.limits.bytes_per_uid)),
+            Full::Broker => Refusal::BrokerBusy(Use::Queue.part_of(self.limits.bytes_total)),
         })?;
         self.counters.calls_queued += 1;
         let call = Call { routing: call.routing.detached(), body: Bytes::copy_from_slice(&call.body), ..call };

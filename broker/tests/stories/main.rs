@@ -5,4 +5,5 @@
 mod world;
 
 mod direct_calls;
+mod quotas;
 mod reload;

@@ -18,6 +18,8 @@ pub(crate) struct Fake {
     pub(crate) outbox: VecDeque<Message>,
     /// Bytes of the first message of the outbox that were read.
     begun: usize,
+    /// Whether something was queued since it was last written to.
+    dirty: bool,
     /// Read, not looked at yet.
     pub(crate) inbox: VecDeque<Message>,
     /// The number of its last call.
@@ -44,6 +46,7 @@ impl Fake {
             reads: true,
             outbox: VecDeque::new(),
             begun: 0,
+            dirty: false,
             inbox: VecDeque::new(),
             last_call: 0,
             goodbye: None,
@@ -72,8 +75,21 @@ impl Fake {
         self.owes.clear();
     }
 
-    pub(crate) fn has_something_to_read(&self) -> bool {
-        self.open && self.reads && !self.outbox.is_empty()
+    /// The router sends it a message.
+    pub(crate) fn queue(&mut self, message: Message) {
+        self.outbox.push_back(message);
+        self.dirty = true;
+    }
+
+    /// Whether it is to be written to: it has got something new, or begins to read.
+    pub(crate) fn is_to_be_written(&self) -> bool {
+        self.open && (self.dirty || self.reads && !self.outbox.is_empty())
+    }
+
+    /// Writes to it, and tells how many bytes it took.
+    pub(crate) fn write(&mut self) -> usize {
+        self.dirty = false;
+        if self.reads { self.read_all() } else { 0 }
     }
 
     /// Reads everything, and tells how many bytes that were.

@@ -114,7 +114,7 @@ impl World {
         let peer = *self.by_id.get(&to.to_bits()).expect("messages go to peers that connected");
         if self.fakes[peer.0].is_open() {
             self.observe(peer, &message);
-            self.fakes[peer.0].outbox.push_back(message);
+            self.fakes[peer.0].queue(message);
         }
     }
 
@@ -184,10 +184,10 @@ impl World {
         self.router.disconnect(self.fakes[peer.0].id, &mut self.out);
     }
 
-    /// Lets everybody who reads read everything.
+    /// Writes everything: who reads takes it all, who does not takes nothing.
     fn flush(&mut self) {
-        while let Some(peer) = self.fakes.iter().position(Fake::has_something_to_read) {
-            let bytes = self.fakes[peer].read_all();
+        while let Some(peer) = self.fakes.iter().position(Fake::is_to_be_written) {
+            let bytes = self.fakes[peer].write();
             self.router.sent(self.now, self.fakes[peer].id, bytes, &mut self.out);
             self.carry_out();
         }

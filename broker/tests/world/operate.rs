@@ -221,6 +221,13 @@ impl World {
         self.reply(&delivered, body);
     }
 
+    /// A peer stops reading, with an answer of a service to "echo" left unread.
+    pub(crate) fn let_pile_up(&mut self, peer: Peer, service: Peer, bytes: usize) {
+        self.pause_reading(peer);
+        self.call(peer, "echo", "", b"");
+        self.reply_next(service, &vec![b'x'; bytes]);
+    }
+
     /// A service says no.
     pub(crate) fn fail(&mut self, delivered: &Delivered, code: ErrorCode) {
         self.answer_as(delivered.to, Message::Error(Failure::new(delivered.call.id, code, "no")));

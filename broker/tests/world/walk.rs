@@ -47,8 +47,9 @@ impl<'a> Walk<'a> {
             57 => self.assemble(),
             58 => self.chat(),
             59..=60 => self.wait(),
-            61 => self.disconnect(),
-            62 => self.misbehave(),
+            61 if self.dice.once_in(3) => self.disconnect(),
+            62 if self.dice.once_in(4) => self.misbehave(),
+            61..=62 => self.call(),
             _ => self.rarely(),
         }
         self.peers.retain(|peer| self.world.is_open(*peer));
@@ -196,7 +197,10 @@ impl<'a> Walk<'a> {
     }
 
     fn advance(&mut self) {
-        let ms = self.dice.pick(&[0, 1, 1, 2, 3, 10, 60, 1_500, 10_000, 4_000_000]).unwrap_or(1);
+        let ms = match self.dice.once_in(12) {
+            true => self.dice.pick(&[60, 1_500, 10_000, 4_000_000]).unwrap_or(60),
+            false => self.dice.below(4),
+        };
         self.world.advance(ms);
     }
 
@@ -282,7 +286,7 @@ impl<'a> Walk<'a> {
         match self.dice.below(16) {
             0..=4 => self.world.hand_over(),
             5..=6 => {
-                let (soft, total) = (2_000 + self.dice.below(4_000), 20_000 + self.dice.below(20_000));
+                let (soft, total) = (1_000 + self.dice.below(4_000), 10_000 + self.dice.below(20_000));
                 self.world.set_limits(|limits| {
                     limits.unread_soft_bytes = soft;
                     limits.bytes_total = total;
@@ -343,12 +347,12 @@ fn small(limits: &mut Limits) {
     limits.connections = 10;
     limits.connections_per_uid = 8;
     limits.connections_reserved = 2;
-    limits.unread_soft_bytes = 3_000;
-    limits.unread_hard_bytes = 16_000;
-    limits.bytes_per_uid = 40_000;
-    limits.bytes_total = 60_000;
-    limits.calls_per_caller = 6;
-    limits.calls_per_service = 9;
+    limits.unread_soft_bytes = 2_000;
+    limits.unread_hard_bytes = 9_000;
+    limits.bytes_per_uid = 12_000;
+    limits.bytes_total = 16_000;
+    limits.calls_per_caller = 5;
+    limits.calls_per_service = 6;
     limits.names_per_peer = 3;
     limits.stray_replies = 4;
 }

@@ -1,0 +1,73 @@
+//! Bytes: who pays, who is refused, who is cut.
+
+use ipc_protocol::{ErrorCode, control::Empty, control::Stats};
+
+use crate::world::{OWNER, Peer, World};
+
+/// A world where the user may hold 20,000 bytes, with a service that has been given one call and takes no second.
+fn narrow() -> (World, Peer, Peer) {
+    let mut w = World::with_limits(|limits| limits.bytes_per_uid = 20_000);
+    let (svc, c) = (w.worker("slow", 1), w.peer(OWNER));
+    w.call(c, "slow", "", b"");
+    (w, svc, c)
+}
+
+#[test]
+fn calls_that_wait_are_refused_at_three_quarters_of_the_quota() {
+    let (mut w, _, c) = narrow();
+
+    let calls = [(); 20].map(|()| w.call(c, "slow", "", &[b'x'; 800]));
+
+    assert!(w.bytes_held() <= 15_000);
+    w.expect_no_end(calls[12]);
+    w.expect_safe(calls[19], ErrorCode::BUSY);
+}
+
+#[test]
+fn nobody_is_cut_when_calls_that_wait_fill_the_quota() {
+    let (mut w, svc, c) = narrow();
+    let bystander = w.peer(OWNER);
+    let _calls = [(); 20].map(|()| w.call(c, "slow", "", &[b'x'; 800]));
+
+    let _: Stats = w.ask(bystander, "stats", &Empty {});
+
+    w.expect_open(bystander);
+    w.expect_open(c);
+    w.expect_open(svc);
+}
+
+#[test]
+fn an_answer_is_put_together_when_calls_that_wait_fill_the_quota() {
+    let (mut w, svc, c) = narrow();
+    let _calls = [(); 20].map(|()| w.call(c, "slow", "", &[b'x'; 800]));
+
+    let is_granted = w.with_router(svc, |router, id| router.grant(id, 2_000));
+
+    assert!(is_granted, "the calls wait for the answer, and the answer for the calls");
+}
+
+#[test]
+fn frames_that_are_put_together_leave_room_for_answers() {
+    let (mut w, svc, c) = narrow();
+
+    let is_granted = [(); 20].map(|()| w.with_router(c, |router, id| router.grant(id, 1_000)));
+    let _: Stats = w.ask(svc, "stats", &Empty {});
+
+    assert!(is_granted[16] && !is_granted[17]);
+    w.expect_open(c);
+    w.expect_open(svc);
+}
+
+#[test]
+fn who_does_not_read_is_cut_at_the_hard_limit_alone() {
+    let mut w = World::with_limits(|limits| limits.unread_hard_bytes = 20_000);
+    let (svc, stopped, other) = (w.service("echo"), w.peer(OWNER), w.peer(OWNER));
+    w.let_pile_up(stopped, svc, 15_000);
+    w.expect_open(stopped);
+
+    w.let_pile_up(stopped, svc, 15_000);
+
+    w.expect_cut(stopped, "30064 bytes wait to be read, the limit is 20000");
+    w.expect_open(svc);
+    w.expect_open(other);
+}
