@@ -1,6 +1,6 @@
 //! The shell face of the ipcd broker: `ipcctl VERB …`.
 //!
-//! One file a verb in [`verbs`]; each turns its arguments into an [`Exit`] or a [`Problem`]. What all verbs share is here beside
+//! One file a verb in [`verbs`]; each turns its arguments into an [`Exit`] or a [`Problem`](problem::Problem). What all verbs share is here beside
 //! them: arguments, the error line, standard output, the connection. [`child`] runs the commands that answer calls.
 //!
 //! Start to exit of `ipcctl send` is what a shell script pays for each call, so nothing happens between exec and connect that

@@ -1,6 +1,7 @@
 //! A child process and the process group it leads.
 
 use std::{
+    fmt,
     io::{self, PipeReader, PipeWriter},
     os::fd::{AsFd, OwnedFd},
     process::ExitStatus,
@@ -40,6 +41,15 @@ pub(crate) struct Started {
     pub(crate) stderr: Option<PipeReader>,
 }
 
+/// Why there is no leader.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// It could not be started: nothing has run.
+    NotStarted(io::Error),
+    /// It could not be watched, and was killed.
+    Killed(io::Error),
+}
+
 /// Where its standard error goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stderr {
@@ -53,7 +63,16 @@ pub(crate) enum Stderr {
 
 impl Leader {
     /// Starts a command as the leader of a new process group.
-    pub(crate) fn start(mut recipe: Recipe, stderr: Stderr) -> io::Result<Started> {
+    pub(crate) fn start(mut recipe: Recipe, stderr: Stderr) -> Result<Started, StartError> {
+        let pipes = Self::pipes(&mut recipe, stderr).map_err(StartError::NotStarted)?;
+        let group = recipe.start(Manner::OnItsOwn).map_err(StartError::NotStarted)?;
+        let leader = Self::watch(group).map_err(StartError::Killed)?;
+        let (stdin, stdout, stderr) = pipes;
+        Ok(Started { leader, stdin, stdout, stderr })
+    }
+
+    /// Gives a command pipes for its standard streams, and keeps our ends.
+    fn pipes(recipe: &mut Recipe, stderr: Stderr) -> io::Result<(PipeWriter, PipeReader, Option<PipeReader>)> {
         let (its_stdin, stdin) = io::pipe()?;
         let (stdout, its_stdout) = io::pipe()?;
         let (stderr, its_stderr) = match stderr {
@@ -65,11 +84,10 @@ impl Leader {
         non_blocking(&stdout)?;
         stderr.as_ref().map_or(Ok(()), non_blocking)?;
         recipe.streams([Stream::Is(its_stdin.into()), Stream::Is(its_stdout.into()), its_stderr]);
-        let leader = Self::of(recipe.start(Manner::OnItsOwn)?)?;
-        Ok(Started { leader, stdin, stdout, stderr })
+        Ok((stdin, stdout, stderr))
     }
 
-    fn of(group: Pid) -> io::Result<Self> {
+    fn watch(group: Pid) -> io::Result<Self> {
         let number = rustix::process::Pid::from_raw(group.as_raw());
         let number = number.ok_or_else(|| io::Error::other("a process without a number"))?;
         let exit = pidfd_open(number, PidfdFlags::empty()).inspect_err(|_| {
@@ -111,6 +129,14 @@ impl Drop for Leader {
     fn drop(&mut self) {
         if !self.is_reaped {
             let _ = self.end();
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted(error) | Self::Killed(error) => error.fmt(f),
         }
     }
 }

@@ -22,7 +22,7 @@ use nix::sys::signal::Signal;
 use crate::child::{
     GRACE, Interest,
     bell::Bell,
-    group::{Leader, Started, Stderr},
+    group::{Leader, StartError, Started, Stderr},
     log::Log,
     ready,
     recipe::Recipe,
@@ -90,7 +90,7 @@ struct Stopping {
 
 impl<'a> Job<'a> {
     /// Starts a command with `body` as its standard input.
-    pub(crate) fn start(recipe: Recipe, body: &'a [u8], log: Log) -> io::Result<Self> {
+    pub(crate) fn start(recipe: Recipe, body: &'a [u8], log: Log) -> Result<Self, StartError> {
         let Started { leader, stdin, stdout, stderr } = Leader::start(recipe, Stderr::Pipe)?;
         Ok(Self {
             leader,

@@ -16,7 +16,7 @@ use ipc_client::{ErrorCode, Failed, limits::MAX_BODY};
 use crate::child::{
     GRACE, Interest,
     bell::Bell,
-    group::{Leader, Started, Stderr},
+    group::{Leader, StartError, Started, Stderr},
     job::{Stop, drain},
     ready,
     recipe::Recipe,
@@ -152,10 +152,12 @@ impl Desk {
             match worker.exchange(order, &self.quit) {
                 Ok(Exchange::Line(line)) => {
                     worker.has_answered = true;
-                    if worker.is_out_of_step() {
-                        self.dismiss("wrote more than one line for a call");
-                    }
                     return Ok(line);
+                }
+                Ok(Exchange::Unasked) => {
+                    self.dismiss(UNASKED);
+                    self.back_off(UNASKED.to_owned()); // it would do it again
+                    return Err(Failed::new(ErrorCode::INTERNAL, format!("the worker {UNASKED}")));
                 }
                 Ok(Exchange::DiedBefore) => drop(self.bury()),
                 Ok(Exchange::Died) => {
@@ -178,7 +180,8 @@ impl Desk {
     /// have to wait longer is refused, and whoever made it knows that it has not run.
     fn await_worker(&mut self, order: &Order) -> Result<(), Failed> {
         if self.worker.as_mut().is_some_and(Worker::is_out_of_step) {
-            self.dismiss("wrote a line that no call had asked for");
+            self.dismiss(UNASKED);
+            self.back_off(UNASKED.to_owned());
         }
         self.start_worker();
         while self.worker.is_none() {
@@ -253,6 +256,9 @@ struct Worker {
 enum Exchange {
     /// With its answer.
     Line(Vec<u8>),
+    /// With more than one line, or with one that the worker wrote before it had read the one it was given: nobody can tell which
+    /// of its lines answers what.
+    Unasked,
     /// The worker died and has read nothing of the line.
     DiedBefore,
     /// The worker died.
@@ -262,7 +268,7 @@ enum Exchange {
 }
 
 impl Worker {
-    fn start(standing: &Standing) -> io::Result<Self> {
+    fn start(standing: &Standing) -> Result<Self, StartError> {
         let Started { leader, stdin, stdout, .. } = Leader::start((standing.recipe)(), standing.stderr)?;
         let (stdin, stdout) = (Some(stdin), Some(stdout));
         Ok(Self { leader, stdin, stdout, said: Vec::new(), started: Instant::now(), has_answered: false })
@@ -287,7 +293,8 @@ impl Worker {
             }
             // What it wrote just before it died is its answer.
             if let Some(line) = self.read_line() {
-                return Ok(Exchange::Line(line));
+                let is_its_answer = sending.unsent.is_empty() && self.unread() == 0 && !self.is_out_of_step();
+                return Ok(if is_its_answer { Exchange::Line(line) } else { Exchange::Unasked });
             }
             if exited || self.is_mute() {
                 return Ok(if self.unread() == sending.written { Exchange::DiedBefore } else { Exchange::Died });
@@ -383,6 +390,8 @@ impl Sending<'_> {
     }
 }
 
+/// What a worker did whose lines do not belong to the calls any more.
+const UNASKED: &str = "wrote a line that no call had asked for";
 /// A worker that lived this long did not die at once.
 const SETTLED: Duration = Duration::from_secs(1);
 /// Pause after the first time that it died at once; it doubles with each further time.

@@ -28,7 +28,7 @@ use crate::{
   -                               standard input, read for no other reason
   @file                           a file
   anything else                   its own bytes (with --raw whatever it looks like; after -- if it begins with a dash)
-No ARG: an empty body.
+No ARG: an empty body. What other users must not see goes into - or @file: they can read a command line.
 
 With -o json a reply that is not JSON is printed as {\"encoding\":\"bytes\",\"base64\":\"...\"}.
 When the reply cannot be written the exit code is 74, or 141 without a word if the reader has gone.

@@ -87,11 +87,17 @@ fn a_call_out_of_time_does_not_leave_its_answer_to_the_next() {
 }
 
 #[test]
-fn a_worker_that_says_too_much_does_not_confuse_the_next_call() {
+fn of_two_lines_neither_is_taken_for_the_answer() {
     let shop = Shop::open("while read -r x; do printf '%s\nmore\n' $x; done");
-    assert_eq!(text(shop.order("a")), "a");
-    assert_eq!(text(shop.order("b")), "b");
-    assert_eq!(text(shop.order("c")), "c");
+    let failed = format!("{:?}", shop.order("a").unwrap_err());
+    assert!(failed.contains("no call had asked for"), "{failed}");
+}
+
+#[test]
+fn a_greeting_is_not_taken_for_an_answer() {
+    let shop = Shop::open("sleep 0.1; echo welcome; sleep 60");
+    let failed = format!("{:?}", shop.order("a").unwrap_err());
+    assert!(failed.contains("no call had asked for"), "{failed}");
 }
 
 #[test]

@@ -79,7 +79,8 @@ impl Children {
     pub(crate) fn end(&mut self, signals: &Signals) {
         let mut asked: Vec<Pid> = Vec::new();
         let mut kill_at = Instant::now() + GRACE;
-        while self.reap_all() == Left::Some {
+        let give_up_at = kill_at + PATIENCE;
+        while self.reap_all() == Left::Some && Instant::now() < give_up_at {
             let is_late = Instant::now() >= kill_at;
             for child in children_of(Pid::this()) {
                 if is_late {
@@ -143,6 +144,8 @@ fn parent_in(stat: &str) -> Option<i32> {
 
 /// How long processes that were left behind may take to end.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long after KILL a process is waited for: one of another user (sudo) may not be killed by us.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often new orphans are looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 

@@ -68,8 +68,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     timeout: Option<Duration>,
 
-    /// Run the command once for each job and let it live: a line in and a line out for each call. One that dies is started again,
-    /// and the call that it held ends with an error
+    /// Run the command once for each job and let it live: a line in and a line out for each call, nothing else, and flushed. One
+    /// that dies is started again, and the call that it held ends with an error
     #[arg(long)]
     lines: bool,
 

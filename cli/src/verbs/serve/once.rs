@@ -10,6 +10,7 @@ use ipc_client::{Context, Encoding, ErrorCode, Failed, Incoming, Response};
 use crate::{
     child::{
         bell::Bell,
+        group::StartError,
         job::{Bounds, Job},
         log::Log,
         verdict,
@@ -67,10 +68,14 @@ pub(crate) fn until(incoming: &Incoming, context: &Context, timeout: Option<Dura
     deadline.into_iter().chain(timeout).min()
 }
 
-/// The call has not run, and `busy` says so: the command was there when the service started, so it is being replaced, or the host
-/// is short of something.
-fn cannot_start(program: &Program, error: &io::Error) -> Failed {
-    Failed::new(ErrorCode::BUSY, format!("the service cannot run {} now: {error}", program.name()))
+/// A command that was there when the service started and cannot be started now is being replaced, or the host is short of
+/// something. The call has not run then, and `busy` says so.
+fn cannot_start(program: &Program, error: &StartError) -> Failed {
+    let code = match error {
+        StartError::NotStarted(_) => ErrorCode::BUSY,
+        StartError::Killed(_) => ErrorCode::INTERNAL,
+    };
+    Failed::new(code, format!("the service cannot run {} now: {error}", program.name()))
 }
 
 fn out_of_resources(error: &io::Error) -> Failed {
