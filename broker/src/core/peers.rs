@@ -35,6 +35,8 @@ pub struct Peer {
     pub(crate) instances: Vec<InstanceId>,
     /// Bytes sent to it that the kernel has not taken yet.
     pub(crate) unread: usize,
+    /// How many of them its socket left when it was last written to: none, for one who reads.
+    pub(crate) backlog: usize,
     /// Bytes granted to a frame of it that is being put together.
     pub(crate) assembling: usize,
     /// Replies to calls that were never delivered to it.
@@ -82,6 +84,7 @@ impl Peers {
             pending: List::default(),
             instances: Vec::new(),
             unread: 0,
+            backlog: 0,
             assembling: 0,
             strays: 0,
         });

@@ -16,7 +16,7 @@ use super::{
     limits::Limits,
     moment::Moment,
     names::Names,
-    peers::{PeerId, Peers, Stage},
+    peers::{Peer, PeerId, Peers, Stage},
     policy::{Operation, Policy, Verdict},
     refusal::Refusal,
     watches::Watches,
@@ -191,6 +191,7 @@ impl Router {
         let soft = self.limits.unread_soft_bytes;
         let was_congested = peer.unread as u64 >= soft;
         peer.unread -= bytes;
+        peer.backlog = peer.unread;
         let is_congested = peer.unread as u64 >= soft;
         self.accounts.discharge(peer.identity.uid, Account::bytes(bytes));
         if was_congested && !is_congested {
@@ -270,12 +271,13 @@ impl Router {
         [self.deadlines.next(), self.peers.next_overdue()].into_iter().flatten().min()
     }
 
-    /// Queues a message, unless its receiver does not read: then it, or whoever holds most of a full quota, is cut.
+    /// Queues a message, unless its receiver does not read and has too much already: then it is cut. When a quota is full, whoever
+    /// holds most of it and does not read is cut.
     pub(super) fn send(&mut self, to: PeerId, message: Message, out: &mut Outputs) {
         let Some(peer) = self.peers.get(to).filter(|peer| peer.stage != Stage::Leaving) else { return };
         let (len, uid) = (message.frame_len(), peer.identity.uid);
         let hard = self.limits.unread_hard_bytes;
-        if (peer.unread + len) as u64 > hard {
+        if peer.backlog > 0 && (peer.unread + len) as u64 > hard {
             return self.violate(to, &not_reading(peer.unread + len, hard), out);
         }
         if let Err(full) = self.accounts.charge_bytes(uid, len, (Use::Unread, &self.limits)) {
@@ -394,17 +396,19 @@ impl Router {
         Ok(())
     }
 
-    /// A quota is full: the connection that holds most of it goes, not the one that came last.
+    /// A quota is full: of those who do not read, the connection that holds most of it goes, not the one that came last. While
+    /// everybody reads nobody goes: all of it leaves at the end of the turn.
     fn cut_hog(&mut self, full: Full, uid: u32, out: &mut Outputs) {
         let is_candidate = |of: u32| full == Full::Broker || of == uid;
-        let hog = self.peers.iter().filter(|(_, peer)| peer.stage != Stage::Leaving && is_candidate(peer.identity.uid));
-        let Some((id, peer)) = hog.max_by_key(|(_, peer)| peer.unread) else { return };
+        let candidates = self.peers.iter().filter(|(_, peer)| peer.backlog > 0 && is_candidate(peer.identity.uid));
+        let weight = |peer: &Peer| (self.accounts.of(peer.identity.uid).bytes, peer.unread);
+        let Some((id, hog)) = candidates.max_by_key(|(_, peer)| weight(peer)) else { return };
         let limit = match full {
             Full::User => self.limits.bytes_per_uid,
             Full::Broker => self.limits.bytes_total,
         };
-        let violation = not_reading(peer.unread, limit);
-        self.violate(id, &violation, out);
+        let violation = not_reading(hog.unread, limit);
+        self.violate(id, &violation, out); // nothing, if it is on its way out already: its bytes are about to be free
     }
 }
 

@@ -59,6 +59,69 @@ fn frames_that_are_put_together_leave_room_for_answers() {
 }
 
 #[test]
+fn who_holds_most_of_a_full_quota_is_cut_and_not_the_last_straw() {
+    let mut w = World::with_limits(|limits| limits.bytes_per_uid = 20_000);
+    let (svc, hog, idle, c) = (w.service("echo"), w.peer(OWNER), w.peer(OWNER), w.peer(OWNER));
+    w.let_pile_up(hog, svc, 12_000);
+    w.let_pile_up(idle, svc, 7_000);
+
+    let call = w.call(c, "echo", "", b"");
+    w.reply_next(svc, &[b'x'; 5_000]);
+
+    w.expect_reply(call);
+    w.expect_cut(hog, "bytes wait to be read");
+    w.expect_open(idle);
+    w.expect_open(c);
+    w.expect_open(svc);
+}
+
+#[test]
+fn one_is_cut_for_many_messages_that_do_not_fit() {
+    let mut w = World::with_limits(|limits| limits.bytes_per_uid = 20_000);
+    let (svc, hog, idle, c) = (w.service("echo"), w.peer(OWNER), w.peer(OWNER), w.peer(OWNER));
+    w.let_pile_up(hog, svc, 12_000);
+    w.let_pile_up(idle, svc, 7_750);
+    let calls = [(); 6].map(|()| w.call(c, "echo", "", b""));
+
+    w.disconnect(svc);
+
+    w.expect_unknown(calls[5], ErrorCode::SERVICE_GONE);
+    w.expect_cut(hog, "bytes wait to be read");
+    w.expect_open(idle);
+}
+
+#[test]
+fn a_full_broker_cuts_a_connection_of_the_user_who_holds_most() {
+    let mut w = World::with_limits(|limits| {
+        limits.bytes_total = 40_000;
+        limits.bytes_per_uid = 30_000;
+    });
+    let (svc, c) = (w.service("echo"), w.peer(OWNER));
+    let (small, large) = ([w.peer(0), w.peer(0), w.peer(0)], w.peer(OWNER));
+    small.iter().for_each(|peer| w.let_pile_up(*peer, svc, 8_000));
+    w.let_pile_up(large, svc, 10_000);
+
+    w.call(c, "echo", "", b"");
+    w.reply_next(svc, &[b'x'; 8_000]);
+
+    w.expect_open(large);
+    w.expect_cut(small[2], "bytes wait to be read");
+    w.expect_open(small[0]);
+}
+
+#[test]
+fn who_reads_is_not_cut_by_a_burst() {
+    let mut w = World::with_limits(|limits| limits.unread_hard_bytes = 500);
+    let (svc, c) = (w.service("echo"), w.peer(OWNER));
+    let calls = [(); 8].map(|()| w.call(c, "echo", "", b""));
+
+    w.disconnect(svc);
+
+    w.expect_unknown(calls[7], ErrorCode::SERVICE_GONE);
+    w.expect_open(c);
+}
+
+#[test]
 fn who_does_not_read_is_cut_at_the_hard_limit_alone() {
     let mut w = World::with_limits(|limits| limits.unread_hard_bytes = 20_000);
     let (svc, stopped, other) = (w.service("echo"), w.peer(OWNER), w.peer(OWNER));
