@@ -155,10 +155,9 @@ impl Connection {
         let (mut state, waited) = self.rounds(id, until, interrupt);
         let outcome = match waited {
             Waited::Ended(outcome) => outcome,
-            Waited::TimeIsUp => state.give_up(id, ErrorCode::DEADLINE),
-            Waited::Interrupted => state.give_up(id, ErrorCode::CANCELLED),
+            Waited::TimeIsUp => self.give_up(&mut state, id, ErrorCode::DEADLINE),
+            Waited::Interrupted => self.give_up(&mut state, id, ErrorCode::CANCELLED),
         };
-        self.flush(&mut state);
         state.hand_over();
         outcome
     }
@@ -283,9 +282,8 @@ impl Connection {
         }
         let mut interrupted = false;
         loop {
-            self.flush(&mut state);
             if let Some(outcome) = state.session.take(id) {
-                return (state, Waited::Ended(outcome));
+                return (state, Waited::Ended(outcome)); // what has gathered goes on gathering: nobody has had to wait
             }
             if interrupted {
                 return (state, Waited::Interrupted);
@@ -293,8 +291,19 @@ impl Connection {
             if Instant::now() >= until {
                 return (state, Waited::TimeIsUp);
             }
+            self.flush(&mut state);
+            if let Some(outcome) = state.session.take(id) {
+                return (state, Waited::Ended(outcome)); // the flush found the connection dead
+            }
             (state, interrupted) = self.round(state, id, until, interrupt);
         }
+    }
+
+    /// Gives a call up whose end was waited for in vain. The broker is told at once.
+    fn give_up(&self, state: &mut State, id: CallId, reason: ErrorCode) -> Outcome {
+        let outcome = state.give_up(id, reason);
+        self.flush(state);
+        outcome
     }
 
     /// One wait of a thread that has a call under way: reading if nobody else does, else parked. Tells whether it was interrupted.
