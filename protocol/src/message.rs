@@ -238,14 +238,21 @@ impl Message {
 }
 
 impl Call {
-    fn into_parts(self) -> Parts {
+    /// The header of its frame.
+    pub(crate) fn header(&self) -> Header {
         let flags = if self.one_way { Flags::ONE_WAY } else { Flags::NONE };
-        let header =
-            Header { flags, encoding: self.encoding, time_ms: self.timeout_ms, ..Header::new(Kind::CALL, self.id) };
-        let mut parts = Parts::new(header, self.routing, self.body);
-        parts.header.routing_len += len_u16(&self.caller);
-        parts.caller = self.caller;
-        parts
+        Header {
+            flags,
+            encoding: self.encoding,
+            time_ms: self.timeout_ms,
+            routing_len: len_u16(self.routing.raw()) + len_u16(&self.caller),
+            body_len: body_len(&self.body),
+            ..Header::new(Kind::CALL, self.id)
+        }
+    }
+
+    fn into_parts(self) -> Parts {
+        Parts { header: self.header(), caller: self.caller, routing: self.routing.into_raw(), body: self.body }
     }
 }
 
@@ -283,7 +290,7 @@ impl Parts {
     fn new(mut header: Header, routing: Routing, body: Bytes) -> Self {
         let routing = routing.into_raw();
         header.routing_len = len_u16(&routing);
-        header.body_len = u32::try_from(body.len()).expect("a body is checked against MAX_BODY before it is sent");
+        header.body_len = body_len(&body);
         Self { header, caller: Bytes::new(), routing, body }
     }
 
@@ -316,6 +323,10 @@ fn text_section(text: &str) -> Routing {
         return Routing::default();
     }
     RoutingBuilder::default().put_text(FieldTag::TEXT, text, MAX_TEXT).build()
+}
+
+fn body_len(body: &Bytes) -> u32 {
+    u32::try_from(body.len()).expect("a body is checked against MAX_BODY before it is sent")
 }
 
 fn len_u16(bytes: &Bytes) -> u16 {

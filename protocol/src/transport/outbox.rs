@@ -12,7 +12,11 @@ use rustix::{
     net::{SendAncillaryBuffer, SendFlags, send, sendmsg},
 };
 
-use crate::{message::Message, transport::inbox::ReadBuffer};
+use crate::{
+    header::Header,
+    message::{Call, Message},
+    transport::inbox::ReadBuffer,
+};
 
 /// What a flush did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,26 +74,24 @@ impl Outbox {
     /// Queues a message and tells how many bytes it takes.
     pub fn push(&mut self, message: Message, pool: &mut Pool) -> usize {
         let parts = message.into_parts();
-        let len = parts.len();
         let buffers = self.buffers.get_or_insert_with(|| pool.take());
-        let before = buffers.heads.len();
-        buffers.heads.extend_from_slice(&parts.header.to_bytes());
-        buffers.heads.extend_from_slice(&parts.caller);
-        buffers.heads.extend_from_slice(&parts.routing);
-        let is_small = parts.body.len() <= COPIED;
-        if is_small {
-            buffers.heads.extend_from_slice(&parts.body);
-        }
-        let head = buffers.heads.len() - before;
-        match buffers.segments.back_mut() {
-            Some(Segment::Head(last)) => *last += head,
-            _ => buffers.segments.push_back(Segment::Head(head)),
-        }
-        if !is_small {
+        if !buffers.push_head(&parts.header, &parts.caller, &parts.routing, &parts.body) {
             buffers.segments.push_back(Segment::Body(parts.body));
         }
-        self.len += len;
-        len
+        self.len += parts.header.frame_len();
+        parts.header.frame_len()
+    }
+
+    /// Queues a call that its sender keeps, for it may have to go to another connection, and tells how many bytes it takes. A small
+    /// body is copied and not shared: no count of references is touched.
+    pub fn push_call(&mut self, call: &Call, pool: &mut Pool) -> usize {
+        let header = call.header();
+        let buffers = self.buffers.get_or_insert_with(|| pool.take());
+        if !buffers.push_head(&header, &call.caller, call.routing.raw(), &call.body) {
+            buffers.segments.push_back(Segment::Body(call.body.clone()));
+        }
+        self.len += header.frame_len();
+        header.frame_len()
     }
 
     /// Writes until everything is written or the socket takes no more.
@@ -152,6 +154,24 @@ impl Outbox {
 }
 
 impl Buffers {
+    /// Copies everything but a long body, and tells whether that was all.
+    fn push_head(&mut self, header: &Header, caller: &[u8], routing: &[u8], body: &[u8]) -> bool {
+        let before = self.heads.len();
+        self.heads.extend_from_slice(&header.to_bytes());
+        self.heads.extend_from_slice(caller);
+        self.heads.extend_from_slice(routing);
+        let is_small = body.len() <= COPIED;
+        if is_small {
+            self.heads.extend_from_slice(body);
+        }
+        let head = self.heads.len() - before;
+        match self.segments.back_mut() {
+            Some(Segment::Head(last)) => *last += head,
+            _ => self.segments.push_back(Segment::Head(head)),
+        }
+        is_small
+    }
+
     /// One gathering write of as many segments as fit its vector.
     fn write(&self, socket: BorrowedFd<'_>) -> Result<usize, Errno> {
         // Small frames lie behind one another and need no vector; a short one spares the set-up of the long one.
@@ -297,6 +317,29 @@ mod tests {
         assert_eq!(received, sent);
         assert!(outbox.is_empty() && outbox.buffers.is_none());
         assert!(!inbox.decoder().mid_frame());
+    }
+
+    #[test]
+    fn a_call_that_is_kept_is_written_like_one_that_is_given_away() {
+        let call = |len: usize| Call {
+            id: 7,
+            one_way: true,
+            encoding: Encoding::JSON,
+            timeout_ms: 9,
+            caller: Bytes::new(),
+            routing: crate::Routing::to("calc", "add").build(),
+            body: Bytes::from(vec![b'x'; len]),
+        };
+        let (small, long) = (call(COPIED), call(COPIED + 1));
+        let (a, b) = UnixStream::pair().unwrap();
+        let (mut outbox, mut pool) = (Outbox::new(), Pool::default());
+        let pushed = outbox.push_call(&small, &mut pool) + outbox.push_call(&long, &mut pool);
+        assert_eq!(pushed, outbox.len());
+        outbox.flush(a.as_fd(), &mut pool).unwrap();
+
+        let received = receive_all(&b, &mut Inbox::new(1 << 20), &mut ReadBuffer::new());
+
+        assert_eq!(received, [Message::Call(small), Message::Call(long)]);
     }
 
     #[test]
