@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use ipc_protocol::{
-    Encoding, ErrorCode, MethodName, PeerNumber, Retry, Routing,
+    Call, Encoding, ErrorCode, MethodName, PeerNumber, Retry, Routing,
     codec::{self, CodecError},
     control,
     limits::{DEFAULT_TIMEOUT_MS, MAX_TIMEOUT_MS},
@@ -29,7 +29,7 @@ use crate::{
     pending::{Pending, PendingBytes, Ticket},
     request::{Request, Response},
     routes::{self, Routes, misnamed},
-    session::{Outgoing, Role},
+    session::Role,
 };
 
 /// A connection to a broker, for calls. Cloning it shares the connection; many threads may have many calls under way on it.
@@ -165,8 +165,8 @@ impl Client {
     /// # Errors
     /// As [`Client::start`].
     pub fn start_bytes(&self, request: Request) -> Result<PendingBytes> {
-        let call = outgoing_bytes(request, Answer::Wanted)?;
-        self.submit(&call).map(PendingBytes::new)
+        let mut call = outgoing_bytes(request, Answer::Wanted)?;
+        self.submit(&mut call).map(PendingBytes::new)
     }
 
     /// Sends a call that wants no reply. Returns once the broker has accepted or refused it; whether it runs, and what it ends
@@ -176,14 +176,14 @@ impl Client {
     /// The broker's refusal: `no_service`, `busy`, `denied` and others, all `retry: safe`. `broker_lost` if the connection ended
     /// before the broker said either.
     pub fn one_way(&self, request: Request) -> Result<()> {
-        let call = outgoing_bytes(request, Answer::Unwanted)?;
+        let mut call = outgoing_bytes(request, Answer::Unwanted)?;
         let (now, until) = span(call.timeout_ms);
         let connection = self.line().connection.clone();
-        if let Some(result) = send_one_way(&connection, &call, now, until)? {
+        if let Some(result) = send_one_way(&connection, &mut call, now, until)? {
             return result;
         }
         let connection = self.replace(&connection, until)?;
-        send_one_way(&connection, &call, now, until)?.unwrap_or_else(|| Err(gone(&connection)))
+        send_one_way(&connection, &mut call, now, until)?.unwrap_or_else(|| Err(gone(&connection)))
     }
 
     /// Calls an operation of the broker itself, such as `list` with [`control::List`].
@@ -196,8 +196,8 @@ impl Client {
         request: &Q,
         timeout: Option<Duration>,
     ) -> Result<A> {
-        let call = outgoing_control(operation, request, timeout)?;
-        let response = self.submit(&call)?.wait(None)?;
+        let mut call = outgoing_control(operation, request, timeout)?;
+        let response = self.submit(&mut call)?.wait(None)?;
         decode_reply(control::SERVICE, operation, &response)
     }
 
@@ -228,13 +228,12 @@ impl Client {
     }
 
     /// Sends a call again that its service refused for its encoding.
-    pub(crate) fn resend_as_json<M: Method>(&self, call: &mut Outgoing, until: Instant) -> Result<Ticket> {
-        let request: M = codec::decode(call.encoding, &call.body).map_err(|error| unencodable(&error))?;
+    pub(crate) fn resend_as_json<M: Method>(&self, refused: Call, until: Instant) -> Result<Ticket> {
+        let request: M = codec::decode(refused.encoding, &refused.body).map_err(|error| unencodable(&error))?;
         self.line().routes.prefer_json(M::SERVICE);
-        call.encoding = Encoding::JSON;
-        call.body = encode(Encoding::JSON, &request)?;
-        call.timeout_ms = timeout_ms(Some(until.saturating_duration_since(Instant::now()).saturating_sub(GRACE)));
-        self.submit(call)
+        let left = until.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
+        let body = encode(Encoding::JSON, &request)?;
+        self.submit(&mut outgoing(refused.routing, Encoding::JSON, body, Some(left)))
     }
 
     /// Puts a registered connection in place of a dead one.
@@ -255,18 +254,24 @@ impl Client {
     }
 
     fn begin<M: Method>(&self, request: &M, timeout: Option<Duration>) -> Result<Pending<M>> {
-        let (routing, encoding) = self.line().routes.of::<M>()?;
-        let body = encode(encoding, request)?;
-        let call = Outgoing { routing, encoding, body, timeout_ms: timeout_ms(timeout), one_way: false };
-        let ticket = self.submit(&call)?;
+        let (connection, routing, encoding) = {
+            let mut line = self.line();
+            let (routing, encoding) = line.routes.of::<M>()?;
+            (line.connection.clone(), routing, encoding)
+        };
+        let mut call = outgoing(routing, encoding, encode(encoding, request)?, timeout);
+        let ticket = self.submit_on(connection, &mut call)?;
         Ok(Pending::new(self.clone(), ticket, call))
     }
 
+    fn submit(&self, call: &mut Call) -> Result<Ticket> {
+        self.submit_on(self.connection(), call)
+    }
+
     /// Sends a call; on a new connection if the one at hand is dead and nothing of the call was written there.
-    fn submit(&self, call: &Outgoing) -> Result<Ticket> {
+    fn submit_on(&self, connection: Arc<Connection>, call: &mut Call) -> Result<Ticket> {
         let (now, until) = span(call.timeout_ms);
         let departure = if self.0.corks.load(Ordering::Relaxed) > 0 { Departure::Gathered } else { Departure::AtOnce };
-        let connection = self.line().connection.clone();
         if let Some(id) = connection.submit(call, departure, now, until)? {
             return Ok(Ticket::new(connection, id, until));
         }
@@ -330,29 +335,27 @@ pub(crate) enum Answer {
 ///
 /// # Errors
 /// `usage` for a trace context that is too long.
-pub(crate) fn outgoing_bytes(request: Request, answer: Answer) -> Result<Outgoing> {
-    Ok(Outgoing {
-        routing: routes::of_request(&request)?,
-        encoding: request.encoding,
-        timeout_ms: timeout_ms(request.timeout),
-        one_way: answer == Answer::Unwanted,
-        body: request.body,
-    })
+pub(crate) fn outgoing_bytes(request: Request, answer: Answer) -> Result<Call> {
+    let routing = routes::of_request(&request)?;
+    let call = outgoing(routing, request.encoding, request.body, request.timeout);
+    Ok(Call { one_way: answer == Answer::Unwanted, ..call })
 }
 
 /// A call of the broker's own service, ready to be sent.
 ///
 /// # Errors
 /// `usage` if `operation` is no method name.
-pub(crate) fn outgoing_control<Q: Serialize>(
-    operation: &str,
-    request: &Q,
-    timeout: Option<Duration>,
-) -> Result<Outgoing> {
+pub(crate) fn outgoing_control<Q: Serialize>(operation: &str, request: &Q, timeout: Option<Duration>) -> Result<Call> {
     let method = MethodName::parse(operation).map_err(|error| misnamed("method", operation, &error))?;
     let body = encode(Encoding::JSON, request)?;
     let routing = Routing::to(control::SERVICE, method.as_str()).build();
-    Ok(Outgoing { routing, encoding: Encoding::JSON, body, timeout_ms: timeout_ms(timeout), one_way: false })
+    Ok(outgoing(routing, Encoding::JSON, body, timeout))
+}
+
+/// A call that wants a reply. Its id is given where it is sent.
+fn outgoing(routing: Routing, encoding: Encoding, body: Bytes, timeout: Option<Duration>) -> Call {
+    let timeout_ms = timeout_ms(timeout);
+    Call { id: 0, one_way: false, encoding, timeout_ms, caller: Bytes::new(), routing, body }
 }
 
 /// Reads a reply.
@@ -373,7 +376,7 @@ pub(crate) fn span(timeout_ms: u32) -> (Instant, Instant) {
     (now, now + Duration::from_millis(u64::from(timeout_ms)) + GRACE)
 }
 
-fn send_one_way(connection: &Connection, call: &Outgoing, now: Instant, until: Instant) -> Result<Option<Result<()>>> {
+fn send_one_way(connection: &Connection, call: &mut Call, now: Instant, until: Instant) -> Result<Option<Result<()>>> {
     let Some((call, ping)) = connection.one_way(call, now, until)? else { return Ok(None) };
     let accepted = connection.wait(ping, until, None);
     let refused = connection.take(call);
@@ -385,7 +388,12 @@ fn send_one_way(connection: &Connection, call: &Outgoing, now: Instant, until: I
 }
 
 fn encode<T: Serialize>(encoding: Encoding, value: &T) -> Result<Bytes> {
-    codec::encode(encoding, value).map(Bytes::from).map_err(|error| unencodable(&error))
+    codec::encode(encoding, value).map(into_bytes).map_err(|error| unencodable(&error))
+}
+
+/// A body that has its exact size: a vector with room to spare would take a second allocation to be counted.
+pub(crate) fn into_bytes(body: Vec<u8>) -> Bytes {
+    Bytes::from(body.into_boxed_slice())
 }
 
 fn unencodable(error: &CodecError) -> Error {

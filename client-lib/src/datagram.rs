@@ -24,7 +24,7 @@ use crate::{
     dial::{Dial, refused},
     error::{Error, Result},
     request::{Request, Response},
-    session::{Outcome, Outgoing},
+    session::Outcome,
     waker::poll,
 };
 
@@ -76,7 +76,7 @@ impl Datagram {
     pub fn one_way(&self, request: Request) -> Result<()> {
         let call = outgoing_bytes(request, Answer::Unwanted)?;
         let mut last_id = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
-        self.send(&call, &mut last_id)
+        self.send(call, &mut last_id)
     }
 
     /// Sends a call and waits for its reply.
@@ -87,12 +87,12 @@ impl Datagram {
         let call = outgoing_bytes(request, Answer::Wanted)?;
         let (_, until) = span(call.timeout_ms);
         let mut last_id = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
-        self.send(&call, &mut last_id)?;
+        self.send(call, &mut last_id)?;
         self.receive(*last_id, until)
     }
 
     /// A broker that was started anew has a new socket at the same address: nothing has reached it, so the frame goes there.
-    fn send(&self, call: &Outgoing, last_id: &mut u64) -> Result<()> {
+    fn send(&self, call: Call, last_id: &mut u64) -> Result<()> {
         *last_id += 1;
         let frame = frame(call, *last_id)?;
         match self.socket.send(&frame) {
@@ -167,7 +167,7 @@ fn unix_address(address: &Address) -> io::Result<UnixSocketAddr> {
     }
 }
 
-fn frame(call: &Outgoing, id: u64) -> Result<Vec<u8>> {
+fn frame(call: Call, id: u64) -> Result<Vec<u8>> {
     let too_large = |len: usize| {
         let text = format!("the call takes {len} bytes, a datagram at most {MAX_DATAGRAM}");
         Error::new(ErrorCode::TOO_LARGE, text)
@@ -175,16 +175,7 @@ fn frame(call: &Outgoing, id: u64) -> Result<Vec<u8>> {
     if call.body.len() > MAX_DATAGRAM {
         return Err(too_large(call.body.len()));
     }
-    let frame = Message::Call(Call {
-        id,
-        one_way: call.one_way,
-        encoding: call.encoding,
-        timeout_ms: call.timeout_ms,
-        caller: Bytes::new(),
-        routing: call.routing.clone(),
-        body: call.body.clone(),
-    })
-    .to_vec();
+    let frame = Message::Call(Call { id, ..call }).to_vec();
     if frame.len() > MAX_DATAGRAM { Err(too_large(frame.len())) } else { Ok(frame) }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_protocol::{Encoding, ErrorCode, codec};
+use ipc_protocol::{Call, Encoding, ErrorCode, codec};
 
 use crate::{
     client::{Client, decode_reply},
@@ -17,7 +17,7 @@ use crate::{
     error::{CallError, Error, Result},
     method::Method,
     request::Response,
-    session::{CallId, Outcome, Outgoing},
+    session::{CallId, Outcome},
 };
 
 /// A typed call that is under way. Dropping it cancels the call.
@@ -26,12 +26,12 @@ pub struct Pending<M: Method> {
     client: Client,
     ticket: Ticket,
     /// What was sent, for a service that does not take its encoding.
-    call: Outgoing,
+    call: Call,
     method: PhantomData<fn() -> M>,
 }
 
 impl<M: Method> Pending<M> {
-    pub(crate) fn new(client: Client, ticket: Ticket, call: Outgoing) -> Self {
+    pub(crate) fn new(client: Client, ticket: Ticket, call: Call) -> Self {
         Self { client, ticket, call, method: PhantomData }
     }
 
@@ -40,14 +40,14 @@ impl<M: Method> Pending<M> {
     /// # Errors
     /// As [`Client::call`].
     pub fn wait(self) -> Result<M::Reply, CallError<M::Error>> {
-        let Self { client, ticket, mut call, .. } = self;
+        let Self { client, ticket, call, .. } = self;
         let until = ticket.until;
         let mut outcome = ticket.wait(None);
         if let Err(refusal) = &outcome
             && refusal.code() == ErrorCode::UNSUPPORTED_ENCODING
             && call.encoding == Encoding::BINCODE
         {
-            outcome = client.resend_as_json::<M>(&mut call, until)?.wait(None);
+            outcome = client.resend_as_json::<M>(call, until)?.wait(None);
         }
         match outcome {
             Ok(response) => Ok(decode_reply(M::SERVICE, M::METHOD, &response)?),

@@ -1,17 +1,20 @@
 //! What a client remembers of the typed methods it calls: their encoded routing sections, and the encoding their services take.
 
-use std::collections::{HashMap, HashSet};
-
 use ipc_protocol::{Encoding, ErrorCode, FieldTag, MethodName, Routing, ServiceName, limits::MAX_NAME};
 
 use crate::{error::Error, method::Method, request::Request};
 
-/// Routing sections of typed methods. Grows with the method types of this program, not with calls.
+/// Typed methods that were called, the one called last in front: a program calls few methods, and mostly the same again. Grows with
+/// the method types of the program, not with calls.
 #[derive(Debug, Default)]
-pub(crate) struct Routes {
-    sections: HashMap<(&'static str, &'static str), Routing>,
-    /// Services that do not take bincode.
-    json: HashSet<&'static str>,
+pub(crate) struct Routes(Vec<Route>);
+
+#[derive(Debug)]
+struct Route {
+    service: &'static str,
+    method: &'static str,
+    routing: Routing,
+    encoding: Encoding,
 }
 
 impl Routes {
@@ -20,21 +23,32 @@ impl Routes {
     /// # Errors
     /// `usage` if the names in `M` are none.
     pub(crate) fn of<M: Method>(&mut self) -> Result<(Routing, Encoding), Error> {
-        let encoding =
-            if !self.json.is_empty() && self.json.contains(M::SERVICE) { Encoding::JSON } else { Encoding::BINCODE };
-        if let Some(routing) = self.sections.get(&(M::SERVICE, M::METHOD)) {
-            return Ok((routing.clone(), encoding));
+        let known = self.0.iter().position(|route| route.method == M::METHOD && route.service == M::SERVICE);
+        match known {
+            Some(0) => {}
+            Some(at) => self.0.swap(0, at),
+            None => self.add::<M>()?,
         }
-        let service = ServiceName::parse(M::SERVICE).map_err(|e| misnamed("service", M::SERVICE, &e))?;
-        let method = MethodName::parse(M::METHOD).map_err(|e| misnamed("method", M::METHOD, &e))?;
-        let routing = Routing::to(service.as_str(), method.as_str()).build();
-        self.sections.insert((M::SERVICE, M::METHOD), routing.clone());
-        Ok((routing, encoding))
+        let route = self.0.first().expect("it was found or added");
+        Ok((route.routing.clone(), route.encoding))
     }
 
     /// From now on a service gets JSON.
     pub(crate) fn prefer_json(&mut self, service: &'static str) {
-        self.json.insert(service);
+        for route in self.0.iter_mut().filter(|route| route.service == service) {
+            route.encoding = Encoding::JSON;
+        }
+    }
+
+    /// Puts a method in front, in the encoding that the others of its service have.
+    fn add<M: Method>(&mut self) -> Result<(), Error> {
+        let service = ServiceName::parse(M::SERVICE).map_err(|e| misnamed("service", M::SERVICE, &e))?;
+        let method = MethodName::parse(M::METHOD).map_err(|e| misnamed("method", M::METHOD, &e))?;
+        let routing = Routing::to(service.as_str(), method.as_str()).build();
+        let sibling = self.0.iter().find(|route| route.service == M::SERVICE);
+        let encoding = sibling.map_or(Encoding::BINCODE, |route| route.encoding);
+        self.0.insert(0, Route { service: M::SERVICE, method: M::METHOD, routing, encoding });
+        Ok(())
     }
 }
 

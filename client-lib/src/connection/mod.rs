@@ -28,7 +28,7 @@ use std::{
 };
 
 use ipc_protocol::{
-    ErrorCode, Failure, Header, Hello, Incoming, Kind, Message, PeerNumber, Retry,
+    Call, ErrorCode, Failure, Header, Hello, Incoming, Kind, Message, PeerNumber, Retry,
     limits::MAX_BODY,
     transport::{Inbox, ReadBuffer, Received},
 };
@@ -40,7 +40,7 @@ use rustix::{
 use self::state::{HIGH_WATER, Locked, State};
 use crate::{
     error::Error,
-    session::{CallId, Event, Inbound, Loss, Outcome, Outgoing, Role, Session},
+    session::{CallId, Event, Inbound, Loss, Outcome, Role, Session},
     waker::{Waker, poll},
 };
 
@@ -88,7 +88,7 @@ impl Connection {
     /// `too_large`, `deadline` if the socket took nothing until then, `usage` on the thread that reads for a service.
     pub(crate) fn submit(
         &self,
-        call: &Outgoing,
+        call: &mut Call,
         departure: Departure,
         now: Instant,
         until: Instant,
@@ -117,7 +117,7 @@ impl Connection {
     /// As [`Connection::submit`].
     pub(crate) fn one_way(
         &self,
-        call: &Outgoing,
+        call: &mut Call,
         now: Instant,
         until: Instant,
     ) -> Result<Option<(CallId, CallId)>, Error> {

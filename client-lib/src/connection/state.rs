@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    mem,
     ops::{Deref, DerefMut},
     sync::{Mutex, MutexGuard, PoisonError},
     thread::{self, ThreadId},
@@ -83,7 +84,7 @@ impl State {
     }
 
     pub(super) fn wake_everybody(&mut self) {
-        self.wake.extend(std::mem::take(&mut self.parked).into_values());
+        self.wake.extend(mem::take(&mut self.parked).into_values());
     }
 
     /// The thread that reads for a service would wait for itself.
@@ -122,7 +123,10 @@ impl DerefMut for Locked<'_> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        let wake = std::mem::take(&mut self.wake);
+        if self.wake.is_empty() {
+            return;
+        }
+        let wake = mem::take(&mut self.wake);
         self.0 = None;
         wake.iter().for_each(Waker::wake);
     }

@@ -2,12 +2,10 @@
 
 use std::{
     any::Any,
-    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
-use bytes::Bytes;
 use ipc_protocol::{
     Call, Encoding, ErrorCode, Failure, FieldTag, Message, MethodName, Reply,
     codec::{self, CodecError},
@@ -15,7 +13,7 @@ use ipc_protocol::{
 };
 
 use super::{Caller, Context, Failed, Incoming};
-use crate::{method::Method, request::Response};
+use crate::{client::into_bytes, method::Method, request::Response};
 
 /// Answers a call on the reading thread.
 pub(super) type Quick = Box<dyn Fn(&Call, &Caller) -> Message + Send + Sync>;
@@ -28,10 +26,10 @@ pub(super) enum Way {
     Pooled(Pooled),
 }
 
-/// The methods of a service by name.
+/// The methods of a service, sorted by name: for the few that there are, comparing names is faster than hashing them.
 #[derive(Default)]
 pub(super) struct Methods {
-    by_name: HashMap<Box<[u8]>, (MethodName, Way)>,
+    by_name: Vec<(MethodName, Way)>,
     any: Option<Way>,
 }
 
@@ -58,26 +56,33 @@ impl Methods {
 
     /// How the method of a frame is answered.
     pub(super) fn find(&self, method: &[u8]) -> Option<&Way> {
-        self.by_name.get(method).map(|(_, way)| way).or(self.any.as_ref())
+        match self.position(method) {
+            Ok(at) => self.by_name.get(at).map(|(_, way)| way),
+            Err(_) => self.any.as_ref(),
+        }
     }
 
     pub(super) fn has(&self, name: &MethodName) -> bool {
-        self.by_name.contains_key(name.as_str().as_bytes())
+        self.position(name.as_str().as_bytes()).is_ok()
     }
 
     pub(super) fn need_pool(&self) -> bool {
-        self.any.iter().chain(self.by_name.values().map(|(_, way)| way)).any(|way| matches!(way, Way::Pooled(_)))
+        self.any.iter().chain(self.by_name.iter().map(|(_, way)| way)).any(|way| matches!(way, Way::Pooled(_)))
     }
 
     /// The named methods, sorted.
     pub(super) fn names(&self) -> Vec<MethodName> {
-        let mut names: Vec<_> = self.by_name.values().map(|(name, _)| name.clone()).collect();
-        names.sort_unstable();
-        names
+        self.by_name.iter().map(|(name, _)| name.clone()).collect()
     }
 
     fn add(&mut self, name: MethodName, way: Way) {
-        self.by_name.insert(name.as_str().as_bytes().into(), (name, way));
+        if let Err(at) = self.position(name.as_str().as_bytes()) {
+            self.by_name.insert(at, (name, way));
+        }
+    }
+
+    fn position(&self, name: &[u8]) -> Result<usize, usize> {
+        self.by_name.binary_search_by(|(known, _)| known.as_str().as_bytes().cmp(name))
     }
 }
 
@@ -119,7 +124,7 @@ fn guarded(call: &Call, answer: impl FnOnce() -> Result<Reply, Failure>) -> Mess
 fn reply_with<T: serde::Serialize>(call: &Call, reply: &T) -> Result<Reply, Failure> {
     let encoding = reply_encoding(call.encoding);
     match codec::encode(encoding, reply) {
-        Ok(body) => Ok(Reply { id: call.id, encoding, body: Bytes::from(body) }),
+        Ok(body) => Ok(Reply { id: call.id, encoding, body: into_bytes(body) }),
         Err(CodecError::TooLarge(len)) => Err(too_long(call.id, len)),
         Err(error) => Err(Failure::new(call.id, ErrorCode::INTERNAL, format!("the reply cannot be sent: {error}"))),
     }
@@ -130,7 +135,7 @@ fn app_error<E: serde::Serialize + std::fmt::Display>(call: &Call, error: &E) ->
     let encoding = reply_encoding(call.encoding);
     let failure = Failure::new(call.id, ErrorCode::APP_ERROR, error.to_string());
     match codec::encode(encoding, error) {
-        Ok(body) => Failure { encoding, body: Bytes::from(body), ..failure },
+        Ok(body) => Failure { encoding, body: into_bytes(body), ..failure },
         Err(_) => failure,
     }
 }
@@ -180,6 +185,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use ipc_protocol::{Retry, Routing};
     use serde::{Deserialize, Serialize};
 

@@ -40,9 +40,9 @@ impl Offer {
             shared: self.shared,
             methods: self.methods.names(),
         };
-        let call = outgoing_control("register", &register, Some(REGISTER_TIMEOUT))?;
+        let mut call = outgoing_control("register", &register, Some(REGISTER_TIMEOUT))?;
         let (now, until) = span(call.timeout_ms);
-        let id = connection.submit(&call, Departure::AtOnce, now, until)?.ok_or_else(|| went_away(&connection))?;
+        let id = connection.submit(&mut call, Departure::AtOnce, now, until)?.ok_or_else(|| went_away(&connection))?;
         let response = connection.wait(id, until, None)?;
         let _: Registered = decode_reply(control::SERVICE, "register", &response)?;
         Ok(connection)

@@ -11,7 +11,7 @@ use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message, limits::DEFAULT_
 
 use super::{
     Caller, Context,
-    methods::{Quick, Way, target},
+    methods::{Pooled, Way, target},
     offer::Offer,
     pool::{Job, Pool},
     running::Running,
@@ -30,9 +30,12 @@ pub(super) struct Turns<'a> {
     pub(super) connection: Arc<Connection>,
     pub(super) running: Arc<Running>,
     answers: Answers,
-    /// The caller of the last call: most calls have the same as the one before, and reading a stamp allocates.
-    last_caller: Option<(Box<[u8]>, Arc<Caller>)>,
+    last_caller: LastCaller,
 }
+
+/// The caller of the last call, by its stamp: most calls have the same as the one before, and reading a stamp allocates.
+#[derive(Default)]
+struct LastCaller(Option<(Box<[u8]>, Arc<Caller>)>);
 
 /// Answers of a turn, which leave together.
 #[derive(Default)]
@@ -49,7 +52,15 @@ impl<'a> Turns<'a> {
         connection: Arc<Connection>,
         running: Arc<Running>,
     ) -> Self {
-        Self { offer, pool, client, connection, running, answers: Answers::default(), last_caller: None }
+        Self {
+            offer,
+            pool,
+            client,
+            connection,
+            running,
+            answers: Answers::default(),
+            last_caller: LastCaller::default(),
+        }
     }
 
     /// Serves until the connection is lost.
@@ -78,27 +89,18 @@ impl<'a> Turns<'a> {
 
     fn take(&mut self, call: Call, now: Instant) {
         let offer = self.offer;
-        let Some(caller) = self.caller(&call.caller) else {
+        let Some(caller) = self.last_caller.of(&call.caller) else {
             let text = "the broker did not say who calls";
             return self.answer(Message::Error(Failure::new(call.id, ErrorCode::PROTOCOL, text)));
         };
         match offer.methods.find(call.routing.method()) {
-            Some(Way::Quick(quick)) => self.run_quick(quick, &call, &caller),
+            Some(Way::Quick(quick)) => {
+                let answer = quick(&call, caller);
+                self.answer(answer);
+            }
             Some(Way::Pooled(answer)) => {
-                let Some(cancel) = self.running.enter(call.id, offer.limit()) else {
-                    let text = format!("{} takes {} calls at once", target(&call), offer.window);
-                    return self.answer(Message::Error(Failure::new(call.id, ErrorCode::BUSY, text)));
-                };
-                let left = if call.timeout_ms == 0 { DEFAULT_TIMEOUT_MS } else { call.timeout_ms };
-                let deadline = now + Duration::from_millis(u64::from(left));
-                let context = Context { caller, deadline, cancel, client: self.client.clone() };
-                self.pool.push(Job {
-                    call: detached(call),
-                    context,
-                    answer: answer.clone(),
-                    connection: self.connection.clone(),
-                    running: self.running.clone(),
-                });
+                let caller = caller.clone();
+                self.hand_to_pool(call, caller, answer.clone(), now);
             }
             None => {
                 let failure = Failure::new(call.id, ErrorCode::NO_METHOD, no_method(offer, &call));
@@ -107,9 +109,16 @@ impl<'a> Turns<'a> {
         }
     }
 
-    fn run_quick(&mut self, quick: &Quick, call: &Call, caller: &Caller) {
-        let answer = quick(call, caller);
-        self.answer(answer);
+    fn hand_to_pool(&mut self, call: Call, caller: Arc<Caller>, answer: Pooled, now: Instant) {
+        let Some(cancel) = self.running.enter(call.id, self.offer.limit()) else {
+            let text = format!("{} takes {} calls at once", target(&call), self.offer.window);
+            return self.answer(Message::Error(Failure::new(call.id, ErrorCode::BUSY, text)));
+        };
+        let left = if call.timeout_ms == 0 { DEFAULT_TIMEOUT_MS } else { call.timeout_ms };
+        let deadline = now + Duration::from_millis(u64::from(left));
+        let context = Context { caller, deadline, cancel, client: self.client.clone() };
+        let (connection, running) = (self.connection.clone(), self.running.clone());
+        self.pool.push(Job { call: detached(call), context, answer, connection, running });
     }
 
     fn answer(&mut self, answer: Message) {
@@ -130,17 +139,16 @@ impl<'a> Turns<'a> {
             self.answers.bytes = 0;
         }
     }
+}
 
-    fn caller(&mut self, stamp: &[u8]) -> Option<Arc<Caller>> {
-        if let Some((last, caller)) = &self.last_caller
-            && **last == *stamp
-        {
-            return Some(caller.clone());
+impl LastCaller {
+    /// Who a stamp says it is; `None` if it is none.
+    fn of(&mut self, stamp: &[u8]) -> Option<&Arc<Caller>> {
+        if !matches!(&self.0, Some((last, _)) if **last == *stamp) {
+            let (identity, peer) = Identity::from_stamp(stamp).ok()?;
+            self.0 = Some((stamp.into(), Arc::new(Caller { identity, peer })));
         }
-        let (identity, peer) = Identity::from_stamp(stamp).ok()?;
-        let caller = Arc::new(Caller { identity, peer });
-        self.last_caller = Some((stamp.into(), caller.clone()));
-        Some(caller)
+        self.0.as_ref().map(|(_, caller)| caller)
     }
 }
 

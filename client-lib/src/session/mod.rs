@@ -16,7 +16,7 @@ use std::{io, os::fd::BorrowedFd};
 
 use bytes::Bytes;
 use ipc_protocol::{
-    Call, Cancel, Encoding, ErrorCode, Failure, Goodbye, Hello, Message, Reply, Retry, Routing, Violation, Welcome,
+    Call, Cancel, ErrorCode, Failure, Goodbye, Hello, Message, Reply, Retry, Violation, Welcome,
     limits::MAX_BODY,
     transport::{Outbox, Pool},
 };
@@ -35,21 +35,6 @@ pub(crate) enum Role {
     Caller,
     /// Takes delivered calls too.
     Service,
-}
-
-/// A call before it has an id. Borrowed by [`Session::call`], so that one that was never written can go to another connection.
-#[derive(Clone, Debug)]
-pub(crate) struct Outgoing {
-    /// Service, method, trace context.
-    pub(crate) routing: Routing,
-    /// Encoding of the body.
-    pub(crate) encoding: Encoding,
-    /// The body.
-    pub(crate) body: Bytes,
-    /// Milliseconds until the deadline; 0 means the default.
-    pub(crate) timeout_ms: u32,
-    /// Whether the caller wants no reply.
-    pub(crate) one_way: bool,
 }
 
 /// Why a connection is no more.
@@ -125,33 +110,30 @@ impl Session {
         session
     }
 
-    /// Starts a call. `None` if the connection takes no more: the call has not left and may go to another.
+    /// Starts a call, whose id is given here. `None` if the connection takes no more: the call has not left and may go to another.
     ///
     /// # Errors
     /// `too_large` if the broker would not take the body.
-    pub(crate) fn call(&mut self, call: &Outgoing) -> Result<Option<CallId>, Error> {
+    pub(crate) fn call(&mut self, call: &mut Call) -> Result<Option<CallId>, Error> {
         let limit = self.max_body();
         if call.body.len() > limit as usize {
             let text = format!("the body has {} bytes, the limit is {limit}", call.body.len());
             return Err(Error::new(ErrorCode::TOO_LARGE, text));
         }
+        let Some(id) = self.next_id() else { return Ok(None) };
+        call.id = id.0;
+        self.pushed += self.outbox.push_call(call, &mut self.pool) as u64;
         let kind = if call.one_way { SlotKind::OneWay } else { SlotKind::Call };
-        Ok(self.begin(kind, |id| {
-            Message::Call(Call {
-                id,
-                one_way: call.one_way,
-                encoding: call.encoding,
-                timeout_ms: call.timeout_ms,
-                caller: Bytes::new(),
-                routing: call.routing.clone(),
-                body: call.body.clone(),
-            })
-        }))
+        self.slots.wait_for(id, kind, self.pushed);
+        Ok(Some(id))
     }
 
     /// Starts a ping, which ends when everything sent before it has been dealt with. `None` as for [`Session::call`].
     pub(crate) fn ping(&mut self) -> Option<CallId> {
-        self.begin(SlotKind::Ping, Message::Ping)
+        let id = self.next_id()?;
+        self.push(Message::Ping(id.0));
+        self.slots.wait_for(id, SlotKind::Ping, self.pushed);
+        Some(id)
     }
 
     /// Answers a delivered call, and tells after how many bytes the answer has left. Dropped when the connection is gone.
@@ -326,15 +308,12 @@ impl Session {
         self.welcome.as_ref().map_or(MAX_BODY, |welcome| welcome.max_body.min(MAX_BODY))
     }
 
-    fn begin(&mut self, kind: SlotKind, message: impl FnOnce(u64) -> Message) -> Option<CallId> {
+    fn next_id(&mut self) -> Option<CallId> {
         if !self.takes_more() {
             return None;
         }
         self.last_id += 1;
-        let id = CallId(self.last_id);
-        self.push(message(id.0));
-        self.slots.wait_for(id, kind, self.pushed);
-        Some(id)
+        Some(CallId(self.last_id))
     }
 
     fn push(&mut self, message: Message) {

@@ -1,6 +1,6 @@
 use std::os::{fd::AsFd, unix::net::UnixStream};
 
-use ipc_protocol::{Features, PeerNumber};
+use ipc_protocol::{Encoding, Features, PeerNumber, Routing};
 
 use super::*;
 
@@ -24,8 +24,10 @@ fn welcome() -> Message {
     })
 }
 
-fn outgoing() -> Outgoing {
-    Outgoing {
+fn outgoing() -> Call {
+    Call {
+        id: 0,
+        caller: Bytes::new(),
         routing: Routing::to("calc", "add").build(),
         encoding: Encoding::JSON,
         body: Bytes::from_static(b"{}"),
@@ -35,7 +37,7 @@ fn outgoing() -> Outgoing {
 }
 
 fn call(session: &mut Session) -> CallId {
-    session.call(&outgoing()).unwrap().unwrap()
+    session.call(&mut outgoing()).unwrap().unwrap()
 }
 
 fn reply(id: CallId, body: &'static [u8]) -> Message {
@@ -184,8 +186,8 @@ fn only_a_call_that_was_written_may_have_run() {
 fn a_call_that_was_written_in_part_has_not_run() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
     let mut session = fresh(Role::Caller);
-    let long = Outgoing { body: Bytes::from(vec![0; MAX_BODY as usize]), ..outgoing() };
-    let id = session.call(&long).unwrap().unwrap();
+    let mut long = Call { body: Bytes::from(vec![0; MAX_BODY as usize]), ..outgoing() };
+    let id = session.call(&mut long).unwrap().unwrap();
     session.flush(ours.as_fd()).unwrap();
     assert!(session.unsent() > 0 && session.unsent() < MAX_BODY as usize && session.is_unsent(id));
 
@@ -204,7 +206,7 @@ fn a_call_that_could_not_be_written_can_go_elsewhere() {
     session.unwritable("broken pipe");
 
     assert!(session.reclaim(unwritten) && !session.reclaim(written));
-    assert_eq!(session.call(&outgoing()).unwrap(), None);
+    assert_eq!(session.call(&mut outgoing()).unwrap(), None);
     assert_eq!(session.receive(reply(written, b"still on its way")), Ok(Event::Ended(written)));
 }
 
@@ -240,7 +242,7 @@ fn a_call_that_ended_meanwhile_is_not_cancelled() {
 #[test]
 fn a_one_way_call_ends_with_a_refusal_only() {
     let mut session = open();
-    let id = session.call(&Outgoing { one_way: true, ..outgoing() }).unwrap().unwrap();
+    let id = session.call(&mut Call { one_way: true, ..outgoing() }).unwrap().unwrap();
     assert_eq!(session.receive(reply(id, b"")), Ok(Event::Nothing));
     let refusal = Failure::new(id.0, ErrorCode::NO_SERVICE, "");
     assert_eq!(session.receive(Message::Error(refusal)), Ok(Event::Ended(id)));
@@ -253,8 +255,8 @@ fn a_one_way_call_ends_with_a_refusal_only() {
 fn a_body_that_the_broker_does_not_take_never_leaves() {
     let mut session = open();
     let before = session.unsent();
-    let long = Outgoing { body: Bytes::from(vec![0; 1_001]), ..outgoing() };
-    let error = session.call(&long).unwrap_err();
+    let mut long = Call { body: Bytes::from(vec![0; 1_001]), ..outgoing() };
+    let error = session.call(&mut long).unwrap_err();
     assert_eq!((error.code(), error.retry()), (ErrorCode::TOO_LARGE, Retry::Safe));
     assert_eq!(session.unsent(), before);
 }
@@ -278,10 +280,7 @@ fn a_ping_is_answered() {
 
 #[test]
 fn a_call_delivered_to_a_caller_is_refused() {
-    let delivered = || {
-        let Outgoing { routing, encoding, body, .. } = outgoing();
-        Message::Call(Call { id: 9, one_way: false, encoding, timeout_ms: 1, caller: Bytes::new(), routing, body })
-    };
+    let delivered = || Message::Call(Call { id: 9, timeout_ms: 1, ..outgoing() });
     let mut caller = open();
     let before = caller.unsent();
     caller.receive(delivered()).unwrap();
