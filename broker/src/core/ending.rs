@@ -58,10 +58,10 @@ impl Router {
         }
     }
 
-    /// Whether all calls have ended.
+    /// Whether all calls have ended, and everybody has read how.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.calls.len() == 0
+        self.calls.len() == 0 && self.bytes_held() == 0
     }
 
     /// The broker stops for good: each pending call ends with `broker_lost`, each peer hears goodbye.
