@@ -296,6 +296,26 @@ fn a_wrong_field_exits_65_and_is_named() {
     no_json.refused(65);
 }
 
+#[test]
+fn the_python_client_of_the_protocol_page_gets_the_same_answer() {
+    if Command::shell("python3 -c ''").run().code != 0 {
+        return ipc_tests::broker::skip("there is no python3");
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("docs").join("protocol.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, program) = page.split_once("```python\n").expect("a program");
+    let (program, _) = program.split_once("```").expect("its end");
+    let (broker, _service) = calc();
+    let program = broker.file("client.py", program);
+    let run = |argument: &str| {
+        let arguments = ["client.py", "calc.add", argument];
+        Command::new("python3", arguments).socket(broker.socket()).directory(program.parent().unwrap())
+    };
+    assert_eq!(run(r#"{"a": 1, "b": 2}"#).prints_text(), "3\n");
+    let refused = run(r#"{"a": 1}"#).run();
+    assert!(refused.stderr.contains("retry is safe") && refused.stderr.contains("`b`"), "{}", refused.stderr);
+}
+
 // ---- payloads
 
 /// Sends each hostile payload in one way, and asserts that it comes back unchanged.
