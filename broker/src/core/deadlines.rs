@@ -78,10 +78,9 @@ impl Deadlines {
     /// When it does not.
     pub(crate) fn assert_armed(&self, calls: &Calls) {
         let is_armed = |slot: &Slot| slot.caller != Caller::Gone;
-        let bits =
-            self.occupied.iter().enumerate().flat_map(|(word, bits)| {
-                (0..64).filter(move |bit| bits >> bit & 1 != 0).map(move |bit| word * 64 + bit)
-            });
+        let words = self.occupied.iter().enumerate().filter(|(_, bits)| **bits != 0);
+        let bits = words
+            .flat_map(|(word, bits)| (0..64).filter(move |bit| bits >> bit & 1 != 0).map(move |bit| word * 64 + bit));
         let held = |bucket: usize| {
             let list = self.buckets.get(bucket).expect("a bit stands for a bucket");
             assert!(!list.is_empty(), "bucket {bucket} is marked and empty");
@@ -90,6 +89,8 @@ impl Deadlines {
             };
             calls.assert_list(list, Role::Deadline, belongs)
         };
+        let summary: u64 = self.occupied.iter().zip(0..).map(|(bits, word)| u64::from(*bits != 0) << word).sum();
+        assert_eq!(self.summary, summary, "the summary of the wheel");
         let armed = calls.iter().filter(|(_, slot)| is_armed(slot)).count();
         assert_eq!(bits.map(held).sum::<usize>(), armed, "calls on the wheel, and calls that somebody waits for");
     }

@@ -1,0 +1,52 @@
+//! Random walks through the world: what nobody thought of. `IPCD_WALK_SEEDS=20000 cargo test -p ipc-broker --release --test walks`
+//! walks for longer; a failure prints the seed and the step.
+#![forbid(unsafe_code)]
+
+mod world;
+
+use std::{
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+};
+
+use world::{Dice, walk::Walk};
+
+/// Half of the seeds each, so that two processors share the work.
+#[test]
+fn walks_of_even_seeds_break_no_promise() {
+    walk_all(0..seeds() / 2, |seed| seed * 2);
+}
+
+#[test]
+fn walks_of_odd_seeds_break_no_promise() {
+    walk_all(0..seeds() / 2, |seed| seed * 2 + 1);
+}
+
+fn walk_all(seeds: Range<u64>, numbered: fn(u64) -> u64) {
+    let first = std::env::var("IPCD_WALK_FIRST").ok().and_then(|first| first.parse().ok()).unwrap_or(0);
+    seeds.map(numbered).for_each(|seed| walk(first + seed));
+}
+
+fn walk(seed: u64) {
+    let mut at = 0;
+    let walked = catch_unwind(AssertUnwindSafe(|| {
+        let mut walk = Walk::new(Dice::seeded(seed));
+        while at < STEPS {
+            walk.step();
+            at += 1;
+        }
+        walk.finish();
+    }));
+    if let Err(panic) = walked {
+        eprintln!("seed {seed} step {at}");
+        resume_unwind(panic);
+    }
+}
+
+/// How many walks: a few seconds of them, unless the environment says otherwise.
+fn seeds() -> u64 {
+    let usual = if cfg!(debug_assertions) { 60 } else { 200 };
+    std::env::var("IPCD_WALK_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(usual)
+}
+
+const STEPS: u32 = 2_000;
