@@ -4,6 +4,9 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod calls;
 mod direct_calls;
+mod hello;
 mod quotas;
 mod reload;
+mod targets;
