@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use nix::sys::signal::Signal;
+
 /// Open descriptors of a process, by number.
 ///
 /// # Panics
@@ -55,6 +57,14 @@ pub fn resident_kib(pid: u32) -> u64 {
     let line =
         status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_else(|| panic!("no process {pid}"));
     line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
+}
+
+/// Whether this process, and so what it starts, ignores a signal: a shell's `&` makes it ignore SIGINT.
+#[must_use]
+pub fn ignores(signal: Signal) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.unwrap_or(0) >> (signal as u32 - 1) & 1 == 1
 }
 
 /// State of a process as one letter (`T` is stopped).
