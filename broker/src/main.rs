@@ -26,7 +26,7 @@ struct Arguments {
     /// Do not open the datagram socket (PATH.dgram)
     #[arg(long)]
     no_datagram: bool,
-    /// TOML file with 'socket', 'datagram' and a [limits] section; read again on SIGHUP
+    /// TOML file with 'socket', 'datagram' and a section 'limits'; read again on SIGHUP
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Log connections as they come and go

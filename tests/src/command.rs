@@ -153,7 +153,7 @@ impl Command {
         self
     }
 
-    /// Runs in a process group of its own, as in an interactive shell: a signal to [`Running::group`] is Ctrl-C.
+    /// Runs in a process group of its own, as in an interactive shell: a signal to the group is Ctrl-C.
     #[must_use]
     pub fn own_group(mut self) -> Self {
         self.inner.process_group(0);
