@@ -30,7 +30,8 @@ const ROWS: [(&str, Metric, Option<usize>); 5] = [
     ("64 B, one outstanding", Metric::RoundTrip64, Some(0)),
     ("4 KiB, one outstanding", Metric::RoundTrip4k, Some(0)),
     ("64 B, 64 outstanding", Metric::Window64, Some(0)),
-    ("64 B, 64 connections x 1", Metric::Connections64, Some(0)),
+    // A turn with many connections can outlast the read buffer, and outboxes from the pool grow to what the service's needs.
+    ("64 B, 64 connections x 1", Metric::Connections64, Some(CALLS / 20)),
     // A frame longer than one read is put together in memory of its own.
     ("1 MiB, one outstanding", Metric::Bulk, None),
 ];
