@@ -326,10 +326,14 @@ impl Drop for Running {
         if !self.is_running() {
             return;
         }
-        // A service ends its handlers when it is asked to; killed, it could not.
+        // A service lets its handlers finish when it is asked to end, and ends them when it is asked again. Killed, it could not.
         let _ = kill(process(self.pid()), Signal::SIGCONT);
-        let _ = kill(process(self.pid()), Signal::SIGTERM);
-        within(Duration::from_secs(3), || !self.is_running());
+        for patience in [Duration::from_millis(100), Duration::from_secs(3)] {
+            let _ = kill(process(self.pid()), Signal::SIGTERM);
+            if within(patience, || !self.is_running()) {
+                return;
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -162,12 +162,17 @@ impl Tools {
         Ok(Self { ipcd, ipcd_arguments })
     }
 
-    /// The command-line tool that cargo builds in the release profile.
+    /// The command-line tool that cargo builds in the release profile, and that of the release archive if `dist/build.sh` has
+    /// built one.
     ///
     /// # Errors
     /// What starting cargo says, or that it failed.
-    pub fn ipcctl() -> io::Result<PathBuf> {
-        build("ipcctl", "ipcctl")
+    pub fn ipcctl() -> io::Result<Vec<PathBuf>> {
+        let release = build("ipcctl", "ipcctl")?;
+        let target = release.parent().and_then(Path::parent).unwrap_or(&release);
+        let archived = fs::read_dir(target)?.flatten().map(|entry| entry.path().join("dist/ipcctl"));
+        let archived: Vec<PathBuf> = archived.filter(|path| path.is_file()).collect();
+        Ok([vec![release], archived].concat())
     }
 
     fn ipcd(&self, socket: &Path) -> io::Result<Command> {
