@@ -88,18 +88,10 @@ impl Router {
         };
         let caller = self.settle(call);
         self.vacate(call, instance);
-        match answer {
-            Ok(reply) => {
-                self.counters.replies += 1;
-                self.send_to_caller(&caller, |id| Message::Reply(Reply { id, ..reply }), out);
-            }
-            Err(failure) => {
-                self.counters.error(failure.code);
-                self.send_to_caller(&caller, |id| Message::Error(Failure { id, ..failure }), out);
-            }
-        }
-        if caller == Caller::Gone {
-            self.counters.replies_late += 1;
+        match caller {
+            Caller::Gone => self.counters.replies_late += 1,
+            Caller::OneWay => {} // it has freed its place in the window, which is all
+            Caller::Peer { .. } | Caller::Datagram { .. } => self.pass_on(&caller, answer, out),
         }
         self.feed(now, instance, out);
     }
@@ -161,6 +153,20 @@ impl Router {
                 out.push(Output::SendDatagram { to: address.clone(), message: fit_datagram(*id, message(*id)) });
             }
             Caller::OneWay | Caller::Gone => {}
+        }
+    }
+
+    /// Sends a service's answer to the one who waits for it.
+    fn pass_on(&mut self, caller: &Caller, answer: Result<Reply, Failure>, out: &mut Outputs) {
+        match answer {
+            Ok(reply) => {
+                self.counters.replies += 1;
+                self.send_to_caller(caller, |id| Message::Reply(Reply { id, ..reply }), out);
+            }
+            Err(failure) => {
+                self.counters.error(failure.code);
+                self.send_to_caller(caller, |id| Message::Error(Failure { id, ..failure }), out);
+            }
         }
     }
 

@@ -6,7 +6,11 @@ mod world;
 
 mod calls;
 mod direct_calls;
+mod endings;
 mod hello;
+mod one_way;
+mod queues;
 mod quotas;
+mod registration;
 mod reload;
 mod targets;

@@ -115,7 +115,13 @@ impl World {
     /// What the broker's own service answers.
     #[track_caller]
     pub(crate) fn ask<T: DeserializeOwned>(&mut self, peer: Peer, operation: &str, request: &impl Serialize) -> T {
-        let ticket = self.make(peer, Request::ipc(operation, request));
+        self.ask_as(peer, Request::ipc(operation, request))
+    }
+
+    /// What the broker's own service answers to a request.
+    #[track_caller]
+    pub(crate) fn ask_as<T: DeserializeOwned>(&mut self, peer: Peer, request: Request) -> T {
+        let ticket = self.make(peer, request);
         let reply = self.expect_reply(ticket);
         serde_json::from_slice(&reply.body).expect("the answer has the documented form")
     }

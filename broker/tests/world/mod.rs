@@ -29,7 +29,7 @@ use ledger::{Arrival, Ledger, Sender};
 
 pub(crate) use dice::Dice;
 pub(crate) use ledger::Ticket;
-pub(crate) use operate::Delivered;
+pub(crate) use operate::{Delivered, registration};
 pub(crate) use request::Request;
 
 /// The user that the broker runs as.

@@ -131,6 +131,11 @@ impl World {
         self.make(from, Request::to(service, method).body(body))
     }
 
+    /// Several calls of a default method, one behind the other.
+    pub(crate) fn call_each<const N: usize>(&mut self, from: Peer, service: &str, bodies: [&str; N]) -> Vec<Ticket> {
+        bodies.iter().map(|body| self.call(from, service, "", body.as_bytes())).collect()
+    }
+
     /// A call of the broker's own service.
     pub(crate) fn ipc(&mut self, from: Peer, operation: &str, body: &str) -> Ticket {
         self.call(from, "ipc", operation, body.as_bytes())

@@ -6,7 +6,7 @@ use ipc_protocol::{
     Call, Encoding, ErrorCode, Failure, Goodbye, Hello, Identity, Message, Reply, Routing, Versions, Violation, control,
 };
 
-use super::{Delivered, Dice, OWNER, Peer, Request, Ticket, World, operate::registration};
+use super::{Delivered, Dice, OWNER, Peer, Request, Ticket, World, registration};
 
 /// Somebody who does anything at any time.
 pub(crate) struct Walk<'a> {
