@@ -5,10 +5,13 @@
 mod world;
 
 mod calls;
+mod datagrams;
 mod direct_calls;
 mod endings;
+mod handover;
 mod hello;
 mod one_way;
+mod policy;
 mod queues;
 mod quotas;
 mod registration;

@@ -1,7 +1,7 @@
 //! What tests expect of the world.
 
 use ipc_broker::core::Event;
-use ipc_protocol::{Cancel, ErrorCode, Failure, Message, Reply, Retry, control};
+use ipc_protocol::{Cancel, ErrorCode, Failure, Goodbye, Message, Reply, Retry, control};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Delivered, Peer, Request, Ticket, World};
@@ -46,9 +46,20 @@ impl World {
     /// The peer was cut, with this in the goodbye.
     #[track_caller]
     pub(crate) fn expect_cut(&self, peer: Peer, reason: &str) {
-        let goodbye = self.fakes[peer.0].goodbye.as_ref().unwrap_or_else(|| panic!("{peer:?} was not cut"));
+        let goodbye = self.goodbye(peer);
         assert_eq!(goodbye.code, ErrorCode::PROTOCOL);
         assert!(goodbye.text.contains(reason), "{:?} does not say {reason:?}", goodbye.text);
+    }
+
+    /// What the router said when it closed the peer's connection.
+    #[track_caller]
+    pub(crate) fn goodbye(&self, peer: Peer) -> &Goodbye {
+        self.fakes[peer.0].goodbye.as_ref().expect("the connection was closed by the router")
+    }
+
+    /// What was answered to datagrams, in order, by address.
+    pub(crate) fn answers(&self) -> &[(Vec<u8>, Message)] {
+        &self.answers
     }
 
     /// The peer's connection lives.

@@ -152,6 +152,12 @@ impl Ledger {
         }
     }
 
+    /// A datagram was dropped.
+    pub(crate) fn forget(&mut self, ticket: Ticket) {
+        assert_eq!(self.entries[ticket.0].sender, Sender::Datagram);
+        self.open.remove(&ticket);
+    }
+
     /// How a call ended, if it did.
     pub(crate) fn end_of(&self, ticket: Ticket) -> Option<&Message> {
         self.entries[ticket.0].ended.as_ref()

@@ -177,6 +177,11 @@ impl World {
         self.step(|router, now, out| router.datagram(now, datagram, out));
     }
 
+    /// A call by datagram that was dropped: its sender hears nothing.
+    pub(crate) fn forget(&mut self, ticket: Ticket) {
+        self.ledger.forget(ticket);
+    }
+
     /// From now on the sockets of senders of datagrams take no answers.
     pub(crate) fn refuse_answers(&mut self) {
         self.takes_answers = false;

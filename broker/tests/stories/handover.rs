@@ -1,0 +1,94 @@
+//! The router's state, written down in the middle of everything and read by another process that goes on with it.
+
+use ipc_protocol::{ErrorCode, Message, Retry};
+
+use crate::world::{OWNER, Request, World};
+
+#[test]
+fn calls_that_run_wait_and_watch_go_on() {
+    let mut w = World::new();
+    let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));
+    let running = w.call(c, "clock", "now", b"1");
+    let waiting = w.call(c, "clock", "now", &[0, 255, 10]);
+    let watching = w.ipc(c, "wait", r#"{"name":"late.x","target":true}"#);
+
+    w.hand_over();
+
+    w.reply_next(svc, b"one");
+    w.reply_next(svc, b"two");
+    w.service("late");
+    assert_eq!(w.expect_reply(running).body, &b"one"[..]);
+    assert_eq!(w.expect_reply(waiting).body, &b"two"[..]);
+    w.expect_reply(watching);
+    w.end();
+}
+
+#[test]
+fn deadlines_go_on() {
+    let mut w = World::new();
+    let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));
+    let running = w.make(c, Request::to("clock", "").within(100));
+    let waiting = w.make(c, Request::to("clock", "").within(5_000));
+    let delivered = w.next_call(svc);
+    w.advance(50);
+
+    w.hand_over();
+
+    w.advance(49);
+    w.expect_no_end(running);
+    w.advance(1);
+    w.expect_unknown(running, ErrorCode::DEADLINE);
+    w.expect_cancel(&delivered, ErrorCode::DEADLINE);
+    w.advance(4_899);
+    w.expect_no_end(waiting);
+    w.advance(1);
+    w.expect_safe(waiting, ErrorCode::DEADLINE);
+    w.end();
+}
+
+#[test]
+fn connections_names_and_numbers_go_on() {
+    let mut w = World::new();
+    let (svc, c, silent) = (w.service("clock"), w.peer(OWNER), w.stranger(OWNER));
+    let gone = w.peer(OWNER);
+    w.disconnect(gone);
+
+    w.hand_over();
+
+    let refused = w.register(c, Some("clock"), 1);
+    assert_eq!(w.expect_error(refused, ErrorCode::NAME_TAKEN).retry, Retry::Safe);
+    let new = w.peer(OWNER);
+    assert_eq!(w.number(new), 5);
+    w.advance(5_000);
+    w.expect_cut(silent, "hello did not come");
+    w.expect_open(svc);
+}
+
+#[test]
+fn bytes_that_wait_to_be_read_stay_charged() {
+    let mut w = World::with_limits(|limits| limits.unread_soft_bytes = 1_000);
+    let (svc, c) = (w.service("clock"), w.peer(OWNER));
+    w.pause_reading(svc);
+    w.call(c, "clock", "", &[b'1'; 1_000]);
+    w.call(c, "clock", "", b"2");
+
+    w.hand_over();
+
+    w.expect_no_call(svc);
+    w.resume_reading(svc);
+    assert_eq!(w.take_bodies(svc).len(), 2);
+    assert_eq!(w.bytes_held(), 0);
+}
+
+#[test]
+fn a_datagram_that_is_pending_is_answered() {
+    let mut w = World::new();
+    let svc = w.service("clock");
+    let call = w.datagram(OWNER, Some("00042"), Request::to("clock", ""));
+
+    w.hand_over();
+
+    w.reply_next(svc, b"12:00");
+    w.expect_reply(call);
+    assert!(matches!(w.answers(), [(address, Message::Reply(_))] if address == b"00042"));
+}
