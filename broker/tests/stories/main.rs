@@ -16,4 +16,5 @@ mod queues;
 mod quotas;
 mod registration;
 mod reload;
+mod shutdown;
 mod targets;
