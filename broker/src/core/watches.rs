@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use ipc_protocol::{ServiceName, control::Wait};
+use ipc_protocol::{
+    ServiceName,
+    control::{self, Wait},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{calls::CallId, names::Names};
@@ -70,7 +73,8 @@ impl Watches {
 
 /// Whether what `wait` waits for is so.
 pub(crate) fn is_satisfied(wait: &Wait, names: &Names) -> bool {
-    let is_there = names_of(wait).any(|name| names.find(name.as_str().as_bytes()).is_some());
+    let is_there = |name: &str| name == control::SERVICE || names.find(name.as_bytes()).is_some();
+    let is_there = names_of(wait).any(|name| is_there(name.as_str()));
     is_there != wait.gone
 }
 

@@ -18,3 +18,4 @@ mod registration;
 mod reload;
 mod shutdown;
 mod targets;
+mod waits;

@@ -1,0 +1,159 @@
+//! Waiting for a name to come or to go.
+
+use ipc_protocol::ErrorCode;
+
+use crate::world::{OWNER, Request, World};
+
+#[test]
+fn a_wait_for_what_is_there_is_answered_at_once() {
+    let mut w = World::new();
+    let (_svc, c) = (w.service("clock"), w.peer(OWNER));
+
+    let wait = w.ipc(c, "wait", r#"{"name":"clock"}"#);
+
+    assert_eq!(w.expect_reply(wait).body, &b"{}"[..]);
+}
+
+#[test]
+fn a_wait_is_answered_when_the_name_comes() {
+    let mut w = World::new();
+    let c = w.peer(OWNER);
+    let wait = w.ipc(c, "wait", r#"{"name":"clock"}"#);
+    w.service("clocks");
+    w.expect_no_end(wait);
+
+    w.service("clock");
+
+    w.expect_reply(wait);
+}
+
+#[test]
+fn a_wait_is_answered_when_the_name_goes() {
+    let mut w = World::new();
+    let (one, two, c) = (w.instance("pool", 1), w.instance("pool", 1), w.peer(OWNER));
+    let wait = w.ipc(c, "wait", r#"{"name":"pool","gone":true}"#);
+
+    w.disconnect(one);
+    w.expect_no_end(wait);
+    w.unregister(two, Some("pool"));
+
+    w.expect_reply(wait);
+}
+
+#[test]
+fn a_wait_for_what_is_not_there_to_go_is_answered_at_once() {
+    let mut w = World::new();
+    let c = w.peer(OWNER);
+
+    let wait = w.ipc(c, "wait", r#"{"name":"clock","gone":true}"#);
+
+    w.expect_reply(wait);
+}
+
+#[test]
+fn a_wait_for_a_target_is_answered_when_its_service_comes() {
+    let mut w = World::new();
+    let c = w.peer(OWNER);
+    let target = w.ipc(c, "wait", r#"{"name":"clock.now","target":true}"#);
+    let name = w.ipc(c, "wait", r#"{"name":"clock.now"}"#);
+
+    w.service("clock");
+
+    w.expect_reply(target);
+    w.expect_no_end(name);
+}
+
+#[test]
+fn a_target_is_gone_when_neither_form_of_it_is_there() {
+    let mut w = World::new();
+    let (short, long, c) = (w.service("clock"), w.service("clock.now"), w.peer(OWNER));
+    let wait = w.ipc(c, "wait", r#"{"name":"clock.now","target":true,"gone":true}"#);
+
+    w.disconnect(short);
+    w.expect_no_end(wait);
+    w.disconnect(long);
+
+    w.expect_reply(wait);
+}
+
+#[test]
+fn the_brokers_own_service_is_always_there() {
+    let mut w = World::new();
+    let c = w.peer(OWNER);
+
+    let name = w.ipc(c, "wait", r#"{"name":"ipc"}"#);
+    let target = w.ipc(c, "wait", r#"{"name":"ipc.list","target":true}"#);
+
+    w.expect_reply(name);
+    w.expect_reply(target);
+}
+
+#[test]
+fn a_wait_ends_at_its_deadline() {
+    let mut w = World::new();
+    let c = w.peer(OWNER);
+    let body = br#"{"name":"clock"}"#;
+    let wait = w.make(c, Request::to("ipc", "wait").body(body).within(100));
+
+    w.advance(100);
+
+    w.expect_safe(wait, ErrorCode::DEADLINE);
+    w.service("clock");
+    w.end();
+}
+
+#[test]
+fn a_wait_is_cancelled_like_any_call() {
+    let mut w = World::new();
+    let c = w.peer(OWNER);
+    let wait = w.ipc(c, "wait", r#"{"name":"clock"}"#);
+
+    w.cancel(wait);
+
+    w.expect_safe(wait, ErrorCode::CANCELLED);
+    w.service("clock");
+}
+
+#[test]
+fn a_wait_is_forgotten_with_its_caller() {
+    let mut w = World::new();
+    let c = w.peer(OWNER);
+    w.ipc(c, "wait", r#"{"name":"clock.now","target":true}"#);
+
+    w.disconnect(c);
+
+    w.service("clock");
+    w.end();
+}
+
+#[test]
+fn waits_count_among_the_calls_of_their_caller() {
+    let mut w = World::with_limits(|limits| limits.calls_per_caller = 1);
+    let c = w.peer(OWNER);
+    w.ipc(c, "wait", r#"{"name":"one"}"#);
+
+    let refused = w.ipc(c, "wait", r#"{"name":"two"}"#);
+
+    w.expect_safe(refused, ErrorCode::BUSY);
+}
+
+#[test]
+fn a_name_is_waited_for_by_a_limited_number_of_calls() {
+    let mut w = World::with_limits(|limits| limits.calls_per_service = 2);
+    let c = w.peer(OWNER);
+    let _waits = [(); 2].map(|()| w.ipc(c, "wait", r#"{"name":"clock"}"#));
+
+    let refused = w.ipc(c, "wait", r#"{"name":"clock"}"#);
+
+    w.expect_safe(refused, ErrorCode::BUSY);
+}
+
+#[test]
+fn a_wait_that_wants_no_answer_is_nothing() {
+    let mut w = World::new();
+    let c = w.peer(OWNER);
+
+    w.make(c, Request::to("ipc", "wait").body(br#"{"name":"clock"}"#).one_way());
+
+    assert!(w.is_drained());
+}
