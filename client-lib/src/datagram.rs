@@ -20,9 +20,9 @@ use rustix::event::{PollFd, PollFlags};
 use uds::{UnixDatagramExt, UnixSocketAddr};
 
 use crate::{
-    client::{Answer, outgoing_bytes, span},
     dial::{Dial, refused},
     error::{Error, Result},
+    outgoing::{Answer, outgoing_bytes, span},
     request::{Request, Response},
     session::Outcome,
     waker::poll,

@@ -1,4 +1,54 @@
-//! Typed calls and services over the ipcd broker.
+//! Typed calls and services over the ipcd broker: blocking, without a runtime, without a thread behind a client.
+//!
+//! A method is a type: its fields are the request, [`Method`] names the service, the reply and the error. Both sides share it.
+//!
+//! ```no_run
+//! use ipc_client::{CallError, Client, Method, Service};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! #[serde(deny_unknown_fields)]
+//! struct Add {
+//!     a: i64,
+//!     b: i64,
+//! }
+//!
+//! impl Method for Add {
+//!     const SERVICE: &'static str = "calc";
+//!     const METHOD: &'static str = "add";
+//!     type Reply = i64;
+//!     type Error = String;
+//! }
+//!
+//! fn service() -> ipc_client::Result<()> {
+//!     Service::new("calc").quick(|add: Add, _| add.a.checked_add(add.b).ok_or("too large".to_owned())).run()
+//! }
+//!
+//! fn client() -> Result<i64, CallError<String>> {
+//!     Client::connect()?.call(&Add { a: 1, b: 2 })
+//! }
+//! ```
+//!
+//! The same service answers `ipcctl send calc.add a:=1 b:=2` and anybody who sends JSON.
+//!
+//! | to | use |
+//! |--|--|
+//! | call a method whose types are shared | [`Client::call`], or [`Client::start`] and [`Pending::wait`] |
+//! | call with a body of bytes or JSON | [`Client::call_bytes`] |
+//! | tell without hearing back | [`Client::one_way`] |
+//! | ask the broker itself | [`Client::control`] with the types in [`control`] |
+//! | answer calls | [`Service`] |
+//! | send a single call and never wait for a broker | [`Datagram`] |
+//!
+//! Every call ends exactly once: with a reply, or with an [`Error`] whose [`code`](Error::code) is a row of one table and whose
+//! [`retry`](Error::retry) says whether the same call may be sent again without running twice.
+//!
+//! # How it is built
+//! ```text
+//! Client, Service     what programs hold
+//! Connection          one socket, one lock; who waits, reads
+//! Session             the table of calls: no socket, no clock, no thread
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +60,7 @@ mod datagram;
 mod dial;
 mod error;
 mod method;
+mod outgoing;
 mod pending;
 mod request;
 mod routes;

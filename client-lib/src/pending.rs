@@ -12,10 +12,11 @@ use std::{
 use ipc_protocol::{Call, Encoding, ErrorCode, codec};
 
 use crate::{
-    client::{Client, decode_reply},
+    client::Client,
     connection::Connection,
     error::{CallError, Error, Result},
     method::Method,
+    outgoing::decode_reply,
     request::Response,
     session::{CallId, Outcome},
 };

@@ -17,30 +17,27 @@
 //! - A thread whose frame has not left waits for the socket to become writable instead of parking; nothing can be owed to it yet,
 //!   except the end of the connection, which wakes poll(2) too.
 
+mod reading;
 mod state;
 
 use std::{
-    fmt, io,
+    fmt,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Mutex,
-    thread,
     time::{Duration, Instant},
 };
 
-use ipc_protocol::{
-    Call, ErrorCode, Failure, Header, Hello, Incoming, Kind, Message, PeerNumber, Retry,
-    limits::MAX_BODY,
-    transport::{Inbox, ReadBuffer, Received},
-};
+use ipc_protocol::{Call, ErrorCode, Hello, Message, PeerNumber, Retry};
 use rustix::{
     event::{PollFd, PollFlags},
     net::Shutdown,
 };
 
+pub(crate) use self::reading::Receiver;
 use self::state::{HIGH_WATER, Locked, State};
 use crate::{
     error::Error,
-    session::{CallId, Event, Inbound, Loss, Outcome, Role, Session},
+    session::{CallId, Loss, Outcome, Role, Session},
     waker::{Waker, poll},
 };
 
@@ -68,17 +65,10 @@ pub(crate) struct Connection {
     state: Mutex<State>,
 }
 
-/// The right to read, with what reading needs.
-pub(crate) struct Receiver {
-    inbox: Inbox,
-    buffer: ReadBuffer,
-}
-
 impl Connection {
     /// A connection over a connected stream socket. Nothing is written yet: hello leaves with the first call.
     pub(crate) fn new(socket: OwnedFd, place: String, agent: &str, role: Role) -> Self {
-        let receiver = Receiver { inbox: Inbox::new(MAX_BODY), buffer: ReadBuffer::new() };
-        let state = State::new(Session::new(Hello::new(agent), role), receiver);
+        let state = State::new(Session::new(Hello::new(agent), role), Receiver::new());
         Self { socket, place, state: Mutex::new(state) }
     }
 
@@ -211,38 +201,6 @@ impl Connection {
         drop(self.send(state, end, None));
     }
 
-    /// Takes the right to read for life: from now on only [`Connection::turn`] reads. `None` if a thread reads.
-    pub(crate) fn claim(&self) -> Option<Box<Receiver>> {
-        self.lock().receiver.take()
-    }
-
-    /// Says that the calling thread is the one that reads for life: it must never wait for a call.
-    pub(crate) fn read_here(&self) {
-        self.lock().reading_thread = Some(thread::current().id());
-    }
-
-    /// Waits for the broker, reads once, and swaps out what it wants of a service. Calls that came right behind the answer to the
-    /// registration were read with it, and are not waited for.
-    ///
-    /// # Errors
-    /// The loss of the connection; `inbound` is valid all the same.
-    pub(crate) fn turn(&self, receiver: &mut Receiver, inbound: &mut Vec<Inbound>) -> Result<(), Loss> {
-        let mut state = self.lock();
-        state.session.take_inbound(inbound);
-        if !inbound.is_empty() {
-            return Ok(());
-        }
-        let interest = state.interest();
-        drop(state);
-        let mut fds = [PollFd::new(&self.socket, interest)];
-        let polled = poll(&mut fds, None);
-        let ready = fds[0].revents();
-        let mut state = self.receive(receiver, polled, ready);
-        self.flush(&mut state);
-        state.session.take_inbound(inbound);
-        state.session.loss().cloned().map_or(Ok(()), Err)
-    }
-
     /// Ends the connection: whoever waits hears `broker_lost`.
     pub(crate) fn close(&self, reason: &str) {
         let mut state = self.lock();
@@ -338,101 +296,6 @@ impl Connection {
         (state, slept.unwrap_or(false))
     }
 
-    /// poll first, then read: a reader that blocks in read(2) is woken once more, when the broker takes the request out of the
-    /// socket's buffer.
-    fn read_round<'a>(
-        &'a self,
-        state: Locked<'a>,
-        mut receiver: Box<Receiver>,
-        until: Option<Instant>,
-        interrupt: Option<BorrowedFd<'_>>,
-    ) -> (Locked<'a>, bool) {
-        let socket = PollFd::new(&self.socket, state.interest());
-        drop(state);
-        let (polled, ready, interrupted) = match interrupt {
-            None => {
-                let mut fds = [socket];
-                (poll(&mut fds, until), fds[0].revents(), false)
-            }
-            Some(interrupt) => {
-                let mut fds = [socket, PollFd::from_borrowed_fd(interrupt, PollFlags::IN)];
-                (poll(&mut fds, until), fds[0].revents(), !fds[1].revents().is_empty())
-            }
-        };
-        let mut state = self.receive(&mut receiver, polled, ready);
-        state.receiver = Some(receiver);
-        (state, interrupted)
-    }
-
-    /// Reads once if poll(2) says so, and applies what came.
-    fn receive(&self, receiver: &mut Receiver, polled: io::Result<()>, ready: PollFlags) -> Locked<'_> {
-        let readable = ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
-        let read = match polled {
-            Ok(()) if readable => receiver.inbox.read(self.socket.as_fd(), &mut receiver.buffer),
-            Ok(()) => Ok(Received::Nothing),
-            Err(error) => Err(error),
-        };
-        let mut state = self.lock();
-        self.apply(&mut state, receiver, read);
-        state
-    }
-
-    /// Applies the result of a read, and tells whether another might bring more.
-    fn apply(&self, state: &mut State, receiver: &mut Receiver, read: io::Result<Received>) -> bool {
-        match read {
-            Ok(Received::Bytes(_)) => self.apply_frames(state, receiver),
-            Ok(Received::Nothing) => return false,
-            Ok(Received::End) => self.lose(state, "the broker closed it"),
-            Err(error) => self.lose(state, &error.to_string()),
-        }
-        state.session.loss().is_none()
-    }
-
-    fn apply_frames(&self, state: &mut State, receiver: &mut Receiver) {
-        state.unheard = 0;
-        loop {
-            let event = match receiver.inbox.next() {
-                Ok(None) => return,
-                Ok(Some(Incoming::Frame(frame))) => {
-                    Message::decode(frame).and_then(|message| state.session.receive(message))
-                }
-                Ok(Some(Incoming::TooLarge(header))) => Ok(too_large(&mut state.session, &header)),
-                Ok(Some(Incoming::Assembly(_))) => {
-                    receiver.inbox.decoder().assemble();
-                    Ok(Event::Nothing)
-                }
-                Err(violation) => Err(violation),
-            };
-            match event {
-                Ok(Event::Nothing) => {}
-                Ok(Event::Ended(id)) => state.wake_waiter_of(id),
-                Ok(Event::Closed) => {
-                    self.shut_down();
-                    state.wake_everybody();
-                }
-                Err(violation) => {
-                    state.session.say_goodbye(&violation);
-                    let _ = state.session.flush(self.socket.as_fd()); // it is told if it listens; the connection ends either way
-                    self.lose(state, &format!("the broker broke the protocol: {violation}"));
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Reads what is there, without waiting, unless another thread reads.
-    fn catch_up(&self, state: &mut State) {
-        let Some(mut receiver) = state.receiver.take() else { return };
-        state.unheard = 0;
-        for _ in 0..CATCH_UP {
-            let read = receiver.inbox.read(self.socket.as_fd(), &mut receiver.buffer);
-            if !self.apply(state, &mut receiver, read) {
-                break;
-            }
-        }
-        state.receiver = Some(receiver);
-    }
-
     /// Writes until everything up to `end` has left, the time has come, or the connection is dead.
     fn send<'a>(&'a self, mut state: Locked<'a>, end: u64, until: Option<Instant>) -> Locked<'a> {
         self.flush(&mut state);
@@ -495,24 +358,11 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// A frame whose body is over the limit was skipped: its call ends.
-fn too_large(session: &mut Session, header: &Header) -> Event {
-    match header.kind {
-        Kind::REPLY | Kind::ERROR => session.receive_too_large(header.id),
-        Kind::CALL => {
-            let failure = Failure::new(header.id, ErrorCode::TOO_LARGE, "the body is over the limit");
-            session.answer(Message::Error(failure));
-            Event::Nothing
-        }
-        _ => Event::Nothing,
-    }
-}
-
 /// Bytes after which gathered calls leave: the broker reads that much of a connection at a time.
 const GATHER: usize = 32 * 1024;
 /// After so long without a call, what came meanwhile is read before the next.
 const PAUSE: Duration = Duration::from_millis(100);
 /// After so many calls without a read, what came is read before the next: the broker cuts a peer that does not read.
 const CROWD: usize = 256;
-/// Most reads before a call is written: 1 MiB.
-const CATCH_UP: usize = 32;
+#[cfg(test)]
+mod tests;

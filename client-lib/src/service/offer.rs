@@ -9,10 +9,10 @@ use ipc_protocol::{
 
 use super::methods::Methods;
 use crate::{
-    client::{decode_reply, outgoing_control, span},
     connection::{Connection, Departure},
     dial::Dial,
     error::{Error, Result},
+    outgoing::{decode_reply, outgoing_control, span},
     session::Role,
 };
 

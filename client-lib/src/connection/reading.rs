@@ -1,0 +1,188 @@
+//! Reading, by whoever has the right to: the thread that waits, or the reading thread of a service.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    thread,
+    time::Instant,
+};
+
+use ipc_protocol::{
+    ErrorCode, Failure, Header, Incoming, Kind, Message,
+    limits::MAX_BODY,
+    transport::{Inbox, ReadBuffer, Received},
+};
+use rustix::event::{PollFd, PollFlags};
+
+use super::{
+    Connection,
+    state::{Locked, State},
+};
+use crate::{
+    session::{Event, Inbound, Loss, Session},
+    waker::poll,
+};
+
+/// The right to read, with what reading needs.
+pub(crate) struct Receiver {
+    inbox: Inbox,
+    buffer: ReadBuffer,
+}
+
+impl Receiver {
+    pub(super) fn new() -> Self {
+        Self { inbox: Inbox::new(MAX_BODY), buffer: ReadBuffer::new() }
+    }
+}
+
+impl Connection {
+    /// Takes the right to read for life: from now on only [`Connection::turn`] reads. `None` if a thread reads.
+    pub(crate) fn claim(&self) -> Option<Box<Receiver>> {
+        self.lock().receiver.take()
+    }
+
+    /// Says that the calling thread is the one that reads for life: it must never wait for a call.
+    pub(crate) fn read_here(&self) {
+        self.lock().reading_thread = Some(thread::current().id());
+    }
+
+    /// Waits for the broker, reads once, and swaps out what it wants of a service. Calls that came right behind the answer to the
+    /// registration were read with it, and are not waited for.
+    ///
+    /// # Errors
+    /// The loss of the connection; `inbound` is valid all the same.
+    pub(crate) fn turn(&self, receiver: &mut Receiver, inbound: &mut Vec<Inbound>) -> Result<(), Loss> {
+        let mut state = self.lock();
+        state.session.take_inbound(inbound);
+        if !inbound.is_empty() {
+            return Ok(());
+        }
+        let interest = state.interest();
+        drop(state);
+        let mut fds = [PollFd::new(&self.socket, interest)];
+        let polled = poll(&mut fds, None);
+        let ready = fds[0].revents();
+        let mut state = self.receive(receiver, polled, ready);
+        self.flush(&mut state);
+        state.session.take_inbound(inbound);
+        state.session.loss().cloned().map_or(Ok(()), Err)
+    }
+
+    /// poll first, then read: a reader that blocks in read(2) is woken once more, when the broker takes the request out of the
+    /// socket's buffer.
+    pub(super) fn read_round<'a>(
+        &'a self,
+        state: Locked<'a>,
+        mut receiver: Box<Receiver>,
+        until: Option<Instant>,
+        interrupt: Option<BorrowedFd<'_>>,
+    ) -> (Locked<'a>, bool) {
+        let socket = PollFd::new(&self.socket, state.interest());
+        drop(state);
+        let (polled, ready, interrupted) = match interrupt {
+            None => {
+                let mut fds = [socket];
+                (poll(&mut fds, until), fds[0].revents(), false)
+            }
+            Some(interrupt) => {
+                let mut fds = [socket, PollFd::from_borrowed_fd(interrupt, PollFlags::IN)];
+                (poll(&mut fds, until), fds[0].revents(), !fds[1].revents().is_empty())
+            }
+        };
+        let mut state = self.receive(&mut receiver, polled, ready);
+        state.receiver = Some(receiver);
+        (state, interrupted)
+    }
+
+    /// Reads once if poll(2) says so, and applies what came.
+    fn receive(&self, receiver: &mut Receiver, polled: io::Result<()>, ready: PollFlags) -> Locked<'_> {
+        let readable = ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
+        let read = match polled {
+            Ok(()) if readable => receiver.inbox.read(self.socket.as_fd(), &mut receiver.buffer),
+            Ok(()) => Ok(Received::Nothing),
+            Err(error) => Err(error),
+        };
+        let mut state = self.lock();
+        self.apply(&mut state, receiver, read);
+        state
+    }
+
+    /// Applies the result of a read, and tells whether another might bring more.
+    fn apply(&self, state: &mut State, receiver: &mut Receiver, read: io::Result<Received>) -> bool {
+        match read {
+            Ok(Received::Bytes(_)) => {
+                let gathered = state.session.end();
+                self.apply_frames(state, receiver);
+                // Pongs and refusals are owed at once: this thread may have its reply and never come back.
+                if state.session.end() > gathered {
+                    self.flush(state);
+                }
+            }
+            Ok(Received::Nothing) => return false,
+            Ok(Received::End) => self.lose(state, "the broker closed it"),
+            Err(error) => self.lose(state, &error.to_string()),
+        }
+        state.session.loss().is_none()
+    }
+
+    fn apply_frames(&self, state: &mut State, receiver: &mut Receiver) {
+        state.unheard = 0;
+        loop {
+            let event = match receiver.inbox.next() {
+                Ok(None) => return,
+                Ok(Some(Incoming::Frame(frame))) => {
+                    Message::decode(frame).and_then(|message| state.session.receive(message))
+                }
+                Ok(Some(Incoming::TooLarge(header))) => Ok(too_large(&mut state.session, &header)),
+                Ok(Some(Incoming::Assembly(_))) => {
+                    receiver.inbox.decoder().assemble();
+                    Ok(Event::Nothing)
+                }
+                Err(violation) => Err(violation),
+            };
+            match event {
+                Ok(Event::Nothing) => {}
+                Ok(Event::Ended(id)) => state.wake_waiter_of(id),
+                Ok(Event::Closed) => {
+                    self.shut_down();
+                    state.wake_everybody();
+                }
+                Err(violation) => {
+                    state.session.say_goodbye(&violation);
+                    let _ = state.session.flush(self.socket.as_fd()); // it is told if it listens; the connection ends either way
+                    self.lose(state, &format!("the broker broke the protocol: {violation}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads what is there, without waiting, unless another thread reads.
+    pub(super) fn catch_up(&self, state: &mut State) {
+        let Some(mut receiver) = state.receiver.take() else { return };
+        state.unheard = 0;
+        for _ in 0..CATCH_UP {
+            let read = receiver.inbox.read(self.socket.as_fd(), &mut receiver.buffer);
+            if !self.apply(state, &mut receiver, read) {
+                break;
+            }
+        }
+        state.receiver = Some(receiver);
+    }
+}
+
+/// A frame whose body is over the limit was skipped: its call ends.
+fn too_large(session: &mut Session, header: &Header) -> Event {
+    match header.kind {
+        Kind::REPLY | Kind::ERROR => session.receive_too_large(header.id),
+        Kind::CALL => {
+            let failure = Failure::new(header.id, ErrorCode::TOO_LARGE, "the body is over the limit");
+            session.answer(Message::Error(failure));
+            Event::Nothing
+        }
+        _ => Event::Nothing,
+    }
+}
+
+/// Most reads before a call is written: 1 MiB.
+const CATCH_UP: usize = 32;
