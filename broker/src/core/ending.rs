@@ -58,10 +58,12 @@ impl Router {
         }
     }
 
-    /// Whether all calls have ended, and everybody has read how.
+    /// Whether all calls have ended for those who made them, and everybody has read how. Answers that are still owed and that nobody
+    /// waits for do not count.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.calls.len() == 0 && self.bytes_held() == 0
+        self.calls.iter().all(|(_, slot)| slot.caller == Caller::Gone)
+            && self.peers.iter().all(|(_, peer)| peer.unread == 0)
     }
 
     /// The broker stops for good: each pending call ends with `broker_lost`, each peer hears goodbye.

@@ -62,6 +62,19 @@ fn a_broker_that_drains_does_not_wait_for_answers_that_nobody_waits_for() {
 }
 
 #[test]
+fn a_broker_that_drains_waits_until_everybody_has_read_how_their_calls_ended() {
+    let mut w = World::new();
+    let (svc, slow) = (w.service("echo"), w.peer(OWNER));
+    w.let_pile_up(slow, svc, 1_000);
+
+    w.drain();
+    assert!(!w.is_drained());
+    w.resume_reading(slow);
+
+    assert!(w.is_drained());
+}
+
+#[test]
 fn a_broker_that_drains_still_tells_about_itself() {
     let mut w = World::new();
     let (_svc, c) = (w.service("clock"), w.peer(OWNER));
