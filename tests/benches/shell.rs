@@ -95,7 +95,7 @@ fn main() -> io::Result<()> {
 impl Options {
     fn run(&self) -> io::Result<Run> {
         let tools = Tools::find(self.ipcd.clone(), Vec::new())?;
-        let ipcctl = if self.ipcctl.is_empty() { vec![Tools::ipcctl()?] } else { self.ipcctl.clone() };
+        let ipcctl = if self.ipcctl.is_empty() { Tools::ipcctl()? } else { self.ipcctl.clone() };
         let placement = if self.unpinned { Placement::Free } else { Placement::One(self.cpu) };
         placement.enter()?;
         let directory = tempfile::tempdir()?;
