@@ -238,8 +238,10 @@ fn a_call_cancelled_before_its_turn_never_runs_and_is_answered() {
 #[test]
 fn a_broker_that_overruns_the_window_hears_busy() {
     let door = Door::open();
-    let service = Service::new("calc").threads(1).window(1).method(|text: Text, context| {
-        let _ = context.cancel().wait(PATIENCE);
+    let (began, begun) = mpsc::channel();
+    let service = Service::new("calc").threads(1).window(1).method(move |text: Text, context| {
+        began.send(()).unwrap();
+        assert!(context.cancel().wait(PATIENCE));
         Ok(text.0)
     });
     let (serving, mut line) = start(&door, service);
@@ -248,10 +250,11 @@ fn a_broker_that_overruns_the_window_hears_busy() {
     }
     let failure = line.expect_error();
     assert_eq!((failure.id, failure.code, failure.retry), (3, ErrorCode::BUSY, Retry::Safe));
-    line.cancel(1, ErrorCode::CANCELLED);
+    begun.recv_timeout(PATIENCE).unwrap();
     line.cancel(2, ErrorCode::CANCELLED);
-    line.expect_reply();
-    line.next();
+    line.cancel(1, ErrorCode::CANCELLED);
+    assert_eq!(line.expect_reply().id, 1);
+    assert_eq!(line.expect_error().id, 2);
     stop(serving, line);
 }
 
