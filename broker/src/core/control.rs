@@ -99,6 +99,7 @@ impl Router {
         let methods: BTreeSet<_> = row
             .instances
             .iter()
+            .take(PAGE)
             .filter_map(|id| self.names.instance(*id))
             .flat_map(|one| one.methods.iter().cloned())
             .collect();
@@ -141,7 +142,7 @@ impl Router {
             gid: peer.identity.gid,
             pid: peer.identity.pid,
             agent: peer.agent.clone(),
-            names: names.map(|name| name.name.clone()).collect(),
+            names: names.take(NAMES).map(|name| name.name.clone()).collect(),
             pending: peer.pending.len(),
             in_flight: instances().map(|one| one.running.len()).sum(),
             unread_bytes: peer.unread as u64,
@@ -218,6 +219,8 @@ fn needs_connection() -> Refusal {
     Refusal::Invalid("a name is offered by a connection: it cannot be done by datagram, or one-way".to_owned())
 }
 
-/// Rows of a page: the longest rows (64 names of 255 bytes) keep a page of peers near the limit of a body only in theory; 32 of
-/// them fit it with certainty.
+/// Rows of a page. The longest ones are 32 peers with 64 names of 255 bytes, or 32 instances with 4,096 bytes of methods: both fit a
+/// body with room to spare.
 const PAGE: usize = 32;
+/// Names told of one peer: as many as it may have, unless the limit was raised.
+const NAMES: usize = 64;

@@ -1,6 +1,6 @@
 //! Registration: who offers which name.
 
-use ipc_protocol::{ServiceName, control};
+use ipc_protocol::{MethodName, ServiceName, control};
 
 use super::{
     moment::Moment,
@@ -77,6 +77,7 @@ impl Router {
         if self.draining {
             return Err(Refusal::Draining);
         }
+        check_methods(&request.methods)?;
         let Some(name) = &request.name else { return Ok(peer.number) };
         if name.is_reserved() {
             return Err(Refusal::ReservedName(name.clone()));
@@ -120,3 +121,15 @@ impl Router {
         peer.instances.iter().find(is_it).copied()
     }
 }
+
+/// Methods are told to whoever asks, and kept for that alone.
+fn check_methods(methods: &[MethodName]) -> Result<(), Refusal> {
+    let bytes: usize = methods.iter().map(|method| method.as_str().len() + 1).sum();
+    if bytes > METHODS {
+        return Err(Refusal::Invalid(format!("methods: {bytes} bytes of names, at most {METHODS} are kept")));
+    }
+    Ok(())
+}
+
+/// Bytes of the names of a registration's methods: `show` tells those of 32 instances, which must fit a body.
+const METHODS: usize = 4_096;

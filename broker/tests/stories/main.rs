@@ -10,6 +10,7 @@ mod direct_calls;
 mod endings;
 mod handover;
 mod hello;
+mod inspection;
 mod one_way;
 mod policy;
 mod queues;

@@ -1,0 +1,227 @@
+//! What the broker tells about itself.
+
+use ipc_protocol::{
+    ErrorCode, MethodName,
+    control::{List, Names, PeerPage, Peers, Register, Show, Shown},
+};
+
+use crate::world::{OWNER, Peer, Request, World, registration};
+
+#[test]
+fn names_are_listed_in_order_and_in_pages() {
+    let mut w = World::with_limits(|limits| limits.names_per_peer = 100);
+    let svc = w.peer(OWNER);
+    (0..70).rev().for_each(|at| w.offer(svc, Some(&format!("name-{at:02}")), 1));
+
+    let first: Names = w.ask(svc, "list", &List::default());
+    let second: Names = w.ask(svc, "list", &List { after: first.next.clone(), ..List::default() });
+    let third: Names = w.ask(svc, "list", &List { after: second.next.clone(), ..List::default() });
+
+    let names: Vec<_> = [&first, &second, &third].into_iter().flat_map(|page| &page.names).collect();
+    assert!(names.is_sorted());
+    assert_eq!(names.len(), 70);
+    assert_eq!((first.names.len(), second.names.len(), third.next), (32, 32, None));
+}
+
+#[test]
+fn a_page_that_holds_the_last_name_is_the_last() {
+    let mut w = World::new();
+    let svc = w.peer(OWNER);
+    (0..32).for_each(|at| w.offer(svc, Some(&format!("name-{at:02}")), 1));
+
+    let page: Names = w.ask(svc, "list", &List::default());
+
+    assert_eq!((page.names.len(), page.next), (32, None));
+}
+
+#[test]
+fn a_pattern_picks_among_the_names() {
+    let mut w = World::new();
+    let svc = w.peer(OWNER);
+    ["a.x", "a.y", "a.y.z", "b.x"].iter().for_each(|name| w.offer(svc, Some(name), 1));
+
+    let page: Names = w.ask(svc, "list", &List { pattern: Some("a.*".parse().unwrap()), after: None });
+
+    assert_eq!(page.names.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a.x", "a.y"]);
+}
+
+#[test]
+fn peers_are_listed_in_the_order_they_came_and_in_pages() {
+    let mut w = World::new();
+    let peers: Vec<Peer> = (0..40).map(|_| w.peer(OWNER)).collect();
+    w.disconnect(peers[3]);
+
+    let first: PeerPage = w.ask(peers[0], "peers", &Peers::default());
+    let second: PeerPage = w.ask(peers[0], "peers", &Peers { after: first.next });
+
+    let numbers: Vec<_> = first.peers.iter().chain(&second.peers).map(|row| row.peer.0).collect();
+    assert!(numbers.is_sorted() && !numbers.contains(&4));
+    assert_eq!((numbers.len(), first.peers.len(), second.next), (39, 32, None));
+}
+
+#[test]
+fn a_peer_is_shown_with_what_it_does() {
+    let mut w = World::new();
+    let (svc, c) = (w.service("clock"), w.peer(OWNER));
+    w.call(c, "clock", "", b"");
+    w.advance(1_500);
+
+    let page: PeerPage = w.ask(c, "peers", &Peers::default());
+
+    let (of_svc, of_c) = (&page.peers[0], &page.peers[1]);
+    assert_eq!((of_svc.uid, of_svc.gid, of_svc.pid), (OWNER, OWNER + 1, Some(4_000)));
+    assert_eq!((&*of_svc.agent, of_svc.names[0].as_str()), ("fake 1.0", "clock"));
+    assert_eq!((of_svc.in_flight, of_svc.pending, of_c.in_flight, of_c.pending), (1, 0, 0, 1));
+    assert_eq!(of_svc.connected_ms, 1_500);
+    assert_eq!(w.number(svc), of_svc.peer.0);
+}
+
+#[test]
+fn a_name_is_shown_with_who_is_behind_it() {
+    let mut w = World::new();
+    let (one, two, c) = (w.instance("pool", 1), w.instance("pool", 2), w.peer(OWNER));
+    w.call_each(c, "pool", ["1", "2", "3", "4"]);
+
+    let shown: Shown = w.ask(c, "show", &show("pool"));
+
+    assert_eq!((shown.name.as_str(), shown.shared, shown.queued, shown.calls), ("pool", true, 1, 3));
+    assert_eq!(shown.instances.len(), 2);
+    let (first, second) = (&shown.instances[0], &shown.instances[1]);
+    assert_eq!((first.peer.0, first.window, first.in_flight), (w.number(one), 1, 1));
+    assert_eq!((second.peer.0, second.window, second.in_flight), (w.number(two), 2, 2));
+}
+
+#[test]
+fn a_name_is_shown_with_the_methods_of_all_its_instances() {
+    let mut w = World::new();
+    let c = w.peer(OWNER);
+    let (one, two) = (w.peer(OWNER), w.peer(OWNER));
+    w.make(one, with_methods("pool", ["b", "a"].map(str::to_owned)));
+    w.make(two, with_methods("pool", ["c", "a"].map(str::to_owned)));
+
+    let shown: Shown = w.ask(c, "show", &show("pool"));
+
+    assert_eq!(shown.methods.iter().map(MethodName::as_str).collect::<Vec<_>>(), ["a", "b", "c"]);
+}
+
+#[test]
+fn what_is_not_there_is_not_shown() {
+    let mut w = World::new();
+    let c = w.peer(OWNER);
+
+    let call = w.make(c, Request::ipc("show", &show("nobody")));
+
+    w.expect_safe(call, ErrorCode::NO_SERVICE);
+}
+
+#[test]
+fn more_methods_than_anybody_has_are_refused() {
+    let mut w = World::new();
+    let svc = w.peer(OWNER);
+
+    let refused = w.make(svc, with_methods("big", (0..2_000).map(|at| format!("method-{at}"))));
+
+    w.expect_safe(refused, ErrorCode::INVALID);
+    w.offer(svc, Some("big"), 1);
+}
+
+#[test]
+fn a_name_with_very_many_methods_can_be_shown() {
+    let mut w = World::new();
+    let c = w.peer(OWNER);
+    (0..240).for_each(|instance| offer_methods(&mut w, instance));
+
+    let shown: Shown = w.ask(c, "show", &show("big"));
+
+    assert_eq!(shown.instances.len(), 32);
+    assert_eq!(shown.methods.len(), 32 * 250);
+}
+
+#[test]
+fn a_peer_with_very_many_names_is_shown_with_the_first() {
+    let mut w = World::with_limits(|limits| limits.names_per_peer = 100);
+    let svc = w.peer(OWNER);
+    (0..100).for_each(|at| w.offer(svc, Some(&format!("name-{at:02}")), 1));
+
+    let page: PeerPage = w.ask(svc, "peers", &Peers::default());
+
+    assert_eq!(page.peers[0].names.len(), 64);
+}
+
+#[test]
+fn counters_tell_what_happened() {
+    let mut w = World::new();
+    let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));
+    let _calls = [(); 2].map(|()| w.call(c, "clock", "", b""));
+    w.reply_next(svc, b"");
+    w.call(c, "nobody", "", b"");
+
+    assert_eq!((w.stat(c, "connections"), w.stat(c, "names"), w.stat(c, "calls_pending")), (2, 1, 1));
+    assert_eq!((w.stat(c, "calls_delivered"), w.stat(c, "calls_queued"), w.stat(c, "replies")), (2, 1, 1));
+    assert_eq!(w.stat(c, "errors_no_service"), 1);
+}
+
+#[test]
+fn limits_tell_their_value_use_and_peak() {
+    let mut w = World::new();
+    let (first, c) = (w.peer(OWNER), w.peer(OWNER));
+    w.disconnect(first);
+    let row = w.limit(c, "connections_per_uid");
+    assert_eq!((row.value, row.used, row.peak), (512, Some(1), Some(2)));
+
+    let svc = w.service("clock");
+    let _calls = [(); 3].map(|()| w.call(c, "clock", "", b""));
+
+    assert_eq!(w.limit(svc, "calls_per_caller").used, Some(3));
+    assert_eq!(w.limit(svc, "calls_per_service").used, Some(3));
+    assert_eq!(w.limit(svc, "names_per_peer").used, Some(1));
+    assert_eq!(w.limit(svc, "body_bytes").used, None);
+}
+
+#[test]
+fn bytes_that_nobody_reads_show_in_the_limits() {
+    let mut w = World::new();
+    let (svc, stopped, c) = (w.service("echo"), w.peer(OWNER), w.peer(OWNER));
+    w.let_pile_up(stopped, svc, 10_000);
+
+    assert_eq!(w.limit(c, "unread_hard_bytes").used, Some(10_032));
+    assert!(w.limit(c, "bytes_total").used >= Some(10_032));
+    assert!(w.limit(c, "bytes_per_uid").peak >= Some(10_032));
+}
+
+#[test]
+fn a_request_that_is_not_understood_names_the_member() {
+    let mut w = World::new();
+    let c = w.peer(OWNER);
+
+    let call = w.ipc(c, "list", r#"{"after":7}"#);
+
+    assert!(w.expect_error(call, ErrorCode::INVALID).text.contains("after"));
+}
+
+#[test]
+fn members_that_nobody_knows_are_skipped() {
+    let mut w = World::new();
+    let c = w.peer(OWNER);
+
+    let call = w.ipc(c, "ping", r#"{"from":"the future"}"#);
+
+    w.expect_reply(call);
+}
+
+fn show(name: &str) -> Show {
+    Show { name: name.parse().unwrap() }
+}
+
+/// One more instance of "big", with 250 methods of its own.
+fn offer_methods(w: &mut World, instance: u32) {
+    let peer = w.peer(OWNER);
+    let ticket = w.make(peer, with_methods("big", (0..250).map(|at| format!("method-{instance}-{at}"))));
+    w.expect_reply(ticket);
+}
+
+/// A shared registration with methods.
+fn with_methods(name: &str, methods: impl IntoIterator<Item = String>) -> Request {
+    let methods = methods.into_iter().map(|method| method.parse().unwrap()).collect();
+    Request::register(&Register { shared: true, methods, ..registration(Some(name), 1) })
+}
