@@ -20,7 +20,7 @@ pub(crate) struct Accounts {
 pub(crate) struct Account {
     /// Open connections.
     pub(crate) connections: u64,
-    /// Bytes: frames not yet read by their receiver, calls in queues, frames being put together.
+    /// Bytes: frames not yet read by their receiver, calls that wait, registrations, frames being put together.
     pub(crate) bytes: u64,
     /// Answered calls sent by datagram that are pending.
     pub(crate) datagram_calls: u64,
@@ -39,8 +39,8 @@ pub(crate) enum Full {
 /// otherwise wait for answers that find no room because of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
-    /// A call in a queue: up to three quarters.
-    Queue,
+    /// A call in a queue, a wait for a name, a registration: up to three quarters.
+    Waiting,
     /// A frame that is put together: up to seven eighths.
     Assembly,
     /// A frame on its way to its receiver.
@@ -51,7 +51,7 @@ impl Use {
     /// How far it may fill a quota.
     pub(crate) fn part_of(self, quota: u64) -> u64 {
         match self {
-            Self::Queue => quota - quota / 4,
+            Self::Waiting => quota - quota / 4,
             Self::Assembly => quota - quota / 8,
             Self::Unread => quota,
         }

@@ -66,7 +66,7 @@ pub(crate) enum Stage {
     /// Delivered to an instance: it may have run.
     Running(InstanceId),
     /// A call of `ipc.wait`: it ends when a name comes or goes.
-    Watching(Box<Wait>),
+    Watching(Box<Watching>),
     /// On its way from one place to the next, within one step of the router.
     Unplaced,
 }
@@ -77,6 +77,15 @@ pub(crate) struct Waiting {
     /// The call as it will be delivered.
     pub(crate) call: Call,
     /// The user charged for its bytes.
+    pub(crate) payer: u32,
+}
+
+/// A call that waits for a name, and who pays for it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Watching {
+    /// What it waits for.
+    pub(crate) wait: Wait,
+    /// The user charged for it.
     pub(crate) payer: u32,
 }
 

@@ -9,12 +9,13 @@ use ipc_protocol::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    calls::{Caller, Stage},
+    calls::{Caller, Stage, Watching},
     moment::Moment,
     names::InstanceId,
     peers::Peer,
     refusal::Refusal,
     router::{Origin, Outputs, Router},
+    watches,
 };
 
 impl Router {
@@ -77,8 +78,10 @@ impl Router {
         if matches!(origin.caller, Caller::OneWay) {
             return Ok(()); // nobody would hear of it
         }
+        self.charge_waiting(origin.uid, watches::charge_of(&wait))?;
         let deadline = now.after(self.limits.timeout(call.timeout_ms));
-        let id = self.open(origin.caller, Stage::Watching(Box::new(wait.clone())), deadline);
+        let watching = Watching { wait: wait.clone(), payer: origin.uid };
+        let id = self.open(origin.caller, Stage::Watching(Box::new(watching)), deadline);
         self.watches.add(id, &wait);
         Ok(())
     }

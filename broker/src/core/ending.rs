@@ -10,6 +10,7 @@ use super::{
     peers::{PeerId, Stage as PeerStage},
     refusal::{Progress, Refusal},
     router::{Output, Outputs, Router},
+    watches,
 };
 
 impl Router {
@@ -144,7 +145,7 @@ impl Router {
         if let Some(peer) = self.peers.get_mut(instance.peer) {
             peer.instances.retain(|other| *other != id);
         }
-        self.names.remove(id);
+        self.remove_instance(id);
     }
 
     /// Sends a message under the caller's own number of the call, if there is a caller.
@@ -187,8 +188,9 @@ impl Router {
                 }
                 return Some((caller, Progress::Delivered));
             }
-            Stage::Watching(wait) => {
-                self.watches.forget(id, wait);
+            Stage::Watching(watching) => {
+                self.watches.forget(id, &watching.wait);
+                self.accounts.discharge(watching.payer, Account::bytes(watches::charge_of(&watching.wait)));
                 Progress::NotDelivered
             }
             Stage::Queued(..) | Stage::Direct(..) | Stage::Unplaced => {
@@ -249,7 +251,14 @@ impl Router {
                 self.refuse(&caller, Refusal::ServiceGone(Progress::Delivered), out);
             }
         }
-        self.names.remove(instance);
+        self.remove_instance(instance);
+    }
+
+    fn remove_instance(&mut self, id: InstanceId) {
+        let Some(instance) = self.names.remove(id) else { return };
+        if let Some(peer) = self.peers.get(instance.peer) {
+            self.accounts.discharge(peer.identity.uid, Account::bytes(instance.charge));
+        }
     }
 
     fn running_on(&self, call: CallId) -> Option<InstanceId> {

@@ -6,7 +6,8 @@ use super::{
     names::{Instance, InstanceId, Name, NameId},
     peers::{Peer, PeerId, Stage as PeerStage},
     router::Router,
-    routing::has_room,
+    routing::{self, has_room},
+    watches,
 };
 
 impl Router {
@@ -23,7 +24,7 @@ impl Router {
         self.assert_lists();
         self.deadlines.assert_armed(&self.calls);
         self.watches.assert_watching(self.calls.iter().filter_map(|(id, slot)| match &slot.stage {
-            Stage::Watching(wait) => Some((id, &**wait)),
+            Stage::Watching(watching) => Some((id, &watching.wait)),
             Stage::Queued(..) | Stage::Direct(..) | Stage::Running(_) | Stage::Unplaced => None,
         }));
     }
@@ -34,9 +35,19 @@ impl Router {
             stored.charge(peer.identity.uid, Account::connection());
             stored.charge(peer.identity.uid, Account::bytes(peer.unread + peer.assembling));
         }
+        for (_, instance) in self.names.instances() {
+            let peer = self.peers.get(instance.peer).expect("an instance has a peer");
+            stored.charge(peer.identity.uid, Account::bytes(instance.charge));
+        }
         for (_, slot) in self.calls.iter() {
-            if let Stage::Queued(_, waiting) | Stage::Direct(_, waiting) = &slot.stage {
-                stored.charge(waiting.payer, Account::bytes(super::routing::charge_of(&waiting.call)));
+            match &slot.stage {
+                Stage::Queued(_, waiting) | Stage::Direct(_, waiting) => {
+                    stored.charge(waiting.payer, Account::bytes(routing::charge_of(&waiting.call)));
+                }
+                Stage::Watching(watching) => {
+                    stored.charge(watching.payer, Account::bytes(watches::charge_of(&watching.wait)));
+                }
+                Stage::Running(_) | Stage::Unplaced => {}
             }
             if let Caller::Datagram { uid, .. } = slot.caller {
                 stored.charge(uid, Account::datagram_call());

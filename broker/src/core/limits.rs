@@ -52,8 +52,8 @@ limits! {
     unread_soft_bytes = 1_048_576 "bytes",
     /// Bytes that wait for one connection, above which it is cut: replies to somebody who does not read them.
     unread_hard_bytes = 4_194_304 "bytes",
-    /// Bytes that the connections and calls of one user hold: unread frames, calls in queues, frames being put together. Calls wait
-    /// while less than three quarters are full, frames are put together up to seven eighths: answers always find room.
+    /// Bytes that the connections and calls of one user hold: unread frames, calls that wait, registrations, frames being put
+    /// together. Calls wait up to three quarters of it, frames are put together up to seven eighths: answers always find room.
     bytes_per_uid = 33_554_432 "bytes",
     /// The same for all users together: the most memory that traffic can take.
     bytes_total = 268_435_456 "bytes",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ipc_protocol::{MethodName, ServiceName};
+use ipc_protocol::{MethodName, ServiceName, control};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -44,6 +44,8 @@ pub(crate) struct Instance {
     /// Calls to `@N` that wait for room.
     pub(crate) direct: List,
     pub(crate) methods: Vec<MethodName>,
+    /// Bytes charged to its peer's user for what it holds.
+    pub(crate) charge: usize,
 }
 
 /// All names and instances.
@@ -55,8 +57,20 @@ pub(crate) struct Names {
 }
 
 impl Instance {
-    pub(crate) fn new(peer: PeerId, window: u32, methods: Vec<MethodName>) -> Self {
-        Self { peer, name: None, window: window.max(1), running: List::default(), direct: List::default(), methods }
+    /// What a peer asks for in a registration, under no name yet.
+    pub(crate) fn new(peer: PeerId, request: control::Register) -> Self {
+        const ROWS: usize = 256; // of the instance and, at most, of its name
+        let name = request.name.as_ref().map_or(0, |name| 2 * name.as_str().len());
+        let methods: usize = request.methods.iter().map(|method| size_of::<MethodName>() + method.as_str().len()).sum();
+        Self {
+            peer,
+            name: None,
+            window: request.window.max(1),
+            running: List::default(),
+            direct: List::default(),
+            methods: request.methods,
+            charge: ROWS + name + methods,
+        }
     }
 }
 
@@ -114,8 +128,8 @@ impl Names {
     }
 
     /// Removes an instance that was retired.
-    pub(crate) fn remove(&mut self, id: InstanceId) {
-        self.instances.remove(id);
+    pub(crate) fn remove(&mut self, id: InstanceId) -> Option<Instance> {
+        self.instances.remove(id)
     }
 
     /// The instance that takes the next call: the one with the fewest calls in flight that `has_room` agrees to; among equals

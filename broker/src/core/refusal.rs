@@ -20,9 +20,9 @@ pub(crate) enum Refusal {
     CallerBusy(u64),
     /// The name has as many calls as it may.
     ServiceBusy(String, u64),
-    /// The caller's user holds so many bytes that no more calls may wait.
+    /// The caller's user holds so many bytes that nothing more may wait.
     UserBusy(u64),
-    /// The broker holds so many bytes that no more calls may wait.
+    /// The broker holds so many bytes that nothing more may wait.
     BrokerBusy(u64),
     /// The peer has as many names as it may.
     TooManyNames(u64),
@@ -102,11 +102,12 @@ impl Refusal {
             Self::ServiceBusy(name, limit) => {
                 failure(ErrorCode::BUSY, format!("'{name}' has {limit} calls already, its limit"))
             }
-            Self::UserBusy(limit) => {
-                failure(ErrorCode::BUSY, format!("calls wait while their user holds less than {limit} bytes"))
-            }
+            Self::UserBusy(limit) => failure(
+                ErrorCode::BUSY,
+                format!("this user's share of the broker is full: at most {limit} bytes may wait"),
+            ),
             Self::BrokerBusy(limit) => {
-                failure(ErrorCode::BUSY, format!("calls wait while the broker holds less than {limit} bytes"))
+                failure(ErrorCode::BUSY, format!("the broker is full: at most {limit} bytes may wait"))
             }
             Self::TooManyNames(limit) => failure(ErrorCode::BUSY, format!("a connection offers at most {limit} names")),
             Self::TooLarge { len, limit } => {

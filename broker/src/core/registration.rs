@@ -22,13 +22,16 @@ impl Router {
         out: &mut Outputs,
     ) -> Result<(), Refusal> {
         let number = self.may_register(peer_id, &request, out)?;
-        let instance = Instance::new(peer_id, request.window, request.methods);
-        let id = self.names.register(request.name.as_ref(), request.shared, instance);
+        let (name, shared) = (request.name.clone(), request.shared);
+        let instance = Instance::new(peer_id, request);
+        let uid = self.peers.get(peer_id).map_or(0, |peer| peer.identity.uid);
+        self.charge_waiting(uid, instance.charge)?;
+        let id = self.names.register(name.as_ref(), shared, instance);
         if let Some(peer) = self.peers.get_mut(peer_id) {
             peer.instances.push(id);
         }
         self.send(peer_id, super::control::reply(call_id, &control::Registered { peer: number }), out);
-        if let Some(name) = &request.name {
+        if let Some(name) = &name {
             self.tell_watchers(name, out);
         }
         self.feed(now, id, out);

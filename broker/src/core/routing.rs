@@ -195,10 +195,7 @@ impl Router {
         deadline: Moment,
     ) -> Result<(), Refusal> {
         let (bytes, payer) = (charge_of(&call), origin.uid);
-        self.accounts.charge_bytes(payer, bytes, (Use::Queue, &self.limits)).map_err(|full| match full {
-            Full::User => Refusal::UserBusy(Use::Queue.part_of(self.limits.bytes_per_uid)),
-            Full::Broker => Refusal::BrokerBusy(Use::Queue.part_of(self.limits.bytes_total)),
-        })?;
+        self.charge_waiting(payer, bytes)?;
         self.counters.calls_queued += 1;
         let call = Call { routing: call.routing.detached(), body: Bytes::copy_from_slice(&call.body), ..call };
         let waiting = Box::new(Waiting { call, payer });
@@ -222,6 +219,14 @@ impl Router {
             Destination::Broker => {}
         }
         Ok(())
+    }
+
+    /// Charges bytes of what waits or stays, or refuses.
+    pub(super) fn charge_waiting(&mut self, payer: u32, bytes: usize) -> Result<(), Refusal> {
+        self.accounts.charge_bytes(payer, bytes, (Use::Waiting, &self.limits)).map_err(|full| match full {
+            Full::User => Refusal::UserBusy(Use::Waiting.part_of(self.limits.bytes_per_uid)),
+            Full::Broker => Refusal::BrokerBusy(Use::Waiting.part_of(self.limits.bytes_total)),
+        })
     }
 
     /// Sends a call to the instance that its slot says it runs on.

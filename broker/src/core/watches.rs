@@ -78,6 +78,12 @@ pub(crate) fn is_satisfied(wait: &Wait, names: &Names) -> bool {
     is_there != wait.gone
 }
 
+/// Bytes that a call which waits is charged: its slot, and the name in up to five places.
+pub(crate) fn charge_of(wait: &Wait) -> usize {
+    const ROWS: usize = 384;
+    ROWS + 5 * wait.name.as_str().len()
+}
+
 /// The name, and for a target the name without its last label.
 fn names_of(wait: &Wait) -> impl Iterator<Item = ServiceName> {
     let parent = wait

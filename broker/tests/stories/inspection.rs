@@ -149,6 +149,19 @@ fn a_peer_with_very_many_names_is_shown_with_the_first() {
 }
 
 #[test]
+fn registrations_are_charged_to_their_user() {
+    let mut w = World::new();
+    let svc = w.peer(OWNER);
+    w.make(svc, with_methods("one", ["method".repeat(20)]));
+
+    let held = w.bytes_held();
+    w.unregister(svc, Some("one"));
+
+    assert!(held > 300, "{held}");
+    assert_eq!(w.bytes_held(), 0);
+}
+
+#[test]
 fn counters_tell_what_happened() {
     let mut w = World::new();
     let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));

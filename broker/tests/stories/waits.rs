@@ -149,6 +149,19 @@ fn a_name_is_waited_for_by_a_limited_number_of_calls() {
 }
 
 #[test]
+fn waits_are_charged_to_their_caller() {
+    let mut w = World::with_limits(|limits| limits.bytes_per_uid = 2_000);
+    let c = w.peer(OWNER);
+    let waits = [(); 10].map(|()| w.ipc(c, "wait", r#"{"name":"clock"}"#));
+
+    w.expect_no_end(waits[0]);
+    w.expect_safe(waits[9], ErrorCode::BUSY);
+    let held = w.bytes_held();
+    w.disconnect(c);
+    assert_eq!((held > 1_000, w.bytes_held()), (true, 0));
+}
+
+#[test]
 fn a_wait_that_wants_no_answer_is_nothing() {
     let mut w = World::new();
     let c = w.peer(OWNER);
