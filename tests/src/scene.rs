@@ -13,6 +13,8 @@ pub struct Scene {
     pub broker: Broker,
     service: Peer,
     client: Peer,
+    /// Connections, names, calls and bytes that the broker held before anything happened.
+    held: [u64; 4],
     /// Descriptors of the broker before anything happened; none if it is a thread of the test, which has others of its own.
     descriptors: Option<usize>,
 }
@@ -33,10 +35,11 @@ impl Scene {
     /// A scene at a broker.
     #[must_use]
     pub fn at(mut broker: Broker) -> Self {
-        let (mut service, client) = (Peer::connect(&broker), Peer::connect(&broker));
+        let (mut service, mut client) = (Peer::connect(&broker), Peer::connect(&broker));
         service.register("bystander", 1);
+        let held = held(&mut client);
         let descriptors = broker.daemon().map(|daemon| daemon.descriptors().len());
-        Self { broker, service, client, descriptors }
+        Self { broker, service, client, held, descriptors }
     }
 
     /// Asserts that the bystanders are served.
@@ -58,16 +61,18 @@ impl Scene {
     #[track_caller]
     pub fn nothing_is_left(&mut self) {
         self.bystanders_go_on();
-        let client = &mut self.client;
-        let mut held = || {
-            let stats: ipc_protocol::control::Stats = client.ask("stats", &ipc_protocol::control::Empty {});
-            let value = |name: &str| stats.stats.iter().find(|row| row.name == name).map_or(u64::MAX, |row| row.value);
-            ["connections", "names", "calls_pending", "bytes_held"].map(value)
-        };
-        assert!(within(AT_ONCE, || held() == [2, 1, 0, 0]), "connections, names, calls, bytes: {:?}", held());
+        let (client, before) = (&mut self.client, self.held);
+        assert!(within(AT_ONCE, || held(client) == before), "{:?} connections, names, calls, bytes", held(client));
         let Some(before) = self.descriptors else { return };
         let daemon = self.broker.daemon().expect("it has descriptors of its own");
         let open = || daemon.descriptors().len();
         assert!(within(AT_ONCE, || open() == before), "{} descriptors, not {before}", open());
     }
+}
+
+/// Connections, names, calls and bytes, as the broker tells them.
+fn held(client: &mut Peer) -> [u64; 4] {
+    let stats: ipc_protocol::control::Stats = client.ask("stats", &ipc_protocol::control::Empty {});
+    let value = |name: &str| stats.stats.iter().find(|row| row.name == name).map_or(u64::MAX, |row| row.value);
+    ["connections", "names", "calls_pending", "bytes_held"].map(value)
 }
