@@ -19,6 +19,8 @@ pub struct Id<T> {
 pub(crate) struct Table<T> {
     places: Vec<Place<T>>,
     free: Vec<u32>,
+    /// Rows that there are; not places less free ones, for some are used up.
+    len: usize,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,7 +31,7 @@ struct Place<T> {
 
 impl<T> Table<T> {
     pub(crate) fn new() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self { places: Vec::new(), free: Vec::new(), len: 0 }
     }
 
     /// Adds a row.
@@ -37,6 +39,7 @@ impl<T> Table<T> {
     /// # Panics
     /// At 2^32 rows, which every limit forbids long before.
     pub(crate) fn insert(&mut self, row: T) -> Id<T> {
+        self.len += 1;
         if let Some(index) = self.free.pop()
             && let Some(place) = self.places.get_mut(index as usize)
         {
@@ -52,6 +55,7 @@ impl<T> Table<T> {
     pub(crate) fn remove(&mut self, id: Id<T>) -> Option<T> {
         let place = self.places.get_mut(id.index as usize).filter(|place| place.generation == id.generation)?;
         let row = place.row.take()?;
+        self.len -= 1;
         if let Some(next) = place.generation.checked_add(1) {
             place.generation = next;
             self.free.push(id.index);
@@ -77,7 +81,7 @@ impl<T> Table<T> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.len
     }
 }
 
@@ -143,6 +147,22 @@ mod tests {
         assert_eq!(table.remove(first), None);
         assert_eq!(table.get(second), Some(&"b"));
         assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn a_place_whose_generations_are_used_up_holds_no_row() {
+        let mut table = Table::new();
+        let first = table.insert("a");
+        table.places[0].generation = u32::MAX;
+        let last = Id::new(0, u32::MAX);
+        assert_eq!(table.get(first), None);
+
+        assert_eq!(table.remove(last), Some("a"));
+
+        assert_eq!((table.len(), table.get(last)), (0, None));
+        assert_eq!(table.remove(last), None);
+        let next = table.insert("b");
+        assert_eq!((next.index(), table.len()), (1, 1));
     }
 
     #[test]
