@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use ipc_protocol::limits::{HEADER_LEN, MAX_ROUTING};
 use serde::{Deserialize, Serialize};
+
+use super::accounts::Use;
 
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $name:ident = $default:literal $unit:literal,)*) => {
@@ -88,6 +91,12 @@ impl Limits {
         if self.unread_soft_bytes > self.unread_hard_bytes {
             return Err("unread_soft_bytes must not be over unread_hard_bytes".to_owned());
         }
+        let frame = self.body_bytes + (HEADER_LEN + usize::from(MAX_ROUTING)) as u64;
+        let holds_a_frame = |(_, quota): &(&str, u64)| Use::Assembly.part_of(*quota) >= frame;
+        let quotas = [("bytes_per_uid", self.bytes_per_uid), ("bytes_total", self.bytes_total)];
+        if let Some((name, quota)) = quotas.into_iter().find(|quota| !holds_a_frame(quota)) {
+            return Err(format!("{name} = {quota} has no room for a body of {} bytes (body_bytes)", self.body_bytes));
+        }
         if self.call_max_ms > u64::from(ipc_protocol::limits::MAX_TIMEOUT_MS) {
             return Err(format!("call_max_ms must not be over {}", ipc_protocol::limits::MAX_TIMEOUT_MS));
         }
@@ -99,3 +108,32 @@ impl Limits {
 }
 
 const MAY_BE_ZERO: &[&str] = &["connections_reserved", "drain_ms", "stray_replies"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_good() {
+        assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_quota_that_can_never_hold_a_frame_is_refused() {
+        let narrow = Limits { bytes_per_uid: 1_200_000, ..Limits::default() };
+        assert!(narrow.check().unwrap_err().starts_with("bytes_per_uid = 1200000 has no room"));
+        assert_eq!(Limits { body_bytes: 1_000_000, ..narrow }.check(), Ok(()));
+    }
+
+    #[test]
+    fn the_longest_deadline_is_kept_whatever_the_default_is() {
+        let limits = Limits { call_default_ms: u64::MAX, call_max_ms: 7, ..Limits::default() };
+        assert_eq!([0, 1, 8, u32::MAX].map(|ms| limits.timeout(ms).as_millis()), [7, 1, 7, 7]);
+    }
+
+    #[test]
+    fn the_shortest_deadline_is_a_millisecond() {
+        let limits = Limits { call_default_ms: 0, call_max_ms: 0, ..Limits::default() };
+        assert_eq!([0, 1, u32::MAX].map(|ms| limits.timeout(ms).as_millis()), [1, 1, 1]);
+    }
+}

@@ -28,3 +28,26 @@ impl Moment {
         self.0.div_ceil(1000)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_stops_at_its_end() {
+        assert_eq!(Moment(u64::MAX).after(Duration::from_micros(1)), Moment(u64::MAX));
+        assert_eq!(Moment(0).after(Duration::MAX), Moment(u64::MAX));
+        assert_eq!(Moment(u64::MAX).tick(), u64::MAX / 1000 + 1);
+    }
+
+    #[test]
+    fn nothing_is_earlier_than_itself() {
+        assert_eq!(Moment(5).since(Moment(7)), Duration::ZERO);
+        assert_eq!(Moment(u64::MAX).since(Moment(0)), Duration::from_micros(u64::MAX));
+    }
+
+    #[test]
+    fn a_tick_is_rounded_up() {
+        assert_eq!([0, 1, 999, 1_000, 1_001].map(|micros| Moment(micros).tick()), [0, 1, 1, 1, 2]);
+    }
+}
