@@ -47,24 +47,28 @@ impl Deadlines {
         }
     }
 
-    /// A call whose deadline has passed. It stays on the wheel until it is disarmed; ask again until there is none.
-    pub(crate) fn expired(&mut self, calls: &Calls, now: Moment) -> Option<CallId> {
+    /// Calls whose deadline has passed, at most `most` of them: whoever asks disarms them, and asks again when there were so many.
+    /// All in one pass, for a bucket may hold many more calls of later turns than ones that are due.
+    pub(crate) fn expired(&mut self, calls: &Calls, now: Moment, most: usize) -> Vec<CallId> {
         let now_tick = now.0 / 1000;
+        let mut found = Vec::new();
         // A whole turn looks at every bucket; more turns would look at the same ones again.
         self.done = self.done.max(now_tick.saturating_sub(BUCKETS as u64));
         while let Some(tick) = self.next_tick().filter(|tick| *tick <= now_tick) {
-            let bucket = self.bucket_of(tick);
-            let mut at = self.buckets.get(bucket).and_then(List::head);
+            let mut at = self.buckets.get(self.bucket_of(tick)).and_then(List::head);
             while let Some(id) = at {
                 if calls.get(id).is_some_and(|slot| slot.deadline.tick() <= now_tick) {
-                    return Some(id);
+                    if found.len() == most {
+                        return found;
+                    }
+                    found.push(id);
                 }
                 at = calls.next(Role::Deadline, id);
             }
             self.done = tick;
         }
         self.done = self.done.max(now_tick);
-        None
+        found
     }
 
     /// When to ask [`Deadlines::expired`] next. May be too early (by whole turns of the wheel), never too late.
@@ -160,11 +164,14 @@ mod tests {
         }
 
         fn expire(&mut self, ms: u64) -> Vec<CallId> {
-            let mut found = Vec::new();
-            while let Some(id) = self.deadlines.expired(&self.calls, Moment(ms * 1000)) {
-                let deadline = self.calls.get(id).unwrap().deadline;
-                self.deadlines.disarm(&mut self.calls, id, deadline);
-                found.push(id);
+            self.expire_some(ms, usize::MAX)
+        }
+
+        fn expire_some(&mut self, ms: u64, most: usize) -> Vec<CallId> {
+            let found = self.deadlines.expired(&self.calls, Moment(ms * 1000), most);
+            for id in &found {
+                let deadline = self.calls.get(*id).unwrap().deadline;
+                self.deadlines.disarm(&mut self.calls, *id, deadline);
             }
             found
         }
@@ -203,5 +210,17 @@ mod tests {
         let id = wheel.arm(123_457);
         assert_eq!(wheel.deadlines.next(), Some(Moment(123_457_000)));
         assert_eq!(wheel.expire(123_457), [id]);
+    }
+
+    #[test]
+    fn what_is_due_comes_in_slices_past_what_is_not() {
+        let mut wheel = Wheel::new();
+        let turn = BUCKETS as u64;
+        let ids = [10, 10 + 7 * turn, 10, 10 + 7 * turn, 10, 11].map(|ms| wheel.arm(ms));
+        assert_eq!(wheel.expire_some(20, 2), [ids[0], ids[2]]);
+        assert_eq!(wheel.deadlines.next(), Some(Moment(10_000)));
+        assert_eq!(wheel.expire_some(20, 2), [ids[4], ids[5]]);
+        assert_eq!(wheel.expire_some(20, 2), []);
+        assert_eq!(wheel.expire(10 + 7 * turn), [ids[1], ids[3]]);
     }
 }

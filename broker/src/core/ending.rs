@@ -36,8 +36,7 @@ impl Router {
     /// Ends what is out of time: calls past their deadline, connections without hello. At most a slice of them, so that a million
     /// deadlines in one millisecond stop nobody else; [`Router::next_deadline`] is then in the past.
     pub fn expire(&mut self, now: Moment, out: &mut Outputs) {
-        for _ in 0..SLICE {
-            let Some(call) = self.deadlines.expired(&self.calls, now) else { break };
+        for call in self.deadlines.expired(&self.calls, now, SLICE) {
             if let Some((caller, progress)) = self.abandon(call, ErrorCode::DEADLINE, out) {
                 self.refuse(&caller, Refusal::Deadline(progress), out);
             }
