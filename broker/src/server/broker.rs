@@ -11,7 +11,7 @@ use super::{
     connection::Connections,
     datagrams::Datagrams,
     doors::Door,
-    inherited::Inherited,
+    inherited::{Inherited, listener},
     log::Log,
     owner::owner,
     poller::{Interest, Poller, Source},
@@ -152,9 +152,10 @@ impl Server {
     }
 
     fn open_doors(&mut self, inherited: Inherited) -> Result<(), StartError> {
-        let (stream, datagram) = match inherited.stream {
-            Some(stream) => (stream, inherited.datagram),
-            None => self.bind_sockets()?,
+        let (stream, datagram) = match (inherited.stream, &self.config.socket) {
+            (Some(stream), _) => (stream, inherited.datagram),
+            (None, Address::Fd(number)) => (listener(*number).map_err(failed("take the socket of --socket"))?, None),
+            (None, _) => self.bind_sockets()?,
         };
         self.poller.add(&stream, Source::Listener, Interest::READ).map_err(failed("watch the stream socket"))?;
         self.door = Some(Door::new(stream));

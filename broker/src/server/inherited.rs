@@ -6,6 +6,7 @@ use std::{
 };
 
 use ipc_protocol::transport::fd;
+use nix::sys::socket::sockopt::PassCred;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 /// The sockets handed down.
@@ -28,30 +29,61 @@ impl Inherited {
             return Ok(sockets);
         }
         for number in (FIRST..).take(usize::try_from(count).unwrap_or(0).min(MOST)) {
-            let refuse = |what: String| {
-                io::Error::new(io::ErrorKind::InvalidInput, format!("LISTEN_FDS: descriptor {number} {what}"))
-            };
-            let socket = fd::adopt(number).map_err(|error| refuse(format!("cannot be taken: {error}")))?;
-            let family = sockopt::socket_domain(&socket).map_err(|error| refuse(format!("is no socket: {error}")))?;
-            let kind = sockopt::socket_type(&socket)?;
+            let (kind, socket) = adopt(number).map_err(|error| invalid(format!("LISTEN_FDS: {error}")))?;
             let place = match kind {
-                _ if family != AddressFamily::UNIX => return Err(refuse("is no AF_UNIX socket".to_owned())),
-                SocketType::STREAM if sockopt::socket_acceptconn(&socket)? => &mut sockets.stream,
-                SocketType::DGRAM => &mut sockets.datagram,
-                _ => return Err(refuse("is neither a listening stream socket nor a datagram socket".to_owned())),
+                Kind::Listener => &mut sockets.stream,
+                Kind::Datagram => &mut sockets.datagram,
             };
-            set_nonblocking(&socket)?;
             if place.replace(socket).is_some() {
-                return Err(refuse("is the second socket of its kind".to_owned()));
+                return Err(invalid(format!("LISTEN_FDS: descriptor {number} is the second socket of its kind")));
             }
         }
         Ok(sockets)
     }
 }
 
+/// The listening stream socket that this process inherited under a number: an address `fd:N`.
+///
+/// # Errors
+/// If it is none.
+pub(crate) fn listener(number: i32) -> io::Result<OwnedFd> {
+    match adopt(number)? {
+        (Kind::Listener, socket) => Ok(socket),
+        (Kind::Datagram, _) => Err(invalid(format!("descriptor {number} is no listening stream socket"))),
+    }
+}
+
+/// What an inherited socket is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Listener,
+    Datagram,
+}
+
+fn adopt(number: i32) -> io::Result<(Kind, OwnedFd)> {
+    let refuse = |what: &str| invalid(format!("descriptor {number} {what}"));
+    let socket = fd::adopt(number).map_err(|error| refuse(&format!("cannot be taken: {error}")))?;
+    let family = sockopt::socket_domain(&socket).map_err(|error| refuse(&format!("is no socket: {error}")))?;
+    let kind = match sockopt::socket_type(&socket)? {
+        _ if family != AddressFamily::UNIX => return Err(refuse("is no AF_UNIX socket")),
+        SocketType::STREAM if sockopt::socket_acceptconn(&socket)? => Kind::Listener,
+        SocketType::DGRAM => Kind::Datagram,
+        _ => return Err(refuse("is neither a listening stream socket nor a datagram socket")),
+    };
+    if kind == Kind::Datagram {
+        nix::sys::socket::setsockopt(&socket, PassCred, &true)?; // whoever made it need not have asked who sends
+    }
+    set_nonblocking(&socket)?;
+    Ok((kind, socket))
+}
+
 fn set_nonblocking(socket: &impl AsFd) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(socket)?;
     Ok(rustix::fs::fcntl_setfl(socket, flags | rustix::fs::OFlags::NONBLOCK)?)
+}
+
+fn invalid(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what)
 }
 
 /// SD_LISTEN_FDS_START.

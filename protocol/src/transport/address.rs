@@ -17,7 +17,7 @@ pub enum Address {
     Path(PathBuf),
     /// An abstract name (unix(7)): no mode bits, visible across mount namespaces; never a default.
     Abstract(Vec<u8>),
-    /// A connected descriptor that this process inherited.
+    /// A descriptor that this process inherited: connected for a client, listening for a broker.
     Fd(i32),
 }
 

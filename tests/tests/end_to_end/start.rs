@@ -356,6 +356,31 @@ fn a_descriptor_that_is_handed_down_and_is_no_listening_socket_is_refused() {
 }
 
 #[test]
+fn a_datagram_socket_that_is_handed_down_tells_who_sends() {
+    let (_directory, socket) = place();
+    let listener = UnixListener::bind(&socket).unwrap();
+    let datagram = UnixDatagram::bind(format!("{}.dgram", socket.display())).unwrap(); // does not ask who sends
+    let kept = rustix::io::dup(&datagram).unwrap(); // stays open in the broker's process
+    let handed_down =
+        format!("LISTEN_PID=$$ LISTEN_FDS=2 ipcd --socket {} 3<&0 4<&{}", socket.display(), kept.as_raw_fd());
+    let _broker = ready(Command::shell(&format!("exec env {handed_down} </dev/null")).input_descriptor(listener));
+    let ping = Command::ipcctl(["-t", "2s", "send", "--datagram", "ipc.ping"]).socket(&socket);
+    assert_eq!(ping.prints_text(), "{}\n");
+}
+
+#[test]
+fn a_listening_socket_can_be_the_address() {
+    let (_directory, socket) = place();
+    let listener = UnixListener::bind(&socket).unwrap();
+    let script = "exec ipcd --socket fd:3 3<&0 </dev/null";
+    let _broker = ready(Command::shell(script).input_descriptor(listener));
+    Peer::on(UnixStream::connect(&socket).unwrap()).greet().settle();
+    let (connected, _other) = UnixStream::pair().unwrap();
+    let line = refusal(Command::shell(script).input_descriptor(connected), UNUSABLE);
+    assert!(line.contains("descriptor 3 is neither a listening"), "{line}");
+}
+
+#[test]
 fn descriptors_for_another_process_are_left_alone() {
     let (_directory, socket) = place();
     let _broker = ready(ipcd_at(&socket).env("LISTEN_PID", "1").env("LISTEN_FDS", "5"));
