@@ -238,7 +238,7 @@ impl Connection {
             let outcome = state.session.abandon(id, ErrorCode::CANCELLED).unwrap_or(Err(misuse));
             return (state, Waited::Ended(outcome));
         }
-        let mut interrupted = false;
+        let (mut interrupted, mut has_waited) = (false, false);
         loop {
             if let Some(outcome) = state.session.take(id) {
                 return (state, Waited::Ended(outcome)); // what has gathered goes on gathering: nobody has had to wait
@@ -246,7 +246,8 @@ impl Connection {
             if interrupted {
                 return (state, Waited::Interrupted);
             }
-            if Instant::now() >= until {
+            // Not before the first round: an answer that is here already counts, whenever it is fetched.
+            if has_waited && Instant::now() >= until {
                 return (state, Waited::TimeIsUp);
             }
             self.flush(&mut state);
@@ -254,6 +255,7 @@ impl Connection {
                 return (state, Waited::Ended(outcome)); // the flush found the connection dead
             }
             (state, interrupted) = self.round(state, id, until, interrupt);
+            has_waited = true;
         }
     }
 
