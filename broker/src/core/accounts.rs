@@ -56,6 +56,17 @@ impl Use {
             Self::Unread => quota,
         }
     }
+
+    /// Whether a user, and all together, may hold so much.
+    fn check(self, of_user: u64, in_all: u64, limits: &Limits) -> Result<(), Full> {
+        if of_user > self.part_of(limits.bytes_per_uid) {
+            return Err(Full::User);
+        }
+        if in_all > self.part_of(limits.bytes_total) {
+            return Err(Full::Broker);
+        }
+        Ok(())
+    }
 }
 
 impl Accounts {
@@ -66,12 +77,7 @@ impl Accounts {
         let account = self.users.get_mut(&uid);
         let of_user = account.as_ref().map_or(0, |account| account.bytes) + bytes;
         let in_all = self.total.bytes + bytes;
-        if of_user > of.part_of(limits.bytes_per_uid) {
-            return Err(Full::User);
-        }
-        if in_all > of.part_of(limits.bytes_total) {
-            return Err(Full::Broker);
-        }
+        of.check(of_user, in_all, limits)?;
         match account {
             Some(account) => account.bytes = of_user,
             None => drop(self.users.insert(uid, Account { bytes, ..Account::default() })),
@@ -80,6 +86,12 @@ impl Accounts {
         self.peak.bytes = self.peak.bytes.max(in_all);
         self.peak_per_uid.bytes = self.peak_per_uid.bytes.max(of_user);
         Ok(())
+    }
+
+    /// Whether `bytes` more would be charged to a user now.
+    pub(crate) fn has_room(&self, uid: u32, bytes: usize, (of, limits): (Use, &Limits)) -> Result<(), Full> {
+        let bytes = bytes as u64;
+        of.check(self.of(uid).bytes + bytes, self.total.bytes + bytes, limits)
     }
 
     /// Charges, whatever the limits say: they were asked before, or the holder is about to be cut off.

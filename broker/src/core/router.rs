@@ -202,7 +202,7 @@ impl Router {
     }
 
     /// A frame of `bytes` bytes has begun that must be put together from several reads. Whether there is room for it; if not, ask
-    /// again when [`Router::release`] was called for another one.
+    /// again when [`Router::has_room`] says so.
     pub fn grant(&mut self, peer: PeerId, bytes: usize) -> bool {
         let Some(peer) = self.peers.get_mut(peer) else { return false };
         let uid = peer.identity.uid;
@@ -211,6 +211,20 @@ impl Router {
         }
         peer.assembling += bytes;
         true
+    }
+
+    /// Whether a frame that found no room would find it now.
+    #[must_use]
+    pub fn has_room(&self, peer: PeerId, bytes: usize) -> bool {
+        self.room_for(peer, bytes).is_ok()
+    }
+
+    /// A frame has found no room for as long as a frame may take. Frames that others put together and calls that wait end in time;
+    /// what somebody does not read may stay for ever, so whoever holds most of that is cut.
+    pub fn make_room(&mut self, peer: PeerId, bytes: usize, out: &mut Outputs) {
+        let Err(full) = self.room_for(peer, bytes) else { return };
+        let Some(uid) = self.peers.get(peer).map(|peer| peer.identity.uid) else { return };
+        self.cut_hog(full, uid, out);
     }
 
     /// The frame that was granted is complete.
@@ -241,7 +255,7 @@ impl Router {
         }
     }
 
-    /// Bytes held for all peers: when they get fewer, [`Router::grant`] may succeed where it did not.
+    /// Bytes held for all peers.
     #[must_use]
     pub fn bytes_held(&self) -> u64 {
         self.accounts.total().bytes
@@ -301,6 +315,11 @@ impl Router {
             out.push(Output::Log(Event::Denied { uid: who.uid, pid: who.pid, operation }));
         }
         verdict
+    }
+
+    fn room_for(&self, peer: PeerId, bytes: usize) -> Result<(), Full> {
+        let Some(peer) = self.peers.get(peer) else { return Ok(()) };
+        self.accounts.has_room(peer.identity.uid, bytes, (Use::Assembly, &self.limits))
     }
 
     fn has_place(&self, identity: &Identity) -> Result<(), String> {

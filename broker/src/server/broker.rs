@@ -57,10 +57,8 @@ pub struct Server {
     pub(super) dirty: Vec<PeerId>,
     /// Connections that were read and still have frames to be routed.
     pub(super) unrouted: VecDeque<PeerId>,
-    /// Connections whose begun frame has to wait for its user's quota.
-    pub(super) parked: Vec<PeerId>,
-    /// Bytes that the router held when they were last refused.
-    pub(super) held_when_parked: u64,
+    /// Connections whose begun frame, of so many bytes, has to wait for its user's quota: first come, first served.
+    pub(super) parked: Vec<(PeerId, usize)>,
     /// Connections with a begun frame, in the order of their deadlines.
     pub(super) frame_clock: VecDeque<(Moment, PeerId)>,
     /// Accepting goes on at this time: there were no descriptors.
@@ -139,7 +137,6 @@ impl Server {
             dirty: Vec::new(),
             unrouted: VecDeque::new(),
             parked: Vec::new(),
-            held_when_parked: 0,
             frame_clock: VecDeque::new(),
             resume_accept: None,
             phase: Phase::Serving,

@@ -19,7 +19,7 @@ pub(crate) struct Connection {
     pub(crate) reading: Reading,
     /// Whether it stands in the list of connections to flush.
     pub(crate) dirty: bool,
-    /// Since when a frame has begun and is not complete.
+    /// Since when a frame has begun and is not complete, or has waited for room.
     pub(crate) mid_frame_since: Option<Moment>,
     /// Whether it stands in the queue of frame deadlines.
     pub(crate) on_clock: bool,
@@ -30,8 +30,8 @@ pub(crate) struct Connection {
 pub(crate) enum Reading {
     /// Yes.
     Open,
-    /// Not now: a long frame has begun, and its user's quota has no room for it.
-    Parked,
+    /// Not now: a frame of so many bytes has begun, and its user's quota has no room for it.
+    Parked(usize),
     /// No: the other side has finished sending.
     Ended,
 }

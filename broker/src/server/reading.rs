@@ -23,8 +23,8 @@ impl Server {
         }
         match connection.reading {
             Reading::Open if ready.read => self.read(now, id),
-            Reading::Parked | Reading::Ended if ready.hung_up => self.close(now, id),
-            Reading::Open | Reading::Parked | Reading::Ended => {}
+            Reading::Parked(_) | Reading::Ended if ready.hung_up => self.close(now, id),
+            Reading::Open | Reading::Parked(_) | Reading::Ended => {}
         }
     }
 
@@ -72,11 +72,12 @@ impl Server {
             }
             Ok(Some(Incoming::Assembly(len))) if self.router.grant(id, len) => {
                 if let Some(connection) = self.connections.get_mut(id) {
+                    connection.mid_frame_since = None; // it may have been the broker that was slow
                     connection.inbox.decoder().assemble();
                 }
             }
-            Ok(Some(Incoming::Assembly(_))) => {
-                self.park(id);
+            Ok(Some(Incoming::Assembly(len))) => {
+                self.park(id, len);
                 return false;
             }
             Ok(None) => return false,
@@ -89,38 +90,35 @@ impl Server {
     }
 
     /// Stops reading from a connection until its user's quota has room for the frame that it has begun.
-    pub(super) fn park(&mut self, id: PeerId) {
+    pub(super) fn park(&mut self, id: PeerId, len: usize) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.inbox.decoder().detach();
-        connection.reading = Reading::Parked;
-        connection.mid_frame_since = None; // it is the broker that is slow
+        connection.reading = Reading::Parked(len);
         connection.mark_dirty(&mut self.dirty);
-        self.parked.push(id);
-        self.held_when_parked = self.router.bytes_held();
+        self.parked.push((id, len));
     }
 
-    /// Whether bytes were given back since the parked connections last tried.
+    /// Whether there is room for one of the parked connections.
     pub(super) fn may_unpark(&self) -> bool {
-        !self.parked.is_empty() && self.router.bytes_held() < self.held_when_parked
+        self.parked.iter().any(|(id, len)| self.router.has_room(*id, *len))
     }
 
     /// Lets parked connections try again.
     pub(super) fn unpark(&mut self, now: Moment) {
-        for id in std::mem::take(&mut self.parked) {
+        for (id, _) in std::mem::take(&mut self.parked) {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             connection.reading = Reading::Open;
             connection.mark_dirty(&mut self.dirty);
             self.unrouted.push_back(id);
         }
         self.route_rounds(now);
-        self.held_when_parked = self.router.bytes_held();
     }
 
-    /// A begun frame must be complete in time.
+    /// A begun frame must be complete in time, and one that waits for room must get it in time.
     pub(super) fn watch_frame(&mut self, now: Moment, id: PeerId) {
         let frame_time = Duration::from_millis(self.router.limits().frame_ms);
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if !connection.inbox.decoder().mid_frame() || connection.reading != Reading::Open {
+        if !connection.inbox.decoder().mid_frame() || connection.reading == Reading::Ended {
             connection.mid_frame_since = None;
             return;
         }
@@ -141,22 +139,29 @@ impl Server {
             match connection.mid_frame_since.map(|since| since.after(frame_time)) {
                 None => connection.on_clock = false,
                 Some(deadline) if deadline > now => self.frame_clock.push_back((deadline, id)), // a newer frame
-                Some(_) => {
-                    let violation = Violation::TooSlow("the rest of a frame", frame_time.as_secs());
-                    self.router.violate(id, &violation, &mut self.out);
-                }
+                Some(_) => self.end_frame_wait(now, id),
             }
         }
     }
 
+    /// A frame has taken its time: that is its sender's fault, unless it waits for room.
+    fn end_frame_wait(&mut self, now: Moment, id: PeerId) {
+        let frame_time = Duration::from_millis(self.router.limits().frame_ms);
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Reading::Parked(len) = connection.reading else {
+            let violation = Violation::TooSlow("the rest of a frame", frame_time.as_secs());
+            return self.router.violate(id, &violation, &mut self.out);
+        };
+        connection.mid_frame_since = Some(now);
+        self.frame_clock.push_back((now.after(frame_time), id));
+        self.router.make_room(id, len, &mut self.out);
+    }
+
     /// The other side has finished sending. It may still wait for answers; a service can give none any more.
     pub(super) fn end_reading(&mut self, now: Moment, id: PeerId) {
-        let keeps = self.router.awaits_answers(id) && !self.router.is_service(id);
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if !keeps && connection.outbox.is_empty() {
-            return self.close(now, id);
-        }
-        if self.router.is_service(id) {
+        let has_answers_to_come = self.router.awaits_answers(id) || !connection.outbox.is_empty();
+        if self.router.is_service(id) || !has_answers_to_come {
             return self.close(now, id);
         }
         connection.reading = Reading::Ended;

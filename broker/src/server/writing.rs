@@ -94,6 +94,9 @@ impl Server {
         let Some(mut connection) = self.connections.remove(id) else { return };
         self.log.detail(format_args!("event=closed connection={id:?}"));
         connection.outbox.discard(&mut self.pool);
+        if matches!(connection.reading, Reading::Parked(_)) {
+            self.parked.retain(|(parked, _)| *parked != id);
+        }
         self.poller.remove(&connection.socket);
         drop(connection);
         self.router.disconnect(id, &mut self.out);

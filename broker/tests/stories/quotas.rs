@@ -1,5 +1,6 @@
 //! Bytes: who pays, who is refused, who is cut.
 
+use ipc_broker::core::Router;
 use ipc_protocol::{ErrorCode, control::Empty, control::Stats};
 
 use crate::world::{OWNER, Peer, World};
@@ -44,6 +45,35 @@ fn an_answer_is_put_together_when_calls_that_wait_fill_the_quota() {
     let is_granted = w.with_router(svc, |router, id| router.grant(id, 2_000));
 
     assert!(is_granted, "the calls wait for the answer, and the answer for the calls");
+}
+
+#[test]
+fn a_frame_that_waits_long_for_room_gets_it_from_who_does_not_read() {
+    let (mut w, svc, c) = narrow();
+    let (idle, bystander) = (w.peer(OWNER), w.peer(OWNER));
+    w.pause_reading(idle);
+    let _grants = [(); 10].map(|()| w.with_router(idle, |router, id| router.grant(id, 1_700)));
+    let _ = w.call(idle, "ipc.limits", "", b"");
+    assert!(!w.with_router(bystander, |router, id| router.has_room(id, 2_000)));
+
+    w.make_room(bystander, 2_000);
+
+    assert!(w.with_router(bystander, |router, id| router.has_room(id, 2_000)));
+    w.expect_cut(idle, "wait to be read");
+    [svc, c, bystander].iter().for_each(|reader| w.expect_open(*reader));
+}
+
+#[test]
+fn room_comes_back_for_one_user_whatever_another_takes_meanwhile() {
+    let (mut w, _, c) = narrow();
+    let stranger = w.peer(OWNER + 1);
+    let _grants = [(); 10].map(|()| w.with_router(c, |router, id| router.grant(id, 1_700)));
+    let is_full = !w.with_router(c, |router, id| router.has_room(id, 2_000));
+
+    w.with_router(stranger, |router, id| router.grant(id, 17_000));
+    w.with_router(c, Router::release);
+
+    assert!(is_full && w.with_router(c, |router, id| router.has_room(id, 2_000)));
 }
 
 #[test]

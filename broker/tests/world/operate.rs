@@ -331,6 +331,12 @@ impl World {
         self.step(|router, _, _| run(router, id))
     }
 
+    /// A frame of the peer has waited for room as long as a frame may take.
+    pub(crate) fn make_room(&mut self, peer: Peer, bytes: usize) {
+        let id = self.fakes[peer.0].id;
+        self.step(|router, _, out| router.make_room(id, bytes, out));
+    }
+
     fn enter(&mut self, who: (Sender, u64, u32), request: Request) -> (Ticket, Call) {
         let deadline = self.now.after(self.router.limits().timeout(request.timeout_ms));
         let routing = Routing::to(&request.service, &request.method)
