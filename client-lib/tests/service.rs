@@ -13,7 +13,7 @@ use common::{Add, Door, Line, PATIENCE, Text, TooLarge, delivered};
 use ipc_client::{
     CallError, Client, Encoding, ErrorCode, Failed, MethodName, PeerNumber, Response, Retry, Service, Serving, control,
 };
-use ipc_protocol::{Call, Failure, Message, codec};
+use ipc_protocol::{Call, Failure, Message, Reply, codec};
 
 const ADD: Add = Add { a: 1, b: 2 };
 
@@ -43,6 +43,35 @@ fn stop(serving: Serving, mut line: Line) {
         line.expect_end();
         stopping.join().unwrap();
         serving.wait().unwrap();
+    });
+}
+
+#[test]
+fn a_call_that_comes_together_with_the_end_of_the_registration_is_answered() {
+    let door = Door::open();
+    let ((began, begun), (go, gone)) = (mpsc::channel(), mpsc::channel());
+    let gone = Mutex::new(gone);
+    let service = Service::new("calc").quick(move |text: Text, _| {
+        began.send(()).unwrap();
+        gone.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        Ok(text.0)
+    });
+    let (serving, mut line) = start(&door, service);
+    thread::scope(|scope| {
+        let stopping = scope.spawn(|| serving.stop());
+        let unregister = line.expect_call();
+        let last = delivered(1, "text", Encoding::JSON, "\"last\"");
+        let answer = Reply { id: unregister.id, encoding: Encoding::JSON, body: "{}".into() };
+        line.send_all([Message::Call(last), Message::Reply(answer)]);
+        begun.recv_timeout(PATIENCE).unwrap();
+        let Message::Ping(ping) = line.next() else {
+            panic!("the connection is not closed before the call is answered")
+        };
+        go.send(()).unwrap();
+        assert_eq!(line.expect_reply().id, 1);
+        line.send(Message::Pong(ping));
+        line.expect_end();
+        stopping.join().unwrap();
     });
 }
 

@@ -70,10 +70,13 @@ impl Serving {
         let running = self.0.status().running.clone();
         let unregistered: Result<Empty> =
             self.0.client.control("unregister", &self.0.offer.unregister(), Some(UNREGISTER_TIMEOUT));
+        let connection = self.0.client.connection();
         if unregistered.is_ok() {
-            running.wait_until_empty(Instant::now() + DRAIN);
+            let until = Instant::now() + DRAIN;
+            wait_until_read(&connection, until);
+            running.wait_until_empty(until);
         }
-        self.0.client.connection().close("the service was stopped");
+        connection.close("the service was stopped");
         if !self.0.is_reading_thread() {
             drop(self.wait());
         }
@@ -132,6 +135,14 @@ fn prepare(offer: Offer) -> Result<(Arc<Shared>, Box<Receiver>, Pool)> {
 
 fn claim(connection: &Connection) -> Result<Box<Receiver>> {
     connection.claim().ok_or_else(|| Error::new(ErrorCode::INTERNAL, "a new connection has a reader already"))
+}
+
+/// Waits until the reading thread has begun, or answered, the calls that were read together with the answer to unregister: the pong
+/// comes behind them, in a later turn.
+fn wait_until_read(connection: &Connection, until: Instant) {
+    if let Ok(Some(ping)) = connection.ping(until) {
+        drop(connection.wait(ping, until, None));
+    }
 }
 
 impl Shared {

@@ -207,6 +207,7 @@ impl Line {
         let call = self.expect_call();
         assert_eq!(call.routing.method(), b"unregister");
         self.reply_json(call.id, &control::Empty {});
+        self.expect_ping(); // what was read with the answer is dealt with
     }
 
     pub(crate) fn reply<T: Serialize>(&mut self, id: u64, value: &T) {
