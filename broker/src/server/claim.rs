@@ -1,7 +1,7 @@
 //! The claim to a socket path: a lock file decides who owns it, and a stale socket is removed only under that lock.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions},
     io::{self, Write},
     os::fd::AsFd,
     os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt},
@@ -108,7 +108,13 @@ fn prepare_directory(path: &Path) -> Result<(), ClaimError> {
     if let Err(error) = DirBuilder::new().recursive(true).mode(mode).create(directory) {
         return Err(failed("create the directory", directory)(error));
     }
-    let metadata = fs::symlink_metadata(directory).map_err(failed("look at the directory", directory))?;
+    // Who owns a link can point it elsewhere, who may write to the directory behind it can replace what is there.
+    let look = failed("look at the directory", directory);
+    check_directory(directory, &fs::symlink_metadata(directory).map_err(&look)?)?;
+    check_directory(directory, &fs::metadata(directory).map_err(&look)?)
+}
+
+fn check_directory(directory: &Path, metadata: &Metadata) -> Result<(), ClaimError> {
     let refuse = |reason: String| Err(ClaimError::UnsafeDirectory { path: directory.to_owned(), reason });
     let own = rustix::process::geteuid().as_raw();
     if metadata.uid() != own && metadata.uid() != 0 {
@@ -248,6 +254,17 @@ mod tests {
         assert!(matches!(Claim::take(&directory.path().join("s")), Err(ClaimError::UnsafeDirectory { .. })));
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o1777)).unwrap();
         Claim::take(&directory.path().join("s")).unwrap();
+    }
+
+    #[test]
+    fn a_link_to_a_directory_that_others_write_to_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let (open, link) = (directory.path().join("open"), directory.path().join("link"));
+        fs::create_dir(&open).unwrap();
+        std::os::unix::fs::symlink(&open, &link).unwrap();
+        Claim::take(&link.join("s")).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(Claim::take(&link.join("s")), Err(ClaimError::UnsafeDirectory { .. })));
     }
 
     #[test]
