@@ -65,10 +65,17 @@ impl Server {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.dirty = false;
         let Connection { socket, outbox, .. } = connection;
-        let Ok(written) = flush_outbox(outbox, socket, &mut self.pool) else {
-            return self.close(now, id); // EPIPE, ECONNRESET: nobody is there
+        let queued = outbox.len();
+        let gone = match flush_outbox(outbox, socket, &mut self.pool) {
+            Ok(written) => written,
+            // EPIPE: nobody reads any more. What it wrote before it left is still taken; the end of that closes the connection.
+            Err(_) if connection.reading == Reading::Open => {
+                outbox.discard(&mut self.pool);
+                queued
+            }
+            Err(_) => return self.close(now, id),
         };
-        self.router.sent(now, id, written, &mut self.out);
+        self.router.sent(now, id, gone, &mut self.out);
         let wanted = connection.wanted();
         if wanted != connection.interest {
             connection.interest = wanted;

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use ipc_protocol::{ErrorCode, Message, Retry};
-use ipc_tests::{broker::Broker, peer::Peer, scene::Scene};
+use ipc_tests::{
+    broker::Broker,
+    peer::{Peer, call},
+    scene::Scene,
+};
+use nix::sys::signal::Signal;
 
 #[test]
 fn a_service_that_dies_leaves_each_caller_one_error() {
@@ -208,4 +213,17 @@ fn errors_that_only_a_broker_knows_are_internal_when_a_service_claims_them() {
     service.send(&Message::Error(claim));
     let failure = caller.failure();
     assert_eq!((failure.code, failure.retry), (ErrorCode::INTERNAL, Retry::Unknown));
+}
+
+/// The answers find nobody, which must not keep the broker from reading the rest of what was asked.
+#[test]
+fn what_a_peer_wrote_before_it_left_is_still_taken() {
+    let mut broker = Broker::in_process("");
+    let mut leaver = Peer::connect(&broker);
+    broker.daemon().unwrap().pause();
+    let calls = (1..=600).map(|id| Message::Call(call(id, "nobody.there", vec![b'x'; 100])));
+    leaver.send_bytes(&calls.flat_map(|call| call.to_vec()).collect::<Vec<u8>>()); // several reads of the broker
+    drop(leaver);
+    broker.daemon().unwrap().signal(Signal::SIGCONT);
+    broker.expect_stat("errors_no_service", 600);
 }
