@@ -47,7 +47,7 @@ impl Server {
 
     /// Stops accepting for a moment: the listener stays ready, and would be told of again and again.
     pub(super) fn pause_accept(&mut self, now: Moment, reason: &str) {
-        self.log.line(format_args!("event=accept_paused reason={reason:?}"));
+        self.log.trouble(now, format_args!("event=accept_paused reason={reason:?}"));
         self.watch_door(Interest { read: false, write: false });
         self.resume_accept = Some(now.after(ACCEPT_PAUSE));
     }

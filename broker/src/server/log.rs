@@ -39,6 +39,15 @@ impl Log {
         }
     }
 
+    /// Writes a line about the broker itself that may come often.
+    pub(crate) fn trouble(&mut self, now: Moment, text: std::fmt::Arguments<'_>) {
+        if self.may_write(now, NOBODY) {
+            self.line(text);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
     /// Writes what only `-v` wants to see.
     pub(crate) fn detail(&mut self, text: std::fmt::Arguments<'_>) {
         if self.verbose {
@@ -84,6 +93,8 @@ fn takes_a_line() -> bool {
     matches!(poll(&mut fds, Some(&now)), Ok(1)) && fds.iter().all(|fd| fd.revents().contains(PollFlags::OUT))
 }
 
+/// Whom the broker's own trouble is counted for: no user has this id (setreuid(2)).
+const NOBODY: u32 = u32::MAX;
 /// Longest line, in bytes.
 const LINE_LEN: usize = 2_000;
 /// Lines that one user causes in one period.
