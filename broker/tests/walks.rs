@@ -5,11 +5,16 @@
 mod world;
 
 use std::{
+    fs,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::Path,
 };
 
-use world::{Dice, walk::Walk};
+use world::{
+    Dice,
+    walk::{Walk, walk_given},
+};
 
 /// Half of the seeds each, so that two processors share the work.
 #[test]
@@ -20,6 +25,15 @@ fn walks_of_even_seeds_break_no_promise() {
 #[test]
 fn walks_of_odd_seeds_break_no_promise() {
     walk_all(0..seeds() / 2, |seed| seed * 2 + 1);
+}
+
+#[test]
+fn the_corpus_of_the_fuzz_target_breaks_no_promise() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus/core_ops");
+    let inputs: Vec<_> =
+        fs::read_dir(directory).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+    assert!(inputs.len() >= 10, "the corpus has {} inputs", inputs.len());
+    inputs.iter().for_each(|choices| walk_given(choices));
 }
 
 fn walk_all(seeds: Range<u64>, numbered: fn(u64) -> u64) {

@@ -137,6 +137,11 @@ impl Fake {
         self.owes.remove(&id).map(|owed| owed.ticket)
     }
 
+    /// Calls that it has not answered, and whether it was told that nobody waits for them.
+    pub(crate) fn owed(&self) -> impl Iterator<Item = (Ticket, bool)> {
+        self.owes.values().map(|owed| (owed.ticket, owed.cancelled))
+    }
+
     /// The router took interest off a call.
     pub(crate) fn cancel(&mut self, id: u64) {
         let owed = self.owes.get_mut(&id).expect("only calls that are being worked on are cancelled");

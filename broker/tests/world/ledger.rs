@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipc_broker::core::Moment;
 use ipc_protocol::{Call, ErrorCode, FieldTag, Message, Retry};
 
-use super::{Peer, Request, directory::Directory};
+use super::{OWNER, Peer, Request, directory::Directory};
 
 /// A call in the books. It travels in the call's `TRACE` field, so that it is known again where it is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,6 +111,7 @@ impl Ledger {
         let entry = &mut self.entries[ticket.0];
         assert!(!entry.delivered, "delivered twice: {entry:?}");
         assert!(entry.ended.is_none(), "delivered after its end: {entry:?}");
+        assert!([0, OWNER].contains(&entry.uid), "a stranger's call is delivered: {entry:?}");
         entry.delivered = true;
         let (service, method) = (text(routing.service()), text(routing.method()));
         assert_eq!(Some((service.clone(), method)), entry.goes_to, "the target of {entry:?}");
@@ -156,6 +157,11 @@ impl Ledger {
     pub(crate) fn forget(&mut self, ticket: Ticket) {
         assert_eq!(self.entries[ticket.0].sender, Sender::Datagram);
         self.open.remove(&ticket);
+    }
+
+    /// Whether somebody waits for the answer; nobody knows that of a one-way call.
+    pub(crate) fn is_awaited(&self, ticket: Ticket) -> Option<bool> {
+        (!self.entries[ticket.0].request.one_way).then(|| self.open.contains(&ticket))
     }
 
     /// How a call ended, if it did.

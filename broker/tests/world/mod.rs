@@ -97,6 +97,18 @@ impl World {
             }
         }
         self.router.assert_invariants();
+        self.assert_told();
+    }
+
+    /// Services know, of each call that they work on, whether somebody still waits for it.
+    fn assert_told(&self) {
+        for (ticket, told) in self.fakes.iter().flat_map(Fake::owed) {
+            let is_awaited = self.ledger.is_awaited(ticket);
+            assert!(
+                is_awaited.is_none_or(|awaited| awaited != told),
+                "{ticket:?}: awaited {is_awaited:?}, cancelled {told}"
+            );
+        }
     }
 
     fn carry_out_one(&mut self, output: Output) {

@@ -1,7 +1,7 @@
 //! A walk: random steps through a small world with small limits, so that every limit is hit again and again.
 
 use bytes::Bytes;
-use ipc_broker::core::Limits;
+use ipc_broker::core::{Limits, Router};
 use ipc_protocol::{
     Call, Encoding, ErrorCode, Failure, Goodbye, Hello, Identity, Message, Reply, Routing, Versions, Violation, control,
 };
@@ -17,18 +17,24 @@ pub(crate) struct Walk<'a> {
     /// Calls that services have got and not answered, or answered and may answer again.
     delivered: Vec<Delivered>,
     tickets: Vec<Ticket>,
+    /// How it ends.
+    end: u64,
+}
+
+/// A walk whose choices are given, until they are used up.
+pub(crate) fn walk_given(choices: &[u8]) {
+    let mut walk = Walk::new(Dice::Given(choices));
+    while !walk.dice.is_over() {
+        walk.step();
+    }
+    walk.finish();
 }
 
 impl<'a> Walk<'a> {
     /// Starts in an empty world.
-    pub(crate) fn new(dice: Dice<'a>) -> Self {
-        let world = World::with_limits(small);
-        Self { world, dice, peers: Vec::new(), delivered: Vec::new(), tickets: Vec::new() }
-    }
-
-    /// Whether given choices are used up.
-    pub(crate) fn is_over(&self) -> bool {
-        self.dice.is_over()
+    pub(crate) fn new(mut dice: Dice<'a>) -> Self {
+        let (world, end) = (World::with_limits(small), dice.below(4));
+        Self { world, dice, peers: Vec::new(), delivered: Vec::new(), tickets: Vec::new(), end }
     }
 
     /// Does one thing.
@@ -58,7 +64,7 @@ impl<'a> Walk<'a> {
 
     /// Everybody leaves, one way or the other, and nothing is left.
     pub(crate) fn finish(mut self) {
-        match self.dice.below(4) {
+        match self.end {
             0 => self.world.stop(),
             1 => {
                 self.world.drain();
@@ -231,11 +237,11 @@ impl<'a> Walk<'a> {
     fn assemble(&mut self) {
         let Some(peer) = self.pick() else { return };
         let bytes = self.index(LONGEST);
-        let begins = self.dice.once_in(2);
-        self.world.with_router(peer, |router, id| match begins {
-            true => drop(router.grant(id, bytes)),
-            false => router.release(id),
-        });
+        match self.dice.below(5) {
+            0..=1 => drop(self.world.with_router(peer, |router, id| router.grant(id, bytes))),
+            2..=3 => self.world.with_router(peer, Router::release),
+            _ => self.world.make_room(peer, bytes),
+        }
     }
 
     fn chat(&mut self) {
