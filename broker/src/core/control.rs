@@ -72,7 +72,7 @@ impl Router {
         }
         self.has_place_for_caller(&origin)?;
         let limit = self.limits.calls_per_service;
-        if self.watches.count(&wait.name) as u64 >= limit {
+        if self.watches.count(&wait) as u64 >= limit {
             return Err(Refusal::ServiceBusy(format!("waiting for {}", wait.name), limit));
         }
         if matches!(origin.caller, Caller::OneWay) {

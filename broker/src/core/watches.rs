@@ -1,6 +1,6 @@
 //! Who waits for a name to come or go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use ipc_protocol::{
     ServiceName,
@@ -13,27 +13,30 @@ use super::{calls::CallId, names::Names};
 /// The calls of `ipc.wait` that are not satisfied yet, by the name they wait for.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Watches {
-    by_name: BTreeMap<ServiceName, Vec<(CallId, Wait)>>,
+    by_name: BTreeMap<ServiceName, VecDeque<(CallId, Wait)>>,
 }
 
 impl Watches {
     /// Remembers a call until [`Watches::forget`].
     pub(crate) fn add(&mut self, call: CallId, wait: &Wait) {
         for name in names_of(wait) {
-            self.by_name.entry(name).or_default().push((call, wait.clone()));
+            self.by_name.entry(name).or_default().push_back((call, wait.clone()));
         }
     }
 
-    /// How many calls wait for the name.
-    pub(crate) fn count(&self, name: &ServiceName) -> usize {
-        self.by_name.get(name).map_or(0, Vec::len)
+    /// How many calls wait for the name of `wait`, or for the service in its target: for whichever more do.
+    pub(crate) fn count(&self, wait: &Wait) -> usize {
+        names_of(wait).map(|name| self.by_name.get(&name).map_or(0, VecDeque::len)).max().unwrap_or(0)
     }
 
     /// Forgets a call, which has ended.
     pub(crate) fn forget(&mut self, call: CallId, wait: &Wait) {
         for name in names_of(wait) {
             if let Some(watchers) = self.by_name.get_mut(&name) {
-                watchers.retain(|(id, _)| *id != call);
+                // All of them are told in order when the name comes or goes: then this is the first.
+                if let Some(at) = watchers.iter().position(|(id, _)| *id == call) {
+                    watchers.remove(at);
+                }
                 if watchers.is_empty() {
                     self.by_name.remove(&name);
                 }
@@ -43,8 +46,8 @@ impl Watches {
 
     /// The calls that a change of `name` has satisfied.
     pub(crate) fn satisfied(&self, name: &ServiceName, names: &Names) -> Vec<CallId> {
-        let watchers = self.by_name.get(name).map_or(&[][..], Vec::as_slice);
-        watchers.iter().filter(|(_, wait)| is_satisfied(wait, names)).map(|(id, _)| *id).collect()
+        let watchers = self.by_name.get(name).into_iter().flatten();
+        watchers.filter(|(_, wait)| is_satisfied(wait, names)).map(|(id, _)| *id).collect()
     }
 
     /// Checks that exactly the calls that wait for a name stand under it. For the invariants.
@@ -63,7 +66,7 @@ impl Watches {
             }
         }
         assert_eq!(
-            self.by_name.values().map(Vec::len).sum::<usize>(),
+            self.by_name.values().map(VecDeque::len).sum::<usize>(),
             expected,
             "a call stands where it does not wait"
         );

@@ -149,6 +149,20 @@ fn a_name_is_waited_for_by_a_limited_number_of_calls() {
 }
 
 #[test]
+fn waits_for_targets_count_for_the_service_in_them() {
+    let mut w = World::with_limits(|limits| limits.calls_per_service = 2);
+    let c = w.peer(OWNER);
+    let waits = ["clock.a", "clock.b"].map(|name| w.ipc(c, "wait", &format!(r#"{{"name":"{name}","target":true}}"#)));
+
+    let refused = w.ipc(c, "wait", r#"{"name":"clock.c","target":true}"#);
+
+    w.expect_safe(refused, ErrorCode::BUSY);
+    w.service("clock");
+    w.expect_reply(waits[0]);
+    w.expect_reply(waits[1]);
+}
+
+#[test]
 fn waits_are_charged_to_their_caller() {
     let mut w = World::with_limits(|limits| limits.bytes_per_uid = 2_000);
     let c = w.peer(OWNER);
