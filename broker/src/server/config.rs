@@ -111,11 +111,20 @@ impl File {
             return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
         }
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        let file: Self =
-            toml::from_str(&text).map_err(|error| malformed(error.to_string().trim_end().replace('\n', "; ")))?;
+        let file: Self = toml::from_str(&text).map_err(|error| malformed(mistake(&text, &error)))?;
         file.limits.check().map_err(malformed)?;
         Ok(file)
     }
+}
+
+/// A mistake in one line; the parser's own words are a drawing of several.
+fn mistake(text: &str, error: &toml::de::Error) -> String {
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return error.message().replace('\n', "; ");
+    };
+    let number = before.matches('\n').count();
+    let line = text.lines().nth(number).unwrap_or_default().trim();
+    format!("line {}, '{line}': {}", number + 1, error.message().replace('\n', "; "))
 }
 
 #[cfg(test)]
@@ -149,5 +158,14 @@ mod tests {
         assert!(load("[limits]\ncalls_per_caller = -1\n").unwrap_err().contains("line 2"));
         assert!(load("[limits]\ncalls_per_caller = 0\n").unwrap_err().contains("calls_per_caller"));
         assert!(load("[limits]\nbody_bytes = 2000000\n").unwrap_err().contains("body_bytes"));
+    }
+
+    #[test]
+    fn a_mistake_is_shown_with_the_line_as_it_was_written() {
+        let told = load("# ü\n[limits]\nhello_ms = \"x\"\n").unwrap_err();
+        assert!(
+            told.ends_with("ipcd.toml: line 3, 'hello_ms = \"x\"': invalid type: string \"x\", expected u64"),
+            "{told}"
+        );
     }
 }
