@@ -2,7 +2,10 @@
 
 use std::{ffi::OsString, time::Duration};
 
-use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum, error::ErrorKind};
+use clap::{
+    CommandFactory, FromArgMatches, Parser, ValueEnum,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use ipc_client::ErrorCode;
 
 use crate::{duration, exit::Exit, problem::Problem, verbs::Verb};
@@ -131,7 +134,28 @@ fn refusal(error: &clap::Error) -> Problem {
     let sentence = one_line(first.strip_prefix("error: ").unwrap_or(first));
     let tip = paragraphs.find_map(|paragraph| paragraph.trim_start().strip_prefix("tip: ").map(one_line));
     let problem = Problem::new(ErrorCode::USAGE, "", sentence).exits(Exit::Code(2));
-    problem.hint(tip.unwrap_or_else(|| "see --help".to_owned()))
+    let known = known_elsewhere(error, &text).map(str::to_owned);
+    problem.hint(known.or(tip).unwrap_or_else(|| "see --help".to_owned()))
+}
+
+/// What is right here, for words that are right in other programs and too far from ours for clap's guess.
+fn known_elsewhere(error: &clap::Error, text: &str) -> Option<&'static str> {
+    let wrong = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg].into_iter().find_map(|kind| error.get(kind));
+    match (error.kind(), wrong) {
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) if word == "call" => {
+            Some("'ipcctl send' calls a service")
+        }
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) if word == "--timeout" => {
+            Some("-t sets the time, as in -t 5s")
+        }
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) if !word.starts_with('-') => after_dashes(text),
+        (ErrorKind::MissingRequiredArgument, _) => after_dashes(text),
+        _ => None,
+    }
+}
+
+fn after_dashes(text: &str) -> Option<&'static str> {
+    text.contains("Usage: ipcctl serve").then_some("the command stands after --: ipcctl serve NAME -- CMD")
 }
 
 fn one_line(text: &str) -> String {
@@ -196,6 +220,20 @@ mod tests {
         assert!(refused("send --onewya upper").contains("'--oneway'"));
         assert!(refused("sned upper").contains("'send'"));
         assert!(refused("serve upper --job 3 -- tr").contains("'--jobs'"));
+    }
+
+    #[test]
+    fn a_habit_from_another_program_is_told_what_is_right_here() {
+        assert!(refused("call upper x").contains("'ipcctl send'"));
+        assert!(refused("send --timeout 5s upper x").contains("-t 5s"));
+        assert!(refused("serve upper cat").contains("NAME -- CMD"));
+        assert!(refused("serve upper").contains("NAME -- CMD"));
+    }
+
+    #[test]
+    fn a_number_of_jobs_that_is_none_is_told_the_range() {
+        assert!(refused("serve upper --jobs 0 -- cat").contains("from 1 to 65535"));
+        assert!(refused("serve upper --jobs 65536 -- cat").contains("from 1 to 65535"));
     }
 
     #[test]

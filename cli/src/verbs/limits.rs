@@ -14,7 +14,7 @@ use crate::{
 ///
 /// Of a limit for each peer, name or user the figures are those of the one that uses most.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  ipcctl limits | grep queue")]
+#[command(after_help = "Example:\n  ipcctl limits | grep calls")]
 pub(crate) struct Limits {}
 
 impl Limits {

@@ -61,7 +61,7 @@ pub(crate) struct Serve {
     command: Vec<OsString>,
 
     /// Calls answered at once; further ones wait at the broker [default: 4, with --lines 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = job_count)]
     jobs: Option<NonZeroU16>,
 
     /// End a command that takes longer; the caller's deadline ends it anyway, unless the call is one way
@@ -153,6 +153,10 @@ impl Serve {
     fn jobs(&self) -> u16 {
         self.jobs.map_or(if self.lines { 1 } else { 4 }, NonZeroU16::get)
     }
+}
+
+fn job_count(text: &str) -> std::result::Result<NonZeroU16, String> {
+    text.parse().map_err(|_| format!("it is a number from 1 to {}", u16::MAX))
 }
 
 impl Answerer {
