@@ -31,7 +31,7 @@ pub(crate) struct Globals {
     #[arg(short, long, global = true, value_name = "ADDR")]
     pub(crate) socket: Option<OsString>,
 
-    /// How long to wait for an answer, with a unit: 200ms, 5s, 1m; at most 1h [default: 30s]
+    /// How long to wait for an answer, with a unit: 200ms, 5s, 1m; the broker cuts it to 1h [default: 30s]
     #[arg(short = 't', global = true, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) time: Option<Duration>,
 

@@ -92,7 +92,10 @@ impl Refusal {
             ..Failure::new(id, code, format!("{what}; {}", progress.clause()))
         };
         match self {
-            Self::Denied { uid } => failure(ErrorCode::DENIED, format!("user {uid} may not do this at this broker")),
+            Self::Denied { uid } => failure(
+                ErrorCode::DENIED,
+                format!("user {uid} may not use this broker: only its own user and root may"),
+            ),
             Self::NoService(name) => failure(ErrorCode::NO_SERVICE, format!("no process offers '{name}'")),
             Self::NoPeer(peer) => failure(ErrorCode::NO_SERVICE, format!("there is no peer {peer} that takes calls")),
             Self::NoMethod(name) => failure(ErrorCode::NO_METHOD, format!("the broker has no operation '{name}'")),

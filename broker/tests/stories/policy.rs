@@ -13,7 +13,7 @@ fn another_user_may_not_call() {
     let one_way = w.make(stranger, Request::to("clock", "now").one_way());
 
     let failure = w.expect_error(call, ErrorCode::DENIED);
-    assert_eq!(failure.text, "user 1001 may not do this at this broker");
+    assert_eq!(failure.text, "user 1001 may not use this broker: only its own user and root may");
     w.expect_safe(one_way, ErrorCode::DENIED);
     w.expect_no_call(svc);
     w.expect_open(stranger);
