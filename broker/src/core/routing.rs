@@ -29,7 +29,7 @@ impl Router {
     pub(super) fn route(
         &mut self,
         now: Moment,
-        origin: Origin,
+        mut origin: Origin,
         mut call: Call,
         out: &mut Outputs,
     ) -> Result<(), Refusal> {
@@ -42,7 +42,7 @@ impl Router {
         }
         self.has_place_for_call(&origin, &destination)?;
         let deadline = now.after(self.limits.timeout(call.timeout_ms));
-        call.caller = origin.stamp.clone();
+        call.caller = std::mem::take(&mut origin.stamp);
         match self.free_instance(&destination) {
             Some(instance) => {
                 let id = self.open(origin.caller, Stage::Running(instance), deadline);

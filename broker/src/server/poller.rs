@@ -1,10 +1,14 @@
 //! Epoll, level-triggered.
 
-use std::{io, os::fd::AsFd, time::Duration};
+use std::{io, os::fd::AsFd};
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::{
+    epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+    time::{TimeSpec, TimeValLike},
+    timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
+};
 
-use crate::core::PeerId;
+use crate::core::{Moment, PeerId};
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub(crate) enum Source {
     Signals,
     /// The broker shall stop.
     Stop,
+    /// It is time for something.
+    Timer,
     /// A connection.
     Peer(PeerId),
 }
@@ -45,15 +51,24 @@ pub(crate) struct Poller {
     epoll: Epoll,
     events: Vec<EpollEvent>,
     count: usize,
+    /// Wakes the wait in time. Nearly every call ends before its deadline, and the next one's is later: so the timer is set once and
+    /// rings once a while in vain, where a timeout of the wait would be armed and cancelled in every turn.
+    timer: TimerFd,
+    /// When the timer will ring.
+    rings: Option<Moment>,
 }
 
 impl Poller {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self {
+        let poller = Self {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             events: vec![EpollEvent::empty(); EVENTS],
             count: 0,
-        })
+            timer: TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?,
+            rings: None,
+        };
+        poller.add(&poller.timer, Source::Timer, Interest::READ)?;
+        Ok(poller)
     }
 
     pub(crate) fn add(&self, fd: &impl AsFd, source: Source, interest: Interest) -> io::Result<()> {
@@ -70,21 +85,40 @@ impl Poller {
         let _ = self.epoll.delete(fd);
     }
 
-    /// Waits until something is ready, for at most `patience`. An interrupted wait finds nothing ready.
-    pub(crate) fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
-        let timeout = match patience {
-            None => EpollTimeout::NONE,
-            // Rounded up: waking early would only mean waiting again.
-            Some(patience) => {
-                let ms = i32::try_from(patience.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
-                EpollTimeout::try_from(ms).unwrap_or(EpollTimeout::MAX)
+    /// Waits until something is ready, at most until `wake`. `now` may be a little in the past: the wait is longer by that much. An
+    /// interrupted wait finds nothing ready, and so may one that was woken early.
+    pub(crate) fn wait(&mut self, now: Moment, wake: Option<Moment>) -> io::Result<()> {
+        let timeout = match wake {
+            Some(wake) if wake <= now => EpollTimeout::ZERO,
+            Some(wake) => {
+                self.ring_by(now, wake)?;
+                EpollTimeout::NONE
             }
+            None => EpollTimeout::NONE,
         };
         self.count = match self.epoll.wait(&mut self.events, timeout) {
             Ok(count) => count,
             Err(nix::Error::EINTR) => 0,
             Err(error) => return Err(error.into()),
         };
+        Ok(())
+    }
+
+    /// The timer has rung.
+    pub(crate) fn rang(&mut self) {
+        // It fails only if somebody read it before, and nobody else does.
+        let _ = self.timer.wait();
+        self.rings = None;
+    }
+
+    /// Sets the timer, unless it rings before that anyway.
+    fn ring_by(&mut self, now: Moment, wake: Moment) -> io::Result<()> {
+        if self.rings.is_some_and(|rings| rings <= wake) {
+            return Ok(());
+        }
+        let wait = TimeSpec::microseconds(i64::try_from(wake.0 - now.0).unwrap_or(i64::MAX));
+        self.timer.set(Expiration::OneShot(wait), TimerSetTimeFlags::empty())?;
+        self.rings = Some(wake);
         Ok(())
     }
 
@@ -125,6 +159,7 @@ fn data(source: Source) -> u64 {
         Source::Datagrams => 1,
         Source::Signals => 2,
         Source::Stop => 3,
+        Source::Timer => 4,
         Source::Peer(id) => id.to_bits(),
     }
 }
@@ -135,6 +170,7 @@ fn source(data: u64) -> Source {
         1 => Source::Datagrams,
         2 => Source::Signals,
         3 => Source::Stop,
+        4 => Source::Timer,
         bits => Source::Peer(PeerId::from_bits(bits)),
     }
 }

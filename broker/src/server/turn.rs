@@ -5,7 +5,7 @@
 //!      -> expire deadlines -> write each connection that has something queued, once -> wait
 //! ```
 
-use std::{io, time::Duration};
+use std::io;
 
 use super::{
     broker::{Phase, Server},
@@ -16,7 +16,7 @@ use crate::core::Moment;
 impl Server {
     /// One turn. Takes the time of the turn before and returns its own: the clock is read once.
     pub(super) fn turn(&mut self, before: Moment) -> io::Result<Moment> {
-        self.poller.wait(self.patience(before))?;
+        self.poller.wait(before, self.next_wake(before))?;
         let now = self.clock.now();
         for at in 0..self.poller.count() {
             if let Some(ready) = self.poller.ready(at) {
@@ -40,6 +40,7 @@ impl Server {
             Source::Datagrams => self.receive_datagrams(now),
             Source::Signals => return self.take_signals(now),
             Source::Stop => self.stop(now),
+            Source::Timer => self.poller.rang(),
             Source::Peer(id) => self.serve_peer(now, id, ready),
         }
         Ok(())
@@ -57,17 +58,16 @@ impl Server {
         self.apply(now);
     }
 
-    /// How long nothing needs to be done, counted from the start of the turn before: late by what that turn took, microseconds.
-    fn patience(&self, before: Moment) -> Option<Duration> {
+    /// When something must be done, whatever comes.
+    fn next_wake(&self, before: Moment) -> Option<Moment> {
         if self.may_unpark() {
-            return Some(Duration::ZERO);
+            return Some(before);
         }
         let drained = match self.phase {
             Phase::Draining(until) => Some(until),
             Phase::Serving | Phase::Stopped => None,
         };
         let frame = self.frame_clock.front().map(|(deadline, _)| *deadline);
-        let next = [self.router.next_deadline(), self.resume_accept, drained, frame].into_iter().flatten().min()?;
-        Some(next.since(before))
+        [self.router.next_deadline(), self.resume_accept, drained, frame].into_iter().flatten().min()
     }
 }

@@ -29,6 +29,8 @@ pub enum Received {
 #[derive(Debug)]
 pub struct ReadBuffer {
     free: BytesMut,
+    /// Room that is too little for a read.
+    least: usize,
 }
 
 impl ReadBuffer {
@@ -36,25 +38,30 @@ impl ReadBuffer {
     pub const READ_LEN: usize = 32 * 1024;
     /// Bytes of the buffer: a few hundred small frames, or three full reads, before it has to be taken anew.
     const LEN: usize = 4 * Self::READ_LEN;
+    /// Bytes of the first buffer: a tool that makes one call and ends should not pay for touching a large one.
+    const FIRST_LEN: usize = 8 * 1024;
 
     /// A buffer; its memory is allocated at the first read.
     #[must_use]
     pub fn new() -> Self {
-        Self { free: BytesMut::new() }
+        Self { free: BytesMut::new(), least: 0 }
     }
 
-    /// The next `READ_LEN` bytes of room. Taken from the same memory again as soon as no slice of it is left; otherwise from new
-    /// memory, and the old goes with its last slice.
+    /// The next bytes of room, `READ_LEN` of them but for the first few reads. Taken from the same memory again as soon as no slice of it
+    /// is left; otherwise from new memory, and the old goes with its last slice.
     fn room(&mut self) -> &mut [u8] {
         if self.free.capacity() == 0 {
-            self.free = BytesMut::zeroed(Self::LEN); // fresh from the kernel: only the pages that are read into get touched
+            self.free = BytesMut::zeroed(Self::FIRST_LEN);
+            self.least = Self::FIRST_LEN / 2;
         }
-        if self.free.len() < Self::READ_LEN {
+        if self.free.len() < self.least {
             self.free.clear();
             self.free.reserve(Self::LEN);
             self.free.resize(Self::LEN, 0);
+            self.least = Self::READ_LEN;
         }
-        &mut self.free[..Self::READ_LEN]
+        let len = self.free.len().min(Self::READ_LEN);
+        &mut self.free[..len]
     }
 
     fn take(&mut self, len: usize) -> Bytes {
