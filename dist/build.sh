@@ -39,6 +39,9 @@ for shell in bash zsh fish; do
   "$ipcctl" completions "$shell" > "$stage/completions/ipcctl.$shell"
 done
 "$ipcctl" man > "$stage/man/man1/ipcctl.1"
+for verb in send serve run wait list show peers stats limits ping bench completions help; do
+  "$ipcctl" man "$verb" > "$stage/man/man1/ipcctl-$verb.1"
+done
 cp README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/protocol.md "$stage/"
 
 echo "checking that the programs work"
