@@ -1,6 +1,8 @@
 //! Aligned columns.
 
-use crate::escape;
+use serde::Serialize;
+
+use crate::{args::Format, escape, problem::Result, stdout};
 
 /// A cell of a table.
 #[derive(Debug)]
@@ -33,6 +35,14 @@ impl Cell {
             Self::Text(text) if text.is_empty() => "-".into(),
             Self::Text(text) | Self::Number(text) => escape::line(text),
         }
+    }
+}
+
+/// Prints items: a row of aligned columns each, or a JSON document each.
+pub(crate) fn print<T: Serialize>(format: Format, items: &[T], row: impl Fn(&T) -> Vec<Cell>) -> Result<()> {
+    match format {
+        Format::Text => stdout::print(&render(&items.iter().map(row).collect::<Vec<_>>())),
+        Format::Json => stdout::ndjson(items),
     }
 }
 

@@ -3,10 +3,9 @@
 use ipc_client::control;
 
 use crate::{
-    args::{Format, Globals},
+    args::Globals,
     exit::Exit,
     problem::Result,
-    stdout,
     table::{self, Cell},
 };
 
@@ -20,10 +19,7 @@ pub(crate) struct Limits {}
 impl Limits {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let control::Limits { limits } = globals.ask("limits", &control::Empty {})?;
-        match globals.format {
-            Format::Text => stdout::print(&table::render(&limits.iter().map(row).collect::<Vec<_>>()))?,
-            Format::Json => stdout::ndjson(&limits)?,
-        }
+        table::print(globals.format, &limits, row)?;
         Ok(Exit::SUCCESS)
     }
 }

@@ -3,10 +3,9 @@
 use ipc_client::control;
 
 use crate::{
-    args::{Format, Globals},
+    args::Globals,
     exit::Exit,
     problem::Result,
-    stdout,
     table::{self, Cell},
 };
 
@@ -18,10 +17,7 @@ pub(crate) struct Stats {}
 impl Stats {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let control::Stats { stats } = globals.ask("stats", &control::Empty {})?;
-        match globals.format {
-            Format::Text => stdout::print(&table::render(&stats.iter().map(row).collect::<Vec<_>>()))?,
-            Format::Json => stdout::ndjson(&stats)?,
-        }
+        table::print(globals.format, &stats, row)?;
         Ok(Exit::SUCCESS)
     }
 }

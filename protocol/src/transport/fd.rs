@@ -1,6 +1,6 @@
 //! The only file with `unsafe` code and raw descriptor numbers: what the crates for system calls do not offer safely.
 
-#![allow(unsafe_code)]
+#![expect(unsafe_code, reason = "these calls have no safe wrapper; the rest of the crate is denied them")]
 
 use std::{
     io,
