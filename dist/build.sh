@@ -17,7 +17,7 @@ stage=$out/$name
 
 echo "building $name"
 RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static -C relocation-model=pie" \
-  cargo build --locked --profile dist --target "$triple" -p ipc-broker -p ipcctl --bins
+  cargo build --locked --profile dist --target "$triple" -p ipcd -p ipcctl --bins
 
 rm -rf "$stage"
 mkdir -p "$stage/bin" "$stage/completions" "$stage/man/man1"

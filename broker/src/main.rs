@@ -9,11 +9,11 @@ use std::{
 };
 
 use clap::Parser;
-use ipc_broker::{
+use ipc_protocol::{ErrorCode, transport::Address};
+use ipcd::{
     Config, Server, Signals, StartError,
     server::{ClaimError, ConfigError},
 };
-use ipc_protocol::{ErrorCode, transport::Address};
 
 /// A local IPC broker: routes calls between processes over AF_UNIX sockets.
 #[derive(Debug, Parser)]

@@ -1,4 +1,4 @@
-//! Random walks through the world: what nobody thought of. `IPCD_WALK_SEEDS=20000 cargo test -p ipc-broker --release --test walks`
+//! Random walks through the world: what nobody thought of. `IPCD_WALK_SEEDS=20000 cargo test -p ipcd --release --test walks`
 //! walks for longer; a failure prints the seed and the step.
 #![forbid(unsafe_code)]
 

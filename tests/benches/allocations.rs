@@ -12,9 +12,9 @@ use std::{
     thread,
 };
 
-use ipc_broker::{Config, Server};
 use ipc_protocol::transport::Address;
 use ipc_tests::bench::{Metric, Steady, SteadyService, Table};
+use ipcd::{Config, Server};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]

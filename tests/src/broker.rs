@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 
-use ipc_broker::{Config, Server};
 use ipc_protocol::{control, transport::Address};
+use ipcd::{Config, Server};
 use nix::sys::signal::{Signal, kill};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tempfile::TempDir;

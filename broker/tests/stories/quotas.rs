@@ -1,7 +1,7 @@
 //! Bytes: who pays, who is refused, who is cut.
 
-use ipc_broker::core::Router;
 use ipc_protocol::{ErrorCode, control::Empty, control::Stats};
+use ipcd::core::Router;
 
 use crate::world::{OWNER, Peer, World};
 

@@ -1,7 +1,7 @@
 //! What tests expect of the world.
 
-use ipc_broker::core::Event;
 use ipc_protocol::{Cancel, ErrorCode, Failure, Goodbye, Message, Reply, Retry, control};
+use ipcd::core::Event;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Delivered, Peer, Request, Ticket, World};

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ipc_broker::core::PeerId;
 use ipc_protocol::{Goodbye, Identity, Message};
+use ipcd::core::PeerId;
 
 use super::Ticket;
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipc_broker::core::Moment;
 use ipc_protocol::{Call, ErrorCode, FieldTag, Message, Retry};
+use ipcd::core::Moment;
 
 use super::{OWNER, Peer, Request, directory::Directory};
 

@@ -20,8 +20,8 @@ pub(crate) mod walk;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ipc_broker::core::{Event, Limits, Moment, Output, Outputs, PeerId, Policy, Router};
 use ipc_protocol::{Frame, Goodbye, Identity, Message};
+use ipcd::core::{Event, Limits, Moment, Output, Outputs, PeerId, Policy, Router};
 
 use directory::Directory;
 use fake::Fake;

@@ -1,11 +1,11 @@
 //! What tests do in the world: connect, call, answer, cancel, let time pass.
 
 use bytes::Bytes;
-use ipc_broker::core::{Datagram, Limits, Moment, ReturnAddress, Router};
 use ipc_protocol::{
     Call, Cancel, Encoding, ErrorCode, Failure, FieldTag, Goodbye, Header, Hello, Identity, Message, Reply, Routing,
     Violation, control,
 };
+use ipcd::core::{Datagram, Limits, Moment, ReturnAddress, Router};
 
 use super::{OWNER, Peer, Request, Ticket, World, fake::Fake, ledger::Sender};
 
@@ -322,11 +322,7 @@ impl World {
     }
 
     /// The router itself, for what the world has no word for.
-    pub(crate) fn with_router<T>(
-        &mut self,
-        peer: Peer,
-        run: impl FnOnce(&mut Router, ipc_broker::core::PeerId) -> T,
-    ) -> T {
+    pub(crate) fn with_router<T>(&mut self, peer: Peer, run: impl FnOnce(&mut Router, ipcd::core::PeerId) -> T) -> T {
         let id = self.fakes[peer.0].id;
         self.step(|router, _, _| run(router, id))
     }

@@ -1,10 +1,10 @@
 //! A walk: random steps through a small world with small limits, so that every limit is hit again and again.
 
 use bytes::Bytes;
-use ipc_broker::core::{Limits, Router};
 use ipc_protocol::{
     Call, Encoding, ErrorCode, Failure, Goodbye, Hello, Identity, Message, Reply, Routing, Versions, Violation, control,
 };
+use ipcd::core::{Limits, Router};
 
 use super::{Delivered, Dice, OWNER, Peer, Request, Ticket, World, registration};
 

@@ -157,7 +157,7 @@ impl Tools {
     pub fn find(ipcd: Option<PathBuf>, ipcd_arguments: Vec<String>) -> io::Result<Self> {
         let ipcd = match ipcd {
             Some(ipcd) => ipcd.canonicalize()?,
-            None => build("ipc-broker", "ipcd")?,
+            None => build("ipcd", "ipcd")?,
         };
         Ok(Self { ipcd, ipcd_arguments })
     }

@@ -12,8 +12,8 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use ipc_broker::{Config, Server};
 use ipc_client::{Address, ErrorCode, limits::MAX_SOCKET_PATH};
+use ipcd::{Config, Server};
 use rustix::io::{DupFlags, FdFlags};
 use tempfile::TempDir;
 
