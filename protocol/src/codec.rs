@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{header::Encoding, limits::MAX_BODY};
+use crate::wire::{header::Encoding, limits::MAX_BODY};
 
 /// Why a body could not be written or read.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::{MethodName, PeerNumber, ServiceName};
+use crate::wire::name::{MethodName, PeerNumber, ServiceName};
 
 /// Name of the broker's own service.
 pub const SERVICE: &str = "ipc";

@@ -10,24 +10,18 @@
 
 pub mod codec;
 pub mod control;
-mod error;
-mod frame;
-mod header;
-mod hello;
-mod identity;
-pub mod limits;
-mod message;
-mod name;
-mod pattern;
-mod routing;
 pub mod transport;
+mod wire;
 
-pub use error::{ERROR_TABLE, ErrorCode, ErrorRow, MayHaveRun, Retry};
-pub use frame::{Decoder, Frame, Incoming, Violation};
-pub use header::{Encoding, Flags, Header, Kind};
-pub use hello::{Features, Hello, Versions, Welcome};
-pub use identity::Identity;
-pub use message::{Call, Cancel, Failure, Goodbye, Message, Reply};
-pub use name::{InvalidName, MethodName, PeerNumber, ServiceName, Target};
-pub use pattern::Pattern;
-pub use routing::{FieldTag, Routing, RoutingBuilder, RoutingError};
+pub use wire::{
+    error::{ERROR_TABLE, ErrorCode, ErrorRow, MayHaveRun, Retry},
+    frame::{Decoder, Frame, Incoming, Violation},
+    header::{Encoding, Flags, Header, Kind},
+    hello::{Features, Hello, Versions, Welcome},
+    identity::Identity,
+    limits,
+    message::{Call, Cancel, Failure, Goodbye, Message, Reply},
+    name::{InvalidName, MethodName, PeerNumber, ServiceName, Target},
+    pattern::Pattern,
+    routing::{FieldTag, Routing, RoutingBuilder, RoutingError},
+};

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::limits::{DATAGRAM_SUFFIX, MAX_SOCKET_PATH};
+use crate::wire::limits::{DATAGRAM_SUFFIX, MAX_SOCKET_PATH};
 
 /// Address of a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,10 @@ use std::{
 
 use nix::sys::socket::{getsockopt, sockopt};
 
-use crate::{identity::Identity, limits::MAX_GROUPS, transport::fd};
+use crate::{
+    transport::fd,
+    wire::{identity::Identity, limits::MAX_GROUPS},
+};
 
 /// Who connected the socket: the rights are those the process had at connect, whatever became of it since (unix(7), SO_PEERCRED).
 ///

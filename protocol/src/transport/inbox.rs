@@ -8,7 +8,7 @@ use rustix::{
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recv, recvmsg},
 };
 
-use crate::{
+use crate::wire::{
     frame::{Decoder, Incoming, Violation},
     limits::MAX_FDS,
 };

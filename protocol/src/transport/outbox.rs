@@ -13,9 +13,11 @@ use rustix::{
 };
 
 use crate::{
-    header::Header,
-    message::{Call, Message},
     transport::inbox::ReadBuffer,
+    wire::{
+        header::Header,
+        message::{Call, Message},
+    },
 };
 
 /// What a flush did.
@@ -274,9 +276,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        header::Encoding,
-        message::Reply,
         transport::{Inbox, Received},
+        wire::{header::Encoding, message::Reply},
     };
 
     fn reply(id: u64, len: usize) -> Message {
@@ -284,7 +285,7 @@ mod tests {
     }
 
     fn receive_all(socket: &UnixStream, inbox: &mut Inbox, buffer: &mut ReadBuffer) -> Vec<Message> {
-        use crate::frame::Incoming;
+        use crate::wire::frame::Incoming;
         let mut messages = Vec::new();
         while let Received::Bytes(_) = inbox.read(socket.as_fd(), buffer).unwrap() {
             while let Some(incoming) = inbox.next().unwrap() {

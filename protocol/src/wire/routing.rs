@@ -5,7 +5,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::{
+use crate::wire::{
     limits::{MAX_NAME, MAX_ROUTING, MAX_TEXT},
     name::{InvalidName, PeerNumber, check_dotted, check_method},
 };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{
+use crate::wire::{
     error::{ErrorCode, Retry},
     frame::{Frame, Violation},
     header::{Encoding, Flags, Header, Kind},
@@ -336,7 +336,7 @@ fn len_u16(bytes: &Bytes) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
+    use crate::wire::{
         frame::{Decoder, Incoming},
         identity::Identity,
         limits::{MAX_BODY, MAX_GROUPS, MAX_NAME, MAX_ROUTING},

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use crate::{
+use crate::wire::{
     header::{Flags, Header, Kind, MAGIC, VERSION},
     limits::{HEADER_LEN, MAX_CALL_ROUTING, MAX_FDS, MAX_ROUTING},
     routing::RoutingError,

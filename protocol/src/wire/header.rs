@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::limits::HEADER_LEN;
+use crate::wire::limits::HEADER_LEN;
 
 /// First byte of each frame. 0xC1 occurs in no UTF-8 text, so a frame is never taken for a JSON line, nor the other way round.
 pub(crate) const MAGIC: u8 = 0xC1;

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::{
+use crate::wire::{
     limits::MAX_GROUPS,
     name::PeerNumber,
     routing::{FieldTag, RoutingError},

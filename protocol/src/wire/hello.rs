@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{
+use crate::wire::{
     header::VERSION,
     limits::MAX_NAME,
     name::PeerNumber,

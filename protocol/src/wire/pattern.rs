@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
+use crate::wire::{
     limits::MAX_NAME,
     name::{InvalidName, check_dotted},
 };

@@ -1,0 +1,14 @@
+//! What lies on the wire: header, routing section, the kinds of message, and the names, identities and errors in them.
+//!
+//! Bytes in, values out and back: nothing here reads a socket, a clock or a policy.
+
+pub(crate) mod error;
+pub(crate) mod frame;
+pub(crate) mod header;
+pub(crate) mod hello;
+pub(crate) mod identity;
+pub mod limits;
+pub(crate) mod message;
+pub(crate) mod name;
+pub(crate) mod pattern;
+pub(crate) mod routing;
