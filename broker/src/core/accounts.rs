@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::Limits;
+use super::limits::{Limits, Use};
 
 /// The accounts of all users.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -35,40 +35,6 @@ pub(crate) enum Full {
     Broker,
 }
 
-/// What bytes are used for. What can be refused or can wait stops short of the quota: an answer can do neither, and calls would
-/// otherwise wait for answers that find no room because of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Use {
-    /// A call in a queue, a wait for a name, a registration: up to three quarters.
-    Waiting,
-    /// A frame that is put together: up to seven eighths.
-    Assembly,
-    /// A frame on its way to its receiver.
-    Unread,
-}
-
-impl Use {
-    /// How far it may fill a quota.
-    pub(crate) fn part_of(self, quota: u64) -> u64 {
-        match self {
-            Self::Waiting => quota - quota / 4,
-            Self::Assembly => quota - quota / 8,
-            Self::Unread => quota,
-        }
-    }
-
-    /// Whether a user, and all together, may hold so much.
-    fn check(self, of_user: u64, in_all: u64, limits: &Limits) -> Result<(), Full> {
-        if of_user > self.part_of(limits.bytes_per_uid) {
-            return Err(Full::User);
-        }
-        if in_all > self.part_of(limits.bytes_total) {
-            return Err(Full::Broker);
-        }
-        Ok(())
-    }
-}
-
 impl Accounts {
     /// Charges `bytes` to a user, if they fit by `limits` into the user's account and into the whole, as far as these are open to
     /// that use.
@@ -77,7 +43,7 @@ impl Accounts {
         let account = self.users.get_mut(&uid);
         let of_user = account.as_ref().map_or(0, |account| account.bytes) + bytes;
         let in_all = self.total.bytes + bytes;
-        of.check(of_user, in_all, limits)?;
+        check(of, of_user, in_all, limits)?;
         match account {
             Some(account) => account.bytes = of_user,
             None => drop(self.users.insert(uid, Account { bytes, ..Account::default() })),
@@ -91,7 +57,7 @@ impl Accounts {
     /// Whether `bytes` more would be charged to a user now.
     pub(crate) fn has_room(&self, uid: u32, bytes: usize, (of, limits): (Use, &Limits)) -> Result<(), Full> {
         let bytes = bytes as u64;
-        of.check(self.of(uid).bytes + bytes, self.total.bytes + bytes, limits)
+        check(of, self.of(uid).bytes + bytes, self.total.bytes + bytes, limits)
     }
 
     /// Charges, whatever the limits say: they were asked before, or the holder is about to be cut off.
@@ -171,4 +137,15 @@ impl Account {
         self.bytes = self.bytes.max(other.bytes);
         self.datagram_calls = self.datagram_calls.max(other.datagram_calls);
     }
+}
+
+/// Whether a user, and all together, may hold so much for that use.
+fn check(of: Use, of_user: u64, in_all: u64, limits: &Limits) -> Result<(), Full> {
+    if of_user > of.part_of(limits.bytes_per_uid) {
+        return Err(Full::User);
+    }
+    if in_all > of.part_of(limits.bytes_total) {
+        return Err(Full::Broker);
+    }
+    Ok(())
 }

@@ -5,8 +5,6 @@ use std::time::Duration;
 use ipc_protocol::limits::{HEADER_LEN, MAX_ROUTING};
 use serde::{Deserialize, Serialize};
 
-use super::accounts::Use;
-
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $name:ident = $default:literal $unit:literal,)*) => {
         /// The limits in force. Configuration files name them as they are named here, in section `[limits]`.
@@ -103,6 +101,29 @@ impl Limits {
         match self.rows().find(|(name, value, _)| *value == 0 && !MAY_BE_ZERO.contains(name)) {
             Some((name, ..)) => Err(format!("{name} must not be 0")),
             None => Ok(()),
+        }
+    }
+}
+
+/// What bytes are used for. What can be refused or can wait stops short of the quota: an answer can do neither, and calls would
+/// otherwise wait for answers that find no room because of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// A call in a queue, a wait for a name, a registration: up to three quarters.
+    Waiting,
+    /// A frame that is put together: up to seven eighths.
+    Assembly,
+    /// A frame on its way to its receiver.
+    Unread,
+}
+
+impl Use {
+    /// How far it may fill a quota.
+    pub(crate) fn part_of(self, quota: u64) -> u64 {
+        match self {
+            Self::Waiting => quota - quota / 4,
+            Self::Assembly => quota - quota / 8,
+            Self::Unread => quota,
         }
     }
 }

@@ -7,13 +7,13 @@ use ipc_protocol::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    accounts::{Account, Accounts, Full, Use},
+    accounts::{Account, Accounts, Full},
     calls::{Caller, Calls},
     counters::Counters,
     datagrams::{Datagram, ReturnAddress},
     deadlines::Deadlines,
     event::Event,
-    limits::Limits,
+    limits::{Limits, Use},
     moment::Moment,
     names::Names,
     peers::{Peer, PeerId, Peers, Stage},

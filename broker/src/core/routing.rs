@@ -4,8 +4,9 @@ use bytes::Bytes;
 use ipc_protocol::{Call, Message, PeerNumber, Routing, control};
 
 use super::{
-    accounts::{Account, Full, Use},
+    accounts::{Account, Full},
     calls::{CallId, Caller, Role, Stage, Waiting},
+    limits::Use,
     moment::Moment,
     names::{Instance, InstanceId, NameId},
     peers::{Peers, Stage as PeerStage},
