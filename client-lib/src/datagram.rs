@@ -183,7 +183,9 @@ fn frame(call: Call, id: u64) -> Result<Vec<u8>> {
 fn outcome_of(id: u64, datagram: Bytes) -> Option<Outcome> {
     let frame = Frame::from_datagram(datagram, MAX_BODY).ok()?;
     match Message::decode(frame).ok()? {
-        Message::Reply(reply) if reply.id == id => Some(Ok(Response { encoding: reply.encoding, body: reply.body })),
+        Message::Reply(reply) if reply.id == id => {
+            Some(Ok(Response { encoding: reply.encoding, body: reply.body.into_bytes() }))
+        }
         Message::Error(failure) if failure.id == id => Some(Err(failure.into())),
         _ => None,
     }

@@ -78,7 +78,13 @@ impl From<Failure> for Error {
         if text.is_empty() {
             text = code.row().map_or("the broker gives no reason", |row| row.sentence).to_owned();
         }
-        Self(Box::new(Cause { code, retry, text, app_code, body: Response { encoding, body }.detached() }))
+        Self(Box::new(Cause {
+            code,
+            retry,
+            text,
+            app_code,
+            body: Response { encoding, body: body.into_bytes() }.detached(),
+        }))
     }
 }
 

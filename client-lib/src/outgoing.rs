@@ -50,7 +50,7 @@ pub(crate) fn outgoing_control<Q: Serialize>(operation: &str, request: &Q, timeo
 /// A call that wants a reply. Its id is given where it is sent.
 pub(crate) fn outgoing(routing: Routing, encoding: Encoding, body: Bytes, timeout: Option<Duration>) -> Call {
     let timeout_ms = timeout_ms(timeout);
-    Call { id: 0, one_way: false, encoding, timeout_ms, caller: Bytes::new(), routing, body }
+    Call { id: 0, one_way: false, encoding, timeout_ms, caller: Bytes::new(), routing, body: body.into() }
 }
 
 /// Reads a reply.

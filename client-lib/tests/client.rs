@@ -209,7 +209,7 @@ fn an_application_error_is_its_own_type() {
     let call = line.expect_call();
     let body = Bytes::from(codec::encode(Encoding::BINCODE, &TooLarge { a: 1, b: 2 }).unwrap());
     let failure = Failure::new(call.id, ErrorCode::APP_ERROR, "no");
-    line.send(Message::Error(Failure { encoding: Encoding::BINCODE, body, ..failure }));
+    line.send(Message::Error(Failure { encoding: Encoding::BINCODE, body: body.into(), ..failure }));
     assert!(matches!(pending.wait(), Err(CallError::App(TooLarge { a: 1, b: 2 }))));
 }
 
@@ -527,6 +527,10 @@ fn a_reply_of_bytes_comes_as_it_is() {
     assert_eq!((call.encoding, &call.body[..]), (Encoding::BYTES, &b"1 2"[..]));
     assert_eq!(call.routing.text(ipc_protocol::FieldTag::TRACE), Some("00-1-2-01"));
     assert_eq!((call.routing.service(), call.routing.method()), (&b"calc.add"[..], &b""[..]));
-    line.send(Message::Reply(Reply { id: call.id, encoding: Encoding::BYTES, body: Bytes::from_static(b"\0\xff") }));
+    line.send(Message::Reply(Reply {
+        id: call.id,
+        encoding: Encoding::BYTES,
+        body: Bytes::from_static(b"\0\xff").into(),
+    }));
     assert_eq!(pending.wait().unwrap(), Response::bytes(&b"\0\xff"[..]));
 }

@@ -52,7 +52,7 @@ fn request(body: impl Into<Bytes>) -> Request {
 }
 
 fn reply(id: u64, body: &'static [u8]) -> Message {
-    Message::Reply(Reply { id, encoding: Encoding::BYTES, body: Bytes::from_static(body) })
+    Message::Reply(Reply { id, encoding: Encoding::BYTES, body: Bytes::from_static(body).into() })
 }
 
 #[test]

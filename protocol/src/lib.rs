@@ -8,11 +8,13 @@
 
 #![deny(unsafe_code)] // only transport/fd.rs lifts this, block by block
 
+mod body;
 pub mod codec;
 pub mod control;
 pub mod transport;
-mod wire;
+pub mod wire;
 
+pub use body::{Body, NoFd};
 pub use wire::{
     error::{ERROR_TABLE, ErrorCode, ErrorRow, MayHaveRun, Retry},
     frame::{Decoder, Frame, Incoming, Violation},
@@ -20,8 +22,17 @@ pub use wire::{
     hello::{Features, Hello, Versions, Welcome},
     identity::Identity,
     limits,
-    message::{Call, Cancel, Failure, Goodbye, Message, Reply},
+    message::{Cancel, Goodbye},
     name::{InvalidName, MethodName, PeerNumber, ServiceName, Target},
     pattern::Pattern,
     routing::{FieldTag, Routing, RoutingBuilder, RoutingError},
 };
+
+/// A message without descriptors: what clients send and receive.
+pub type Message = wire::Message<NoFd>;
+/// A request without descriptors.
+pub type Call = wire::Call<NoFd>;
+/// A successful end without descriptors.
+pub type Reply = wire::Reply<NoFd>;
+/// An unsuccessful end without descriptors.
+pub type Failure = wire::Failure<NoFd>;

@@ -5,8 +5,8 @@ mod document;
 
 use bytes::Bytes;
 use ipc_protocol::{
-    Call, Decoder, Encoding, ErrorCode, Failure, FieldTag, Flags, Frame, Goodbye, Header, Hello, Identity, Incoming,
-    Kind, Message, PeerNumber, Reply, Routing, RoutingError, Violation,
+    Body, Call, Decoder, Encoding, ErrorCode, Failure, FieldTag, Flags, Frame, Goodbye, Header, Hello, Identity,
+    Incoming, Kind, Message, PeerNumber, Reply, Routing, RoutingError, Violation,
     limits::{HEADER_LEN, MAX_BODY, MAX_CALL_ROUTING, MAX_FDS, MAX_GROUPS, MAX_NAME, MAX_ROUTING, MAX_TEXT},
 };
 
@@ -89,7 +89,7 @@ fn a_routing_section_cut_short_is_a_violation_or_lacks_a_field() {
         (1..header.routing_len).map(move |len| Frame {
             header,
             routing: whole.slice(..usize::from(len)),
-            body: Bytes::new(),
+            body: Body::default(),
         })
     };
     let is_refused_or_shorter = |frame: Frame| match Message::decode(frame.clone()) {
@@ -126,7 +126,7 @@ fn a_body_over_the_limit_is_skipped_and_the_next_frame_is_intact() {
     let (too_large, ping) = (reply_of(LIMIT + 1), Message::Ping(7));
     let stream = [too_large.to_vec(), ping.to_vec()].concat();
     let seen = receive_up_to(LIMIT, [&stream[..]]).unwrap();
-    assert_eq!(seen, [Seen::TooLarge(too_large.encode().header), Seen::Message(ping)]);
+    assert_eq!(seen, [Seen::TooLarge(too_large.header()), Seen::Message(ping)]);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn the_largest_body_of_the_wire_passes_and_one_more_byte_does_not() {
     let largest = reply_of(MAX_BODY);
     let over = reply_of(MAX_BODY + 1);
     assert_eq!(receive([&largest.to_vec()[..]]), Ok(vec![Seen::Message(largest)]));
-    assert_eq!(receive([&over.to_vec()[..]]), Ok(vec![Seen::TooLarge(over.encode().header)]));
+    assert_eq!(receive([&over.to_vec()[..]]), Ok(vec![Seen::TooLarge(over.header())]));
 }
 
 #[test]
@@ -244,8 +244,8 @@ fn a_long_frame_waits_until_its_memory_is_granted() {
     let mut decoder = Decoder::new(MAX_BODY);
     decoder.feed(Bytes::copy_from_slice(&bytes[..1_000]));
 
-    assert_eq!(decoder.next(), Ok(Some(Incoming::Assembly(bytes.len()))));
-    assert_eq!(decoder.next(), Ok(Some(Incoming::Assembly(bytes.len()))), "it stands still");
+    assert_eq!(decoder.next(), Ok(Some(Incoming::Begun(long.header()))));
+    assert_eq!(decoder.next(), Ok(Some(Incoming::Begun(long.header()))), "it stands still");
     assert!(decoder.wants_assembly() && decoder.mid_frame());
     assert_eq!((decoder.granted(), decoder.direct()), (0, None));
 
@@ -262,15 +262,16 @@ fn a_long_frame_waits_until_its_memory_is_granted() {
 
 #[test]
 fn a_grant_holds_for_one_frame() {
-    let bytes = reply_of(20_000).to_vec();
+    let long = reply_of(20_000);
+    let bytes = long.to_vec();
     let mut decoder = Decoder::new(MAX_BODY);
     decoder.feed(Bytes::copy_from_slice(&bytes[..1_000]));
-    assert!(matches!(decoder.next(), Ok(Some(Incoming::Assembly(_)))));
+    assert!(matches!(decoder.next(), Ok(Some(Incoming::Begun(_)))));
     decoder.assemble();
     assert_eq!(decoder.next(), Ok(None));
     decoder.feed(Bytes::from([&bytes[1_000..], &bytes[..1_000]].concat()));
     assert!(matches!(decoder.next(), Ok(Some(Incoming::Frame(_)))));
-    assert_eq!(decoder.next(), Ok(Some(Incoming::Assembly(bytes.len()))));
+    assert_eq!(decoder.next(), Ok(Some(Incoming::Begun(long.header()))));
 }
 
 #[test]
@@ -290,8 +291,25 @@ fn the_longest_frame_within_the_allowance_needs_no_grant() {
         decoder.next()
     };
     assert_eq!(first_of(reply_of(body(Decoder::ALLOWANCE))), Ok(None));
-    let over = Decoder::ALLOWANCE + 1;
-    assert_eq!(first_of(reply_of(body(over))), Ok(Some(Incoming::Assembly(over))));
+    let over = reply_of(body(Decoder::ALLOWANCE + 1));
+    assert_eq!(first_of(over.clone()), Ok(Some(Incoming::Begun(over.header()))));
+}
+
+#[test]
+fn a_frame_that_is_left_out_is_skipped_wherever_it_was_cut() {
+    let (long, next) = (reply_of(20_000).to_vec(), Message::Ping(7).to_vec());
+    for cut in [HEADER_LEN, HEADER_LEN + 1, 1_000, long.len() - 1] {
+        let mut decoder = Decoder::new(MAX_BODY);
+        decoder.feed(Bytes::copy_from_slice(&long[..cut]));
+        assert!(matches!(decoder.next(), Ok(Some(Incoming::Begun(_)))));
+        decoder.skip();
+        assert_eq!(decoder.next(), Ok(None));
+        assert!(decoder.mid_frame(), "the rest is still to come");
+        decoder.feed([&long[cut..], &next[..]].concat().into());
+        let Ok(Some(Incoming::Frame(frame))) = decoder.next() else { panic!("cut at {cut}: no frame") };
+        assert_eq!(Message::decode(frame), Ok(Message::Ping(7)));
+        assert!(!decoder.mid_frame() && decoder.held() == 0);
+    }
 }
 
 #[test]
@@ -300,7 +318,7 @@ fn a_decoder_that_stands_still_lets_go_of_the_shared_buffer() {
     let shared = Bytes::copy_from_slice(&bytes[..1_000]);
     let mut decoder = Decoder::new(MAX_BODY);
     decoder.feed(shared.clone());
-    assert!(matches!(decoder.next(), Ok(Some(Incoming::Assembly(_)))));
+    assert!(matches!(decoder.next(), Ok(Some(Incoming::Begun(_)))));
     assert!(!shared.is_unique());
     decoder.detach();
     assert!(shared.is_unique());
@@ -375,7 +393,7 @@ fn an_unknown_kind_is_refused_under_its_number() {
 
 #[test]
 fn an_unknown_encoding_and_an_unknown_error_number_survive() {
-    let reply = Message::Reply(Reply { id: 1, encoding: Encoding(77), body: Bytes::from_static(b"?") });
+    let reply = Message::Reply(Reply { id: 1, encoding: Encoding(77), body: Bytes::from_static(b"?").into() });
     let failure = Message::Error(Failure::new(1, ErrorCode(9_999), "from the future"));
     assert_eq!(receive_one(&reply), Ok(reply));
     assert_eq!(receive_one(&failure), Ok(failure));
@@ -443,7 +461,7 @@ fn receive_up_to<'a>(max_body: u32, pieces: impl IntoIterator<Item = &'a [u8]>) 
             match incoming {
                 Incoming::Frame(frame) => seen.push(Seen::Message(Message::decode(frame)?)),
                 Incoming::TooLarge(header) => seen.push(Seen::TooLarge(header)),
-                Incoming::Assembly(_) => decoder.assemble(),
+                Incoming::Begun(_) => decoder.assemble(),
             }
         }
     }
@@ -459,7 +477,7 @@ fn receive_one(message: &Message) -> Result<Message, Violation> {
 
 /// Decodes a frame of a kind with nothing but a routing section.
 fn decode(kind: Kind, routing: Bytes) -> Result<Message, Violation> {
-    Message::decode(Frame { header: Header::new(kind, 1), routing, body: Bytes::new() })
+    Message::decode(Frame { header: Header::new(kind, 1), routing, body: Body::default() })
 }
 
 /// A routing section of any fields, wrong ones too.
@@ -478,14 +496,14 @@ fn trace(others: usize) -> Vec<u8> {
 
 fn reply_of(len: u32) -> Message {
     let body = Bytes::from(vec![b'r'; len as usize]);
-    Message::Reply(Reply { id: 9, encoding: Encoding::BYTES, body })
+    Message::Reply(Reply { id: 9, encoding: Encoding::BYTES, body: body.into() })
 }
 
 fn call_of(len: u32) -> Message {
     let Message::Call(call) = call_with(&Routing::to("clock", "now").put(FieldTag::TRACE, b"00").build()) else {
         unreachable!()
     };
-    Message::Call(Call { body: Bytes::from(vec![b'c'; len as usize]), ..call })
+    Message::Call(Call { body: vec![b'c'; len as usize].into(), ..call })
 }
 
 fn call_with(routing: &Routing) -> Message {
@@ -496,7 +514,7 @@ fn call_with(routing: &Routing) -> Message {
         timeout_ms: 1_000,
         caller: Bytes::new(),
         routing: routing.clone(),
-        body: Bytes::new(),
+        body: Body::default(),
     })
 }
 

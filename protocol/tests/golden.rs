@@ -239,7 +239,7 @@ fn session() -> Vec<(String, Message)> {
     let division = Failure {
         app_code: 17,
         encoding: Encoding::JSON,
-        body: Bytes::from_static(br#"{"a":1}"#),
+        body: Bytes::from_static(br#"{"a":1}"#).into(),
         retry: Retry::Unknown,
         ..Failure::new(3, ErrorCode::APP_ERROR, "division by zero")
     };
@@ -297,7 +297,7 @@ fn delivered() -> Message {
 
 fn call(id: u64, encoding: Encoding, routing: Routing, body: &'static [u8]) -> Message {
     let (caller, body) = (Bytes::new(), Bytes::from_static(body));
-    Message::Call(Call { id, one_way: false, encoding, timeout_ms: 0, caller, routing, body })
+    Message::Call(Call { id, one_way: false, encoding, timeout_ms: 0, caller, routing, body: body.into() })
 }
 
 fn with_timeout(timeout_ms: u32, message: Message) -> Message {
@@ -311,7 +311,7 @@ fn one_way(message: Message) -> Message {
 }
 
 fn reply(id: u64, encoding: Encoding, body: &'static [u8]) -> Message {
-    Message::Reply(Reply { id, encoding, body: Bytes::from_static(body) })
+    Message::Reply(Reply { id, encoding, body: Bytes::from_static(body).into() })
 }
 
 // ---- reading

@@ -126,7 +126,7 @@ impl Peer {
         loop {
             match self.decoder.next().expect("the broker keeps to the protocol") {
                 Some(Incoming::Frame(frame)) => return Some(Message::decode(frame).expect("a message")),
-                Some(Incoming::Assembly(_)) => self.decoder.assemble(),
+                Some(Incoming::Begun(_)) => self.decoder.assemble(),
                 Some(Incoming::TooLarge(header)) => panic!("the broker sent {header:?}"),
                 None => match self.stream.read(&mut chunk) {
                     Ok(0) => return None,
@@ -185,7 +185,7 @@ impl Peer {
     #[track_caller]
     pub fn reply(&mut self) -> (u64, Bytes) {
         match self.receive() {
-            Some(Message::Reply(reply)) => (reply.id, reply.body),
+            Some(Message::Reply(reply)) => (reply.id, reply.body.into_bytes()),
             other => panic!("no reply: {other:?}"),
         }
     }
@@ -250,7 +250,7 @@ impl Peer {
 
     /// Answers a delivered call.
     pub fn answer(&mut self, call: &Call, body: impl Into<Bytes>) {
-        self.send(&Message::Reply(Reply { id: call.id, encoding: call.encoding, body: body.into() }));
+        self.send(&Message::Reply(Reply { id: call.id, encoding: call.encoding, body: body.into().into() }));
     }
 
     /// Answers the next delivered call with its own body.
@@ -260,7 +260,7 @@ impl Peer {
     #[track_caller]
     pub fn echo(&mut self) {
         let call = self.delivered();
-        let body = call.body.clone();
+        let body = call.body.bytes().clone();
         self.answer(&call, body);
     }
 
@@ -286,7 +286,7 @@ pub fn call(id: u64, target: &str, body: impl Into<Bytes>) -> Call {
         timeout_ms: 0,
         caller: Bytes::new(),
         routing: Routing::to(target, "").build(),
-        body: body.into(),
+        body: body.into().into(),
     }
 }
 

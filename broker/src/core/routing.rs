@@ -1,6 +1,5 @@
 //! Routing: from a call to the instance that takes it, or to the queue in which it waits for one.
 
-use bytes::Bytes;
 use ipc_protocol::{Call, Message, PeerNumber, Routing, control};
 
 use super::{
@@ -192,13 +191,13 @@ impl Router {
         &mut self,
         destination: &Destination,
         origin: Origin,
-        call: Call,
+        mut call: Call,
         deadline: Moment,
     ) -> Result<(), Refusal> {
         let (bytes, payer) = (charge_of(&call), origin.uid);
         self.charge_waiting(payer, bytes)?;
         self.counters.calls_queued += 1;
-        let call = Call { routing: call.routing.detached(), body: Bytes::copy_from_slice(&call.body), ..call };
+        call.detach();
         let waiting = Box::new(Waiting { call, payer });
         let stage = match *destination {
             Destination::Name(name) => Stage::Queued(name, waiting),

@@ -70,14 +70,14 @@ impl Server {
                 connection.mid_frame_since = None;
                 self.router.receive_too_large(now, id, header, &mut self.out);
             }
-            Ok(Some(Incoming::Assembly(len))) if self.router.grant(id, len) => {
+            Ok(Some(Incoming::Begun(header))) if self.router.grant(id, header.frame_len()) => {
                 if let Some(connection) = self.connections.get_mut(id) {
                     connection.mid_frame_since = None; // it may have been the broker that was slow
                     connection.inbox.decoder().assemble();
                 }
             }
-            Ok(Some(Incoming::Assembly(len))) => {
-                self.park(id, len);
+            Ok(Some(Incoming::Begun(header))) => {
+                self.park(id, header.frame_len());
                 return false;
             }
             Ok(None) => return false,

@@ -74,7 +74,7 @@ fn an_error_of_the_application_passes_whole() {
     let sent = Failure {
         app_code: 42,
         encoding: Encoding::JSON,
-        body: bytes::Bytes::from_static(b"{}"),
+        body: bytes::Bytes::from_static(b"{}").into(),
         ..Failure::new(delivered.call.id, ErrorCode::APP_ERROR, "no such zone")
     };
 
@@ -239,7 +239,8 @@ fn nobody_answers_for_another() {
     let call = w.call(c, "clock", "", b"");
     let delivered = w.next_call(svc);
 
-    let stolen = Reply { id: delivered.call.id, encoding: Encoding::BYTES, body: bytes::Bytes::from_static(b"stolen") };
+    let stolen =
+        Reply { id: delivered.call.id, encoding: Encoding::BYTES, body: bytes::Bytes::from_static(b"stolen").into() };
     w.answer_as(thief, Message::Reply(stolen));
 
     w.expect_no_end(call);
@@ -253,7 +254,7 @@ fn who_goes_on_answering_what_was_not_asked_is_cut() {
     let mut w = World::with_limits(|limits| limits.stray_replies = 2);
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     let call = w.call(c, "clock", "", b"");
-    let stray = Message::Reply(Reply { id: 99, encoding: Encoding::BYTES, body: bytes::Bytes::new() });
+    let stray = Message::Reply(Reply { id: 99, encoding: Encoding::BYTES, body: bytes::Bytes::new().into() });
 
     w.answer_as(svc, stray.clone());
     w.answer_as(svc, stray.clone());

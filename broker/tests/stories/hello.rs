@@ -143,7 +143,7 @@ fn a_call_without_hello_is_not_taken() {
             timeout_ms: 0,
             caller: bytes::Bytes::new(),
             routing: ipc_protocol::Routing::to("clock", "").build(),
-            body: bytes::Bytes::new(),
+            body: bytes::Bytes::new().into(),
         }),
     );
 

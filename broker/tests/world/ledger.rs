@@ -205,7 +205,7 @@ impl Entry {
     fn check_content(&self, arrival: &Arrival<'_>) {
         let Call { one_way, encoding, timeout_ms, body, .. } = arrival.call;
         assert_eq!((*one_way, *encoding), (self.request.one_way, self.request.encoding), "of {self:?}");
-        assert!(*body == self.request.body, "the body of {self:?}");
+        assert!(*body == self.request.body[..], "the body of {self:?}");
         let left = self.deadline.since(arrival.now).as_millis().max(1);
         assert_eq!(u128::from(*timeout_ms), left, "milliseconds left of {self:?}");
     }

@@ -221,7 +221,7 @@ impl World {
 
     /// A service answers.
     pub(crate) fn reply(&mut self, delivered: &Delivered, body: &[u8]) {
-        let reply = Reply { id: delivered.call.id, encoding: Encoding::BYTES, body: Bytes::copy_from_slice(body) };
+        let reply = Reply { id: delivered.call.id, encoding: Encoding::BYTES, body: body.to_vec().into() };
         self.answer_as(delivered.to, Message::Reply(reply));
     }
 

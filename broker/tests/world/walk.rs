@@ -193,7 +193,7 @@ impl<'a> Walk<'a> {
     fn spoof(&mut self, delivered: &Delivered) {
         let Some(peer) = self.pick_ready() else { return };
         let id = delivered.call.id ^ self.dice.below(2);
-        self.world.answer_as(peer, Message::Reply(Reply { id, encoding: Encoding::BYTES, body: Bytes::new() }));
+        self.world.answer_as(peer, Message::Reply(Reply { id, encoding: Encoding::BYTES, body: Bytes::new().into() }));
     }
 
     fn cancel(&mut self) {
@@ -269,7 +269,7 @@ impl<'a> Walk<'a> {
             timeout_ms: 0,
             caller: Identity::new(0, 0).stamp(None),
             routing: Routing::to("a", "").build(),
-            body: Bytes::new(),
+            body: Bytes::new().into(),
         };
         match self.dice.below(6) {
             0 => self.world.send(peer, Message::Hello(Hello::new("again"))),

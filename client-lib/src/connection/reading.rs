@@ -134,7 +134,7 @@ impl Connection {
                     Message::decode(frame).and_then(|message| state.session.receive(message))
                 }
                 Ok(Some(Incoming::TooLarge(header))) => Ok(too_large(&mut state.session, &header)),
-                Ok(Some(Incoming::Assembly(_))) => {
+                Ok(Some(Incoming::Begun(_))) => {
                     receiver.inbox.decoder().assemble();
                     Ok(Event::Nothing)
                 }

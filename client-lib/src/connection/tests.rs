@@ -16,7 +16,7 @@ fn call() -> Call {
         timeout_ms: 0,
         caller: Bytes::new(),
         routing: Routing::to("calc", "add").build(),
-        body: Bytes::new(),
+        body: Bytes::new().into(),
     }
 }
 

@@ -31,7 +31,7 @@ impl Failed {
         let body = body.into();
         if body.len() <= MAX_BODY as usize {
             self.0.encoding = encoding;
-            self.0.body = body;
+            self.0.body = body.into();
         }
         self
     }

@@ -104,7 +104,7 @@ pub(super) fn answer_typed<M: Method>(call: &Call, run: impl FnOnce(M) -> Result
 pub(super) fn answer_any(call: &Call, run: impl FnOnce(&Incoming) -> Result<Response, Failed>) -> Message {
     guarded(call, || match run(&incoming(call)) {
         Ok(response) if response.body.len() > MAX_BODY as usize => Err(too_long(call.id, response.body.len())),
-        Ok(Response { encoding, body }) => Ok(Reply { id: call.id, encoding, body }),
+        Ok(Response { encoding, body }) => Ok(Reply { id: call.id, encoding, body: body.into() }),
         Err(Failed(failure)) => Err(Failure { id: call.id, ..failure }),
     })
 }
@@ -124,7 +124,7 @@ fn guarded(call: &Call, answer: impl FnOnce() -> Result<Reply, Failure>) -> Mess
 fn reply_with<T: serde::Serialize>(call: &Call, reply: &T) -> Result<Reply, Failure> {
     let encoding = reply_encoding(call.encoding);
     match codec::encode(encoding, reply) {
-        Ok(body) => Ok(Reply { id: call.id, encoding, body: into_bytes(body) }),
+        Ok(body) => Ok(Reply { id: call.id, encoding, body: into_bytes(body).into() }),
         Err(CodecError::TooLarge(len)) => Err(too_long(call.id, len)),
         Err(error) => Err(Failure::new(call.id, ErrorCode::INTERNAL, format!("the reply cannot be sent: {error}"))),
     }
@@ -135,7 +135,7 @@ fn app_error<E: serde::Serialize + std::fmt::Display>(call: &Call, error: &E) ->
     let encoding = reply_encoding(call.encoding);
     let failure = Failure::new(call.id, ErrorCode::APP_ERROR, error.to_string());
     match codec::encode(encoding, error) {
-        Ok(body) => Failure { encoding, body: into_bytes(body), ..failure },
+        Ok(body) => Failure { encoding, body: into_bytes(body).into(), ..failure },
         Err(_) => failure,
     }
 }
@@ -163,7 +163,7 @@ fn incoming(call: &Call) -> Incoming {
         service: text(call.routing.service()),
         method: text(call.routing.method()),
         encoding: call.encoding,
-        body: call.body.clone(),
+        body: call.body.bytes().clone(),
         one_way: call.one_way,
         trace: call.routing.text(FieldTag::TRACE).map(str::to_owned),
     }
@@ -212,7 +212,7 @@ mod tests {
             timeout_ms: 1_000,
             caller: Bytes::new(),
             routing: Routing::to("calc", "half").build(),
-            body: Bytes::copy_from_slice(body),
+            body: body.to_vec().into(),
         }
     }
 
@@ -233,8 +233,9 @@ mod tests {
 
     #[test]
     fn the_reply_comes_in_the_encoding_of_the_request() {
-        let reply =
-            |encoding, body: &'static [u8]| Message::Reply(Reply { id: 7, encoding, body: Bytes::from_static(body) });
+        let reply = |encoding, body: &'static [u8]| {
+            Message::Reply(Reply { id: 7, encoding, body: Bytes::from_static(body).into() })
+        };
         assert_eq!(half(Encoding::BINCODE, &[16]), reply(Encoding::BINCODE, &[8]));
         assert_eq!(half(Encoding::JSON, br#"{"of":8}"#), reply(Encoding::JSON, b"4"));
         assert_eq!(half(Encoding::BYTES, br#"{"of":8}"#), reply(Encoding::JSON, b"4"));

@@ -1,13 +1,12 @@
 //! The turns of the reading thread on one connection: read, run what is quick, queue the rest, write.
 
 use std::{
-    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message, limits::DEFAULT_TIMEOUT_MS, transport::ReadBuffer};
+use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message, limits::DEFAULT_TIMEOUT_MS};
 
 use super::{
     Caller, Context,
@@ -155,10 +154,7 @@ impl LastCaller {
 /// A call in memory of its own: one that runs for long must not pin the buffer that all calls are read into.
 fn detached(mut call: Call) -> Call {
     call.caller = Bytes::new(); // read already
-    call.routing = call.routing.detached();
-    if call.body.len() <= ReadBuffer::READ_LEN {
-        call.body = Bytes::copy_from_slice(&mem::take(&mut call.body));
-    }
+    call.detach();
     call
 }
 

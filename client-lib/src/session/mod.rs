@@ -180,7 +180,7 @@ impl Session {
             Message::Welcome(welcome) if self.welcome.is_none() => self.welcomed(welcome),
             early if self.welcome.is_none() => Err(unexpected(&early)),
             Message::Reply(Reply { id, encoding, body }) => {
-                Ok(self.ended(id, SlotKind::Call, Ok(Response { encoding, body })))
+                Ok(self.ended(id, SlotKind::Call, Ok(Response { encoding, body: body.into_bytes() })))
             }
             Message::Error(failure) => Ok(self.refused(failure)),
             Message::Pong(id) => Ok(self.ended(id, SlotKind::Ping, Ok(Response::bytes(Bytes::new())))),
@@ -369,7 +369,7 @@ fn not_sent(text: &str) -> Error {
 }
 
 fn unexpected(message: &Message) -> Violation {
-    Violation::UnexpectedKind(message.encode().header.kind)
+    Violation::UnexpectedKind(message.kind())
 }
 
 #[cfg(test)]

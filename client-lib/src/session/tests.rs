@@ -30,7 +30,7 @@ fn outgoing() -> Call {
         caller: Bytes::new(),
         routing: Routing::to("calc", "add").build(),
         encoding: Encoding::JSON,
-        body: Bytes::from_static(b"{}"),
+        body: Bytes::from_static(b"{}").into(),
         timeout_ms: 0,
         one_way: false,
     }
@@ -41,7 +41,7 @@ fn call(session: &mut Session) -> CallId {
 }
 
 fn reply(id: CallId, body: &'static [u8]) -> Message {
-    Message::Reply(Reply { id: id.0, encoding: Encoding::JSON, body: Bytes::from_static(body) })
+    Message::Reply(Reply { id: id.0, encoding: Encoding::JSON, body: Bytes::from_static(body).into() })
 }
 
 fn goodbye(code: ErrorCode) -> Message {
@@ -186,7 +186,7 @@ fn only_a_call_that_was_written_may_have_run() {
 fn a_call_that_was_written_in_part_has_not_run() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
     let mut session = fresh(Role::Caller);
-    let mut long = Call { body: Bytes::from(vec![0; MAX_BODY as usize]), ..outgoing() };
+    let mut long = Call { body: vec![0; MAX_BODY as usize].into(), ..outgoing() };
     let id = session.call(&mut long).unwrap().unwrap();
     session.flush(ours.as_fd()).unwrap();
     assert!(session.unsent() > 0 && session.unsent() < MAX_BODY as usize && session.is_unsent(id));
@@ -255,7 +255,7 @@ fn a_one_way_call_ends_with_a_refusal_only() {
 fn a_body_that_the_broker_does_not_take_never_leaves() {
     let mut session = open();
     let before = session.unsent();
-    let mut long = Call { body: Bytes::from(vec![0; 1_001]), ..outgoing() };
+    let mut long = Call { body: vec![0; 1_001].into(), ..outgoing() };
     let error = session.call(&mut long).unwrap_err();
     assert_eq!((error.code(), error.retry()), (ErrorCode::TOO_LARGE, Retry::Safe));
     assert_eq!(session.unsent(), before);

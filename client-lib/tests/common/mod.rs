@@ -220,7 +220,7 @@ impl Line {
 
     fn reply_in<T: Serialize>(&mut self, encoding: Encoding, id: u64, value: &T) {
         let body = Bytes::from(codec::encode(encoding, value).unwrap());
-        self.send(Message::Reply(Reply { id, encoding, body }));
+        self.send(Message::Reply(Reply { id, encoding, body: body.into() }));
     }
 
     pub(crate) fn refuse(&mut self, id: u64, code: ErrorCode, text: &str) {
@@ -280,7 +280,7 @@ impl Line {
         while let Some(incoming) = self.inbox.next().unwrap() {
             match incoming {
                 Incoming::Frame(frame) => self.received.push_back(Message::decode(frame).unwrap()),
-                Incoming::Assembly(_) => self.inbox.decoder().assemble(),
+                Incoming::Begun(_) => self.inbox.decoder().assemble(),
                 Incoming::TooLarge(header) => panic!("too large: {header:?}"),
             }
         }
@@ -297,7 +297,7 @@ pub(crate) fn delivered(id: u64, method: &str, encoding: Encoding, body: impl In
         timeout_ms: 30_000,
         caller: Identity::new(1_000, 100).stamp(Some(PeerNumber(7))),
         routing: Routing::to("calc", method).build(),
-        body: body.into(),
+        body: body.into().into(),
     }
 }
 

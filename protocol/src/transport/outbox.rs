@@ -12,13 +12,7 @@ use rustix::{
     net::{SendAncillaryBuffer, SendFlags, send, sendmsg},
 };
 
-use crate::{
-    transport::inbox::ReadBuffer,
-    wire::{
-        header::Header,
-        message::{Call, Message},
-    },
-};
+use crate::{Body, Call, Message, transport::inbox::ReadBuffer};
 
 /// What a flush did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,25 +69,21 @@ impl Outbox {
 
     /// Queues a message and tells how many bytes it takes.
     pub fn push(&mut self, message: Message, pool: &mut Pool) -> usize {
-        let parts = message.into_parts();
+        let none = Body::default();
+        let body = message.body().unwrap_or(&none);
         let buffers = self.buffers.get_or_insert_with(|| pool.take());
-        if !buffers.push_head(&parts.header, &parts.caller, &parts.routing, &parts.body) {
-            buffers.segments.push_back(Segment::Body(parts.body));
-        }
-        self.len += parts.header.frame_len();
-        parts.header.frame_len()
+        let len = buffers.push(|heads| message.encode_head(heads), body);
+        self.len += len;
+        len
     }
 
     /// Queues a call that its sender keeps, for it may have to go to another connection, and tells how many bytes it takes. A small
     /// body is copied and not shared: no count of references is touched.
     pub fn push_call(&mut self, call: &Call, pool: &mut Pool) -> usize {
-        let header = call.header();
         let buffers = self.buffers.get_or_insert_with(|| pool.take());
-        if !buffers.push_head(&header, &call.caller, call.routing.raw(), &call.body) {
-            buffers.segments.push_back(Segment::Body(call.body.clone()));
-        }
-        self.len += header.frame_len();
-        header.frame_len()
+        let len = buffers.push(|heads| call.encode_head(heads), &call.body);
+        self.len += len;
+        len
     }
 
     /// Writes until everything is written or the socket takes no more.
@@ -156,12 +146,10 @@ impl Outbox {
 }
 
 impl Buffers {
-    /// Copies everything but a long body, and tells whether that was all.
-    fn push_head(&mut self, header: &Header, caller: &[u8], routing: &[u8], body: &[u8]) -> bool {
+    /// Copies everything but a long body, which is pointed at, and tells how many bytes the frame has.
+    fn push(&mut self, encode_head: impl FnOnce(&mut Vec<u8>), body: &Body) -> usize {
         let before = self.heads.len();
-        self.heads.extend_from_slice(&header.to_bytes());
-        self.heads.extend_from_slice(caller);
-        self.heads.extend_from_slice(routing);
+        encode_head(&mut self.heads);
         let is_small = body.len() <= COPIED;
         if is_small {
             self.heads.extend_from_slice(body);
@@ -171,7 +159,11 @@ impl Buffers {
             Some(Segment::Head(last)) => *last += head,
             _ => self.segments.push_back(Segment::Head(head)),
         }
-        is_small
+        if is_small {
+            return head;
+        }
+        self.segments.push_back(Segment::Body(body.bytes().clone()));
+        head + body.len()
     }
 
     /// One gathering write of as many segments as fit its vector.
@@ -281,7 +273,7 @@ mod tests {
     };
 
     fn reply(id: u64, len: usize) -> Message {
-        Message::Reply(Reply { id, encoding: Encoding::BYTES, body: Bytes::from(vec![u8::try_from(id).unwrap(); len]) })
+        Message::Reply(Reply { id, encoding: Encoding::BYTES, body: vec![u8::try_from(id).unwrap(); len].into() })
     }
 
     fn receive_all(socket: &UnixStream, inbox: &mut Inbox, buffer: &mut ReadBuffer) -> Vec<Message> {
@@ -291,7 +283,7 @@ mod tests {
             while let Some(incoming) = inbox.next().unwrap() {
                 match incoming {
                     Incoming::Frame(frame) => messages.push(Message::decode(frame).unwrap()),
-                    Incoming::Assembly(_) => inbox.decoder().assemble(),
+                    Incoming::Begun(_) => inbox.decoder().assemble(),
                     Incoming::TooLarge(header) => panic!("too large: {header:?}"),
                 }
             }
@@ -329,7 +321,7 @@ mod tests {
             timeout_ms: 9,
             caller: Bytes::new(),
             routing: crate::Routing::to("calc", "add").build(),
-            body: Bytes::from(vec![b'x'; len]),
+            body: vec![b'x'; len].into(),
         };
         let (small, long) = (call(COPIED), call(COPIED + 1));
         let (a, b) = UnixStream::pair().unwrap();

@@ -2,6 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
+use crate::body::Body;
 use crate::wire::{
     header::{Flags, Header, Kind, MAGIC, VERSION},
     limits::{HEADER_LEN, MAX_CALL_ROUTING, MAX_FDS, MAX_ROUTING},
@@ -86,8 +87,8 @@ pub struct Frame {
     pub header: Header,
     /// The routing section.
     pub routing: Bytes,
-    /// The body.
-    pub body: Bytes,
+    /// The body; it knows whether it lies in a shared read buffer.
+    pub body: Body,
 }
 
 /// What the decoder found next.
@@ -97,9 +98,9 @@ pub enum Incoming {
     Frame(Frame),
     /// The header of a frame whose body is over the limit. Its bytes are skipped as they come; the connection lives on.
     TooLarge(Header),
-    /// A frame of this many bytes has begun and is too long for the connection's own allowance. The decoder stands still until
-    /// [`Decoder::assemble`] is called: the owner charges the bytes first.
-    Assembly(usize),
+    /// The header of a frame that has begun and is too long for the connection's own allowance. The decoder stands still until
+    /// [`Decoder::assemble`] or [`Decoder::skip`] is called: the owner charges the bytes first.
+    Begun(Header),
 }
 
 /// Turns what was read into frames. It keeps a partial frame, and nothing else, between two reads.
@@ -107,7 +108,7 @@ pub enum Incoming {
 /// ```text
 /// read -> feed(chunk) -> next() -> Frame (a slice of the chunk) ... -> None: the rest was copied to `partial`
 /// ```
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct Decoder {
     chunk: Bytes,
     partial: Vec<u8>,
@@ -161,15 +162,31 @@ impl Decoder {
         }
         if self.chunk.len() >= header.frame_len() {
             let raw = self.chunk.split_to(header.frame_len());
-            return Ok(Some(Incoming::Frame(split(header, raw))));
+            return Ok(Some(Incoming::Frame(split(header, raw, Body::pinned))));
         }
         self.header = Some(header);
         self.next_of_partial()
     }
 
-    /// Grants the memory that [`Incoming::Assembly`] asked for.
+    /// Grants the memory that [`Incoming::Begun`] asked for.
     pub fn assemble(&mut self) {
         self.granted = true;
+    }
+
+    /// Leaves out the frame that [`Incoming::Begun`] told of: its bytes are skipped as they come, and the next frame follows.
+    pub fn skip(&mut self) {
+        if let Some(header) = self.header.take() {
+            self.skip = header.frame_len().saturating_sub(self.partial.len()) as u64;
+            self.partial = Vec::new();
+            self.granted = false;
+            self.skip_oversized();
+        }
+    }
+
+    /// Bytes that the decoder keeps between two reads.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.partial.len() + self.chunk.len()
     }
 
     /// Moves what is left of the chunk into memory of the decoder's own: for a decoder that stands still while the buffer that it
@@ -216,7 +233,7 @@ impl Decoder {
         }
         let len = header.frame_len();
         if self.wants_assembly() {
-            return Ok(Some(Incoming::Assembly(len)));
+            return Ok(Some(Incoming::Begun(header)));
         }
         self.partial.reserve_exact(len.saturating_sub(self.partial.len()));
         self.fill(len);
@@ -229,7 +246,7 @@ impl Decoder {
         if raw.len() > len {
             self.chunk = Bytes::from(raw.split_off(len)); // empty until now: only a direct read brings more than is missing
         }
-        Ok(Some(Incoming::Frame(split(header, Bytes::from(raw)))))
+        Ok(Some(Incoming::Frame(split(header, Bytes::from(raw), Body::from))))
     }
 
     /// Fills `partial` up to a header; false if the chunk ran out first.
@@ -286,7 +303,7 @@ impl Frame {
         if header.body_len > max_body || header.frame_len() != datagram.len() {
             return Err(None);
         }
-        Ok(split(header, datagram))
+        Ok(split(header, datagram, Body::from))
     }
 }
 
@@ -312,10 +329,13 @@ impl Header {
     }
 }
 
-fn split(header: Header, mut raw: Bytes) -> Frame {
+fn split(header: Header, mut raw: Bytes, body: impl FnOnce(Bytes) -> Body) -> Frame {
     raw.advance(HEADER_LEN);
-    let routing = raw.split_to(usize::from(header.routing_len));
-    Frame { header, routing, body: raw }
+    let routing = match header.routing_len {
+        0 => Bytes::new(),
+        len => raw.split_to(usize::from(len)),
+    };
+    Frame { header, routing, body: body(raw) }
 }
 
 fn check_magic(start: &[u8]) -> Result<(), Violation> {
@@ -335,7 +355,10 @@ mod tests {
         let short = Header::new(Kind::PING, 2).to_bytes();
         let mut decoder = Decoder::new(5_000);
         decoder.feed(Bytes::copy_from_slice(&long[..100]));
-        assert_eq!(decoder.next(), Ok(Some(Incoming::Assembly(long.len()))));
+        assert_eq!(
+            decoder.next(),
+            Ok(Some(Incoming::Begun(Header { body_len: 5_000, ..Header::new(Kind::REPLY, 1) })))
+        );
         decoder.assemble();
         assert_eq!(decoder.next(), Ok(None));
 

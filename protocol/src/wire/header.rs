@@ -135,7 +135,7 @@ impl fmt::Debug for Flags {
 }
 
 /// The header of a frame, little-endian on the wire. The meaning of `code`, `time_ms` and `detail` depends on the kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Header {
     /// Protocol version of the frame.
     pub version: u8,

@@ -32,7 +32,7 @@ impl fmt::Debug for Features {
 }
 
 /// The range of protocol versions that a client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Versions {
     /// Lowest version.
     pub lowest: u8,
@@ -53,7 +53,7 @@ impl Versions {
 }
 
 /// First frame of a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Hello {
     /// Versions the client speaks.
     pub versions: Versions,
@@ -90,7 +90,7 @@ impl Hello {
 }
 
 /// The broker's answer to hello.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Welcome {
     /// The version of all frames that follow.
     pub version: u8,

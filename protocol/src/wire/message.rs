@@ -1,30 +1,37 @@
 //! Messages: decoded frames, one type a kind, and their way back to bytes.
+//!
+//! They are generic over the type of a descriptor that may hold a body. `ipc_protocol::Message` and its kin are the ones without
+//! descriptors.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
-use crate::wire::{
-    error::{ErrorCode, Retry},
-    frame::{Frame, Violation},
-    header::{Encoding, Flags, Header, Kind},
-    hello::{Hello, Welcome},
-    limits::{HEADER_LEN, MAX_CALL_ROUTING, MAX_TEXT, SPLIT_TARGET},
-    routing::{FieldTag, Routing, RoutingBuilder, RoutingError},
+use crate::{
+    body::{Body, NoFd},
+    wire::{
+        error::{ErrorCode, Retry},
+        frame::{Frame, Violation},
+        header::{Encoding, Flags, Header, Kind},
+        hello::{Hello, Welcome},
+        limits::{MAX_CALL_ROUTING, MAX_TEXT, SPLIT_TARGET},
+        routing::{FieldTag, Routing, RoutingBuilder, RoutingError},
+    },
 };
 
 /// A decoded frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub enum Message {
+pub enum Message<F> {
     /// First frame of a client.
     Hello(Hello),
     /// The broker's answer to hello.
     Welcome(Welcome),
     /// A request for a service.
-    Call(Call),
+    Call(Call<F>),
     /// The successful end of a call.
-    Reply(Reply),
+    Reply(Reply<F>),
     /// The unsuccessful end of a call.
-    Error(Failure),
+    Error(Failure<F>),
     /// The end of interest in a call.
     Cancel(Cancel),
     /// The last frame of a connection.
@@ -36,8 +43,8 @@ pub enum Message {
 }
 
 /// A request for a service.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Call {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call<F> {
     /// The sender's number of this call; grows with each call on a connection.
     pub id: u64,
     /// Whether the caller wants no reply.
@@ -52,23 +59,23 @@ pub struct Call {
     /// Service, method, trace context.
     pub routing: Routing,
     /// The opaque body.
-    pub body: Bytes,
+    pub body: Body<F>,
 }
 
 /// The successful end of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply<F> {
     /// The call it ends.
     pub id: u64,
     /// Encoding of the body.
     pub encoding: Encoding,
     /// The opaque body.
-    pub body: Bytes,
+    pub body: Body<F>,
 }
 
 /// The unsuccessful end of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure<F> {
     /// The call it ends.
     pub id: u64,
     /// What happened.
@@ -82,10 +89,10 @@ pub struct Failure {
     /// Encoding of the body.
     pub encoding: Encoding,
     /// The application's own error value in an `app_error`, or empty.
-    pub body: Bytes,
+    pub body: Body<F>,
 }
 
-impl Failure {
+impl<F> Failure<F> {
     /// A failure with the retry answer that its code implies, and no value of the application.
     #[must_use]
     pub fn new(id: u64, code: ErrorCode, text: impl Into<String>) -> Self {
@@ -96,22 +103,22 @@ impl Failure {
             app_code: 0,
             text: text.into(),
             encoding: Encoding::BYTES,
-            body: Bytes::new(),
+            body: Body::default(),
         }
     }
 }
 
 /// The end of interest in a call: from a caller, or from the broker to the service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancel {
-    /// The call that nobody waits for any more.
+    /// The call whose answer is no longer wanted.
     pub id: u64,
     /// Why: `cancelled` or `deadline`.
     pub reason: ErrorCode,
 }
 
 /// The last frame of a connection: why it is closed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Goodbye {
     /// What happened.
     pub code: ErrorCode,
@@ -119,81 +126,85 @@ pub struct Goodbye {
     pub text: String,
 }
 
-impl Message {
+impl<F> Message<F> {
     /// Reads a frame's routing section and fields.
     ///
     /// # Errors
     /// [`Violation`] says what is wrong with it.
     pub fn decode(frame: Frame) -> Result<Self, Violation> {
+        Self::decode_after(frame, &mut Routing::default())
+    }
+
+    /// Reads a frame of a connection whose last call had the routing section `last`: most callers repeat themselves, and a section
+    /// that was checked once is not checked again.
+    ///
+    /// # Errors
+    /// [`Violation`] says what is wrong with it.
+    pub fn decode_after(frame: Frame, last: &mut Routing) -> Result<Self, Violation> {
         let Frame { header, routing, body } = frame;
-        let mut routing = if routing.is_empty() { Routing::default() } else { Routing::parse(routing)? };
-        let text = |routing: &Routing| routing.text(FieldTag::TEXT).unwrap_or_default().to_owned();
-        Ok(match header.kind {
-            Kind::CALL => {
-                let caller = routing.split_caller().unwrap_or_default();
-                if routing.service().is_empty() {
-                    return Err(RoutingError::Missing(FieldTag::SERVICE.0).into());
-                }
-                check_call_section(&routing)?;
-                Self::Call(Call {
-                    id: header.id,
-                    one_way: header.flags.contains(Flags::ONE_WAY),
-                    encoding: header.encoding,
-                    timeout_ms: header.time_ms,
-                    caller,
-                    routing,
-                    body,
-                })
+        match header.kind {
+            Kind::CALL => Call::decode(&header, routing, body, last).map(Self::Call),
+            Kind::REPLY => {
+                Routing::parse(routing)?;
+                Ok(Self::Reply(Reply { id: header.id, encoding: header.encoding, body: body.into_any() }))
             }
-            Kind::REPLY => Self::Reply(Reply { id: header.id, encoding: header.encoding, body }),
+            _ => Self::decode_rare(&header, &Routing::parse(routing)?, body),
+        }
+    }
+
+    fn decode_rare(header: &Header, routing: &Routing, body: Body) -> Result<Self, Violation> {
+        let text = || routing.text(FieldTag::TEXT).unwrap_or_default().to_owned();
+        Ok(match header.kind {
             Kind::ERROR => Self::Error(Failure {
                 id: header.id,
                 code: ErrorCode(header.code),
                 retry: if header.flags.contains(Flags::RETRY_SAFE) { Retry::Safe } else { Retry::Unknown },
                 app_code: header.detail,
-                text: text(&routing),
+                text: text(),
                 encoding: header.encoding,
-                body,
+                body: body.into_any(),
             }),
             Kind::CANCEL => Self::Cancel(Cancel { id: header.id, reason: ErrorCode(header.code) }),
-            Kind::HELLO => Self::Hello(Hello::from_routing(&routing)?),
-            Kind::WELCOME => Self::Welcome(Welcome::from_routing(&routing)?),
-            Kind::GOODBYE => Self::Goodbye(Goodbye { code: ErrorCode(header.code), text: text(&routing) }),
+            Kind::HELLO => Self::Hello(Hello::from_routing(routing)?),
+            Kind::WELCOME => Self::Welcome(Welcome::from_routing(routing)?),
+            Kind::GOODBYE => Self::Goodbye(Goodbye { code: ErrorCode(header.code), text: text() }),
             Kind::PING => Self::Ping(header.id),
             Kind::PONG => Self::Pong(header.id),
             other => return Err(Violation::UnknownKind(other)),
         })
     }
 
-    /// The parts of the frame, see [`Message::into_parts`].
-    #[must_use]
-    pub fn encode(&self) -> Parts {
-        self.clone().into_parts()
+    /// Appends the frame up to its body; [`Message::body`] follows it on the wire.
+    pub fn encode_head(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Call(call) => call.encode_head(out),
+            Self::Reply(reply) => out.extend_from_slice(&reply.header().to_bytes()),
+            _ => {
+                let (header, routing) = self.rare_head();
+                out.extend_from_slice(&header.to_bytes());
+                out.extend_from_slice(routing.raw());
+            }
+        }
     }
 
-    /// The parts of the frame in the order of the wire: header, caller's stamp, routing section, body. Nothing is copied.
+    /// The body, for the kinds that have one.
     #[must_use]
-    pub fn into_parts(self) -> Parts {
+    pub fn body(&self) -> Option<&Body<F>> {
         match self {
-            Self::Call(call) => call.into_parts(),
-            Self::Reply(reply) => Parts::new(
-                Header { encoding: reply.encoding, ..Header::new(Kind::REPLY, reply.id) },
-                Routing::default(),
-                reply.body,
-            ),
-            Self::Error(failure) => failure.into_parts(),
-            Self::Cancel(cancel) => {
-                Parts::bare(Header { code: cancel.reason.0, ..Header::new(Kind::CANCEL, cancel.id) })
-            }
-            Self::Goodbye(goodbye) => Parts::new(
-                Header { code: goodbye.code.0, ..Header::new(Kind::GOODBYE, 0) },
-                text_section(&goodbye.text),
-                Bytes::new(),
-            ),
-            Self::Ping(id) => Parts::bare(Header::new(Kind::PING, id)),
-            Self::Pong(id) => Parts::bare(Header::new(Kind::PONG, id)),
-            Self::Hello(hello) => Parts::new(Header::new(Kind::HELLO, 0), hello.to_routing(), Bytes::new()),
-            Self::Welcome(welcome) => Parts::new(Header::new(Kind::WELCOME, 0), welcome.to_routing(), Bytes::new()),
+            Self::Call(call) => Some(&call.body),
+            Self::Reply(reply) => Some(&reply.body),
+            Self::Error(failure) => Some(&failure.body),
+            _ => None,
+        }
+    }
+
+    /// Copies out of a shared read buffer what lies in it.
+    pub fn detach(&mut self) {
+        match self {
+            Self::Call(call) => call.detach(),
+            Self::Reply(reply) => reply.body.detach(),
+            Self::Error(failure) => failure.body.detach(),
+            _ => {}
         }
     }
 
@@ -213,37 +224,68 @@ impl Message {
         }
     }
 
-    /// Bytes of the whole frame, without encoding the hot kinds.
+    /// Bytes of the whole frame.
     #[must_use]
     pub fn frame_len(&self) -> usize {
         match self {
-            Self::Call(call) => HEADER_LEN + call.caller.len() + call.routing.raw().len() + call.body.len(),
-            Self::Reply(reply) => HEADER_LEN + reply.body.len(),
-            Self::Cancel(_) | Self::Ping(_) | Self::Pong(_) => HEADER_LEN,
-            Self::Hello(_) | Self::Welcome(_) | Self::Error(_) | Self::Goodbye(_) => self.encode().len(),
+            Self::Call(call) => call.header().frame_len(),
+            Self::Reply(reply) => reply.header().frame_len(),
+            _ => self.header().frame_len(),
         }
     }
 
-    /// The whole frame in one piece: for datagrams and tests.
+    /// The whole frame in one piece: for datagrams and tests. A body in a descriptor is not part of it.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
-        let parts = self.encode();
-        let mut out = Vec::with_capacity(parts.len());
-        out.extend_from_slice(&parts.header.to_bytes());
-        out.extend_from_slice(&parts.caller);
-        out.extend_from_slice(&parts.routing);
-        out.extend_from_slice(&parts.body);
+        let mut out = Vec::new();
+        self.encode_head(&mut out);
+        out.extend_from_slice(self.body().map_or(&[][..], |body| body));
         out
+    }
+
+    /// The header of its frame.
+    #[must_use]
+    pub fn header(&self) -> Header {
+        self.rare_head().0
+    }
+
+    /// Header and routing section of the kinds that are rare.
+    fn rare_head(&self) -> (Header, Routing) {
+        let (header, routing) = match self {
+            Self::Call(call) => return (call.header(), call.routing.clone()),
+            Self::Reply(reply) => (reply.header(), Routing::default()),
+            Self::Error(failure) => (failure.header(), text_section(&failure.text)),
+            Self::Cancel(cancel) => {
+                (Header { code: cancel.reason.0, ..Header::new(Kind::CANCEL, cancel.id) }, Routing::default())
+            }
+            Self::Goodbye(goodbye) => {
+                (Header { code: goodbye.code.0, ..Header::new(Kind::GOODBYE, 0) }, text_section(&goodbye.text))
+            }
+            Self::Ping(id) => (Header::new(Kind::PING, *id), Routing::default()),
+            Self::Pong(id) => (Header::new(Kind::PONG, *id), Routing::default()),
+            Self::Hello(hello) => (Header::new(Kind::HELLO, 0), hello.to_routing()),
+            Self::Welcome(welcome) => (Header::new(Kind::WELCOME, 0), welcome.to_routing()),
+        };
+        (Header { routing_len: len_u16(routing.raw()), ..header }, routing)
     }
 }
 
-impl Call {
+impl<F> Call<F> {
+    /// Copies out of a shared read buffer what lies in it.
+    pub fn detach(&mut self) {
+        if matches!(self.body, Body::Inline { pinned: true, .. }) {
+            self.routing = self.routing.detached();
+        }
+        self.body.detach();
+    }
+
     /// The header of its frame.
-    pub(crate) fn header(&self) -> Header {
-        let flags = if self.one_way { Flags::ONE_WAY } else { Flags::NONE };
+    #[must_use]
+    pub fn header(&self) -> Header {
         Header {
-            flags,
+            flags: if self.one_way { Flags::ONE_WAY } else { Flags::NONE },
             encoding: self.encoding,
+            fds: fds(&self.body),
             time_ms: self.timeout_ms,
             routing_len: len_u16(self.routing.raw()) + len_u16(&self.caller),
             body_len: body_len(&self.body),
@@ -251,63 +293,78 @@ impl Call {
         }
     }
 
-    fn into_parts(self) -> Parts {
-        Parts { header: self.header(), caller: self.caller, routing: self.routing.into_raw(), body: self.body }
+    /// Appends the frame up to its body.
+    pub fn encode_head(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.header().to_bytes());
+        out.extend_from_slice(&self.caller);
+        out.extend_from_slice(self.routing.raw());
+    }
+
+    fn decode(header: &Header, section: Bytes, body: Body, last: &mut Routing) -> Result<Self, Violation> {
+        let (caller, routing) = if section == *last.raw() && !section.is_empty() {
+            (Bytes::new(), last.moved_to(section))
+        } else {
+            let mut routing = Routing::parse(section)?;
+            let caller = routing.split_caller().unwrap_or_default();
+            if routing.service().is_empty() {
+                return Err(RoutingError::Missing(FieldTag::SERVICE.0).into());
+            }
+            check_call_section(&routing)?;
+            if caller.is_empty() && routing.raw().len() <= REMEMBERED {
+                *last = routing.detached();
+            }
+            (caller, routing)
+        };
+        Ok(Self {
+            id: header.id,
+            one_way: header.flags.contains(Flags::ONE_WAY),
+            encoding: header.encoding,
+            timeout_ms: header.time_ms,
+            caller,
+            routing,
+            body: body.into_any(),
+        })
     }
 }
 
-impl Failure {
-    fn into_parts(self) -> Parts {
-        let flags = match self.retry {
-            Retry::Safe => Flags::RETRY_SAFE,
-            Retry::Unknown => Flags::NONE,
-        };
-        let header = Header {
-            flags,
+impl<F> Reply<F> {
+    /// The header of its frame.
+    #[must_use]
+    pub fn header(&self) -> Header {
+        Header {
             encoding: self.encoding,
+            fds: fds(&self.body),
+            body_len: body_len(&self.body),
+            ..Header::new(Kind::REPLY, self.id)
+        }
+    }
+}
+
+impl<F> Failure<F> {
+    /// The header of its frame; the length of its text is filled in with the text.
+    fn header(&self) -> Header {
+        Header {
+            flags: match self.retry {
+                Retry::Safe => Flags::RETRY_SAFE,
+                Retry::Unknown => Flags::NONE,
+            },
+            encoding: self.encoding,
+            fds: fds(&self.body),
+            body_len: body_len(&self.body),
             code: self.code.0,
             detail: self.app_code,
             ..Header::new(Kind::ERROR, self.id)
-        };
-        Parts::new(header, text_section(&self.text), self.body)
+        }
     }
 }
 
-/// A frame's parts, ready for a gathering write.
-#[derive(Clone, Debug)]
-pub struct Parts {
-    /// The header, lengths filled in.
-    pub header: Header,
-    /// The caller's stamp: the first field of the routing section, or empty.
-    pub caller: Bytes,
-    /// The rest of the routing section.
-    pub routing: Bytes,
-    /// The body.
-    pub body: Bytes,
-}
-
-impl Parts {
-    fn new(mut header: Header, routing: Routing, body: Bytes) -> Self {
-        let routing = routing.into_raw();
-        header.routing_len = len_u16(&routing);
-        header.body_len = body_len(&body);
-        Self { header, caller: Bytes::new(), routing, body }
-    }
-
-    fn bare(header: Header) -> Self {
-        Self { header, caller: Bytes::new(), routing: Bytes::new(), body: Bytes::new() }
-    }
-
-    /// Bytes of the whole frame.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.header.frame_len()
-    }
-
-    /// Never: a frame has a header.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        false
+impl Body<NoFd> {
+    /// The same body where a descriptor could be.
+    fn into_any<F>(self) -> Body<F> {
+        match self {
+            Self::Inline { bytes, pinned } => Body::Inline { bytes, pinned },
+            Self::Fd(never) => match never {},
+        }
     }
 }
 
@@ -325,7 +382,11 @@ fn text_section(text: &str) -> Routing {
     RoutingBuilder::default().put_text(FieldTag::TEXT, text, MAX_TEXT).build()
 }
 
-fn body_len(body: &Bytes) -> u32 {
+fn fds<F>(body: &Body<F>) -> u8 {
+    u8::from(matches!(body, Body::Fd(_)))
+}
+
+fn body_len<F>(body: &Body<F>) -> u32 {
     u32::try_from(body.len()).expect("a body is checked against MAX_BODY before it is sent")
 }
 
@@ -333,14 +394,20 @@ fn len_u16(bytes: &Bytes) -> u16 {
     u16::try_from(bytes.len()).expect("a routing section is built within MAX_ROUTING")
 }
 
+/// Longest section that a connection remembers: names of ordinary length and no trace context, which differs with each call.
+const REMEMBERED: usize = 64;
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{
-        frame::{Decoder, Incoming},
-        identity::Identity,
-        limits::{MAX_BODY, MAX_GROUPS, MAX_NAME, MAX_ROUTING},
-        name::PeerNumber,
+    use crate::{
+        Call, Message,
+        wire::{
+            frame::{Decoder, Incoming},
+            identity::Identity,
+            limits::{MAX_BODY, MAX_GROUPS, MAX_NAME, MAX_ROUTING},
+            name::PeerNumber,
+        },
     };
 
     /// A call to a dotted target whose routing section has `len` bytes.
@@ -356,7 +423,7 @@ mod tests {
             timeout_ms: 0,
             caller: Bytes::new(),
             routing,
-            body: Bytes::new(),
+            body: Body::default(),
         }
     }
 

@@ -12,3 +12,5 @@ pub(crate) mod message;
 pub(crate) mod name;
 pub(crate) mod pattern;
 pub(crate) mod routing;
+
+pub use message::{Call, Failure, Message, Reply};

@@ -200,10 +200,10 @@ impl Routing {
         &self.raw
     }
 
-    /// The encoded section, without a copy of the handle to it.
-    #[must_use]
-    pub(crate) fn into_raw(self) -> Bytes {
-        self.raw
+    /// The same section where it lies now: `raw` has the same bytes.
+    pub(crate) fn moved_to(&self, raw: Bytes) -> Self {
+        debug_assert_eq!(self.raw, raw);
+        Self { raw, ..*self }
     }
 
     /// The same section in memory of its own, so that it pins no shared buffer.

@@ -158,7 +158,8 @@ fn take(decoder: &mut Decoder, piece: &[u8], seen: &mut Vec<Seen>) -> Result<(),
                 assert!(header.body_len > MAX_BODY);
                 seen.push(Seen::TooLarge(header));
             }
-            Incoming::Assembly(len) => {
+            Incoming::Begun(header) => {
+                let len = header.frame_len();
                 assert!(len > Decoder::ALLOWANCE && len <= HEADER_LEN + usize::from(MAX_ROUTING) + MAX_BODY as usize);
                 assert!(decoder.wants_assembly());
                 decoder.detach();

@@ -68,7 +68,7 @@ fn datagrams(socket: &str, count: usize) -> io::Result<()> {
             timeout_ms: 0,
             caller: Bytes::new(),
             routing: Routing::to("ipc", "limits").build(),
-            body: Bytes::new(),
+            body: Bytes::new().into(),
         };
         sender.send(&Message::Call(call).to_vec())?;
     }

@@ -169,7 +169,7 @@ fn a_call_goes_to_the_instance_with_the_fewest_calls_under_way() {
     second.echo();
     assert_eq!(caller.reply().1, "c");
     let body = kept.body.clone();
-    first.answer(&kept, body);
+    first.answer(&kept, body.into_bytes());
     assert!(["a", "b"].contains(&&*String::from_utf8_lossy(&caller.reply().1)));
 }
 

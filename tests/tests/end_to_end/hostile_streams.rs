@@ -418,7 +418,7 @@ fn idles(scene: &mut Scene) {
 fn answers_to_calls_that_never_were_are_counted_and_then_cut() {
     let mut scene = Scene::with_config("[limits]\nstray_replies = 3\n");
     let mut liar = Peer::connect(&scene.broker);
-    let stray = Message::Reply(Reply { id: 4_711, encoding: Encoding::BYTES, body: Bytes::new() });
+    let stray = Message::Reply(Reply { id: 4_711, encoding: Encoding::BYTES, body: Bytes::new().into() });
     (0..3).for_each(|_| liar.send(&stray));
     liar.settle();
     assert_eq!(scene.broker.stat("replies_stray"), 3);

@@ -60,7 +60,7 @@ impl Dialect for Ipcd {
                 timeout_ms: 60_000,
                 caller: bytes::Bytes::new(),
                 routing: Routing::to(Self::SERVICE, Self::METHOD).build(),
-                body: bytes::Bytes::copy_from_slice(body),
+                body: body.to_vec().into(),
             })
             .to_vec(),
         );
