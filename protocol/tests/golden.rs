@@ -152,6 +152,8 @@ fn the_table_of_tags_is_that_of_the_code() {
         ("AGENT", FieldTag::AGENT),
         ("PEER", FieldTag::PEER),
         ("MAX_BODY", FieldTag::MAX_BODY),
+        ("CALL_DEFAULT", FieldTag::CALL_DEFAULT),
+        ("CALL_MAX", FieldTag::CALL_MAX),
     ];
     assert_eq!(documented, known.map(|(name, tag)| (name, u64::from(tag.0))));
 }
@@ -276,8 +278,15 @@ fn hello() -> Hello {
 }
 
 fn welcome() -> Welcome {
-    let agent = "ipcd 0.1.0".into();
-    Welcome { version: 1, features: Features::default(), peer: PeerNumber(7), max_body: 1_048_576, agent }
+    Welcome {
+        version: 1,
+        features: Features::default(),
+        peer: PeerNumber(7),
+        max_body: 1_048_576,
+        call_default_ms: 30_000,
+        call_max_ms: 3_600_000,
+        agent: "ipcd 0.1.0".into(),
+    }
 }
 
 fn caller() -> Identity {

@@ -1,5 +1,7 @@
 //! The router: owns all routing state, takes what peers send, and decides.
 
+use std::time::Duration;
+
 use ipc_protocol::{
     Call, ErrorCode, Failure, Features, FieldTag, Goodbye, Header, Hello, Identity, Kind, Message, Retry, RoutingError,
     Versions, Violation, Welcome,
@@ -116,7 +118,7 @@ impl Router {
         }
         self.counters.connections_accepted += 1;
         self.accounts.charge(identity.uid, Account::connection());
-        let deadline = now.after(std::time::Duration::from_millis(self.limits.hello_ms));
+        let deadline = now.after(Duration::from_millis(self.limits.hello_ms));
         Ok(self.peers.admit(now, identity, deadline))
     }
 
@@ -380,6 +382,8 @@ impl Router {
             features: hello.features.and(Features::SUPPORTED),
             peer: peer.number,
             max_body: u32::try_from(self.limits.body_bytes).unwrap_or(u32::MAX),
+            call_default_ms: millis(self.limits.timeout(0)),
+            call_max_ms: millis(self.limits.timeout(u32::MAX)),
             agent: self.agent.clone(),
         };
         self.send(from, Message::Welcome(welcome), out);
@@ -429,6 +433,10 @@ impl Router {
         let violation = not_reading(hog.unread, limit);
         self.violate(id, &violation, out); // nothing, if it is on its way out already: its bytes are about to be free
     }
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 fn not_reading(unread: usize, limit: u64) -> Violation {

@@ -16,6 +16,19 @@ fn hello_is_answered_with_the_peers_own_number() {
 }
 
 #[test]
+fn welcome_states_the_deadlines_that_the_broker_keeps() {
+    let mut w = World::with_limits(|limits| {
+        limits.call_default_ms = 90_000;
+        limits.call_max_ms = 60_000;
+    });
+
+    let peer = w.peer(OWNER);
+
+    let [Message::Welcome(welcome)] = &w.inbox(peer)[..] else { panic!("no welcome") };
+    assert_eq!((welcome.call_default_ms, welcome.call_max_ms), (60_000, 60_000));
+}
+
+#[test]
 fn numbers_of_peers_are_never_used_again() {
     let mut w = World::new();
     let first = w.peer(OWNER);

@@ -20,6 +20,8 @@ fn welcome() -> Message {
         features: Features(0),
         peer: PeerNumber(5),
         max_body: 1_000,
+        call_default_ms: 30_000,
+        call_max_ms: 3_600_000,
         agent: "ipcd".into(),
     })
 }

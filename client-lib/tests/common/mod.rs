@@ -138,6 +138,8 @@ impl Line {
             features: Features(0),
             peer: PeerNumber(42),
             max_body: 1 << 20,
+            call_default_ms: 30_000,
+            call_max_ms: 3_600_000,
             agent: "fake 1".into(),
         }));
     }

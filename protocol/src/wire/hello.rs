@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::wire::{
     header::VERSION,
-    limits::MAX_NAME,
+    limits::{DEFAULT_TIMEOUT_MS, MAX_NAME, MAX_TIMEOUT_MS},
     name::PeerNumber,
     routing::{FieldTag, Routing, RoutingBuilder, RoutingError},
 };
@@ -100,6 +100,10 @@ pub struct Welcome {
     pub peer: PeerNumber,
     /// Largest body that the broker takes, in bytes.
     pub max_body: u32,
+    /// Deadline of a call that names none, in milliseconds, as configured when the client connected.
+    pub call_default_ms: u32,
+    /// Longest deadline of a call, in milliseconds: the broker cuts a longer one to it.
+    pub call_max_ms: u32,
     /// Program and version of the broker, for people.
     pub agent: String,
 }
@@ -112,17 +116,22 @@ impl Welcome {
             .put_text(FieldTag::AGENT, &self.agent, MAX_NAME)
             .put(FieldTag::PEER, &self.peer.0.to_le_bytes())
             .put(FieldTag::MAX_BODY, &self.max_body.to_le_bytes())
+            .put(FieldTag::CALL_DEFAULT, &self.call_default_ms.to_le_bytes())
+            .put(FieldTag::CALL_MAX, &self.call_max_ms.to_le_bytes())
             .build()
     }
 
     pub(crate) fn from_routing(routing: &Routing) -> Result<Self, RoutingError> {
         let missing = |tag: FieldTag| RoutingError::Missing(tag.0);
         let [version, _] = routing.array(FieldTag::VERSIONS)?.ok_or(missing(FieldTag::VERSIONS))?;
+        let millis = |tag, absent| Ok(routing.array(tag)?.map_or(absent, u32::from_le_bytes));
         Ok(Self {
             version,
             features: Features(u64::from_le_bytes(routing.array(FieldTag::FEATURES)?.unwrap_or_default())),
             peer: PeerNumber(u64::from_le_bytes(routing.array(FieldTag::PEER)?.ok_or(missing(FieldTag::PEER))?)),
             max_body: u32::from_le_bytes(routing.array(FieldTag::MAX_BODY)?.ok_or(missing(FieldTag::MAX_BODY))?),
+            call_default_ms: millis(FieldTag::CALL_DEFAULT, DEFAULT_TIMEOUT_MS)?,
+            call_max_ms: millis(FieldTag::CALL_MAX, MAX_TIMEOUT_MS)?,
             agent: routing.text(FieldTag::AGENT).unwrap_or_default().to_owned(),
         })
     }
@@ -149,9 +158,33 @@ mod tests {
             features: Features(5),
             peer: PeerNumber(42),
             max_body: 1 << 20,
+            call_default_ms: 45_000,
+            call_max_ms: 60_000,
             agent: "ipcd 0.1.0".into(),
         };
         assert_eq!(Welcome::from_routing(&welcome.to_routing()), Ok(welcome));
+    }
+
+    #[test]
+    fn a_welcome_that_states_no_deadlines_means_the_usual_ones() {
+        let routing = RoutingBuilder::default()
+            .put(FieldTag::VERSIONS, &[1, 1])
+            .put(FieldTag::PEER, &7_u64.to_le_bytes())
+            .put(FieldTag::MAX_BODY, &1_000_u32.to_le_bytes())
+            .build();
+        let welcome = Welcome::from_routing(&routing).unwrap();
+        assert_eq!((welcome.call_default_ms, welcome.call_max_ms), (30_000, 3_600_000));
+    }
+
+    #[test]
+    fn a_deadline_of_the_wrong_size_is_refused() {
+        let routing = RoutingBuilder::default()
+            .put(FieldTag::VERSIONS, &[1, 1])
+            .put(FieldTag::PEER, &7_u64.to_le_bytes())
+            .put(FieldTag::MAX_BODY, &1_000_u32.to_le_bytes())
+            .put(FieldTag::CALL_DEFAULT, &[0; 8])
+            .build();
+        assert_eq!(Welcome::from_routing(&routing), Err(RoutingError::Size(11)));
     }
 
     #[test]

@@ -35,6 +35,10 @@ impl FieldTag {
     pub const PEER: Self = Self(9);
     /// Largest body that the broker takes, u32.
     pub const MAX_BODY: Self = Self(10);
+    /// Deadline of a call that names none, in milliseconds, u32.
+    pub const CALL_DEFAULT: Self = Self(11);
+    /// Longest deadline of a call, in milliseconds, u32.
+    pub const CALL_MAX: Self = Self(12);
 
     const FIRST_MUST_UNDERSTAND: u8 = 128;
 }
