@@ -9,7 +9,9 @@ use bytes::Bytes;
 use ipc_protocol::{
     Call, Cancel, Decoder, ERROR_TABLE, Encoding, ErrorCode, Failure, Features, FieldTag, Flags, Goodbye, Header,
     Hello, Identity, Incoming, Kind, Message, MethodName, PeerNumber, Reply, Retry, Routing, ServiceName, Versions,
-    Welcome, codec, control, limits,
+    Welcome, codec,
+    control::{self, Operation, operation},
+    limits,
 };
 use serde::Serialize;
 
@@ -212,22 +214,24 @@ fn the_members_of_the_ipc_service_are_those_of_the_code() {
     let names = control::Names { names: vec![], next: Some(calc()) };
     let peers = control::PeerPage { peers: vec![], next: Some(PeerNumber(1)) };
     let wait = control::Wait { name: calc(), gone: false, target: false };
+    let empty = control::Empty {};
     let known = [
-        ("register", members(&register), members(&control::Registered { peer: PeerNumber(1) })),
-        ("unregister", members(&control::Unregister { name: None }), members(&control::Empty {})),
-        ("list", members(&control::List::default()), members(&names)),
-        ("show", members(&control::Show { name: calc() }), members(&shown)),
-        ("peers", members(&control::Peers::default()), members(&peers)),
-        ("stats", members(&control::Empty {}), members(&control::Stats { stats: vec![] })),
-        ("limits", members(&control::Empty {}), members(&control::Limits { limits: vec![] })),
-        ("wait", members(&wait), members(&control::Empty {})),
-        ("ping", members(&control::Empty {}), members(&control::Empty {})),
+        row::<operation::Register>(&register, &control::Registered { peer: PeerNumber(1) }),
+        row::<operation::Unregister>(&control::Unregister { name: None }, &empty),
+        row::<operation::List>(&control::List::default(), &names),
+        row::<operation::Show>(&control::Show { name: calc() }, &shown),
+        row::<operation::Peers>(&control::Peers::default(), &peers),
+        row::<operation::Stats>(&empty, &control::Stats { stats: vec![] }),
+        row::<operation::Limits>(&empty, &control::Limits { limits: vec![] }),
+        row::<operation::Wait>(&wait, &empty),
+        row::<operation::Ping>(&empty, &empty),
     ];
+    assert_eq!(known.each_ref().map(|(name, ..)| name.as_str()), operation::NAMES);
     let documented: Vec<_> = table("The ipc service", "method")
         .into_iter()
         .map(|row| (row[0].clone(), documented_members(&row[1]), documented_members(&row[2])))
         .collect();
-    assert_eq!(documented, known.map(|(method, request, reply)| (method.to_owned(), request, reply)));
+    assert_eq!(documented, known);
 }
 
 // ---- the session of the document
@@ -380,6 +384,11 @@ fn where_in_header(name: &str) -> (String, usize, usize) {
     };
     let differs: Vec<_> = (0..limits::HEADER_LEN).filter(|at| full.to_bytes()[*at] != empty.to_bytes()[*at]).collect();
     (name.into(), differs[0], differs.len())
+}
+
+/// Name, members of the request and members of the reply of an operation, as its types have them.
+fn row<O: Operation>(request: &O::Request, answer: &O::Answer) -> (String, BTreeSet<String>, BTreeSet<String>) {
+    (O::NAME.to_owned(), members(request), members(answer))
 }
 
 fn members(value: &impl Serialize) -> BTreeSet<String> {

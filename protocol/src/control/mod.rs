@@ -2,9 +2,13 @@
 //!
 //! JSON, because these types must be able to grow: members are only ever added, and a reader ignores those it does not know.
 
+pub mod operation;
+
 use serde::{Deserialize, Serialize};
 
 use crate::wire::name::{MethodName, PeerNumber, ServiceName};
+
+pub use operation::Operation;
 
 /// Name of the broker's own service.
 pub const SERVICE: &str = "ipc";

@@ -1,0 +1,56 @@
+//! The operations themselves: a type for each, which ties the method's name to what goes in and what comes out.
+//!
+//! The client calls one as `Client::control::<operation::List>`, the broker matches a call's method against `List::NAME`; so a
+//! request can't be sent to the wrong method or read as the wrong answer.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::control;
+
+/// An operation of service `ipc`.
+pub trait Operation {
+    /// The method's name.
+    const NAME: &'static str;
+    /// The body of the call.
+    type Request: Serialize + DeserializeOwned;
+    /// The body of the reply.
+    type Answer: Serialize + DeserializeOwned;
+}
+
+macro_rules! operations {
+    ($($(#[doc = $doc:literal])+ $operation:ident = $name:literal, $request:ident => $answer:ident;)*) => {
+        $($(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug)]
+        pub struct $operation;
+
+        impl Operation for $operation {
+            const NAME: &'static str = $name;
+            type Request = control::$request;
+            type Answer = control::$answer;
+        })*
+
+        /// The name of each operation, in the order of the documentation.
+        pub const NAMES: &[&str] = &[$($operation::NAME),*];
+    };
+}
+
+operations! {
+    /// Offers a name.
+    Register = "register", Register => Registered;
+    /// Takes a name back.
+    Unregister = "unregister", Unregister => Empty;
+    /// Lists the names on offer, a page at a time.
+    List = "list", List => Names;
+    /// Shows everything about one name.
+    Show = "show", Show => Shown;
+    /// Lists the connections, a page at a time.
+    Peers = "peers", Peers => PeerPage;
+    /// Reads the counters.
+    Stats = "stats", Empty => Stats;
+    /// Reads the limits and their use.
+    Limits = "limits", Empty => Limits;
+    /// Waits until a name appears, or is gone.
+    Wait = "wait", Wait => Empty;
+    /// Answers: the broker's default method.
+    Ping = "ping", Empty => Empty;
+}
