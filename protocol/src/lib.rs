@@ -2,7 +2,8 @@
 //!
 //! This crate owns what two processes must agree on: the frame header ([`Header`]), the routing section ([`Routing`]), the
 //! message kinds ([`Message`]), names and targets, the error table ([`ErrorCode`]), the body codec ([`codec`]), the operations
-//! of the broker's own service ([`control`]) and the socket transport ([`transport`]). It knows no policy and reads no clock.
+//! of the broker's own service ([`control`]) and the socket transport ([`transport`]). It knows no policy, and reads
+//! the clock only to keep a deadline that [`transport::poll`] is given.
 //!
 //! `docs/protocol.md` is normative; `tests/golden.rs` holds the code to its tables and hexdumps.
 

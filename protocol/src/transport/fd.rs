@@ -120,6 +120,32 @@ pub fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result
     }))
 }
 
+/// Sends a thread of this process a signal that a handler takes, so that the system call it is in ends with `EINTR`. Returns how many
+/// such signals were handled before.
+#[cfg(test)]
+pub(crate) fn interrupt(thread: libc::pid_t) -> usize {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    extern "C" fn count(_: libc::c_int) {
+        INTERRUPTIONS.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
+    let before = interruptions();
+    let action = SigAction::new(SigHandler::Handler(count), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler adds to an atomic number, which is safe at any moment (signal-safety(7)).
+    unsafe { sigaction(Signal::SIGUSR1, &action) }.unwrap();
+    // SAFETY: tgkill(2) touches no memory.
+    assert_eq!(unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, libc::SIGUSR1) }, 0);
+    before
+}
+
+/// How many signals of [`interrupt`] were handled.
+#[cfg(test)]
+pub(crate) fn interruptions() -> usize {
+    INTERRUPTIONS.load(std::sync::atomic::Ordering::SeqCst)
+}
+
+#[cfg(test)]
+static INTERRUPTIONS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
 #[cfg(test)]
 mod tests {
     use std::os::{fd::AsFd, unix::net::UnixStream};

@@ -6,8 +6,11 @@ pub mod credentials;
 pub mod fd;
 mod inbox;
 mod outbox;
+pub mod poll;
 pub mod socket;
+mod wake;
 
 pub use address::{Address, AddressError};
 pub use inbox::{Inbox, ReadBuffer, Received};
 pub use outbox::{Flushed, Outbox, Pool};
+pub use wake::Bell;
