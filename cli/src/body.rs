@@ -14,10 +14,9 @@ use std::{
 };
 
 use ipc_client::{Encoding, ErrorCode};
-use serde::de::IgnoredAny;
 
 use crate::{
-    input,
+    input, json,
     problem::{Problem, Result},
 };
 
@@ -121,7 +120,7 @@ impl Source {
         }
         let encoding = encoding.unwrap_or(natural);
         if encoding == Encoding::JSON && natural != Encoding::JSON {
-            check_json(&bytes)
+            json::check(&bytes)
                 .map_err(|error| Problem::new(ErrorCode::INVALID, target, format!("the body is not JSON: {error}")))?;
         }
         Ok(Body { encoding, bytes })
@@ -157,13 +156,13 @@ impl Member {
                 })?;
                 push_string(out, &text);
             }
-            Value::Json(json) => {
-                let json = json.as_bytes().trim_ascii();
-                check_json(json).map_err(|error| {
+            Value::Json(typed) => {
+                let text = typed.as_bytes().trim_ascii();
+                json::check(text).map_err(|error| {
                     Problem::usage(target, format!("the value of '{key}' is not JSON: {error}"))
                         .hint("a string is written key=string")
                 })?;
-                out.extend_from_slice(json);
+                out.extend_from_slice(text);
             }
             Value::File(path) => {
                 let text = String::from_utf8(input::file(&path, target)?).map_err(|_| {
@@ -191,10 +190,6 @@ fn object(members: Vec<Member>, target: &str) -> Result<Vec<u8>> {
 
 fn push_string(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("a string always serializes, and a Vec takes every byte");
-}
-
-fn check_json(bytes: &[u8]) -> serde_json::Result<IgnoredAny> {
-    serde_json::from_slice(bytes)
 }
 
 #[cfg(test)]

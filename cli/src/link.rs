@@ -6,12 +6,15 @@ use ipc_client::{Address, Client, Connect, Error, ErrorCode, control, limits::DE
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    args::Globals,
+    globals::Globals,
     problem::{Problem, Result},
 };
 
 /// Program and version, as the broker shows it to people.
 pub(crate) const AGENT: &str = concat!("ipcctl/", env!("CARGO_PKG_VERSION"));
+
+/// The variable in which `ipcctl run` tells its process id to what it runs, whose broker ends with it.
+pub(crate) const PRIVATE: &str = "IPCD_PRIVATE";
 
 /// How often a broker that is not there yet is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);

@@ -8,36 +8,42 @@
 
 #![forbid(unsafe_code)]
 
-mod args;
-mod base64;
 mod body;
+mod call;
 mod child;
+mod cli;
 mod duration;
 mod escape;
 mod exit;
+mod format;
+mod globals;
 mod hint;
 mod input;
+mod json;
 mod link;
+mod out;
 mod problem;
 mod program;
 mod reply;
 mod signals;
-mod stdout;
 mod table;
+mod term;
 mod verbs;
 
-use crate::{args::Parsed, exit::Exit};
+use crate::{
+    cli::Parsed,
+    exit::Exit,
+    format::{Format, Loudness},
+};
 
 fn main() {
-    let (format, loudness, outcome) = match args::parse(std::env::args_os()) {
+    let (format, loudness, outcome) = match cli::parse(std::env::args_os()) {
         Parsed::Command(cli) => {
             let (format, loudness) = (cli.globals.format, cli.globals.loudness());
             (format, loudness, cli.verb.run(&cli.globals))
         }
-        Parsed::Refused(format, problem) => (format, args::Loudness::Normal, Err(problem)),
-        Parsed::Text(text) => {
-            (args::Format::Text, args::Loudness::Normal, stdout::print(&text).map(|()| Exit::SUCCESS))
-        }
+        Parsed::Refused(format, problem) => (format, Loudness::Normal, Err(problem)),
+        Parsed::Text(text) => (Format::Text, Loudness::Normal, out::print(&text).map(|()| Exit::SUCCESS)),
     };
     outcome
         .unwrap_or_else(|problem| {

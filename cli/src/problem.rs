@@ -2,14 +2,14 @@
 
 use std::io;
 
-use ipc_client::{Encoding, Error, ErrorCode, Response, Retry};
+use ipc_client::{Error, ErrorCode, Response, Retry};
 use serde::Serialize;
 
 use crate::{
-    args::{Format, Loudness},
     escape,
     exit::Exit,
-    hint, reply,
+    format::{Format, Loudness},
+    hint, json, term,
 };
 
 /// A failure as the user sees it: `ipcctl: SUBJECT: NAME: sentence (hint)`.
@@ -130,7 +130,7 @@ impl Problem {
             Format::Text => self.text(),
             Format::Json => self.json(),
         };
-        let _ = crate::stdout::write_all(io::stderr(), line.as_bytes()); // nobody is left to tell
+        let _ = term::write_all(io::stderr(), line.as_bytes()); // nobody is left to tell
     }
 
     fn text(&self) -> String {
@@ -156,7 +156,7 @@ impl Problem {
         if let Some(body) = &inner.body {
             // The application's own value is spliced in as it came: parsing it could only change it.
             text.truncate(text.len() - 1);
-            text = format!("{text},\"body\":{}}}", String::from_utf8_lossy(&reply::json_document(body)));
+            text = format!("{text},\"body\":{}}}", String::from_utf8_lossy(&json::document(body)));
         }
         text + "\n"
     }
@@ -173,11 +173,6 @@ struct JsonLine<'a> {
     hint: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     app_code: Option<u32>,
-}
-
-/// Whether a body that says it is JSON may be put into a JSON document as it stands.
-pub(crate) fn is_json(response: &Response) -> bool {
-    response.encoding == Encoding::JSON && serde_json::from_slice::<serde::de::IgnoredAny>(&response.body).is_ok()
 }
 
 #[cfg(test)]

@@ -4,30 +4,17 @@ use std::borrow::Cow;
 
 use ipc_client::{Encoding, Response};
 
-use crate::{args::Format, base64, problem::Result, problem::is_json, stdout};
+use crate::{format::Format, json, out, problem::Result};
 
 /// Prints the reply of one call: a body of bytes as it is, a JSON document with one line break at its end. With `-o json` bytes
 /// travel as `{"encoding":"bytes","base64":"…"}`.
 pub(crate) fn print(response: &Response, format: Format) -> Result<()> {
-    stdout::payload(&document(response, format))
+    out::payload(&document(response, format))
 }
 
 /// Prints the reply as one line among others (`--lines`).
 pub(crate) fn print_line(response: &Response, format: Format) -> Result<()> {
-    stdout::payload(&line(response, format))
-}
-
-/// A reply as JSON without a line break at its end: the document itself, or bytes wrapped.
-pub(crate) fn json_document(response: &Response) -> Vec<u8> {
-    if is_json(response) {
-        return response.body.trim_ascii().to_vec();
-    }
-    format!(r#"{{"encoding":"{}","base64":"{}"}}"#, response.encoding, base64::encode(&response.body)).into_bytes()
-}
-
-/// A JSON document in one line. A line break inside a JSON string is always escaped, so those found stand between tokens.
-pub(crate) fn in_one_line(document: &[u8]) -> Vec<u8> {
-    document.trim_ascii().iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect()
+    out::payload(&line(response, format))
 }
 
 fn document(response: &Response, format: Format) -> Cow<'_, [u8]> {
@@ -36,7 +23,7 @@ fn document(response: &Response, format: Format) -> Cow<'_, [u8]> {
     }
     let mut document = match format {
         Format::Text => response.body.trim_ascii_end().to_vec(),
-        Format::Json => json_document(response),
+        Format::Json => json::document(response),
     };
     document.push(b'\n');
     Cow::Owned(document)
@@ -47,8 +34,8 @@ fn line(response: &Response, format: Format) -> Vec<u8> {
         Format::Text if response.encoding != Encoding::JSON => {
             response.body.strip_suffix(b"\n").unwrap_or(&response.body).to_vec()
         }
-        Format::Text => in_one_line(&response.body),
-        Format::Json => in_one_line(&json_document(response)),
+        Format::Text => json::in_one_line(&response.body),
+        Format::Json => json::in_one_line(&json::document(response)),
     };
     line.push(b'\n');
     line

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{args::Format, escape, problem::Result, stdout};
+use crate::{escape, format::Format, out, problem::Result};
 
 /// A cell of a table.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ impl Cell {
 /// Prints items: a row of aligned columns each, or a JSON document each.
 pub(crate) fn print<T: Serialize>(format: Format, items: &[T], row: impl Fn(&T) -> Vec<Cell>) -> Result<()> {
     match format {
-        Format::Text => stdout::print(&render(&items.iter().map(row).collect::<Vec<_>>())),
-        Format::Json => stdout::ndjson(items),
+        Format::Text => out::print(&render(&items.iter().map(row).collect::<Vec<_>>())),
+        Format::Json => out::ndjson(items),
     }
 }
 

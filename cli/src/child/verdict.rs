@@ -5,7 +5,10 @@ use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 use ipc_client::{Encoding, ErrorCode, Failed, Response, limits::MAX_BODY};
 use nix::sys::signal::Signal;
 
-use crate::child::job::{Finished, Stop};
+use crate::{
+    child::job::{Finished, Stop},
+    json,
+};
 
 /// The answer to a call whose body had the encoding `asked`.
 pub(crate) fn of(finished: Finished, asked: Encoding) -> Result<Response, Failed> {
@@ -18,7 +21,7 @@ pub(crate) fn of(finished: Finished, asked: Encoding) -> Result<Response, Failed
 
 /// A reply in the encoding of the request: whoever asked in JSON gets JSON, if it is one document of it, and bytes otherwise.
 pub(crate) fn reply(body: Vec<u8>, asked: Encoding) -> Response {
-    let parsed = || serde_json::from_slice::<serde::de::IgnoredAny>(&body);
+    let parsed = || json::check(&body);
     let encoding = if asked == Encoding::JSON && parsed().is_ok() { Encoding::JSON } else { Encoding::BYTES };
     Response { encoding, body: body.into() }
 }

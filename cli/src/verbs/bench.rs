@@ -18,11 +18,12 @@ use ipc_protocol::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    args::{Format, Globals},
     exit::Exit,
+    format::Format,
+    globals::Globals,
     link::AGENT,
+    out,
     problem::{Problem, Result},
-    stdout,
     table::{self, Cell},
 };
 
@@ -143,8 +144,8 @@ impl Bench {
         };
         let report = measured.map_err(|error| Problem::from_error("bench", &error))?;
         match globals.format {
-            Format::Text => stdout::print(&table::render(&report.rows()))?,
-            Format::Json => stdout::ndjson(&[report])?,
+            Format::Text => out::print(&table::render(&report.rows()))?,
+            Format::Json => out::ndjson(&[report])?,
         }
         Ok(Exit::SUCCESS)
     }

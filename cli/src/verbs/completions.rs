@@ -1,6 +1,6 @@
 //! `ipcctl completions`: the completions for a shell.
 
-use crate::{args, exit::Exit, problem::Result, stdout};
+use crate::{exit::Exit, out, problem::Result};
 
 /// Print the completions for a shell.
 #[derive(Debug, clap::Args)]
@@ -11,10 +11,10 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn run(self) -> Result<Exit> {
+    pub(crate) fn run(self, mut tree: clap::Command) -> Result<Exit> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut args::tree(), "ipcctl", &mut script);
-        stdout::print(&String::from_utf8_lossy(&script))?;
+        clap_complete::generate(self.shell, &mut tree, "ipcctl", &mut script);
+        out::print(&String::from_utf8_lossy(&script))?;
         Ok(Exit::SUCCESS)
     }
 }

@@ -3,10 +3,11 @@
 use ipc_protocol::{ERROR_TABLE, ErrorRow};
 
 use crate::{
-    args::{self, Format, Globals},
     exit::Exit,
+    format::Format,
+    globals::Globals,
+    out,
     problem::Result,
-    stdout,
     table::{self, Cell},
     verbs::man::unknown,
 };
@@ -22,15 +23,14 @@ pub(crate) struct Help {
 }
 
 impl Help {
-    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+    pub(crate) fn run(self, globals: &Globals, mut tree: clap::Command) -> Result<Exit> {
         match (self.topic.as_deref(), globals.format) {
-            (None, _) => stdout::print(&args::tree().render_long_help().to_string())?,
-            (Some("errors"), Format::Text) => stdout::print(&table::render(&rows()))?,
-            (Some("errors"), Format::Json) => stdout::ndjson(ERROR_TABLE)?,
+            (None, _) => out::print(&tree.render_long_help().to_string())?,
+            (Some("errors"), Format::Text) => out::print(&table::render(&rows()))?,
+            (Some("errors"), Format::Json) => out::ndjson(ERROR_TABLE)?,
             (Some(verb), _) => {
-                let mut tree = args::tree();
                 let command = tree.find_subcommand_mut(verb).ok_or_else(|| unknown(verb))?;
-                stdout::print(&command.render_long_help().to_string())?;
+                out::print(&command.render_long_help().to_string())?;
             }
         }
         Ok(Exit::SUCCESS)

@@ -8,13 +8,13 @@ use std::{
 use ipc_client::{Client, Encoding, ErrorCode};
 
 use crate::{
-    args::Format,
     body::{Body, Source},
+    call::Template,
     exit::Exit,
-    input,
+    format::Format,
+    input, json,
     problem::{Problem, Result},
     reply,
-    verbs::send::Template,
 };
 
 /// Where the lines come from. A line is taken as soon as it is complete; what was read beyond it waits in the buffer, so nobody
@@ -76,9 +76,8 @@ pub(crate) fn run(template: &Template, mut input: Input, client: &Client, format
 }
 
 fn check_json(line: &[u8], template: &Template, number: u64) -> Result<()> {
-    let parsed: serde_json::Result<serde::de::IgnoredAny> = serde_json::from_slice(line);
     let invalid = |error| Problem::new(ErrorCode::INVALID, &template.subject, format!("the line is not JSON: {error}"));
-    parsed.map(|_| ()).map_err(|error| invalid(error).at_line(number))
+    json::check(line).map_err(|error| invalid(error).at_line(number))
 }
 
 fn unreadable(subject: &str, name: &str, error: &io::Error) -> Problem {

@@ -3,12 +3,7 @@
 use ipc_client::{Pattern, ServiceName, control};
 use serde::Serialize;
 
-use crate::{
-    args::{Format, Globals},
-    exit::Exit,
-    problem::Result,
-    stdout,
-};
+use crate::{exit::Exit, format::Format, globals::Globals, out, problem::Result};
 
 /// List the names on offer, one a line, sorted.
 #[derive(Debug, clap::Args)]
@@ -30,8 +25,8 @@ impl List {
         loop {
             let page: control::Names = globals.ask_over(&client, "list", &question)?;
             match globals.format {
-                Format::Text => stdout::print(&page.names.iter().map(|name| format!("{name}\n")).collect::<String>())?,
-                Format::Json => stdout::ndjson(&page.names.iter().map(|name| Row { name }).collect::<Vec<_>>())?,
+                Format::Text => out::print(&page.names.iter().map(|name| format!("{name}\n")).collect::<String>())?,
+                Format::Json => out::ndjson(&page.names.iter().map(|name| Row { name }).collect::<Vec<_>>())?,
             }
             question.after = page.next;
             if question.after.is_none() {

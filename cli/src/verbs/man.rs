@@ -3,10 +3,9 @@
 use clap_mangen::Man as Page;
 
 use crate::{
-    args,
     exit::Exit,
+    out,
     problem::{Problem, Result},
-    stdout,
 };
 
 /// Print a manual page: that of ipcctl, or that of a verb.
@@ -18,8 +17,7 @@ pub(crate) struct Man {
 }
 
 impl Man {
-    pub(crate) fn run(self) -> Result<Exit> {
-        let tree = args::tree();
+    pub(crate) fn run(self, tree: clap::Command) -> Result<Exit> {
         let command = match &self.verb {
             None => tree,
             Some(verb) => tree.find_subcommand(verb).cloned().ok_or_else(|| unknown(verb))?,
@@ -27,7 +25,7 @@ impl Man {
         let mut page = Vec::new();
         let written = Page::new(command).render(&mut page);
         written.map_err(|error| Problem::host("man", "cannot render the page", &error))?;
-        stdout::print(&String::from_utf8_lossy(&page))?;
+        out::print(&String::from_utf8_lossy(&page))?;
         Ok(Exit::SUCCESS)
     }
 }

@@ -3,10 +3,11 @@
 use ipc_client::{ServiceName, control};
 
 use crate::{
-    args::{Format, Globals},
     exit::Exit,
+    format::Format,
+    globals::Globals,
+    out,
     problem::Result,
-    stdout,
     table::{self, Cell},
 };
 
@@ -29,14 +30,14 @@ impl Peers {
             question.after = page.next;
             match globals.format {
                 Format::Text => peers.append(&mut page.peers), // columns are as wide as the widest of all rows
-                Format::Json => stdout::ndjson(&page.peers)?,
+                Format::Json => out::ndjson(&page.peers)?,
             }
             if question.after.is_none() {
                 break;
             }
         }
         if globals.format == Format::Text {
-            stdout::print(&table::render(&rows(&peers)))?;
+            out::print(&table::render(&rows(&peers)))?;
         }
         Ok(Exit::SUCCESS)
     }

@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use crate::{
-    args::{Format, Globals},
     exit::Exit,
+    format::Format,
+    globals::Globals,
+    out,
     problem::{Problem, Result},
-    stdout,
 };
 
 /// Measure a round trip to the broker, after connecting.
@@ -27,8 +28,8 @@ impl Ping {
         let round_trip = ping()?;
         let round_trip_us = (round_trip.as_secs_f64() * 1e7).round() / 10.0;
         match globals.format {
-            Format::Text => stdout::print(&format!("{round_trip_us:.1} us\n"))?,
-            Format::Json => stdout::ndjson(&[RoundTrip { round_trip_us }])?,
+            Format::Text => out::print(&format!("{round_trip_us:.1} us\n"))?,
+            Format::Json => out::ndjson(&[RoundTrip { round_trip_us }])?,
         }
         Ok(Exit::SUCCESS)
     }

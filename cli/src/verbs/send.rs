@@ -1,20 +1,19 @@
 //! `ipcctl send`: call a service, wait, print its reply.
 
-use std::{ffi::OsString, ops::ControlFlow, os::fd::AsFd, time::Duration};
+use std::{ffi::OsString, time::Duration};
 
 use clap::ValueEnum;
-use ipc_client::{Client, Datagram, Encoding, ErrorCode, Request, Response, ServiceName, Target, control};
-use nix::sys::signal::Signal;
+use ipc_client::{Client, Datagram, Encoding, ErrorCode, Request, ServiceName, Target, control};
 
 use crate::{
-    args::Globals,
-    body::{Body, Reading, Source},
+    body::{Reading, Source},
+    call::Template,
     duration,
     exit::Exit,
+    globals::Globals,
     link,
     problem::{Problem, Result},
     reply,
-    signals::Signals,
     verbs::lines,
 };
 
@@ -91,20 +90,6 @@ impl From<EncodingName> for Encoding {
     }
 }
 
-/// What every call of one command line has in common.
-#[derive(Debug)]
-pub(crate) struct Template {
-    /// Where it goes.
-    pub(crate) target: Target,
-    /// How it is named in error lines.
-    pub(crate) subject: String,
-    /// How long an answer is waited for.
-    pub(crate) time: Option<Duration>,
-    /// Encoding asked for.
-    pub(crate) encoding: Option<Encoding>,
-    propagate: bool,
-}
-
 impl Send {
     pub(crate) fn run(mut self, globals: &Globals) -> Result<Exit> {
         let template = self.template(globals);
@@ -170,44 +155,6 @@ impl Send {
         Ok(Exit::SUCCESS)
     }
 }
-
-impl Template {
-    /// A call with this body.
-    pub(crate) fn request(&self, body: Body) -> Request {
-        Request { encoding: body.encoding, timeout: self.time, ..Request::new(self.target.clone(), body.bytes) }
-    }
-
-    /// Calls and waits. SIGINT, SIGTERM and SIGHUP cancel the call, so that the service stops working for nobody.
-    ///
-    /// Most calls are over before anybody can press a key, so nothing about signals is set up until one has taken a while: a signal
-    /// that arrives before ends the process, which cancels the call as well.
-    pub(crate) fn call(&self, client: &Client, request: Request) -> Result<Response> {
-        let pending = client.start_bytes(request).map_err(|error| self.problem(&error))?;
-        let pending = match pending.wait_for(A_WHILE) {
-            ControlFlow::Break(outcome) => return outcome.map_err(|error| self.problem(&error)),
-            ControlFlow::Continue(pending) => pending,
-        };
-        let signals = Signals::hold(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
-            .map_err(|error| Problem::host(&self.subject, "cannot watch for signals", &error))?;
-        let outcome = pending.wait_or_interrupt(signals.as_fd());
-        outcome.map_err(|error| {
-            let problem = self.problem(&error);
-            match signals.take().filter(|_| error.code() == ErrorCode::CANCELLED) {
-                Some(arrived) => problem.exits(Exit::Signal(arrived.signal)),
-                None => problem,
-            }
-        })
-    }
-
-    /// What a call ended with.
-    pub(crate) fn problem(&self, error: &ipc_client::Error) -> Problem {
-        let problem = Problem::from_error(&self.subject, error);
-        if self.propagate { problem.propagate() } else { problem }
-    }
-}
-
-/// How long a call may take before it is watched over for signals.
-const A_WHILE: Duration = Duration::from_millis(10);
 
 /// The error when a service has not appeared in time. It is `no_service` and not `deadline`: the call itself was never made.
 fn never_appeared(name: &ServiceName, patience: Duration, error: &ipc_client::Error) -> Problem {

@@ -3,10 +3,11 @@
 use ipc_client::{ServiceName, control};
 
 use crate::{
-    args::{Format, Globals},
     exit::Exit,
+    format::Format,
+    globals::Globals,
+    out,
     problem::Result,
-    stdout,
     table::{self, Cell},
 };
 
@@ -22,8 +23,8 @@ impl Show {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let shown: control::Shown = globals.ask("show", &control::Show { name: self.name })?;
         match globals.format {
-            Format::Text => stdout::print(&table::render(&rows(&shown)))?,
-            Format::Json => stdout::ndjson(&[shown])?,
+            Format::Text => out::print(&table::render(&rows(&shown)))?,
+            Format::Json => out::ndjson(&[shown])?,
         }
         Ok(Exit::SUCCESS)
     }

@@ -3,8 +3,8 @@
 use ipc_client::control;
 
 use crate::{
-    args::Globals,
     exit::Exit,
+    globals::Globals,
     problem::Result,
     table::{self, Cell},
 };

@@ -5,9 +5,9 @@ use std::time::Instant;
 use ipc_client::{Error, ErrorCode, ServiceName, control};
 
 use crate::{
-    args::Globals,
     duration,
     exit::Exit,
+    globals::Globals,
     link,
     problem::{Problem, Result},
 };

@@ -15,16 +15,16 @@ use nix::sys::signal::Signal;
 
 use self::{children::Children, private::Broker};
 use crate::{
-    args::Globals,
     child::{
         Interest, ready,
         recipe::{Manner, Recipe},
     },
     exit::Exit,
+    globals::Globals,
+    link::PRIVATE,
     problem::{Problem, Result},
     program::Program,
     signals::{Origin, Signals},
-    verbs::serve::PRIVATE,
 };
 
 /// Run a command with a broker of its own: no daemon, no set-up, nothing left behind.

@@ -4,10 +4,7 @@ use std::{env, os::fd::OwnedFd};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::args::Globals;
-
-/// The variable in which `ipcctl run` tells its process id.
-pub(crate) const VARIABLE: &str = "IPCD_PRIVATE";
+use crate::{globals::Globals, link::PRIVATE};
 
 /// A descriptor that becomes readable when the process that runs our broker has ended, even by SIGKILL. `None` if the broker is
 /// nobody's own: a service outlives other brokers and comes back to the next.
@@ -16,6 +13,6 @@ pub(crate) fn watch(globals: &Globals) -> Option<OwnedFd> {
     if chosen.is_some_and(|socket| env::var_os("IPCD_SOCKET").is_none_or(|own| own != socket)) {
         return None; // another broker than the one that the variable speaks of
     }
-    let pid = env::var(VARIABLE).ok()?.parse().ok().and_then(Pid::from_raw)?;
+    let pid = env::var(PRIVATE).ok()?.parse().ok().and_then(Pid::from_raw)?;
     pidfd_open(pid, PidfdFlags::empty()).ok()
 }

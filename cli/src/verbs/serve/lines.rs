@@ -16,8 +16,8 @@ use crate::{
         verdict,
         worker::{Keeper, Standing},
     },
+    json,
     program::Program,
-    reply,
     verbs::serve::{environment, once},
 };
 
@@ -103,7 +103,7 @@ impl Lines {
 /// The body as one line. A line break at its end is the line's own; one within would make it two calls. JSON is put in one line.
 fn one_line(incoming: &Incoming) -> Result<Vec<u8>, Failed> {
     if incoming.encoding == Encoding::JSON {
-        return Ok(reply::in_one_line(&incoming.body));
+        return Ok(json::in_one_line(&incoming.body));
     }
     let line = incoming.body.strip_suffix(b"\n").unwrap_or(&incoming.body);
     if line.contains(&b'\n') {

@@ -11,17 +11,17 @@ use std::{ffi::OsString, num::NonZeroU16, os::fd::OwnedFd, sync::Arc, thread, ti
 use ipc_client::{Context, Failed, Incoming, Response, Service, ServiceName, Serving};
 use nix::sys::signal::Signal;
 
-pub(crate) use self::host::VARIABLE as PRIVATE;
 use self::{
     lines::{Lines, Plan},
     once::Once,
     running::Running,
 };
 use crate::{
-    args::{Globals, Loudness},
     child::{Interest, bell::Bell, log::Log, ready},
     duration,
     exit::Exit,
+    format::Loudness,
+    globals::Globals,
     link,
     problem::{Problem, Result},
     program::Program,

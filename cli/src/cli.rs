@@ -1,14 +1,20 @@
-//! The command line: what is common to all verbs, and how a wrong one is reported.
+//! The command line: which verbs there are, how it is parsed, and how a wrong one is reported.
 
-use std::{ffi::OsString, time::Duration};
+use std::ffi::OsString;
 
 use clap::{
-    CommandFactory, FromArgMatches, Parser, ValueEnum,
+    CommandFactory, FromArgMatches, Parser,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use ipc_client::ErrorCode;
 
-use crate::{duration, exit::Exit, problem::Problem, verbs::Verb};
+use crate::{
+    exit::Exit,
+    format::Format,
+    globals::Globals,
+    problem::{Problem, Result},
+    verbs::{bench, completions, help, limits, list, man, peers, ping, run, send, serve, show, stats, wait},
+};
 
 /// Call, offer and watch local services through the broker ipcd.
 #[derive(Debug, Parser)]
@@ -22,70 +28,39 @@ pub(crate) struct Cli {
     pub(crate) verb: Verb,
 }
 
-/// Options that each verb takes, before it or after it.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Common options")]
-pub(crate) struct Globals {
-    /// The broker's socket: a path, @NAME (abstract) or fd:N [default: $IPCD_SOCKET, else ipcd/ipcd.sock below
-    /// $XDG_RUNTIME_DIR or /run]
-    #[arg(short, long, global = true, value_name = "ADDR")]
-    pub(crate) socket: Option<OsString>,
-
-    /// How long to wait for an answer, with a unit: 200ms, 5s, 1m; the broker cuts it to 1h [default: 30s]
-    #[arg(short = 't', global = true, value_name = "DURATION", value_parser = duration::parse)]
-    pub(crate) time: Option<Duration>,
-
-    /// Form of output and of error lines: text, or one JSON document a line
-    #[arg(short = 'o', long = "output", global = true, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    #[arg(hide_default_value = true, hide_possible_values = true)]
-    pub(crate) format: Format,
-
-    /// Print no error line: the exit code says it all
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    quiet: bool,
-
-    /// Say on standard error what is being done
-    #[arg(short, long, global = true)]
-    verbose: bool,
-}
-
-/// Form of output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people, and for shell tools that read lines and columns.
-    Text,
-    /// One JSON document a line.
-    Json,
-}
-
-/// How much is said on standard error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Loudness {
-    /// Nothing.
-    Quiet,
-    /// One line when something goes wrong.
-    Normal,
-    /// What is being done, too.
-    Verbose,
-}
-
-impl Globals {
-    /// How much is said on standard error.
-    pub(crate) fn loudness(&self) -> Loudness {
-        match (self.quiet, self.verbose) {
-            (true, _) => Loudness::Quiet,
-            (false, true) => Loudness::Verbose,
-            (false, false) => Loudness::Normal,
-        }
-    }
-
-    /// Says something on standard error if that was asked for.
-    pub(crate) fn say(&self, text: impl FnOnce() -> String) {
-        if self.loudness() == Loudness::Verbose {
-            let line = format!("ipcctl: {}\n", crate::escape::line(&text()));
-            let _ = crate::stdout::write_all(std::io::stderr(), line.as_bytes()); // nobody is left to tell
-        }
-    }
+/// What `ipcctl` can do. The arguments of a verb are built only when it is the one that was chosen.
+#[derive(Debug, clap::Subcommand)]
+#[command(defer = true)]
+pub(crate) enum Verb {
+    /// Call a service, wait, and print its reply
+    Send(send::Send),
+    /// Answer calls by running a command
+    Serve(serve::Serve),
+    /// Run a command with a broker of its own
+    Run(run::Run),
+    /// Wait until a name is offered, or until it is gone
+    Wait(wait::Wait),
+    /// List the names on offer
+    List(list::List),
+    /// Show everything about one name
+    Show(show::Show),
+    /// List the processes that are connected
+    Peers(peers::Peers),
+    /// Print the broker's counters
+    Stats(stats::Stats),
+    /// Print the broker's limits and how much of them is used
+    Limits(limits::Limits),
+    /// Measure a round trip to the broker
+    Ping(ping::Ping),
+    /// Measure calls and connections through the running broker
+    Bench(bench::Bench),
+    /// Print the completions for a shell
+    Completions(completions::Completions),
+    /// Print a manual page
+    #[command(hide = true)]
+    Man(man::Man),
+    /// Explain a verb, or list all errors and exit codes
+    Help(help::Help),
 }
 
 /// What a command line asks for.
@@ -116,10 +91,32 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Parsed {
 }
 
 /// The whole command tree with all its arguments, for completions and manual pages.
-pub(crate) fn tree() -> clap::Command {
+fn tree() -> clap::Command {
     let mut tree = Cli::command();
     tree.build();
     tree
+}
+
+impl Verb {
+    /// Does it.
+    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        match self {
+            Self::Send(verb) => verb.run(globals),
+            Self::Serve(verb) => verb.run(globals),
+            Self::Run(verb) => verb.run(globals),
+            Self::Wait(verb) => verb.run(globals),
+            Self::List(verb) => verb.run(globals),
+            Self::Show(verb) => verb.run(globals),
+            Self::Peers(verb) => verb.run(globals),
+            Self::Stats(verb) => verb.run(globals),
+            Self::Limits(verb) => verb.run(globals),
+            Self::Ping(verb) => verb.run(globals),
+            Self::Bench(verb) => verb.run(globals),
+            Self::Completions(verb) => verb.run(tree()),
+            Self::Man(verb) => verb.run(tree()),
+            Self::Help(verb) => verb.run(globals, tree()),
+        }
+    }
 }
 
 /// clap says what is wrong in a paragraph, gives tips in further ones, and ends with the usage. Of that the error line keeps the
@@ -173,6 +170,8 @@ fn format_wanted(args: &[OsString]) -> Format {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn line(args: &str) -> Parsed {

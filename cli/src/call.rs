@@ -1,0 +1,66 @@
+//! One call after the other to the same target, each watched over for signals.
+
+use std::{ops::ControlFlow, os::fd::AsFd, time::Duration};
+
+use ipc_client::{Client, Encoding, ErrorCode, Request, Response, Target};
+use nix::sys::signal::Signal;
+
+use crate::{
+    body::Body,
+    exit::Exit,
+    problem::{Problem, Result},
+    signals::Signals,
+};
+
+/// What every call of one command line has in common.
+#[derive(Debug)]
+pub(crate) struct Template {
+    /// Where it goes.
+    pub(crate) target: Target,
+    /// How it is named in error lines.
+    pub(crate) subject: String,
+    /// How long an answer is waited for.
+    pub(crate) time: Option<Duration>,
+    /// Encoding asked for.
+    pub(crate) encoding: Option<Encoding>,
+    /// Whether the exit code is the application's own.
+    pub(crate) propagate: bool,
+}
+
+impl Template {
+    /// A call with this body.
+    pub(crate) fn request(&self, body: Body) -> Request {
+        Request { encoding: body.encoding, timeout: self.time, ..Request::new(self.target.clone(), body.bytes) }
+    }
+
+    /// Calls and waits. SIGINT, SIGTERM and SIGHUP cancel the call, so that the service stops working for nobody.
+    ///
+    /// Most calls are over before anybody can press a key, so nothing about signals is set up until one has taken a while: a signal
+    /// that arrives before ends the process, which cancels the call as well.
+    pub(crate) fn call(&self, client: &Client, request: Request) -> Result<Response> {
+        let pending = client.start_bytes(request).map_err(|error| self.problem(&error))?;
+        let pending = match pending.wait_for(A_WHILE) {
+            ControlFlow::Break(outcome) => return outcome.map_err(|error| self.problem(&error)),
+            ControlFlow::Continue(pending) => pending,
+        };
+        let signals = Signals::hold(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
+            .map_err(|error| Problem::host(&self.subject, "cannot watch for signals", &error))?;
+        let outcome = pending.wait_or_interrupt(signals.as_fd());
+        outcome.map_err(|error| {
+            let problem = self.problem(&error);
+            match signals.take().filter(|_| error.code() == ErrorCode::CANCELLED) {
+                Some(arrived) => problem.exits(Exit::Signal(arrived.signal)),
+                None => problem,
+            }
+        })
+    }
+
+    /// What a call ended with.
+    pub(crate) fn problem(&self, error: &ipc_client::Error) -> Problem {
+        let problem = Problem::from_error(&self.subject, error);
+        if self.propagate { problem.propagate() } else { problem }
+    }
+}
+
+/// How long a call may take before it is watched over for signals.
+const A_WHILE: Duration = Duration::from_millis(10);

@@ -1,0 +1,25 @@
+//! Bytes onto a descriptor: a terminal, a pipe, a file. Knows nothing of what they mean.
+
+use std::{io, os::fd::AsFd};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+};
+
+/// Writes to the descriptor itself: std's stdout would cut a payload at its last line break. A descriptor that somebody else made
+/// non-blocking (a terminal shared with such a program) is waited for.
+pub(crate) fn write_all(to: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
+    let to = to.as_fd();
+    while !bytes.is_empty() {
+        match rustix::io::write(to, bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                poll(&mut [PollFd::new(&to, PollFlags::OUT)], None)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
