@@ -15,15 +15,17 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     connect::Connect,
-    connection::{Connection, Departure},
-    dial::{self, Dial},
     error::{CallError, Error, Result},
+    link::blocking::{Connection, Departure},
+    link::dial::{self, Dial},
     method::Method,
-    outgoing::{Answer, GRACE, decode_reply, encode, outgoing, outgoing_bytes, outgoing_control, span, unencodable},
     pending::{Pending, PendingBytes, Ticket},
     request::{Request, Response},
-    routes::Routes,
     session::Role,
+    session::outgoing::{
+        Answer, GRACE, decode_reply, encode, outgoing, outgoing_bytes, outgoing_control, span, unencodable,
+    },
+    session::routes::Routes,
 };
 
 /// A connection to a broker, for calls. Cloning it shares the connection; many threads may have many calls under way on it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipc_protocol::transport::Address;
 
-use crate::{client::Client, dial::Dial, error::Result};
+use crate::{client::Client, error::Result, link::dial::Dial};
 
 /// Settings of a connection, made by [`Client::builder`].
 ///

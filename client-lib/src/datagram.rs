@@ -20,12 +20,12 @@ use rustix::event::{PollFd, PollFlags};
 use uds::{UnixDatagramExt, UnixSocketAddr};
 
 use crate::{
-    dial::{Dial, refused},
     error::{Error, Result},
-    outgoing::{Answer, outgoing_bytes, span},
+    link::blocking::waker::poll,
+    link::dial::{Dial, refused},
     request::{Request, Response},
     session::Outcome,
-    waker::poll,
+    session::outgoing::{Answer, outgoing_bytes, span},
 };
 
 /// A sender of datagrams to a broker.

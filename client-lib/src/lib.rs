@@ -46,27 +46,22 @@
 //! # How it is built
 //! ```text
 //! Client, Service     what programs hold
-//! Connection          one socket, one lock; who waits, reads
-//! Session             the table of calls: no socket, no clock, no thread
+//! link/blocking       one socket, one lock; who waits, reads
+//! session             the table of calls: no socket, no clock, no thread
 //! ```
 
 #![forbid(unsafe_code)]
 
-mod backoff;
 mod client;
 mod connect;
-mod connection;
 mod datagram;
-mod dial;
 mod error;
+mod link;
 mod method;
-mod outgoing;
 mod pending;
 mod request;
-mod routes;
 mod service;
 mod session;
-mod waker;
 
 pub use client::{Client, Corked};
 pub use connect::Connect;

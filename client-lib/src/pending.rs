@@ -13,11 +13,11 @@ use ipc_protocol::{Call, Encoding, ErrorCode, codec};
 
 use crate::{
     client::Client,
-    connection::Connection,
     error::{CallError, Error, Result},
+    link::blocking::Connection,
     method::Method,
-    outgoing::decode_reply,
     request::Response,
+    session::outgoing::decode_reply,
     session::{CallId, Outcome},
 };
 

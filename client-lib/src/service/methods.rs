@@ -13,7 +13,7 @@ use ipc_protocol::{
 };
 
 use super::{Caller, Context, Failed, Incoming};
-use crate::{method::Method, outgoing::into_bytes, request::Response};
+use crate::{method::Method, request::Response, session::outgoing::into_bytes};
 
 /// Answers a call on the reading thread.
 pub(super) type Quick = Box<dyn Fn(&Call, &Caller) -> Message + Send + Sync>;

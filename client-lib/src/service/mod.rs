@@ -27,7 +27,7 @@ use crate::{
     error::{Error, Result},
     method::Method,
     request::Response,
-    routes::misnamed,
+    session::routes::misnamed,
 };
 
 /// A service: made here, then [`run`](Service::run) or [`start`](Service::start)ed.

@@ -9,11 +9,11 @@ use ipc_protocol::{
 
 use super::methods::Methods;
 use crate::{
-    connection::{Connection, Departure},
-    dial::Dial,
     error::{Error, Result},
-    outgoing::{decode_reply, outgoing_control, span},
+    link::blocking::{Connection, Departure},
+    link::dial::Dial,
     session::Role,
+    session::outgoing::{decode_reply, outgoing_control, span},
 };
 
 /// A finished [`Service`](super::Service): all that stays the same while it serves.

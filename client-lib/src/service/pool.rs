@@ -10,8 +10,8 @@ use ipc_protocol::{Call, ErrorCode, Failure, Message, Retry};
 
 use super::{Context, methods::Pooled, running::Running};
 use crate::{
-    connection::Connection,
     error::{Error, Result},
+    link::blocking::Connection,
 };
 
 /// A call for the pool.

@@ -11,10 +11,10 @@ use ipc_protocol::{ErrorCode, PeerNumber, control::Empty};
 
 use super::{offer::Offer, pool::Pool, running::Running, turns::Turns};
 use crate::{
-    backoff::Backoff,
     client::Client,
-    connection::{Connection, Receiver},
     error::{Error, Result},
+    link::backoff::Backoff,
+    link::blocking::{Connection, Receiver},
     session::Loss,
 };
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     client::Client,
-    connection::{Connection, Receiver},
+    link::blocking::{Connection, Receiver},
     session::{Inbound, Loss},
 };
 

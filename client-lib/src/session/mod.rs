@@ -1,5 +1,5 @@
 //! One connection without its socket: which calls are under way, what is to be written, what came in. Knows no clock, thread or
-//! descriptor; [`Connection`](crate::connection::Connection) moves the bytes and wakes whoever waits.
+//! descriptor; [`Connection`](crate::link::blocking::Connection) moves the bytes and wakes whoever waits.
 //!
 //! ```text
 //! call, ping, answer, abandon -> outbox -> written(n)
@@ -10,6 +10,8 @@
 //! Nothing the broker sends can end a call twice or panic here: an id that is not waited for is ignored, a message that makes no
 //! sense is a [`Violation`], after which the driver ends the connection.
 
+pub(crate) mod outgoing;
+pub(crate) mod routes;
 mod slots;
 
 use std::{io, os::fd::BorrowedFd};

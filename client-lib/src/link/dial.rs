@@ -12,7 +12,7 @@ use ipc_protocol::{
     transport::{Address, AddressError, credentials, socket},
 };
 
-use crate::{connection::Connection, error::Error, session::Role};
+use crate::{error::Error, link::blocking::Connection, session::Role};
 
 /// How to reach a broker, as often as needed.
 #[derive(Clone, Debug)]

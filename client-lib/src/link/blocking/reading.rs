@@ -17,11 +17,9 @@ use rustix::event::{PollFd, PollFlags};
 use super::{
     Connection,
     state::{Locked, State},
-};
-use crate::{
-    session::{Event, Inbound, Loss, Session},
     waker::poll,
 };
+use crate::session::{Event, Inbound, Loss, Session};
 
 /// The right to read, with what reading needs.
 pub(crate) struct Receiver {

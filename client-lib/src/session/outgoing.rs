@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     error::{Error, Result},
     request::{Request, Response},
-    routes::{self, misnamed},
+    session::routes::{self, misnamed},
 };
 
 /// Whether a call of bytes wants a reply.

@@ -19,6 +19,7 @@
 
 mod reading;
 mod state;
+pub(crate) mod waker;
 
 use std::{
     fmt,
@@ -34,11 +35,13 @@ use rustix::{
 };
 
 pub(crate) use self::reading::Receiver;
-use self::state::{HIGH_WATER, Locked, State};
+use self::{
+    state::{HIGH_WATER, Locked, State},
+    waker::{Waker, poll},
+};
 use crate::{
     error::Error,
     session::{CallId, Loss, Outcome, Role, Session},
-    waker::{Waker, poll},
 };
 
 /// Whether a frame leaves at once.

@@ -12,11 +12,10 @@ use std::{
 use ipc_protocol::ErrorCode;
 use rustix::event::PollFlags;
 
-use super::Receiver;
+use super::{Receiver, waker::Waker};
 use crate::{
     error::Error,
     session::{CallId, Outcome, Session},
-    waker::Waker,
 };
 
 pub(super) struct State {
