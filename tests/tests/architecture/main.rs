@@ -1,0 +1,182 @@
+//! The rules of ARCHITECTURE.md that a compiler does not enforce. Each test lists what breaks its rule, as `file: what`.
+#![forbid(unsafe_code)]
+
+mod modules;
+mod source;
+
+use std::{collections::BTreeSet, fs};
+
+use modules::Crate;
+use source::{
+    FD, MEMBERS, Source, below, depends_on, entries, everything, manifests, named_in, root, sources, without_comments,
+    words_in,
+};
+
+// ---- core is pure
+
+#[test]
+fn core_takes_nothing_from_the_world_out_of_std() {
+    let of_the_world = ["io", "net", "os", "fs", "env", "thread", "process", "sync"];
+    let taken = |file: &Source| named_in(&file.code, "std::", &of_the_world);
+    assert_clean(&below("broker/src/core"), taken);
+}
+
+#[test]
+fn core_makes_no_system_calls() {
+    assert_clean(&below("broker/src/core"), |file| words_in(&file.code, &["nix", "rustix", "uds"]));
+}
+
+#[test]
+fn core_is_told_the_time() {
+    let clocks = ["Instant::now", "SystemTime"];
+    assert_clean(&below("broker/src/core"), |file| words_in(&file.code, &clocks));
+}
+
+#[test]
+fn core_names_neither_front_nor_server() {
+    let outer = |file: &Source| named_in(&file.code, "crate::", &["front", "server"]);
+    assert_clean(&below("broker/src/core"), outer);
+}
+
+// ---- one place for what is dangerous
+
+#[test]
+fn bincode_is_named_in_codec_alone() {
+    let files = sources().into_iter().filter(|file| file.path != "protocol/src/codec.rs").collect::<Vec<_>>();
+    assert_clean(&files, |file| words_in(&file.code, &["bincode::", "bincode as"]));
+    assert_clean(&manifests(&["broker", "client-lib", "cli", "tests"]), |file| words_in(&file.code, &["bincode"]));
+}
+
+#[test]
+fn unsafe_stands_in_one_file() {
+    let files = everything().into_iter().filter(|file| file.path != FD).collect::<Vec<_>>();
+    assert_clean(&files, |file| words_in(&file.code, &["unsafe", "allow(unsafe_code", "expect(unsafe_code"]));
+}
+
+#[test]
+fn each_crate_root_forbids_unsafe() {
+    let roots: Vec<_> = sources().into_iter().filter(Source::is_crate_root).collect();
+    assert!(roots.len() >= 6, "found {} crate roots", roots.len());
+    assert_clean(&roots, |file| {
+        let wanted =
+            if file.path == "protocol/src/lib.rs" { "#![deny(unsafe_code)]" } else { "#![forbid(unsafe_code)]" };
+        if file.code.contains(wanted) { vec![] } else { vec![format!("lacks {wanted}")] }
+    });
+}
+
+#[test]
+fn raw_descriptors_stand_in_one_file() {
+    let files = sources().into_iter().filter(|file| file.path != FD).collect::<Vec<_>>();
+    assert_clean(&files, |file| words_in(&file.code, &["RawFd"]));
+}
+
+// ---- dependencies point down
+
+#[test]
+fn protocol_depends_on_no_other_member() {
+    assert_clean(&manifests(&["protocol"]), |file| depends_on(&file.code, &["ipcd", "ipc-client", "ipcctl"]));
+}
+
+#[test]
+fn broker_and_client_library_never_see_each_other() {
+    assert_clean(&manifests(&["broker"]), |file| depends_on(&file.code, &["ipc-client", "ipcctl"]));
+    assert_clean(&manifests(&["client-lib"]), |file| depends_on(&file.code, &["ipcd", "ipcctl"]));
+}
+
+/// A library that pins a version cannot be built beside another one that pins the next.
+#[test]
+fn bincode_alone_is_pinned() {
+    let workspace = Source::read(&root().join("Cargo.toml"));
+    let exact =
+        |file: &Source| file.code.lines().filter(|line| line.contains("\"=")).map(str::to_owned).collect::<Vec<_>>();
+    assert_clean(&manifests(&MEMBERS), exact);
+    let pinned = exact(&workspace);
+    assert!(pinned.len() == 1 && pinned[0].starts_with("bincode = "), "{pinned:#?}");
+}
+
+#[test]
+fn ipcctl_reaches_the_protocol_through_the_library() {
+    let past_it = ["cli/src/verbs/bench.rs", "cli/src/verbs/help.rs"];
+    let files = below("cli/src").into_iter().filter(|file| !past_it.contains(&file.path.as_str())).collect::<Vec<_>>();
+    assert_clean(&files, |file| words_in(&file.code, &["ipc_protocol"]));
+}
+
+/// The command line picks a verb; everything below the verbs is shared by them and knows none.
+#[test]
+fn only_the_command_line_of_ipcctl_names_verbs() {
+    let command_line = ["cli/src/args.rs", "cli/src/cli.rs", "cli/src/main.rs"];
+    let shared = below("cli/src")
+        .into_iter()
+        .filter(|file| !file.path.starts_with("cli/src/verbs/") && !command_line.contains(&file.path.as_str()));
+    assert_clean(&shared.collect::<Vec<_>>(), |file| named_in(&file.code, "crate::", &["verbs"]));
+}
+
+#[test]
+fn files_and_directories_form_no_new_circles() {
+    let circles: BTreeSet<_> = CRATES.iter().flat_map(|source| Crate::read(source, &below(source)).circles()).collect();
+    let circles: BTreeSet<_> = circles.iter().map(String::as_str).collect();
+    let allowed = BTreeSet::from(CIRCLES);
+    let new: Vec<_> = circles.difference(&allowed).collect();
+    let gone: Vec<_> = allowed.difference(&circles).collect();
+    assert!(new.is_empty(), "these name one another: {new:#?}");
+    assert!(gone.is_empty(), "these circles are gone, take them off the list: {gone:#?}");
+}
+
+/// Circles that are there today. The list only gets shorter.
+const CIRCLES: [&str; 7] = [
+    "broker/src/core: accounts limits",
+    "broker/src/core: calls names peers",
+    "cli/src/verbs: lines send",
+    "cli/src: args body input link problem program reply stdout table verbs",
+    "client-lib/src/connection: mod reading state",
+    "client-lib/src/session: mod slots",
+    "client-lib/src: client connect pending",
+];
+
+const CRATES: [&str; 4] = ["protocol/src", "broker/src", "client-lib/src", "cli/src"];
+
+// ---- size and map
+
+#[test]
+fn no_file_is_longer_than_600_lines_apart_from_its_tests() {
+    assert_clean(&sources(), |file| {
+        let lines = file.text.lines().take_while(|line| *line != "mod tests {").count();
+        if lines > 600 { vec![format!("{lines} lines")] } else { vec![] }
+    });
+}
+
+#[test]
+fn the_map_names_every_module_directory() {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md is there");
+    let directories = MEMBERS.iter().flat_map(|member| entries(&root().join(member).join("src")));
+    let names =
+        directories.filter(|path| path.is_dir()).filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    let missing: Vec<_> = names.filter(|name| words_in(&map, &[name]).is_empty()).collect();
+    assert_eq!(missing, Vec::<String>::new(), "ARCHITECTURE.md does not name these directories");
+}
+
+// ---- the rules themselves are checked
+
+#[test]
+fn imports_are_found_in_groups_and_alone() {
+    let code =
+        "use std::{collections::{BTreeMap, fs}, io::{self, Read}}; fn f() -> std::net::IpAddr {} use substd::os;";
+    assert_eq!(named_in(code, "std::", &["io", "net", "os", "fs"]), ["std::io", "std::net"]);
+    assert_eq!(named_in("use crate::{\n    core::X,\n    server::Y,\n};", "crate::", &["server"]), ["crate::server"]);
+}
+
+#[test]
+fn words_are_found_whole_and_outside_comments() {
+    let code = without_comments("let x = 1; // unsafe\n/// unsafe\nforbid(unsafe_code) AsRawFd 'unsafe'");
+    assert_eq!(words_in(&code, &["unsafe", "RawFd"]), ["unsafe"]);
+    assert!(words_in("unsafe_code AsRawFd", &["unsafe", "RawFd"]).is_empty());
+}
+
+// ---- checking
+
+/// Panics with everything that is wrong with the files.
+fn assert_clean(files: &[Source], wrong: impl Fn(&Source) -> Vec<String>) {
+    let found: Vec<_> =
+        files.iter().flat_map(|file| wrong(file).into_iter().map(|what| format!("{}: {what}", file.path))).collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
