@@ -45,8 +45,8 @@ fn main() -> ExitCode {
     match serve(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, text)) => {
-            // Standard error may be closed: there is nobody else to tell.
-            let _ = writeln!(io::stderr(), "ipcd: {text}");
+            // Standard error may be closed: there is nowhere else to write.
+            text.lines().for_each(|line| drop(writeln!(io::stderr(), "ipcd: {line}")));
             ExitCode::from(code.exit())
         }
     }

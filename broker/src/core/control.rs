@@ -10,6 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     calls::{Caller, Stage, Watching},
+    limits::{self, Bounded},
     moment::Moment,
     names::InstanceId,
     peers::Peer,
@@ -170,28 +171,30 @@ impl Router {
     }
 
     fn limit_rows(&self) -> control::Limits {
-        let row = |(name, value, unit): (&str, u64, &str)| {
-            let (used, peak) = self.use_of(name);
-            LimitRow { name: name.to_owned(), value, unit: unit.to_owned(), used, peak }
+        let row = |row: limits::Row| {
+            let (used, peak) = self.use_of(row.bounded);
+            LimitRow { name: row.name.to_owned(), value: row.value, unit: row.unit.to_owned(), used, peak }
         };
         control::Limits { limits: self.limits.rows().map(row).collect() }
     }
 
-    /// How much of a limit is used, and was at most. For a limit per peer, name or user: by the one that uses most.
-    fn use_of(&self, limit: &str) -> (Option<u64>, Option<u64>) {
+    /// How much is used of what a limit bounds, and was at most. For a limit per peer, name or user: by the one that uses most.
+    fn use_of(&self, bounded: Bounded) -> (Option<u64>, Option<u64>) {
         let (total, peak) = (self.accounts.total(), self.accounts.peak());
         let (per_uid, per_uid_peak) = self.accounts.per_uid();
         let most_of_peers = |value: fn(&Peer) -> u64| self.peers.iter().map(|(_, peer)| value(peer)).max().or(Some(0));
-        match limit {
-            "connections" => (Some(total.connections), Some(peak.connections)),
-            "connections_per_uid" => (Some(per_uid.connections), Some(per_uid_peak.connections)),
-            "bytes_total" => (Some(total.bytes), Some(peak.bytes)),
-            "bytes_per_uid" => (Some(per_uid.bytes), Some(per_uid_peak.bytes)),
-            "unread_soft_bytes" | "unread_hard_bytes" => (most_of_peers(|peer| peer.unread as u64), None),
-            "calls_per_caller" => (most_of_peers(|peer| peer.pending.len().into()), None),
-            "calls_per_service" => (self.names.iter().map(|(id, _)| self.names.pending(id)).max().or(Some(0)), None),
-            "names_per_peer" => (most_of_peers(|peer| peer.instances.len() as u64), None),
-            _ => (None, None),
+        match bounded {
+            Bounded::OneFrame => (None, None),
+            Bounded::Connections => (Some(total.connections), Some(peak.connections)),
+            Bounded::ConnectionsOfOneUser => (Some(per_uid.connections), Some(per_uid_peak.connections)),
+            Bounded::Bytes => (Some(total.bytes), Some(peak.bytes)),
+            Bounded::BytesOfOneUser => (Some(per_uid.bytes), Some(per_uid_peak.bytes)),
+            Bounded::UnreadOfOnePeer => (most_of_peers(|peer| peer.unread as u64), None),
+            Bounded::CallsOfOneCaller => (most_of_peers(|peer| peer.pending.len().into()), None),
+            Bounded::CallsOfOneName => {
+                (self.names.iter().map(|(id, _)| self.names.pending(id)).max().or(Some(0)), None)
+            }
+            Bounded::NamesOfOnePeer => (most_of_peers(|peer| peer.instances.len() as u64), None),
         }
     }
 }

@@ -1,15 +1,15 @@
-//! Every limit of the broker: one struct, each with its unit, its default and the reason for it.
+//! Every limit of the broker: one table, each row with its default, its unit, the values it may have, what it bounds, and the
+//! reason for it.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
-use ipc_protocol::limits::{HEADER_LEN, MAX_ROUTING};
+use ipc_protocol::limits::{HEADER_LEN, MAX_BODY, MAX_ROUTING, MAX_TIMEOUT_MS};
 use serde::{Deserialize, Serialize};
 
 macro_rules! limits {
-    ($($(#[doc = $doc:literal])+ $name:ident = $default:literal $unit:literal,)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $default:literal $unit:literal in $range:expr, bounds $bounded:ident;)*) => {
         /// The limits in force. Configuration files name them as they are named here, in section `[limits]`.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields, default)]
         #[non_exhaustive]
         pub struct Limits {
             $($(#[doc = $doc])+ pub $name: u64,)*
@@ -22,9 +22,23 @@ macro_rules! limits {
         }
 
         impl Limits {
-            /// Name, value and unit of each limit.
-            pub fn rows(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> {
-                [$((stringify!($name), self.$name, $unit),)*].into_iter()
+            /// One row a limit.
+            pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
+                [$(Row {
+                    name: stringify!($name),
+                    value: self.$name,
+                    unit: $unit,
+                    range: $range,
+                    bounded: Bounded::$bounded,
+                },)*].into_iter()
+            }
+
+            /// The limit of that name, to be changed.
+            pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut u64> {
+                match name {
+                    $(stringify!($name) => Some(&mut self.$name),)*
+                    _ => None,
+                }
             }
         }
     };
@@ -32,77 +46,112 @@ macro_rules! limits {
 
 limits! {
     /// Bytes of a body sent inline. At most the 1 MiB that the protocol allows: larger bodies would make one sender's turn long.
-    body_bytes = 1_048_576 "bytes",
+    body_bytes = 1_048_576 "bytes" in 1..=MAX_BODY as u64, bounds OneFrame;
     /// How long a connection may take until its hello. A silent connection costs a descriptor and about 1 KiB.
-    hello_ms = 5_000 "ms",
+    hello_ms = 5_000 "ms" in 1..=HOUR_MS, bounds OneFrame;
     /// How long a begun frame may take until it is complete: an assembled frame holds up to `body_bytes`.
-    frame_ms = 10_000 "ms",
+    frame_ms = 10_000 "ms" in 1..=HOUR_MS, bounds OneFrame;
     /// Deadline of a call that names none.
-    call_default_ms = 30_000 "ms",
+    call_default_ms = 30_000 "ms" in 1..=MAX_TIMEOUT_MS as u64, bounds OneFrame;
     /// Longest deadline of a call; a longer one is cut to it. A forgotten call holds a slot of about 150 bytes that long.
-    call_max_ms = 3_600_000 "ms",
+    call_max_ms = 3_600_000 "ms" in 1..=MAX_TIMEOUT_MS as u64, bounds OneFrame;
     /// How long calls may take to finish once the broker was told to stop.
-    drain_ms = 5_000 "ms",
-    /// Connections in all; lowered at start to the descriptors there are, less 256. About 1 KiB each while idle.
-    connections = 16_384 "connections",
+    drain_ms = 5_000 "ms" in 0..=HOUR_MS, bounds OneFrame;
+    /// Connections in all; lowered at start to the descriptors there are. About 1 KiB each while idle.
+    connections = 16_384 "connections" in 1..=COUNT, bounds Connections;
     /// Connections of one user, root excepted: one desktop user needs more than D-Bus's 256.
-    connections_per_uid = 512 "connections",
+    connections_per_uid = 512 "connections" in 1..=COUNT, bounds ConnectionsOfOneUser;
     /// Connections, of `connections`, that only root and the broker's own user can take: an administrator gets in when it is full.
-    connections_reserved = 16 "connections",
+    connections_reserved = 16 "connections" in 0..=COUNT, bounds OneFrame;
     /// Bytes that wait for one connection, above which no further calls are delivered to it (they wait in the name's queue).
-    unread_soft_bytes = 1_048_576 "bytes",
-    /// Bytes that wait for one connection, above which it is cut: replies to somebody who does not read them.
-    unread_hard_bytes = 4_194_304 "bytes",
+    unread_soft_bytes = 1_048_576 "bytes" in 1..=MEMORY, bounds UnreadOfOnePeer;
+    /// Bytes that wait for one connection, above which it is cut: replies to a peer that does not read them. One whole frame over
+    /// `unread_soft_bytes` at least, or the call that the broker itself delivered last would cut its service.
+    unread_hard_bytes = 4_194_304 "bytes" in 1..=MEMORY, bounds UnreadOfOnePeer;
     /// Bytes that the connections and calls of one user hold: unread frames, calls that wait, registrations, frames being put
     /// together. Calls wait up to three quarters of it, frames are put together up to seven eighths: answers always find room.
-    bytes_per_uid = 33_554_432 "bytes",
+    bytes_per_uid = 33_554_432 "bytes" in 1..=MEMORY, bounds BytesOfOneUser;
     /// The same for all users together: the most memory that traffic can take.
-    bytes_total = 268_435_456 "bytes",
+    bytes_total = 268_435_456 "bytes" in 1..=MEMORY, bounds Bytes;
     /// Calls that one caller waits for. CVE-2014-3638 of D-Bus was their being unlimited.
-    calls_per_caller = 1_024 "calls",
+    calls_per_caller = 1_024 "calls" in 1..=COUNT, bounds CallsOfOneCaller;
     /// Calls of one name: in its queue and being worked on.
-    calls_per_service = 4_096 "calls",
+    calls_per_service = 4_096 "calls" in 1..=COUNT, bounds CallsOfOneName;
     /// Names of one connection.
-    names_per_peer = 64 "names",
+    names_per_peer = 64 "names" in 1..=COUNT, bounds NamesOfOnePeer;
     /// Replies to calls that were never delivered, after which a peer is cut.
-    stray_replies = 16 "replies",
+    stray_replies = 16 "replies" in 0..=COUNT, bounds OneFrame;
     /// Frames that one peer is served before it is the next one's turn.
-    turn_frames = 16 "frames",
+    turn_frames = 16 "frames" in 1..=COUNT, bounds OneFrame;
     /// Connections waiting to be accepted. The kernel lowers it to net.core.somaxconn.
-    backlog = 4_096 "connections",
+    backlog = 4_096 "connections" in 1..=COUNT, bounds OneFrame;
 }
 
-impl Limits {
-    /// The deadline of a call that asked for `timeout_ms` (0: it did not ask).
-    #[must_use]
-    pub fn timeout(&self, timeout_ms: u32) -> Duration {
-        let wanted = if timeout_ms == 0 { self.call_default_ms } else { u64::from(timeout_ms) };
-        Duration::from_millis(wanted.clamp(1, self.call_max_ms.max(1)))
-    }
+/// A limit with what is known of it.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) value: u64,
+    pub(crate) unit: &'static str,
+    range: RangeInclusive<u64>,
+    pub(crate) bounded: Bounded,
+}
 
-    /// What is wrong with the values, if anything: they come from a file.
-    pub fn check(&self) -> Result<(), String> {
-        let protocol_body = u64::from(ipc_protocol::limits::MAX_BODY);
-        if self.body_bytes > protocol_body {
-            return Err(format!("body_bytes = {} is over the protocol's {protocol_body}", self.body_bytes));
-        }
-        if self.unread_soft_bytes > self.unread_hard_bytes {
-            return Err("unread_soft_bytes must not be over unread_hard_bytes".to_owned());
-        }
-        let frame = self.body_bytes + (HEADER_LEN + usize::from(MAX_ROUTING)) as u64;
-        let holds_a_frame = |(_, quota): &(&str, u64)| Use::Assembly.part_of(*quota) >= frame;
-        let quotas = [("bytes_per_uid", self.bytes_per_uid), ("bytes_total", self.bytes_total)];
-        if let Some((name, quota)) = quotas.into_iter().find(|quota| !holds_a_frame(quota)) {
-            return Err(format!("{name} = {quota} has no room for a body of {} bytes (body_bytes)", self.body_bytes));
-        }
-        if self.call_max_ms > u64::from(ipc_protocol::limits::MAX_TIMEOUT_MS) {
-            return Err(format!("call_max_ms must not be over {}", ipc_protocol::limits::MAX_TIMEOUT_MS));
-        }
-        match self.rows().find(|(name, value, _)| *value == 0 && !MAY_BE_ZERO.contains(name)) {
-            Some((name, ..)) => Err(format!("{name} must not be 0")),
-            None => Ok(()),
-        }
-    }
+/// What a limit bounds, for those who show how much of it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bounded {
+    /// A frame, a call or a turn: nothing that adds up.
+    OneFrame,
+    Connections,
+    ConnectionsOfOneUser,
+    Bytes,
+    BytesOfOneUser,
+    UnreadOfOnePeer,
+    CallsOfOneCaller,
+    CallsOfOneName,
+    NamesOfOnePeer,
+}
+
+/// Why a value isn't used as a limit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LimitError {
+    /// The limit cannot have this value, whatever the others are.
+    #[error("{limit} = {value} is out of range: {} to {} {unit}", range.start(), range.end())]
+    OutOfRange {
+        /// The limit.
+        limit: &'static str,
+        /// Its value.
+        value: u64,
+        /// What it counts.
+        unit: &'static str,
+        /// The values that it can have.
+        range: RangeInclusive<u64>,
+    },
+    /// A quota with no room for a single frame: the frame would wait for ever.
+    #[error("{limit} = {value} has no room for a body of {body} bytes (body_bytes)")]
+    NoRoomForFrame {
+        /// The quota.
+        limit: &'static str,
+        /// Its value.
+        value: u64,
+        /// `body_bytes`.
+        body: u64,
+    },
+    /// A call that is delivered while little is unread would cut its own service.
+    #[error(
+        "unread_hard_bytes = {value} must be at least {least}: unread_soft_bytes = {soft}, and a frame with a body of \
+         {body} bytes (body_bytes)"
+    )]
+    HardTooLow {
+        /// `unread_hard_bytes`.
+        value: u64,
+        /// The least it can be.
+        least: u64,
+        /// `unread_soft_bytes`.
+        soft: u64,
+        /// `body_bytes`.
+        body: u64,
+    },
 }
 
 /// What bytes are used for. What can be refused or can wait stops short of the quota: an answer can do neither, and calls would
@@ -128,7 +177,66 @@ impl Use {
     }
 }
 
-const MAY_BE_ZERO: &[&str] = &["connections_reserved", "drain_ms", "stray_replies"];
+impl Limits {
+    /// The deadline of a call that asked for `timeout_ms` (0: it did not ask).
+    #[must_use]
+    pub fn timeout(&self, timeout_ms: u32) -> Duration {
+        let wanted = if timeout_ms == 0 { self.call_default_ms } else { u64::from(timeout_ms) };
+        Duration::from_millis(wanted.clamp(1, self.call_max_ms.max(1)))
+    }
+
+    /// Everything that is wrong with the values, which come from a file. Those that are out of range come alone: the others are
+    /// compared with each other only when each makes sense.
+    pub(crate) fn mistakes(&self) -> Vec<LimitError> {
+        let out_of_range: Vec<_> = self.rows().filter_map(Row::out_of_range).collect();
+        if !out_of_range.is_empty() {
+            return out_of_range;
+        }
+        let quotas = [("bytes_per_uid", self.bytes_per_uid), ("bytes_total", self.bytes_total)];
+        let too_small = quotas.into_iter().filter_map(|(limit, value)| self.has_room_for_frame(limit, value));
+        too_small.chain(self.hard_too_low()).collect()
+    }
+
+    fn has_room_for_frame(&self, limit: &'static str, value: u64) -> Option<LimitError> {
+        let is_enough = Use::Assembly.part_of(value) >= self.frame_bytes();
+        (!is_enough).then_some(LimitError::NoRoomForFrame { limit, value, body: self.body_bytes })
+    }
+
+    fn hard_too_low(&self) -> Option<LimitError> {
+        let (value, soft, body) = (self.unread_hard_bytes, self.unread_soft_bytes, self.body_bytes);
+        let least = soft + self.frame_bytes();
+        (value < least).then_some(LimitError::HardTooLow { value, least, soft, body })
+    }
+
+    /// The largest frame there can be.
+    fn frame_bytes(&self) -> u64 {
+        self.body_bytes + (HEADER_LEN + usize::from(MAX_ROUTING)) as u64
+    }
+}
+
+impl Row {
+    fn out_of_range(self) -> Option<LimitError> {
+        let Self { name: limit, value, unit, range, .. } = self;
+        (!range.contains(&value)).then_some(LimitError::OutOfRange { limit, value, unit, range })
+    }
+}
+
+impl LimitError {
+    /// The limit to change.
+    pub(crate) fn limit(&self) -> &'static str {
+        match self {
+            Self::OutOfRange { limit, .. } | Self::NoRoomForFrame { limit, .. } => limit,
+            Self::HardTooLow { .. } => "unread_hard_bytes",
+        }
+    }
+}
+
+/// Longest time a limit can give: longer, a peer that holds a connection or the end of the broker up may as well have for ever.
+const HOUR_MS: u64 = 3_600_000;
+/// Most things a limit can allow: they are counted in 32 bits.
+const COUNT: u64 = u32::MAX as u64;
+/// Most bytes a limit can allow: the address space of a process on x86-64, so that sums of them never overflow.
+const MEMORY: u64 = 1 << 47;
 
 #[cfg(test)]
 mod tests {
@@ -136,14 +244,43 @@ mod tests {
 
     #[test]
     fn the_defaults_are_good() {
-        assert_eq!(Limits::default().check(), Ok(()));
+        assert_eq!(Limits::default().mistakes(), []);
     }
 
     #[test]
     fn a_quota_that_can_never_hold_a_frame_is_refused() {
         let narrow = Limits { bytes_per_uid: 1_200_000, ..Limits::default() };
-        assert!(narrow.check().unwrap_err().starts_with("bytes_per_uid = 1200000 has no room"));
-        assert_eq!(Limits { body_bytes: 1_000_000, ..narrow }.check(), Ok(()));
+        let refused = LimitError::NoRoomForFrame { limit: "bytes_per_uid", value: 1_200_000, body: 1_048_576 };
+        assert_eq!(narrow.mistakes(), [refused]);
+        assert_eq!(Limits { body_bytes: 1_000_000, ..narrow }.mistakes(), []);
+    }
+
+    #[test]
+    fn every_limit_of_time_has_an_end() {
+        let mut limits = Limits::default();
+        let times: Vec<_> = limits.rows().map(|row| row.name).filter(|name| name.ends_with("_ms")).collect();
+        times.iter().for_each(|name| *limits.get_mut(name).unwrap() = 9_300_000_000_000);
+        assert_eq!(limits.mistakes().iter().map(LimitError::limit).collect::<Vec<_>>(), times);
+    }
+
+    #[test]
+    fn a_connection_is_not_cut_for_the_call_that_the_broker_delivered_to_it() {
+        let least = 1_048_576 + 1_048_576 + 32 + 4_096;
+        let low = Limits { unread_hard_bytes: least - 1, ..Limits::default() };
+        let (soft, body) = (1_048_576, 1_048_576);
+        assert_eq!(low.mistakes(), [LimitError::HardTooLow { value: least - 1, least, soft, body }]);
+        assert_eq!(Limits { unread_hard_bytes: least, ..low }.mistakes(), []);
+    }
+
+    #[test]
+    fn zero_is_refused_where_it_would_stop_everything() {
+        let mut limits = Limits::default();
+        let names: Vec<_> = limits.rows().map(|row| row.name).collect();
+        names.iter().for_each(|name| *limits.get_mut(name).unwrap() = 0);
+        let mistakes = limits.mistakes();
+        let may_be_zero: Vec<_> =
+            names.into_iter().filter(|name| mistakes.iter().all(|mistake| mistake.limit() != *name)).collect();
+        assert_eq!(may_be_zero, ["drain_ms", "connections_reserved", "stray_replies"]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod watches;
 
 pub use datagrams::{Datagram, ReturnAddress};
 pub use event::Event;
-pub use limits::Limits;
+pub use limits::{LimitError, Limits};
 pub use moment::Moment;
 pub use peers::PeerId;
 pub use policy::{Operation, Policy, Verdict};

@@ -1,14 +1,13 @@
-//! Configuration: one struct with defaults, from the command line and a TOML file. Everything is checked before anything starts.
+//! Configuration: one struct with defaults, from the command line and a file. Everything is checked before anything starts.
 
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
-use ipc_protocol::transport::{Address, AddressError};
-use serde::Deserialize;
-
+use super::config_file::{ConfigFile, Mistake};
 use crate::core::Limits;
+use ipc_protocol::transport::{Address, AddressError};
 
 /// Everything that can be configured.
 #[derive(Clone, Debug)]
@@ -26,7 +25,7 @@ pub struct Config {
     pub verbose: bool,
 }
 
-/// Why a configuration is not used.
+/// Why a configuration isn't used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -38,26 +37,53 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
-    /// The file is no TOML, or has an unknown key or a wrong value; says line and column.
-    #[error("{}: {reason}", path.display())]
+    /// A directory, a FIFO, a device.
+    #[error("{}: not a regular file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Another user decides what is in the file.
+    #[error("{}: it belongs to user {owner}, who could configure the broker; it must be root's or the broker's own", path.display())]
+    ForeignFile {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
+    /// Other users can change what is in the file.
+    #[error("{}: others may write to it (mode {mode:o}) and so configure the broker; chmod go-w", path.display())]
+    WritableFile {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Far more than a configuration can need.
+    #[error("{}: it has more than {most} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// How many it may have.
+        most: u64,
+    },
+    /// The file isn't TOML, or says what no configuration can.
+    #[error("{}", lines(path, mistakes))]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// Where and what.
-        reason: String,
+        /// The mistakes, in the order of their lines.
+        mistakes: Vec<Mistake>,
     },
-    /// The address is none.
-    #[error("{0}")]
+    /// The address isn't one.
+    #[error(transparent)]
     Address(#[from] AddressError),
 }
 
-/// The file. Unknown keys are refused: a misspelt limit must not be a missing one.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct File {
-    socket: Option<String>,
-    datagram: Option<bool>,
-    limits: Limits,
+/// A line for each mistake, `FILE:LINE: what`, as editors read it.
+fn lines(path: &Path, mistakes: &[Mistake]) -> String {
+    let lines: Vec<_> = mistakes.iter().map(|mistake| format!("{}:{mistake}", path.display())).collect();
+    lines.join("\n")
 }
 
 impl Config {
@@ -76,10 +102,9 @@ impl Config {
         socket: Option<Address>,
         fallback: impl FnOnce() -> Result<Address, AddressError>,
     ) -> Result<Self, ConfigError> {
-        let file = File::read(path)?;
-        let of_file = || file.socket.as_deref().map(|text| Address::parse(text.as_ref()));
-        let socket = match socket.map(Ok).or_else(of_file) {
-            Some(socket) => socket?,
+        let file = ConfigFile::read(path)?;
+        let socket = match socket.or(file.socket) {
+            Some(socket) => socket,
             None => fallback()?,
         };
         Ok(Self {
@@ -97,75 +122,29 @@ impl Config {
     pub(crate) fn reload(&self) -> Result<Limits, ConfigError> {
         match &self.file {
             None => Ok(self.limits.clone()),
-            Some(path) => Ok(File::read(path)?.limits),
+            Some(path) => Ok(ConfigFile::read(path)?.limits),
         }
     }
-}
-
-impl File {
-    fn read(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-        let malformed = |reason: String| ConfigError::Malformed { path: path.to_owned(), reason };
-        // A FIFO or a device would block the broker when it reloads.
-        if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-            return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
-        }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        let file: Self = toml::from_str(&text).map_err(|error| malformed(mistake(&text, &error)))?;
-        file.limits.check().map_err(malformed)?;
-        Ok(file)
-    }
-}
-
-/// A mistake in one line; the parser's own words are a drawing of several.
-fn mistake(text: &str, error: &toml::de::Error) -> String {
-    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
-        return error.message().replace('\n', "; ");
-    };
-    let number = before.matches('\n').count();
-    let line = text.lines().nth(number).unwrap_or_default().trim();
-    format!("line {}, '{line}': {}", number + 1, error.message().replace('\n', "; "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn load(text: &str) -> Result<Config, String> {
+    fn load(socket: Option<&str>, text: &str) -> Config {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ipcd.toml");
         std::fs::write(&path, text).unwrap();
-        Config::load(&path, None, || Address::parse("/fallback".as_ref())).map_err(|error| error.to_string())
+        let address = |text: &str| Address::parse(text.as_ref());
+        Config::load(&path, socket.map(|text| address(text).unwrap()), || address("/fallback")).unwrap()
     }
 
     #[test]
-    fn a_file_changes_what_it_names_and_nothing_else() {
-        let config = load("socket = \"/run/x\"\n[limits]\ncalls_per_caller = 7\n").unwrap();
-        assert_eq!(config.socket, Address::Path("/run/x".into()));
-        assert_eq!(config.limits, Limits { calls_per_caller: 7, ..Limits::default() });
-    }
-
-    #[test]
-    fn an_empty_file_is_the_default() {
-        let config = load("").unwrap();
-        assert_eq!(config.limits, Limits::default());
-        assert_eq!(config.socket, Address::Path("/fallback".into()));
-    }
-
-    #[test]
-    fn mistakes_are_told_with_their_line() {
-        assert!(load("[limits]\ncalls_per_calller = 7\n").unwrap_err().contains("line 2"));
-        assert!(load("[limits]\ncalls_per_caller = -1\n").unwrap_err().contains("line 2"));
-        assert!(load("[limits]\ncalls_per_caller = 0\n").unwrap_err().contains("calls_per_caller"));
-        assert!(load("[limits]\nbody_bytes = 2000000\n").unwrap_err().contains("body_bytes"));
-    }
-
-    #[test]
-    fn a_mistake_is_shown_with_the_line_as_it_was_written() {
-        let told = load("# ü\n[limits]\nhello_ms = \"x\"\n").unwrap_err();
-        assert!(
-            told.ends_with("ipcd.toml: line 3, 'hello_ms = \"x\"': invalid type: string \"x\", expected u64"),
-            "{told}"
-        );
+    fn the_argument_wins_over_the_file_and_the_file_over_the_fallback() {
+        let text = "socket = '/of/file'\n";
+        let socket_of = |config: Config| config.socket.to_string();
+        assert_eq!(socket_of(load(Some("/argument"), text)), "/argument");
+        assert_eq!(socket_of(load(None, text)), "/of/file");
+        assert_eq!(socket_of(load(None, "")), "/fallback");
     }
 }

@@ -4,7 +4,7 @@ use std::{io, os::fd::AsFd};
 
 use nix::sys::{
     epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
-    time::{TimeSpec, TimeValLike},
+    time::TimeSpec,
     timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
 };
 
@@ -116,7 +116,7 @@ impl Poller {
         if self.rings.is_some_and(|rings| rings <= wake) {
             return Ok(());
         }
-        let wait = TimeSpec::microseconds(i64::try_from(wake.0 - now.0).unwrap_or(i64::MAX));
+        let wait = TimeSpec::from(wake.since(now));
         self.timer.set(Expiration::OneShot(wait), TimerSetTimeFlags::empty())?;
         self.rings = Some(wake);
         Ok(())

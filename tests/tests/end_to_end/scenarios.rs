@@ -459,7 +459,7 @@ fn s26_a_wrong_option_exits_2_and_names_the_nearest_right_one() {
 
 #[test]
 fn s27_limits_are_configured_and_shown_with_their_use_and_peak() {
-    let broker = Broker::with_config("[limits]\nunread_hard_bytes = 2000000\nbacklog = 17\nnames_per_peer = 5\n");
+    let broker = Broker::with_config("[limits]\nunread_hard_bytes = 3000000\nbacklog = 17\nnames_per_peer = 5\n");
     let mut service = Peer::connect(&broker);
     service.register("one", 1);
     service.register("two", 1);
@@ -469,7 +469,7 @@ fn s27_limits_are_configured_and_shown_with_their_use_and_peak() {
         line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(row("backlog")[..3], ["backlog", "17", "connections"]);
-    assert_eq!(row("unread_hard_bytes")[..3], ["unread_hard_bytes", "2000000", "bytes"]);
+    assert_eq!(row("unread_hard_bytes")[..3], ["unread_hard_bytes", "3000000", "bytes"]);
     let names = broker.ipcctl(["-o", "json", "limits"]).prints_text();
     let names = names.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let names = names.into_iter().find(|row| row["name"] == "names_per_peer").unwrap();

@@ -203,7 +203,7 @@ fn run_takes_a_configuration_for_its_broker() {
     let shown = Command::ipcctl(["run", "-f", config, "--", "sh", "-c", "ipcctl limits | grep backlog"]).prints_text();
     assert_eq!(shown.split_whitespace().nth(1), Some("23"));
     fs::write(config, "[limits]\nbacklock = 23\n").unwrap();
-    assert!(Command::ipcctl(["run", "-f", config, "--", "true"]).run().refused(78).contains("line 2"));
+    assert!(Command::ipcctl(["run", "-f", config, "--", "true"]).run().refused(78).contains("ipcd.toml:2:"));
 }
 
 #[test]

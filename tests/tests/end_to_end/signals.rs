@@ -139,8 +139,32 @@ fn s28_hup_with_a_bad_file_keeps_the_old_limits_and_says_why() {
     let daemon = broker.daemon().unwrap();
     daemon.signal(Signal::SIGHUP);
     daemon.expect_log("event=reload_failed kept=old");
-    assert!(daemon.log().contains("names_per_pear") && daemon.log().contains("line 2"), "{}", daemon.log());
+    assert!(daemon.log().contains("ipcd.toml:2: 'names_per_pear' isn't a limit"), "{}", daemon.log());
     assert_eq!(limit(&mut peer, "names_per_peer"), 7);
+}
+
+#[test]
+fn hup_leaves_a_file_alone_that_others_can_write() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut broker = Broker::in_process("[limits]\nnames_per_peer = 7\n");
+    let mut peer = Peer::connect(&broker);
+    std::fs::write(broker.config(), "[limits]\nnames_per_peer = 1\n").unwrap();
+    std::fs::set_permissions(broker.config(), std::fs::Permissions::from_mode(0o666)).unwrap();
+    let daemon = broker.daemon().unwrap();
+    daemon.signal(Signal::SIGHUP);
+    daemon.expect_log("event=reload_failed kept=old");
+    assert!(daemon.log().contains("others may write to it"), "{}", daemon.log());
+    assert_eq!(limit(&mut peer, "names_per_peer"), 7);
+}
+
+#[test]
+fn hup_with_a_huge_file_keeps_nobody_waiting() {
+    let mut broker = Broker::in_process("");
+    std::fs::File::options().write(true).open(broker.config()).unwrap().set_len(200 << 20).unwrap();
+    let daemon = broker.daemon().unwrap();
+    daemon.signal(Signal::SIGHUP);
+    daemon.expect_log("event=reload_failed kept=old");
+    assert!(daemon.log().contains("it has more than 1048576 bytes"), "{}", daemon.log());
 }
 
 #[test]

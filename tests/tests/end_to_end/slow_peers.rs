@@ -13,7 +13,8 @@ use ipc_tests::{
 
 #[test]
 fn a_caller_that_does_not_read_its_replies_is_cut_and_its_service_is_not_held_up() {
-    let mut scene = Scene::with_config("[limits]\nunread_soft_bytes = 100000\nunread_hard_bytes = 400000\n");
+    let limits = "[limits]\nbody_bytes = 200000\nunread_soft_bytes = 100000\nunread_hard_bytes = 400000\n";
+    let mut scene = Scene::with_config(limits);
     let (mut service, mut caller) = (Peer::connect(&scene.broker), Peer::connect(&scene.broker));
     service.register("big", 64);
     (0..20).for_each(|_| _ = caller.call("big", ""));

@@ -389,30 +389,80 @@ fn descriptors_for_another_process_are_left_alone() {
 
 // ---- configuration
 
-#[test]
-fn a_mistake_in_the_configuration_is_told_with_its_line() {
+/// What a broker says about a configuration file, without the path of the file.
+#[track_caller]
+fn told_of(text: &str) -> Vec<String> {
     let (directory, socket) = place();
     let config = directory.path().join("ipcd.toml");
-    let told = |text: &str| {
-        fs::write(&config, text).unwrap();
-        let arguments = ["--socket", socket.to_str().unwrap(), "--config", config.to_str().unwrap()];
-        refusal(ipcd(&arguments), UNUSABLE)
-    };
-    assert!(told("[limits]\ncalls_per_calller = 7\n").contains("line 2"));
-    assert!(told("[limits\n").contains("line 1"));
-    assert!(told("[limits]\nhello_ms = -1\n").contains("line 2"));
-    assert!(told("[limits]\nhello_ms = 99999999999999999999999\n").contains("line 2"));
-    assert!(told("[limits]\ncalls_per_caller = 0\n").contains("calls_per_caller must not be 0"));
-    assert!(told("sokcet = \"/x\"\n").contains("line 1"));
+    fs::write(&config, text).unwrap();
+    let told = complaints(&socket, &config);
     assert!(!socket.exists(), "nothing was begun");
+    let prefix = format!("ipcd: {}:", config.display());
+    told.lines().map(|line| line.strip_prefix(&prefix).expect(line).to_owned()).collect()
+}
+
+#[track_caller]
+fn complaints(socket: &Path, config: &Path) -> String {
+    let finished = ipcd_at(socket).argument("--config").argument(config).run();
+    assert_eq!((finished.code, finished.stdout().as_str()), (UNUSABLE, ""), "{}", finished.stderr);
+    finished.stderr
+}
+
+#[test]
+fn all_mistakes_in_the_configuration_are_told_with_their_lines() {
+    let text = "sokcet = '/x'\n[limits]\ncalls_per_calller = 7\nhello_ms = -1\ncalls_per_caller = 0\n";
+    assert_eq!(
+        told_of(text),
+        [
+            "1: 'sokcet' isn't a setting; there are 'socket', 'datagram' and the section 'limits'",
+            "3: 'calls_per_calller' isn't a limit ('ipcctl limits' lists them)",
+            "4: 'hello_ms' must be a whole number that isn't negative, not -1",
+            "5: calls_per_caller = 0 is out of range: 1 to 4294967295 calls",
+        ]
+    );
+    assert!(told_of("[limits\n")[0].starts_with("1: "));
+}
+
+#[test]
+fn a_time_that_no_clock_reaches_is_refused() {
+    assert_eq!(
+        told_of("[limits]\nhello_ms = 9300000000000\nframe_ms = 9300000000000\n"),
+        [
+            "2: hello_ms = 9300000000000 is out of range: 1 to 3600000 ms",
+            "3: frame_ms = 9300000000000 is out of range: 1 to 3600000 ms",
+        ]
+    );
+}
+
+#[test]
+fn limits_that_would_cut_a_service_for_a_call_delivered_to_it_are_refused() {
+    let told = told_of("[limits]\nunread_soft_bytes = 100000\nunread_hard_bytes = 400000\n");
+    assert!(told[0].starts_with("3: unread_hard_bytes = 400000 must be at least 1152704"), "{told:?}");
+}
+
+#[test]
+fn a_configuration_that_others_can_write_is_refused() {
+    let (directory, socket) = place();
+    let config = directory.path().join("ipcd.toml");
+    fs::write(&config, "").unwrap();
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(complaints(&socket, &config).contains("others may write to it (mode 666)"));
+    if !is_root() {
+        return;
+    }
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
+    std::os::unix::fs::chown(&config, Some(STRANGER), None).unwrap();
+    assert!(complaints(&socket, &config).contains(&format!("belongs to user {STRANGER}")));
 }
 
 #[test]
 fn a_configuration_that_cannot_be_read_is_named() {
-    let line = refusal(ipcd(&["--socket", "/tmp/x.sock", "--config", "/no/such/file"]), UNUSABLE);
-    assert!(line.contains("/no/such/file"), "{line}");
-    let line = refusal(ipcd(&["--socket", "/tmp/x.sock", "--config", "/dev/zero"]), UNUSABLE);
-    assert!(line.contains("not a regular file"), "{line}");
+    let (directory, socket) = place();
+    let fifo = directory.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(complaints(&socket, Path::new("/no/such/file")).contains("/no/such/file: cannot be read"));
+    assert!(complaints(&socket, Path::new("/dev/zero")).contains("/dev/zero: not a regular file"));
+    assert!(complaints(&socket, &fifo).contains("not a regular file"));
 }
 
 #[test]

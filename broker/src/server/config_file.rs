@@ -1,0 +1,272 @@
+//! The configuration file: read only if those who may write to it may configure the broker, and read whole, so that all its mistakes
+//! are told at once.
+
+use std::{
+    fmt,
+    fs::{Metadata, OpenOptions},
+    io::Read,
+    ops::Range,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::Path,
+};
+
+use ipc_protocol::transport::{Address, AddressError};
+use nix::libc;
+use toml::{
+    Spanned,
+    de::{DeInteger, DeTable, DeValue},
+};
+
+use super::config::ConfigError;
+use crate::core::{LimitError, Limits};
+
+/// What a file says. What it leaves out is `None`, or a limit's default.
+#[derive(Debug, Default)]
+pub(crate) struct ConfigFile {
+    pub(crate) socket: Option<Address>,
+    pub(crate) datagram: Option<bool>,
+    pub(crate) limits: Limits,
+}
+
+/// A mistake in a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong there.
+    pub problem: Problem,
+}
+
+/// What can be wrong with a line of a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// Not TOML; the parser's words.
+    #[error("{0}")]
+    Syntax(String),
+    /// A misspelt key must not be a missing one.
+    #[error("'{0}' isn't a setting; there are 'socket', 'datagram' and the section 'limits'")]
+    UnknownSetting(String),
+    /// The same for a limit.
+    #[error("'{0}' isn't a limit ('ipcctl limits' lists them)")]
+    UnknownLimit(String),
+    /// A value of another type.
+    #[error("'{key}' must be {wanted}, not {found}")]
+    WrongType {
+        /// The key.
+        key: String,
+        /// What it takes.
+        wanted: &'static str,
+        /// What it was given.
+        found: String,
+    },
+    /// 'socket' isn't an address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// A limit has a value that it cannot have.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+}
+
+impl ConfigFile {
+    /// Reads a file that may be trusted.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = read_trusted(path)?;
+        Self::parse(&text).map_err(|mistakes| ConfigError::Malformed { path: path.to_owned(), mistakes })
+    }
+
+    fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
+        let mut reading = Reading { text, file: Self::default(), mistakes: Vec::new() };
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let problem = Problem::Syntax(error.message().replace('\n', "; "));
+            reading.mistake(error.span().unwrap_or_default(), problem);
+        }
+        // After a syntax error, what looks like an unknown key may be the rest of a broken line.
+        if reading.mistakes.is_empty() {
+            reading.settings(document.get_ref());
+        }
+        let Reading { file, mut mistakes, .. } = reading;
+        mistakes.sort_by_key(|mistake| mistake.line);
+        if mistakes.is_empty() { Ok(file) } else { Err(mistakes) }
+    }
+}
+
+/// A file that is being read.
+struct Reading<'t> {
+    text: &'t str,
+    file: ConfigFile,
+    mistakes: Vec<Mistake>,
+}
+
+type Key<'t> = Spanned<std::borrow::Cow<'t, str>>;
+
+impl Reading<'_> {
+    fn settings(&mut self, table: &DeTable<'_>) {
+        for (key, value) in table {
+            match (key.get_ref().as_ref(), value.get_ref()) {
+                ("socket", DeValue::String(text)) => match Address::parse(text.as_ref().as_ref()) {
+                    Ok(address) => self.file.socket = Some(address),
+                    Err(error) => self.mistake(value.span(), error.into()),
+                },
+                ("datagram", DeValue::Boolean(datagram)) => self.file.datagram = Some(*datagram),
+                ("limits", DeValue::Table(limits)) => self.limits(key, limits),
+                ("socket", _) => self.wrong_type(key, value, "a string"),
+                ("datagram", _) => self.wrong_type(key, value, "true or false"),
+                ("limits", _) => self.wrong_type(key, value, "a section"),
+                (other, _) => self.mistake(key.span(), Problem::UnknownSetting(other.to_owned())),
+            }
+        }
+    }
+
+    fn limits(&mut self, section: &Key<'_>, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let Some(limit) = self.file.limits.get_mut(key.get_ref()) else {
+                self.mistake(key.span(), Problem::UnknownLimit(key.get_ref().to_string()));
+                continue;
+            };
+            match value.get_ref().as_integer().and_then(unsigned) {
+                Some(number) => *limit = number,
+                None => self.wrong_type(key, value, "a whole number that isn't negative"),
+            }
+        }
+        for error in self.file.limits.mistakes() {
+            // A limit that is left out can be wrong for what the others say.
+            let key = table.keys().find(|key| key.get_ref() == error.limit()).unwrap_or(section);
+            self.mistake(key.span(), error.into());
+        }
+    }
+
+    fn wrong_type(&mut self, key: &Key<'_>, value: &Spanned<DeValue<'_>>, wanted: &'static str) {
+        let found = match self.text.get(value.span()) {
+            Some(text) if text.len() <= SHOWN && !text.contains('\n') => text.to_owned(),
+            _ => value.get_ref().type_str().to_owned(),
+        };
+        self.mistake(value.span(), Problem::WrongType { key: key.get_ref().to_string(), wanted, found });
+    }
+
+    fn mistake(&mut self, at: Range<usize>, problem: Problem) {
+        if self.mistakes.len() == MISTAKES {
+            return; // and its line need not be counted
+        }
+        let before = self.text.as_bytes().get(..at.start).unwrap_or_default();
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        self.mistakes.push(Mistake { line, problem });
+    }
+}
+
+fn unsigned(integer: &DeInteger<'_>) -> Option<u64> {
+    u64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+fn read_trusted(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    // Opening a FIFO or a device must not block the broker when it reloads. What is checked is what is read: one descriptor.
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map_err(unreadable)?;
+    check(path, &file.metadata().map_err(unreadable)?)?;
+    let mut text = String::new();
+    let len = file.take(FILE_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if len as u64 > FILE_BYTES {
+        return Err(ConfigError::TooLarge { path: path.to_owned(), most: FILE_BYTES });
+    }
+    Ok(text)
+}
+
+/// Whoever can write to the file configures the broker, at the latest when HUP comes. Where each user has a group of their own, files
+/// are writable for that group.
+fn check(path: &Path, metadata: &Metadata) -> Result<(), ConfigError> {
+    let path = || path.to_owned();
+    if !metadata.is_file() {
+        return Err(ConfigError::NotAFile { path: path() });
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() && metadata.uid() != 0 {
+        return Err(ConfigError::ForeignFile { path: path(), owner: metadata.uid() });
+    }
+    let is_own_group = metadata.gid() == rustix::process::getegid().as_raw();
+    let writable = if is_own_group { 0o002 } else { 0o022 };
+    if metadata.mode() & writable != 0 {
+        return Err(ConfigError::WritableFile { path: path(), mode: metadata.mode() & 0o7777 });
+    }
+    Ok(())
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.line, self.problem)
+    }
+}
+
+/// Largest file: a full one has about 2 KiB, and parsing 1 MiB holds everybody up for some milliseconds.
+const FILE_BYTES: u64 = 1 << 20;
+/// Mistakes that are told, the first ones.
+const MISTAKES: usize = 20;
+/// Longest value that is shown as it was written.
+const SHOWN: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(text: &str) -> Vec<String> {
+        ConfigFile::parse(text).unwrap_err().iter().map(Mistake::to_string).collect()
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        let file = ConfigFile::parse("").unwrap();
+        assert_eq!((file.socket, file.datagram, file.limits), (None, None, Limits::default()));
+    }
+
+    #[test]
+    fn a_file_changes_what_it_names_and_nothing_else() {
+        let file =
+            ConfigFile::parse("socket = '/run/x'\ndatagram = false\n[limits]\ncalls_per_caller = 0x1_0\n").unwrap();
+        assert_eq!((file.socket, file.datagram), (Some(Address::Path("/run/x".into())), Some(false)));
+        assert_eq!(file.limits, Limits { calls_per_caller: 16, ..Limits::default() });
+    }
+
+    #[test]
+    fn all_mistakes_are_told_in_the_order_of_their_lines() {
+        let text = "sokcet = '/x'\ndatagram = 1\n\n[limits]\nhello_ms = \"5s\" # ü\nnonsense = 1\nframe_ms = 0\n";
+        assert_eq!(
+            mistakes(text),
+            [
+                "1: 'sokcet' isn't a setting; there are 'socket', 'datagram' and the section 'limits'",
+                "2: 'datagram' must be true or false, not 1",
+                "5: 'hello_ms' must be a whole number that isn't negative, not \"5s\"",
+                "6: 'nonsense' isn't a limit ('ipcctl limits' lists them)",
+                "7: frame_ms = 0 is out of range: 1 to 3600000 ms",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_syntax_error_is_told() {
+        let told = mistakes("socket = \n[limits]\nhello_ms = 1 2\nframe_ms 7\n");
+        let lines: Vec<_> = told.iter().filter_map(|line| line.split(':').next()).collect();
+        assert_eq!(lines, ["1", "3", "4"], "{told:?}");
+    }
+
+    #[test]
+    fn a_number_that_no_limit_can_hold_is_a_mistake() {
+        assert!(mistakes("[limits]\nhello_ms = -1\n")[0].starts_with("2: 'hello_ms' must be a whole number"));
+        assert!(mistakes("[limits]\nhello_ms = 99999999999999999999\n")[0].starts_with("2: 'hello_ms' must be"));
+    }
+
+    #[test]
+    fn a_limit_that_is_left_out_and_wrong_for_the_others_is_told_at_its_section() {
+        assert_eq!(
+            mistakes("\n[limits]\nunread_soft_bytes = 4000000\n"),
+            [
+                "2: unread_hard_bytes = 4194304 must be at least 5052704: unread_soft_bytes = 4000000, and a frame with a \
+              body of 1048576 bytes (body_bytes)"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_of_nonsense_is_told_in_a_few_lines() {
+        assert_eq!(mistakes(&"x = \n".repeat(10_000)).len(), MISTAKES);
+    }
+}
