@@ -5,6 +5,7 @@ use ipc_protocol::{Cancel, ErrorCode, Failure, Goodbye, Message, Reply, Retry, V
 use super::{
     accounts::Account,
     calls::{CallId, Caller, List, Role, Stage},
+    event::{Event, Party},
     moment::Moment,
     names::InstanceId,
     peers::{PeerId, Stage as PeerStage},
@@ -29,6 +30,7 @@ impl Router {
             self.abandon(call, ErrorCode::CANCELLED, out);
         }
         let Some(peer) = self.peers.remove(peer_id) else { return };
+        out.push(Output::Log(Event::Closed(Party::new(Some(peer.number), &peer.identity))));
         self.accounts.discharge(peer.identity.uid, Account::connection());
         self.accounts.discharge(peer.identity.uid, Account::bytes(peer.unread + peer.assembling));
     }

@@ -8,65 +8,142 @@ use ipc_protocol::{Identity, PeerNumber};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// Policy refused an operation.
-    Denied {
-        /// The user.
-        uid: u32,
-        /// Its process.
-        pid: Option<u32>,
-        /// What it wanted.
-        operation: String,
+    /// A connection was accepted. A detail.
+    Connected(Party),
+    /// A connection is gone, for whatever reason. A detail.
+    Closed(Party),
+    /// A connection was refused.
+    Refused {
+        /// Who wanted it.
+        from: Party,
+        /// The limit in the way.
+        reason: NoPlace,
     },
     /// A connection was cut.
     Cut {
-        /// The peer.
-        peer: PeerNumber,
-        /// Its user.
-        uid: u32,
-        /// Its process.
-        pid: Option<u32>,
-        /// Why.
+        /// Whose it was.
+        from: Party,
+        /// What its peer did wrong.
         reason: String,
     },
-    /// A connection was refused.
-    Refused {
+    /// Policy refused an operation.
+    Denied {
+        /// Who wanted it.
+        from: Party,
+        /// The operation.
+        operation: String,
+    },
+}
+
+/// Whom an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Party {
+    /// Its number, if it has or had a connection.
+    pub peer: Option<PeerNumber>,
+    /// Its user.
+    pub uid: u32,
+    /// Its process, unless it is in a pid namespace that the broker cannot see.
+    pub pid: Option<u32>,
+}
+
+/// Why a connection isn't accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoPlace {
+    /// The broker ends.
+    #[error("the broker is shutting down")]
+    Draining,
+    /// The limit `connections`.
+    #[error("the broker has {open} connections, its limit is {limit}; try again")]
+    Full {
+        /// Connections there are.
+        open: u64,
+        /// Connections there can be.
+        limit: u64,
+    },
+    /// The limit `connections_per_uid`.
+    #[error("user {uid} has {open} connections, its limit; close some")]
+    UserFull {
         /// The user.
         uid: u32,
-        /// Its process.
-        pid: Option<u32>,
-        /// Why.
-        reason: String,
+        /// Its connections.
+        open: u64,
     },
 }
 
 impl Event {
-    pub(crate) fn cut(peer: PeerNumber, identity: &Identity, reason: &impl fmt::Display) -> Self {
-        Self::Cut { peer, uid: identity.uid, pid: identity.pid, reason: reason.to_string() }
-    }
-
     /// The user it is about: each has a limited number of lines.
     #[must_use]
     pub fn uid(&self) -> u32 {
+        self.party().uid
+    }
+
+    /// Whether it belongs to everyday life and is logged for those alone who ask for details.
+    #[must_use]
+    pub fn is_detail(&self) -> bool {
+        matches!(self, Self::Connected(_) | Self::Closed(_))
+    }
+
+    fn party(&self) -> &Party {
         match self {
-            Self::Denied { uid, .. } | Self::Cut { uid, .. } | Self::Refused { uid, .. } => *uid,
+            Self::Connected(party) | Self::Closed(party) => party,
+            Self::Refused { from, .. } | Self::Cut { from, .. } | Self::Denied { from, .. } => from,
         }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Connected(_) => "connected",
+            Self::Closed(_) => "closed",
+            Self::Refused { .. } => "refused",
+            Self::Cut { .. } => "cut",
+            Self::Denied { .. } => "denied",
+        }
+    }
+}
+
+impl Party {
+    pub(crate) fn new(peer: Option<PeerNumber>, identity: &Identity) -> Self {
+        Self { peer, uid: identity.uid, pid: identity.pid }
     }
 }
 
 /// `event=cut peer=@7 uid=1000 pid=42 reason="…"`; everything a peer can choose is escaped.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let number = |pid: &Option<u32>| pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
+        write!(f, "event={} {}", self.name(), self.party())?;
         match self {
-            Self::Denied { uid, pid, operation } => {
-                write!(f, "event=denied uid={uid} pid={} operation={operation:?}", number(pid))
-            }
-            Self::Cut { peer, uid, pid, reason } => {
-                write!(f, "event=cut peer={peer} uid={uid} pid={} reason={reason:?}", number(pid))
-            }
-            Self::Refused { uid, pid, reason } => {
-                write!(f, "event=refused uid={uid} pid={} reason={reason:?}", number(pid))
-            }
+            Self::Connected(_) | Self::Closed(_) => Ok(()),
+            Self::Refused { reason, .. } => write!(f, " reason={:?}", reason.to_string()),
+            Self::Cut { reason, .. } => write!(f, " reason={reason:?}"),
+            Self::Denied { operation, .. } => write!(f, " operation={operation:?}"),
         }
+    }
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(peer) = self.peer {
+            write!(f, "peer={peer} ")?;
+        }
+        match self.pid {
+            Some(pid) => write!(f, "uid={} pid={pid}", self.uid),
+            None => write!(f, "uid={} pid=unknown", self.uid),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_can_choose_stays_in_one_field() {
+        let from = Party { peer: Some(PeerNumber(7)), uid: 1000, pid: None };
+        let denied = Event::Denied { from, operation: "call \"x\"\nevent=forged".to_owned() };
+        assert_eq!(
+            denied.to_string(),
+            r#"event=denied peer=@7 uid=1000 pid=unknown operation="call \"x\"\nevent=forged""#
+        );
     }
 }

@@ -25,7 +25,7 @@ mod table;
 mod watches;
 
 pub use datagrams::{Datagram, ReturnAddress};
-pub use event::Event;
+pub use event::{Event, NoPlace, Party};
 pub use limits::{LimitError, Limits};
 pub use moment::Moment;
 pub use peers::PeerId;

@@ -14,7 +14,7 @@ use super::{
     counters::Counters,
     datagrams::{Datagram, ReturnAddress},
     deadlines::Deadlines,
-    event::Event,
+    event::{Event, NoPlace, Party},
     limits::{Limits, Use},
     moment::Moment,
     names::Names,
@@ -111,15 +111,20 @@ impl Router {
     /// # Errors
     /// The goodbye to send instead when a limit is reached: the connection is then closed.
     pub fn connect(&mut self, now: Moment, identity: Identity, out: &mut Outputs) -> Result<PeerId, Goodbye> {
-        if let Err(text) = self.has_place(&identity) {
+        let mut party = Party::new(None, &identity);
+        if let Err(reason) = self.has_place(&identity) {
             self.counters.connections_refused += 1;
-            out.push(Output::Log(Event::Refused { uid: identity.uid, pid: identity.pid, reason: text.clone() }));
+            let text = reason.to_string();
+            out.push(Output::Log(Event::Refused { from: party, reason }));
             return Err(Goodbye { code: ErrorCode::BUSY, text });
         }
         self.counters.connections_accepted += 1;
         self.accounts.charge(identity.uid, Account::connection());
         let deadline = now.after(Duration::from_millis(self.limits.hello_ms));
-        Ok(self.peers.admit(now, identity, deadline))
+        let id = self.peers.admit(now, identity, deadline);
+        party.peer = self.peers.get(id).map(|peer| peer.number);
+        out.push(Output::Log(Event::Connected(party)));
+        Ok(id)
     }
 
     /// A peer sent a message.
@@ -244,7 +249,8 @@ impl Router {
         let Some(peer) = self.peers.get_mut(peer_id).filter(|peer| peer.stage != Stage::Leaving) else { return };
         peer.stage = Stage::Leaving;
         self.counters.connections_cut += 1;
-        out.push(Output::Log(Event::cut(peer.number, &peer.identity, violation)));
+        let from = Party::new(Some(peer.number), &peer.identity);
+        out.push(Output::Log(Event::Cut { from, reason: violation.to_string() }));
         let goodbye = Goodbye { code: ErrorCode::PROTOCOL, text: violation.to_string() };
         out.push(Output::Cut { peer: peer_id, goodbye });
     }
@@ -314,7 +320,7 @@ impl Router {
                 Operation::Own(name) => format!("own {name}"),
                 Operation::Inspect => "inspect".to_owned(),
             };
-            out.push(Output::Log(Event::Denied { uid: who.uid, pid: who.pid, operation }));
+            out.push(Output::Log(Event::Denied { from: Party::new(None, who), operation }));
         }
         verdict
     }
@@ -324,19 +330,19 @@ impl Router {
         self.accounts.has_room(peer.identity.uid, bytes, (Use::Assembly, &self.limits))
     }
 
-    fn has_place(&self, identity: &Identity) -> Result<(), String> {
+    fn has_place(&self, identity: &Identity) -> Result<(), NoPlace> {
         let limits = &self.limits;
         if self.draining {
-            return Err("the broker is shutting down".to_owned());
+            return Err(NoPlace::Draining);
         }
         let open = self.peers.len() as u64;
         let reserved = if self.policy.is_trusted(identity.uid) { 0 } else { limits.connections_reserved };
         if open + reserved >= limits.connections {
-            return Err(format!("the broker has {open} connections, its limit is {}; try again", limits.connections));
+            return Err(NoPlace::Full { open, limit: limits.connections });
         }
-        let own = self.accounts.of(identity.uid).connections;
-        if identity.uid != 0 && own >= limits.connections_per_uid {
-            return Err(format!("user {} has {own} connections, its limit; close some", identity.uid));
+        let open = self.accounts.of(identity.uid).connections;
+        if identity.uid != 0 && open >= limits.connections_per_uid {
+            return Err(NoPlace::UserFull { uid: identity.uid, open });
         }
         Ok(())
     }

@@ -33,7 +33,6 @@ impl Server {
         let fd = socket.as_fd();
         // A socket whose peer the kernel does not name is one that nobody can answer for.
         let Ok(identity) = credentials::of_peer(fd) else { return };
-        self.log.detail(format_args!("event=connected uid={} pid={:?}", identity.uid, identity.pid));
         let id = match self.router.connect(now, identity, &mut self.out) {
             Ok(id) => id,
             Err(goodbye) => return say_goodbye(fd, goodbye),

@@ -30,9 +30,12 @@ impl Log {
         Self { verbose, ..Self::default() }
     }
 
-    /// Writes an event, unless its user has had its lines for now.
+    /// Writes an event, unless its user has had its lines for now. Details are written with `-v`, and then all of them.
     pub(crate) fn event(&mut self, now: Moment, event: &Event) {
-        if self.may_write(now, event.uid()) {
+        if event.is_detail() && !self.verbose {
+            return;
+        }
+        if event.is_detail() || self.may_write(now, event.uid()) {
             self.line(format_args!("{event}"));
         } else {
             self.dropped += 1;
@@ -45,13 +48,6 @@ impl Log {
             self.line(text);
         } else {
             self.dropped += 1;
-        }
-    }
-
-    /// Writes what only `-v` wants to see.
-    pub(crate) fn detail(&mut self, text: std::fmt::Arguments<'_>) {
-        if self.verbose {
-            self.line(text);
         }
     }
 

@@ -99,7 +99,6 @@ impl Server {
 
     pub(super) fn close(&mut self, now: Moment, id: PeerId) {
         let Some(mut connection) = self.connections.remove(id) else { return };
-        self.log.detail(format_args!("event=closed connection={id:?}"));
         connection.outbox.discard(&mut self.pool);
         if matches!(connection.reading, Reading::Parked(_)) {
             self.parked.retain(|(parked, _)| *parked != id);

@@ -11,6 +11,7 @@ use ipc_tests::{
     broker::{AT_ONCE, Broker},
     eventually::eventually,
     peer::Peer,
+    programs::Programs,
     scene::Scene,
 };
 use nix::sys::signal::Signal;
@@ -108,6 +109,17 @@ fn s28_a_healthy_broker_is_silent() {
     daemon.signal(Signal::SIGTERM);
     daemon.exit_code();
     assert_eq!(daemon.log(), "");
+}
+
+#[test]
+fn with_v_the_end_of_a_connection_names_the_peer_that_its_beginning_named() {
+    let launcher = ipc_tests::command::Command::new(&Programs::get().ipcd, ["-v"]);
+    let mut broker = Broker::launched_by("", launcher);
+    drop(Peer::connect(&broker));
+    let daemon = broker.daemon().unwrap();
+    let (uid, pid) = (rustix::process::geteuid().as_raw(), std::process::id());
+    daemon.expect_log(&format!("ipcd: event=connected peer=@1 uid={uid} pid={pid}\n"));
+    daemon.expect_log(&format!("ipcd: event=closed peer=@1 uid={uid} pid={pid}\n"));
 }
 
 // ---- reload
