@@ -66,7 +66,7 @@ fn serve(arguments: &Arguments) -> Result<(), (ErrorCode, String)> {
 /// A path that somebody else serves is told apart from one that cannot be served.
 fn code_of(error: &StartError) -> ErrorCode {
     match error {
-        StartError::Claim(ClaimError::Taken { .. }) => ErrorCode::NAME_TAKEN,
+        StartError::Claim(ClaimError::Taken { .. } | ClaimError::InUse { .. }) => ErrorCode::NAME_TAKEN,
         _ => ErrorCode::CONFIG,
     }
 }

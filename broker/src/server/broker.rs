@@ -167,14 +167,15 @@ impl Server {
 
     fn bind_sockets(&mut self) -> Result<(OwnedFd, Option<OwnedFd>), StartError> {
         let address = self.config.socket.clone();
+        let datagram = address.datagram().filter(|_| self.config.datagram);
         if let Address::Path(path) = &address {
-            self._claim = Some(Claim::take(path)?);
+            self._claim = Some(Claim::take(path, datagram.as_ref())?);
         }
         let backlog = i32::try_from(self.router.limits().backlog).unwrap_or(i32::MAX);
         let stream = socket::listen_stream(&address, SOCKET_MODE, backlog)
             .map_err(|source| failed(&format!("listen at {address}"))(source))?;
         self.remember_file(&address)?;
-        let Some(address) = address.datagram().filter(|_| self.config.datagram) else { return Ok((stream, None)) };
+        let Some(address) = datagram else { return Ok((stream, None)) };
         let datagram = socket::bind_datagram(&address, SOCKET_MODE)
             .map_err(|source| failed(&format!("bind the datagram socket at {address}"))(source))?;
         self.remember_file(&address)?;

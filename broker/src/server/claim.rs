@@ -1,46 +1,71 @@
 //! The claim to a socket path: a lock file decides who owns it, and a stale socket is removed only under that lock.
 
 use std::{
-    fs::{self, DirBuilder, File, Metadata, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
     os::fd::AsFd,
-    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use ipc_protocol::transport::{Address, credentials, socket};
+use ipc_protocol::transport::{Address, credentials};
 use nix::{
     fcntl::{FcntlArg, fcntl},
     libc,
 };
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
+};
+
+use super::directory;
 
 /// Why a path cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClaimError {
     /// Another broker serves it.
-    #[error("{}: another broker ({holder}) serves this path; stop it first, or choose another path with --socket", path.display())]
+    #[error(
+        "{}: another broker ({}) serves this path; stop it first, or choose another path with --socket",
+        path.display(), named(*pid)
+    )]
     Taken {
         /// The path.
         path: PathBuf,
-        /// `pid N`, as far as the kernel tells.
-        holder: String,
+        /// The process, if the kernel tells.
+        pid: Option<u32>,
     },
-    /// Something is there that is no socket: it is not ours to delete.
+    /// A socket that isn't stale: its owner would go on, and never be reached again.
+    #[error(
+        "{}: another program has this socket open; it is left alone, stop the program or choose another path with --socket",
+        path.display()
+    )]
+    InUse {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Something is there that isn't a socket, and isn't ours to delete.
     #[error("{}: this is not a socket; it is left alone, remove it or choose another path with --socket", path.display())]
     NotASocket {
         /// The path.
         path: PathBuf,
     },
     /// Somebody else could replace what is in the directory.
-    #[error("{}: {reason}; the socket would not be safe there", path.display())]
+    #[error("{}: {flaw}; the socket would not be safe there", path.display())]
     UnsafeDirectory {
-        /// The directory.
+        /// The directory: the socket's own, or one above it.
         path: PathBuf,
         /// What is wrong with it.
-        reason: String,
+        flaw: Flaw,
+    },
+    /// The lock file was put there by somebody else.
+    #[error("{}: {flaw}; a lock file like that proves nothing, remove it or choose another path with --socket", path.display())]
+    UnsafeLock {
+        /// The lock file.
+        path: PathBuf,
+        /// What is wrong with it.
+        flaw: Flaw,
     },
     /// The system says no.
     #[error("{}: cannot {operation}: {source}", path.display())]
@@ -54,6 +79,24 @@ pub enum ClaimError {
     },
 }
 
+/// Why a file or a directory isn't trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Flaw {
+    /// Neither root's nor the broker's own.
+    #[error("it belongs to user {0}")]
+    Owner(u32),
+    /// Its mode.
+    #[error("others may write to it (mode {0:o})")]
+    Mode(u32),
+    /// It was linked here from elsewhere, perhaps for the broker to overwrite it.
+    #[error("it has {0} names")]
+    Names(u64),
+    /// A FIFO, a directory, a device.
+    #[error("it isn't a regular file")]
+    Kind,
+}
+
 /// A path that is this broker's as long as the claim lives. The lock file stays behind, for the next one to lock.
 #[derive(Debug)]
 pub(crate) struct Claim {
@@ -62,13 +105,14 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// Takes the path: makes and checks its directory, takes the lock, removes a stale socket.
-    pub(crate) fn take(path: &Path) -> Result<Self, ClaimError> {
-        prepare_directory(path)?;
+    /// Takes the path: makes and checks its directory, takes the lock, removes a stale socket. `datagram` is the address beside it
+    /// that is going to be bound as well, if one is.
+    pub(crate) fn take(path: &Path, datagram: Option<&Address>) -> Result<Self, ClaimError> {
+        directory::prepare(path)?;
         let lock = lock(path)?;
-        remove_stale(path)?;
-        if let Some(datagram) = Address::Path(path.to_owned()).datagram() {
-            remove_stale(&path_of(&datagram))?;
+        remove_stale(path, SocketType::STREAM)?;
+        if let Some(Address::Path(path)) = datagram {
+            remove_stale(path, SocketType::DGRAM)?;
         }
         Ok(Self { _lock: lock })
     }
@@ -99,34 +143,6 @@ impl Drop for SocketFile {
     }
 }
 
-fn prepare_directory(path: &Path) -> Result<(), ClaimError> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mode = if rustix::process::geteuid().is_root() { 0o755 } else { 0o700 };
-    if let Err(error) = DirBuilder::new().recursive(true).mode(mode).create(directory) {
-        return Err(failed("create the directory", directory)(error));
-    }
-    // Who owns a link can point it elsewhere, who may write to the directory behind it can replace what is there.
-    let look = failed("look at the directory", directory);
-    check_directory(directory, &fs::symlink_metadata(directory).map_err(&look)?)?;
-    check_directory(directory, &fs::metadata(directory).map_err(&look)?)
-}
-
-fn check_directory(directory: &Path, metadata: &Metadata) -> Result<(), ClaimError> {
-    let refuse = |reason: String| Err(ClaimError::UnsafeDirectory { path: directory.to_owned(), reason });
-    let own = rustix::process::geteuid().as_raw();
-    if metadata.uid() != own && metadata.uid() != 0 {
-        return refuse(format!("it belongs to user {}", metadata.uid()));
-    }
-    const STICKY: u32 = 0o1000; // only owners remove what is in such a directory (/tmp)
-    if !metadata.is_symlink() && metadata.mode() & 0o022 != 0 && metadata.mode() & STICKY == 0 {
-        return refuse(format!("others may write to it (mode {:o})", metadata.mode() & 0o7777));
-    }
-    Ok(())
-}
-
 /// Takes the lock. flock(2) excludes other brokers, threads of this process included; a record lock (fcntl(2)) on the same file lets
 /// the loser ask the kernel for the winner's pid, where a pid written to the file could be an old one.
 fn lock(path: &Path) -> Result<File, ClaimError> {
@@ -136,12 +152,13 @@ fn lock(path: &Path) -> Result<File, ClaimError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     let mut file = options.open(&lock_path).map_err(failed("open the lock file", &lock_path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    check_lock(&lock_path, &file)?;
+    match file.try_lock() {
         Ok(()) => {}
-        Err(rustix::io::Errno::AGAIN) => {
-            return Err(ClaimError::Taken { path: path.to_owned(), holder: holder(&file) });
+        Err(TryLockError::WouldBlock) => {
+            return Err(ClaimError::Taken { path: path.to_owned(), pid: Some(holder(&file)) });
         }
-        Err(error) => return Err(failed("lock", &lock_path)(error.into())),
+        Err(TryLockError::Error(error)) => return Err(failed("lock", &lock_path)(error)),
     }
     fcntl(&file, FcntlArg::F_SETLK(&whole_file())).map_err(|error| failed("lock", &lock_path)(error.into()))?;
     // For people who look: the lock itself is what counts.
@@ -150,20 +167,39 @@ fn lock(path: &Path) -> Result<File, ClaimError> {
     Ok(file)
 }
 
+/// In a directory like /tmp anybody can put a lock file where a broker looks for one: to hold its lock for ever, or, linked from
+/// elsewhere, to have it overwritten.
+fn check_lock(path: &Path, file: &File) -> Result<(), ClaimError> {
+    let metadata = file.metadata().map_err(failed("look at the lock file", path))?;
+    let refuse = |flaw| Err(ClaimError::UnsafeLock { path: path.to_owned(), flaw });
+    if metadata.uid() != rustix::process::geteuid().as_raw() && metadata.uid() != 0 {
+        return refuse(Flaw::Owner(metadata.uid()));
+    }
+    if !metadata.is_file() {
+        return refuse(Flaw::Kind);
+    }
+    if metadata.nlink() > 1 {
+        return refuse(Flaw::Names(metadata.nlink()));
+    }
+    Ok(())
+}
+
 /// Whose lock it is. The winner takes its record lock right after the flock, so a short wait finds it.
-fn holder(file: &File) -> String {
+fn holder(file: &File) -> u32 {
     for _ in 0..200 {
         let mut probe = whole_file();
         let asked = fcntl(file, FcntlArg::F_GETLK(&mut probe));
         #[expect(clippy::cast_possible_truncation, reason = "F_UNLCK is 2")]
         let is_free = probe.l_type == libc::F_UNLCK as libc::c_short;
-        if asked.is_ok() && !is_free {
-            return format!("pid {}", probe.l_pid);
+        if asked.is_ok()
+            && !is_free
+            && let Ok(pid) = u32::try_from(probe.l_pid)
+        {
+            return pid;
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    // A process does not conflict with its own record locks.
-    format!("pid {}, this process", std::process::id())
+    std::process::id() // a process does not conflict with its own record locks
 }
 
 fn whole_file() -> libc::flock {
@@ -177,8 +213,9 @@ fn whole_file() -> libc::flock {
     }
 }
 
-/// Removes a socket that nobody listens on. The lock is held, so no broker can be about to.
-fn remove_stale(path: &Path) -> Result<(), ClaimError> {
+/// Removes a socket that no process has open. The lock is held, so no broker can be about to bind it; but the lock file of a live one
+/// may have been deleted, and other programs take no lock at all.
+fn remove_stale(path: &Path, kind: SocketType) -> Result<(), ClaimError> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -187,41 +224,56 @@ fn remove_stale(path: &Path) -> Result<(), ClaimError> {
     if !metadata.file_type().is_socket() {
         return Err(ClaimError::NotASocket { path: path.to_owned() });
     }
-    // Something that answers is alive, lock or no lock: perhaps its lock file was deleted.
-    if let Ok(stream) = socket::connect_stream(&Address::Path(path.to_owned()), Duration::from_millis(200)) {
-        let pid = credentials::of_peer(stream.as_fd()).ok().and_then(|identity| identity.pid);
-        let holder = pid.map_or_else(|| "pid unknown".to_owned(), |pid| format!("pid {pid}"));
-        return Err(ClaimError::Taken { path: path.to_owned(), holder });
-    }
+    expect_stale(path, kind)?;
     fs::remove_file(path).map_err(failed("remove the stale socket", path))
 }
 
-fn path_of(address: &Address) -> PathBuf {
-    match address {
-        Address::Path(path) => path.clone(),
-        other => PathBuf::from(other.to_string()),
+/// Only "connection refused" means that no process has the socket open (unix(7)). A full backlog, a socket of another kind or one
+/// that is connected elsewhere all have an owner.
+fn expect_stale(path: &Path, kind: SocketType) -> Result<(), ClaimError> {
+    let try_socket = failed("find out who serves", path);
+    let address = SocketAddrUnix::new(path).map_err(|error| try_socket(error.into()))?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let probe = socket_with(AddressFamily::UNIX, kind, flags, None).map_err(|error| try_socket(error.into()))?;
+    match connect(&probe, &address) {
+        Err(Errno::CONNREFUSED) => Ok(()),
+        Ok(()) if kind == SocketType::STREAM => {
+            let pid = credentials::of_peer(probe.as_fd()).ok().and_then(|identity| identity.pid);
+            Err(ClaimError::Taken { path: path.to_owned(), pid })
+        }
+        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE | Errno::PERM) => Err(ClaimError::InUse { path: path.to_owned() }),
+        Err(error) => Err(try_socket(error.into())),
     }
 }
 
-fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> ClaimError {
+fn named(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "pid unknown".to_owned(), |pid| format!("pid {pid}"))
+}
+
+pub(super) fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> ClaimError {
     let path = path.to_owned();
     move |source| ClaimError::Io { operation, path: path.clone(), source }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::{fs::PermissionsExt, net::UnixListener};
+    use std::os::unix::net::{UnixDatagram, UnixListener};
 
     use super::*;
+
+    /// Takes the path with a datagram socket beside it.
+    fn take(path: &Path) -> Result<Claim, ClaimError> {
+        Claim::take(path, Address::Path(path.to_owned()).datagram().as_ref())
+    }
 
     #[test]
     fn a_second_claim_is_refused_until_the_first_is_gone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ipcd.sock");
-        let first = Claim::take(&path).unwrap();
-        assert!(matches!(Claim::take(&path), Err(ClaimError::Taken { .. })));
+        let first = take(&path).unwrap();
+        assert!(matches!(take(&path), Err(ClaimError::Taken { .. })));
         drop(first);
-        Claim::take(&path).unwrap();
+        take(&path).unwrap();
     }
 
     #[test]
@@ -229,10 +281,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ipcd.sock");
         let listener = UnixListener::bind(&path).unwrap();
-        let own = format!("pid {}", std::process::id());
-        assert!(matches!(Claim::take(&path), Err(ClaimError::Taken { holder, .. }) if holder == own));
+        let own = Some(std::process::id());
+        assert!(matches!(take(&path), Err(ClaimError::Taken { pid, .. }) if pid == own));
         drop(listener);
-        Claim::take(&path).unwrap();
+        take(&path).unwrap();
         assert!(!path.exists());
     }
 
@@ -241,30 +293,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ipcd.sock");
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(Claim::take(&path), Err(ClaimError::NotASocket { .. })));
+        assert!(matches!(take(&path), Err(ClaimError::NotASocket { .. })));
         std::os::unix::fs::symlink("nowhere", directory.path().join("link")).unwrap();
-        assert!(matches!(Claim::take(&directory.path().join("link")), Err(ClaimError::NotASocket { .. })));
+        assert!(matches!(take(&directory.path().join("link")), Err(ClaimError::NotASocket { .. })));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
-    }
-
-    #[test]
-    fn a_directory_that_others_write_to_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(Claim::take(&directory.path().join("s")), Err(ClaimError::UnsafeDirectory { .. })));
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o1777)).unwrap();
-        Claim::take(&directory.path().join("s")).unwrap();
-    }
-
-    #[test]
-    fn a_link_to_a_directory_that_others_write_to_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let (open, link) = (directory.path().join("open"), directory.path().join("link"));
-        fs::create_dir(&open).unwrap();
-        std::os::unix::fs::symlink(&open, &link).unwrap();
-        Claim::take(&link.join("s")).unwrap();
-        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(Claim::take(&link.join("s")), Err(ClaimError::UnsafeDirectory { .. })));
     }
 
     #[test]
@@ -277,5 +309,60 @@ mod tests {
         let _second = UnixListener::bind(&path).unwrap();
         drop(file);
         assert!(path.exists());
+    }
+
+    #[test]
+    fn a_listener_with_a_full_backlog_is_not_stale() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let _waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        assert!(matches!(take(&path), Err(ClaimError::InUse { .. })));
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_datagram_socket_that_is_open_is_not_stale() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, beside) = (directory.path().join("s"), directory.path().join("s.dgram"));
+        let open = UnixDatagram::bind(&beside).unwrap();
+        assert!(matches!(take(&path), Err(ClaimError::InUse { path }) if path == beside));
+        let elsewhere = UnixDatagram::bind(directory.path().join("elsewhere")).unwrap();
+        open.connect_addr(&elsewhere.local_addr().unwrap()).unwrap();
+        assert!(matches!(take(&path), Err(ClaimError::InUse { path }) if path == beside));
+        drop(open);
+        take(&path).unwrap();
+        assert!(!beside.exists());
+    }
+
+    #[test]
+    fn a_socket_of_another_kind_is_not_stale() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let _open = UnixDatagram::bind(&path).unwrap();
+        assert!(matches!(take(&path), Err(ClaimError::InUse { .. })));
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn what_lies_where_no_datagram_socket_will_be_is_no_obstacle() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, beside) = (directory.path().join("s"), directory.path().join("s.dgram"));
+        fs::write(&beside, "precious").unwrap();
+        Claim::take(&path, None).unwrap();
+        assert!(matches!(take(&path), Err(ClaimError::NotASocket { .. })));
+        assert_eq!(fs::read_to_string(&beside).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_lock_file_that_was_linked_from_elsewhere_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let victim = directory.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        fs::hard_link(&victim, directory.path().join("s.lock")).unwrap();
+        let refused = take(&directory.path().join("s"));
+        assert!(matches!(refused, Err(ClaimError::UnsafeLock { flaw: Flaw::Names(2), .. })));
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
     }
 }

@@ -8,6 +8,7 @@ mod config;
 mod config_file;
 mod connection;
 mod datagrams;
+mod directory;
 mod doors;
 mod inherited;
 mod life;
@@ -20,7 +21,7 @@ mod turn;
 mod writing;
 
 pub use broker::{Server, StartError};
-pub use claim::ClaimError;
+pub use claim::{ClaimError, Flaw};
 pub use config::{Config, ConfigError};
 pub use config_file::{Mistake, Problem};
 pub use signals::Signals;

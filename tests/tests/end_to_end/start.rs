@@ -139,6 +139,36 @@ fn a_live_socket_is_not_stolen_when_its_lock_file_is_gone() {
     Peer::connect(&broker).settle();
 }
 
+#[test]
+fn a_listener_that_does_not_accept_is_not_deleted() {
+    let (_directory, socket) = place();
+    let listener = UnixListener::bind(&socket).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let _waiting = UnixStream::connect(&socket).unwrap();
+    assert!(refusal(ipcd_at(&socket), TAKEN).contains("another program has this socket open"));
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_ok() && socket.exists());
+}
+
+#[test]
+fn a_datagram_socket_of_another_program_is_not_deleted() {
+    let (directory, socket) = place();
+    let beside = directory.path().join("ipcd.sock.dgram");
+    let other = UnixDatagram::bind(&beside).unwrap();
+    assert!(refusal(ipcd_at(&socket), TAKEN).contains("ipcd.sock.dgram: another program has this socket open"));
+    let _broker = ready(ipcd_at(&socket).argument("--no-datagram"));
+    UnixDatagram::unbound().unwrap().send_to(b"x", &beside).unwrap();
+    assert_eq!(other.recv(&mut [0; 8]).unwrap(), 1);
+}
+
+#[test]
+fn without_a_datagram_socket_its_path_does_not_matter() {
+    let (directory, socket) = place();
+    fs::write(directory.path().join("ipcd.sock.dgram"), "precious").unwrap();
+    let _broker = ready(ipcd_at(&socket).argument("--no-datagram"));
+    answers(&socket);
+}
+
 // ---- what else is in the way
 
 #[test]
@@ -220,6 +250,29 @@ fn a_directory_of_another_user_is_refused() {
     std::os::unix::fs::chown(directory.path(), Some(STRANGER), None).unwrap();
     let line = refusal(ipcd_at(&socket), UNUSABLE);
     assert!(line.contains(&format!("it belongs to user {STRANGER}")), "{line}");
+}
+
+#[test]
+fn a_directory_below_one_that_others_write_to_is_refused() {
+    let (directory, _) = place();
+    let socket = directory.path().join("below/ipcd.sock");
+    drop(ready(ipcd_at(&socket)));
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let line = refusal(ipcd_at(&socket), UNUSABLE);
+    assert!(line.contains(&format!("{}: others may write to it", directory.path().display())), "{line}");
+}
+
+#[test]
+fn a_lock_file_of_another_user_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let (directory, socket) = place();
+    let lock = directory.path().join("ipcd.sock.lock");
+    fs::write(&lock, "").unwrap();
+    std::os::unix::fs::chown(&lock, Some(STRANGER), None).unwrap();
+    let line = refusal(ipcd_at(&socket), UNUSABLE);
+    assert!(line.contains(&format!("ipcd.sock.lock: it belongs to user {STRANGER}")), "{line}");
 }
 
 #[test]
