@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod core;
-mod front;
+pub mod front;
 pub mod server;
 
 pub use server::{Config, Server, Signals, StartError};

@@ -4,15 +4,28 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::{Limits, Use};
+use super::{
+    ids::{AccountId, OfAccount},
+    limits::{Limits, Use},
+    table::Table,
+};
 
-/// The accounts of all users.
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// The accounts of all users. An account is there while its user holds something.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Accounts {
-    users: BTreeMap<u32, Account>,
+    rows: Table<OfAccount, Row>,
+    by_uid: BTreeMap<u32, AccountId>,
     total: Account,
     peak: Account,
     peak_per_uid: Account,
+    /// Whether bytes were given back since [`Accounts::take_freed`].
+    freed: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    uid: u32,
+    held: Account,
 }
 
 /// What one user holds, or the most that any held.
@@ -20,10 +33,10 @@ pub(crate) struct Accounts {
 pub(crate) struct Account {
     /// Open connections.
     pub(crate) connections: u64,
-    /// Bytes: frames not yet read by their receiver, calls that wait, registrations, frames being put together.
+    /// Bytes: items not yet read by their receiver, calls, registrations, frames that are not complete.
     pub(crate) bytes: u64,
-    /// Answered calls sent by datagram that are pending.
-    pub(crate) datagram_calls: u64,
+    /// Pending calls that stand in no connection's list: one-way, or sent by datagram.
+    pub(crate) loose_calls: u64,
 }
 
 /// Which quota would be exceeded.
@@ -36,52 +49,88 @@ pub(crate) enum Full {
 }
 
 impl Accounts {
-    /// Charges `bytes` to a user, if they fit by `limits` into the user's account and into the whole, as far as these are open to
-    /// that use.
-    pub(crate) fn charge_bytes(&mut self, uid: u32, bytes: usize, (of, limits): (Use, &Limits)) -> Result<(), Full> {
-        let bytes = bytes as u64;
-        let account = self.users.get_mut(&uid);
-        let of_user = account.as_ref().map_or(0, |account| account.bytes) + bytes;
-        let in_all = self.total.bytes + bytes;
-        check(of, of_user, in_all, limits)?;
-        match account {
-            Some(account) => account.bytes = of_user,
-            None => drop(self.users.insert(uid, Account { bytes, ..Account::default() })),
+    pub(crate) fn new() -> Self {
+        let none = Account::default();
+        Self { rows: Table::new(), by_uid: BTreeMap::new(), total: none, peak: none, peak_per_uid: none, freed: false }
+    }
+
+    /// The account of a user. Charge something to it at once: an account that holds nothing is closed when something is given back.
+    pub(crate) fn open(&mut self, uid: u32) -> AccountId {
+        *self.by_uid.entry(uid).or_insert_with(|| self.rows.insert(Row { uid, held: Account::default() }))
+    }
+
+    /// Closes an account to which nothing was charged after all.
+    pub(crate) fn close_if_empty(&mut self, id: AccountId) {
+        if let Some(row) = self.rows.get(id)
+            && row.held == Account::default()
+        {
+            self.by_uid.remove(&row.uid);
+            self.rows.remove(id);
         }
+    }
+
+    /// Charges `bytes`, if they fit by `limits` into the user's account and into the whole, as far as these are open to that use.
+    pub(crate) fn charge_bytes(&mut self, id: AccountId, bytes: usize, of: Use, limits: &Limits) -> Result<(), Full> {
+        let Some(row) = self.rows.get_mut(id) else { return Err(Full::User) };
+        let of_user = row.held.bytes + bytes as u64;
+        let in_all = self.total.bytes + bytes as u64;
+        check(of, of_user, in_all, limits)?;
+        row.held.bytes = of_user;
         self.total.bytes = in_all;
         self.peak.bytes = self.peak.bytes.max(in_all);
         self.peak_per_uid.bytes = self.peak_per_uid.bytes.max(of_user);
         Ok(())
     }
 
-    /// Whether `bytes` more would be charged to a user now.
-    pub(crate) fn has_room(&self, uid: u32, bytes: usize, (of, limits): (Use, &Limits)) -> Result<(), Full> {
-        let bytes = bytes as u64;
-        check(of, self.of(uid).bytes + bytes, self.total.bytes + bytes, limits)
+    /// Whether `bytes` more would be charged now.
+    pub(crate) fn has_room(&self, id: AccountId, bytes: usize, of: Use, limits: &Limits) -> Result<(), Full> {
+        check(of, self.held(id).bytes + bytes as u64, self.total.bytes + bytes as u64, limits)
     }
 
     /// Charges, whatever the limits say: they were asked before, or the holder is about to be cut off.
-    pub(crate) fn charge(&mut self, uid: u32, charge: Account) {
-        let account = self.users.entry(uid).or_default();
-        account.add(charge);
+    pub(crate) fn charge(&mut self, id: AccountId, charge: Account) {
+        let Some(row) = self.rows.get_mut(id) else { return };
+        row.held.add(charge);
         self.total.add(charge);
         self.peak.raise(self.total);
-        self.peak_per_uid.raise(*account);
+        self.peak_per_uid.raise(row.held);
     }
 
     /// Gives back what was charged.
-    pub(crate) fn discharge(&mut self, uid: u32, charge: Account) {
-        let Some(account) = self.users.get_mut(&uid) else { return };
-        account.subtract(charge);
+    pub(crate) fn discharge(&mut self, id: AccountId, charge: Account) {
+        let Some(row) = self.rows.get_mut(id) else { return };
+        row.held.subtract(charge);
         self.total.subtract(charge);
-        if *account == Account::default() {
-            self.users.remove(&uid);
+        self.freed |= charge.bytes > 0;
+        if row.held == Account::default() {
+            self.close_if_empty(id);
         }
+    }
+
+    /// Gives bytes back to an account that stays open.
+    pub(crate) fn discharge_bytes(&mut self, id: AccountId, bytes: usize) {
+        let Some(row) = self.rows.get_mut(id) else { return };
+        row.held.bytes -= bytes as u64;
+        self.total.bytes -= bytes as u64;
+        self.freed = true;
+        if row.held.bytes == 0 {
+            self.close_if_empty(id);
+        }
+    }
+
+    /// Whether bytes were given back since this was asked last.
+    pub(crate) fn take_freed(&mut self) -> bool {
+        std::mem::take(&mut self.freed)
+    }
+
+    /// What an account holds.
+    pub(crate) fn held(&self, id: AccountId) -> Account {
+        self.rows.get(id).map(|row| row.held).unwrap_or_default()
     }
 
     /// What one user holds.
     pub(crate) fn of(&self, uid: u32) -> Account {
-        self.users.get(&uid).copied().unwrap_or_default()
+        self.by_uid.get(&uid).map(|id| self.held(*id)).unwrap_or_default()
     }
 
     /// What all hold.
@@ -94,15 +143,20 @@ impl Accounts {
         self.peak
     }
 
-    /// Whether every user holds the same in both. For the invariants.
-    pub(crate) fn holds_the_same(&self, other: &Self) -> bool {
-        (&self.users, self.total) == (&other.users, other.total)
+    /// What each user holds. For the invariants.
+    pub(crate) fn by_user(&self) -> BTreeMap<u32, Account> {
+        self.rows.iter().map(|(_, row)| (row.uid, row.held)).collect()
+    }
+
+    /// The user of an account. For the invariants.
+    pub(crate) fn uid(&self, id: AccountId) -> Option<u32> {
+        self.rows.get(id).map(|row| row.uid)
     }
 
     /// The most that one user holds now, and ever held.
     pub(crate) fn per_uid(&self) -> (Account, Account) {
         let mut most = Account::default();
-        self.users.values().for_each(|account| most.raise(*account));
+        self.rows.iter().for_each(|(_, row)| most.raise(row.held));
         (most, self.peak_per_uid)
     }
 }
@@ -116,30 +170,30 @@ impl Account {
         Self { connections: 1, ..Self::default() }
     }
 
-    pub(crate) fn datagram_call() -> Self {
-        Self { datagram_calls: 1, ..Self::default() }
+    pub(crate) fn loose_call() -> Self {
+        Self { loose_calls: 1, ..Self::default() }
     }
 
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.connections += other.connections;
         self.bytes += other.bytes;
-        self.datagram_calls += other.datagram_calls;
+        self.loose_calls += other.loose_calls;
     }
 
     fn subtract(&mut self, other: Self) {
         self.connections -= other.connections;
         self.bytes -= other.bytes;
-        self.datagram_calls -= other.datagram_calls;
+        self.loose_calls -= other.loose_calls;
     }
 
     fn raise(&mut self, other: Self) {
         self.connections = self.connections.max(other.connections);
         self.bytes = self.bytes.max(other.bytes);
-        self.datagram_calls = self.datagram_calls.max(other.datagram_calls);
+        self.loose_calls = self.loose_calls.max(other.loose_calls);
     }
 }
 
-/// Whether a user, and all together, may hold so much for that use.
+/// Whether a user, and all together, may hold that many bytes.
 fn check(of: Use, of_user: u64, in_all: u64, limits: &Limits) -> Result<(), Full> {
     if of_user > of.part_of(limits.bytes_per_uid) {
         return Err(Full::User);
@@ -148,4 +202,32 @@ fn check(of: Use, of_user: u64, in_all: u64, limits: &Limits) -> Result<(), Full
         return Err(Full::Broker);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_closes_with_the_last_thing_it_held() {
+        let mut accounts = Accounts::new();
+        let id = accounts.open(7);
+        accounts.charge(id, Account::connection());
+        accounts.charge_bytes(id, 10, Use::Unread, &Limits::default()).unwrap();
+        accounts.discharge_bytes(id, 10);
+        assert_eq!(accounts.open(7), id, "a connection holds it open");
+        accounts.discharge(id, Account::connection());
+        assert_eq!((accounts.held(id), accounts.by_user().len()), (Account::default(), 0));
+    }
+
+    #[test]
+    fn a_charge_that_does_not_fit_changes_nothing() {
+        let limits = Limits { bytes_per_uid: 100, ..Limits::default() };
+        let mut accounts = Accounts::new();
+        let id = accounts.open(7);
+        accounts.charge(id, Account::bytes(60));
+        assert_eq!(accounts.charge_bytes(id, 30, Use::Waiting, &limits), Err(Full::User));
+        assert_eq!(accounts.charge_bytes(id, 40, Use::Unread, &limits), Ok(()));
+        assert_eq!((accounts.of(7).bytes, accounts.peak().bytes), (100, 100));
+    }
 }

@@ -1,92 +1,67 @@
 //! Pending calls: one slot a call, from its acceptance until its service has answered it.
 //!
-//! A slot stands in up to three lists at once, by links of its own, so that each list costs O(1) however long it is:
-//! the calls of its caller, the place where it is (a queue, or the calls an instance works on), and a bucket of deadlines.
+//! A slot stands in up to three lists at once, by links of its own: the calls of its caller, the place where it is (a queue, or the
+//! calls an instance works on), and the wheel of deadlines.
 
-use ipc_protocol::{Call, control::Wait};
+use ipc_protocol::{control::Wait, wire::Call};
 use serde::{Deserialize, Serialize};
 
 use super::{
     datagrams::ReturnAddress,
+    ids::{AccountId, CallId, InstanceId, NameId, OfCall, PeerId},
+    list::{Link, List, Node},
     moment::Moment,
-    names::{InstanceId, NameId},
-    peers::PeerId,
-    table::{Id, Table},
+    table::Table,
+    wheel::{Timed, Wheel},
 };
-
-/// Id of a pending call; as a number it is the id under which the call is delivered.
-pub(crate) type CallId = Id<Slot>;
 
 /// A pending call.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Slot {
-    /// Who waits for the answer.
+pub(crate) struct Slot<F> {
+    /// Where the answer goes.
     pub(crate) caller: Caller,
     /// Where the call is.
-    pub(crate) stage: Stage,
+    pub(crate) stage: Stage<F>,
     /// When it ends at the latest.
     pub(crate) deadline: Moment,
     /// Order of acceptance among all calls.
     pub(crate) sequence: u64,
-    links: [Link; 3],
+    /// Who pays for it: the caller's user, also once the caller is gone.
+    pub(crate) payer: AccountId,
+    links: [Link<OfCall>; 3],
 }
 
-/// Who waits for the answer to a call.
+/// Where the answer to a call goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Caller {
-    /// A peer, by its own number of the call.
+    /// To a peer, by its own number of the call.
     Peer {
         /// The peer.
         peer: PeerId,
         /// Its number of the call.
         id: u64,
     },
-    /// The sender of a datagram.
-    Datagram {
-        /// Where the answer goes.
-        address: ReturnAddress,
-        /// The sender's number of the call.
-        id: u64,
-        /// The sender's user, who pays.
-        uid: u32,
-    },
-    /// Nobody from the start: the call is one-way. The service's answer only frees its place in the window.
+    /// To the sender of a datagram, under its own number of the call.
+    Datagram(Box<(ReturnAddress, u64)>),
+    /// Nowhere from the start: the call is one-way. The service's answer only frees its place in the window.
     OneWay,
-    /// Nobody any more: the caller gave up, timed out or died. The service was told, and still owes the answer.
+    /// Nowhere any more: the caller gave up, timed out or died. The service was told, and still owes the answer.
     Gone,
 }
 
 /// Where a call is.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Stage {
+pub(crate) enum Stage<F> {
     /// In the queue of a name: it has not run.
-    Queued(NameId, Box<Waiting>),
+    Queued(NameId, Box<Call<F>>),
     /// In the queue of one instance, called by the peer's number: it has not run.
-    Direct(InstanceId, Box<Waiting>),
+    Direct(InstanceId, Box<Call<F>>),
     /// Delivered to an instance: it may have run.
     Running(InstanceId),
     /// A call of `ipc.wait`: it ends when a name comes or goes.
-    Watching(Box<Watching>),
+    Watching(Box<Wait>),
     /// On its way from one place to the next, within one step of the router.
     Unplaced,
-}
-
-/// A call that waits in a queue, and who pays for its bytes.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Waiting {
-    /// The call as it will be delivered.
-    pub(crate) call: Call,
-    /// The user charged for its bytes.
-    pub(crate) payer: u32,
-}
-
-/// A call that waits for a name, and who pays for it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Watching {
-    /// What it waits for.
-    pub(crate) wait: Wait,
-    /// The user charged for it.
-    pub(crate) payer: u32,
 }
 
 /// Which of its lists a link of a slot belongs to.
@@ -100,48 +75,86 @@ pub(crate) enum Role {
     Deadline,
 }
 
-/// A list of slots, held together by the slots' own links.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct List {
-    head: Option<CallId>,
-    tail: Option<CallId>,
-    len: u32,
-}
-
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Link {
-    previous: Option<CallId>,
-    next: Option<CallId>,
-}
-
-/// The pending calls.
+/// The pending calls and their deadlines.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Calls {
-    slots: Table<Slot>,
+pub(crate) struct Calls<F> {
+    slots: Table<OfCall, Slot<F>>,
+    wheel: Wheel<OfCall>,
     sequence: u64,
 }
 
-impl Calls {
+impl<F> Calls<F> {
     pub(crate) fn new() -> Self {
-        Self { slots: Table::new(), sequence: 0 }
+        Self { slots: Table::new(), wheel: Wheel::new(), sequence: 0 }
     }
 
-    /// Opens a slot. It stands in no list yet.
-    pub(crate) fn open(&mut self, caller: Caller, stage: Stage, deadline: Moment) -> CallId {
+    /// Opens a slot, and puts it on the wheel. It stands in no other list yet.
+    pub(crate) fn open(&mut self, caller: Caller, stage: Stage<F>, deadline: Moment, payer: AccountId) -> CallId {
         self.sequence += 1;
-        self.slots.insert(Slot { caller, stage, deadline, sequence: self.sequence, links: Default::default() })
+        let links = Default::default();
+        let id = self.slots.insert(Slot { caller, stage, deadline, sequence: self.sequence, payer, links });
+        self.wheel.arm(&mut self.slots, id);
+        id
+    }
+
+    /// Takes the caller off a call, and the call off the wheel: from here on nothing waits for the answer.
+    pub(crate) fn take_caller(&mut self, id: CallId) -> Caller {
+        let Some(slot) = self.slots.get_mut(id) else { return Caller::Gone };
+        let caller = std::mem::replace(&mut slot.caller, Caller::Gone);
+        if caller != Caller::Gone {
+            self.wheel.disarm(&mut self.slots, id);
+        }
+        caller
     }
 
     /// Closes a slot, which must have left its lists.
-    pub(crate) fn close(&mut self, id: CallId) -> Option<Slot> {
+    pub(crate) fn close(&mut self, id: CallId) -> Option<Slot<F>> {
         self.slots.remove(id)
     }
 
-    pub(crate) fn get(&self, id: CallId) -> Option<&Slot> {
+    /// Appends a call to a list.
+    pub(crate) fn push(&mut self, list: &mut List<OfCall>, role: Role, id: CallId) {
+        list.push(&mut self.slots, role, id);
+    }
+
+    /// Takes a call out of the list it is in.
+    pub(crate) fn unlink(&mut self, list: &mut List<OfCall>, role: Role, id: CallId) {
+        list.unlink(&mut self.slots, role, id);
+    }
+
+    /// Calls past their deadline, up to `most` of them.
+    pub(crate) fn expired(&mut self, now: Moment, most: usize) -> Vec<CallId> {
+        self.wheel.expired(&self.slots, now, most)
+    }
+
+    /// When to ask [`Calls::expired`] next.
+    pub(crate) fn next_deadline(&self) -> Option<Moment> {
+        self.wheel.next()
+    }
+
+    /// The caller's call with the number `number`, searched from the newest: a caller has a limited number of them, and its numbers
+    /// grow.
+    pub(crate) fn find(&self, pending: &List<OfCall>, number: u64) -> Option<CallId> {
+        let number_of = |id: &CallId| match self.slots.get(*id)?.caller {
+            Caller::Peer { id, .. } => Some(id),
+            Caller::Datagram(_) | Caller::OneWay | Caller::Gone => None,
+        };
+        let mut newest_first = pending.ids_backwards(&self.slots, Role::Caller);
+        newest_first
+            .find(|id| number_of(id).is_none_or(|found| found <= number))
+            .filter(|id| number_of(id) == Some(number))
+    }
+
+    /// The calls of a list, the oldest first.
+    pub(crate) fn ids(&self, list: &List<OfCall>) -> Vec<CallId> {
+        list.ids(&self.slots, Role::Place).collect()
+    }
+
+    pub(crate) fn get(&self, id: CallId) -> Option<&Slot<F>> {
         self.slots.get(id)
     }
 
-    pub(crate) fn get_mut(&mut self, id: CallId) -> Option<&mut Slot> {
+    pub(crate) fn get_mut(&mut self, id: CallId) -> Option<&mut Slot<F>> {
         self.slots.get_mut(id)
     }
 
@@ -149,129 +162,90 @@ impl Calls {
         self.slots.len()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (CallId, &Slot)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (CallId, &Slot<F>)> {
         self.slots.iter()
     }
+}
 
-    /// Appends a call to a list.
-    pub(crate) fn push(&mut self, list: &mut List, role: Role, id: CallId) {
-        let previous = list.tail.replace(id);
-        match previous {
-            None => list.head = Some(id),
-            Some(previous) => self.link(previous, role, |link| link.next = Some(id)),
-        }
-        self.link(id, role, |link| *link = Link { previous, next: None });
-        list.len += 1;
-    }
-
-    /// Takes a call out of the list it is in.
-    pub(crate) fn unlink(&mut self, list: &mut List, role: Role, id: CallId) {
-        let Some(Link { previous, next }) = self.slots.get(id).map(|slot| slot.links[role as usize]) else { return };
-        match previous {
-            None => list.head = next,
-            Some(previous) => self.link(previous, role, |link| link.next = next),
-        }
-        match next {
-            None => list.tail = previous,
-            Some(next) => self.link(next, role, |link| link.previous = previous),
-        }
-        self.link(id, role, |link| *link = Link::default());
-        list.len -= 1;
-    }
-
-    /// The call behind `id` in its list of this role.
-    pub(crate) fn next(&self, role: Role, id: CallId) -> Option<CallId> {
-        self.slots.get(id)?.links[role as usize].next
-    }
-
-    /// The caller's call with the number `number`, searched from the newest: a caller has a limited number of them.
-    pub(crate) fn find(&self, list: &List, number: u64) -> Option<CallId> {
-        let mut at = list.tail;
-        while let Some(id) = at {
-            let slot = self.slots.get(id)?;
-            if matches!(slot.caller, Caller::Peer { id, .. } if id == number) {
-                return Some(id);
-            }
-            at = slot.links[Role::Caller as usize].previous;
-        }
-        None
-    }
-
-    /// Checks that a list holds together in both directions, and that each of its calls belongs there. For the invariants.
+impl<F: std::fmt::Debug> Calls<F> {
+    /// Checks a list of calls. For the invariants.
     ///
     /// # Panics
-    /// When it does not.
-    pub(crate) fn assert_list(&self, list: &List, role: Role, belongs: impl Fn(&Slot) -> bool) -> usize {
-        let (mut at, mut last, mut len) = (list.head, None, 0);
-        while let Some(id) = at {
-            let slot = self.slots.get(id).unwrap_or_else(|| panic!("{role:?} list holds {id:?}, which is closed"));
-            assert!(belongs(slot), "{role:?} list holds {id:?}, which belongs elsewhere: {slot:?}");
-            let link = slot.links[role as usize];
-            assert_eq!(link.previous, last, "{role:?} link back of {id:?}");
-            (last, at, len) = (at, link.next, len + 1);
-            assert!(len <= list.len as usize, "{role:?} list has more than its {} calls", list.len);
-        }
-        assert_eq!((list.tail, list.len as usize), (last, len), "tail and length of a {role:?} list");
-        len
+    /// When it does not hold together, or holds a call that does not belong there.
+    pub(crate) fn assert_list(&self, list: &List<OfCall>, role: Role, belongs: impl Fn(&Slot<F>) -> bool) -> usize {
+        list.assert_whole(&self.slots, role, belongs)
     }
 
-    fn link(&mut self, id: CallId, role: Role, change: impl FnOnce(&mut Link)) {
-        if let Some(slot) = self.slots.get_mut(id) {
-            change(&mut slot.links[role as usize]);
+    /// Checks that exactly the calls are on the wheel whose answer is waited for, one-way calls among them. For the invariants.
+    ///
+    /// # Panics
+    /// When they are not.
+    pub(crate) fn assert_timed(&self) {
+        self.wheel.assert_armed(&self.slots, |slot| slot.caller != Caller::Gone);
+    }
+}
+
+impl<F> Slot<F> {
+    /// The instance that works on the call.
+    pub(crate) fn runs_on(&self) -> Option<InstanceId> {
+        match self.stage {
+            Stage::Running(instance) => Some(instance),
+            Stage::Queued(..) | Stage::Direct(..) | Stage::Watching(_) | Stage::Unplaced => None,
         }
     }
 }
 
-impl List {
-    pub(crate) fn head(&self) -> Option<CallId> {
-        self.head
+impl<F> Node for Slot<F> {
+    type Kind = OfCall;
+    type Role = Role;
+
+    fn link(&self, role: Role) -> &Link<OfCall> {
+        &self.links[role as usize]
     }
 
-    pub(crate) fn len(&self) -> u32 {
-        self.len
+    fn link_mut(&mut self, role: Role) -> &mut Link<OfCall> {
+        &mut self.links[role as usize]
     }
+}
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+impl<F> Timed for Slot<F> {
+    const TIMER: Role = Role::Deadline;
+
+    fn due(&self) -> Moment {
+        self.deadline
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ipc_protocol::NoFd;
+
     use super::*;
+    use crate::core::ids::Id;
 
-    fn open(calls: &mut Calls) -> CallId {
-        calls.open(Caller::OneWay, Stage::Running(Id::from_bits(0)), Moment(0))
-    }
-
-    fn order(calls: &Calls, list: &List) -> Vec<CallId> {
-        std::iter::successors(list.head(), |id| calls.next(Role::Place, *id)).collect()
+    fn id<K>() -> Id<K> {
+        Id::from_bits(1 << 32).unwrap()
     }
 
     #[test]
-    fn a_call_leaves_its_list_from_any_place() {
-        let (mut calls, mut list) = (Calls::new(), List::default());
-        let ids = [(); 4].map(|()| open(&mut calls));
-        ids.iter().for_each(|id| calls.push(&mut list, Role::Place, *id));
-
-        calls.unlink(&mut list, Role::Place, ids[1]);
-        assert_eq!(order(&calls, &list), [ids[0], ids[2], ids[3]]);
-        calls.unlink(&mut list, Role::Place, ids[3]);
-        calls.unlink(&mut list, Role::Place, ids[0]);
-        assert_eq!(order(&calls, &list), [ids[2]]);
-        calls.unlink(&mut list, Role::Place, ids[2]);
-        assert!(list.is_empty() && list.head().is_none());
+    fn a_call_is_found_by_its_callers_number_and_by_no_other() {
+        let (mut calls, mut pending) = (Calls::<NoFd>::new(), List::default());
+        let mut open = |number| {
+            let caller = Caller::Peer { peer: id(), id: number };
+            let call = calls.open(caller, Stage::Running(id()), Moment(9_000), id());
+            calls.push(&mut pending, Role::Caller, call);
+            call
+        };
+        let (two, five) = (open(2), open(5));
+        assert_eq!([1, 2, 3, 5, 6].map(|n| calls.find(&pending, n)), [None, Some(two), None, Some(five), None]);
     }
 
     #[test]
-    fn lists_of_different_roles_do_not_meet() {
-        let (mut calls, mut place, mut deadline) = (Calls::new(), List::default(), List::default());
-        let (a, b) = (open(&mut calls), open(&mut calls));
-        calls.push(&mut place, Role::Place, a);
-        calls.push(&mut deadline, Role::Deadline, b);
-        calls.push(&mut deadline, Role::Deadline, a);
-        calls.unlink(&mut deadline, Role::Deadline, b);
-        assert_eq!(order(&calls, &place), [a]);
-        assert_eq!(deadline.head(), Some(a));
+    fn a_call_without_caller_has_no_deadline() {
+        let mut calls = Calls::<NoFd>::new();
+        let call = calls.open(Caller::OneWay, Stage::Running(id()), Moment(9_000), id());
+        assert_eq!(calls.next_deadline(), Some(Moment(9_000)));
+        assert_eq!(calls.take_caller(call), Caller::OneWay);
+        assert_eq!((calls.next_deadline(), calls.take_caller(call)), (None, Caller::Gone));
     }
 }

@@ -3,66 +3,59 @@
 use std::collections::BTreeSet;
 
 use ipc_protocol::{
-    Call, Encoding, Message, PeerNumber, Reply, ServiceName, codec,
-    control::{self, Empty, LimitRow, Names, PeerPage, PeerRow, Shown, StatRow, Stats},
+    Encoding, PeerNumber, ServiceName,
+    control::{
+        self, Empty, LimitRow, Names, PeerPage, PeerRow, Shown, StatRow, Stats,
+        operation::{self, Operation},
+    },
+    wire::{Call, Message, Reply},
 };
-use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    calls::{Caller, Stage, Watching},
+    accounts::Account,
+    answer::{encode, parse, reply},
+    calls::{Caller, Stage},
+    ids::InstanceId,
     limits::{self, Bounded},
     moment::Moment,
-    names::InstanceId,
+    output::Outputs,
     peers::Peer,
     refusal::Refusal,
-    router::{Origin, Outputs, Router},
+    switchboard::{Origin, Switchboard},
     watches,
 };
 
-impl Router {
-    /// Answers a call of the broker's own service.
-    pub(super) fn control(
+impl<F> Switchboard<F> {
+    /// Answers a call of the broker's own service, apart from `ipc.register`, whose name has to be authorised first.
+    pub(crate) fn control(
         &mut self,
         now: Moment,
         origin: Origin,
-        call: &Call,
-        out: &mut Outputs,
+        call: &Call<F>,
+        out: &mut Outputs<F>,
     ) -> Result<(), Refusal> {
-        let caller = origin.caller.clone();
-        let answer = match call.routing.method() {
-            b"register" => return self.control_register(now, &caller, call, out),
-            b"wait" => return self.control_wait(now, origin, call, out),
-            b"unregister" => {
+        let answer = match str::from_utf8(call.routing.method()).unwrap_or_default() {
+            operation::Wait::NAME => return self.control_wait(origin, call, out),
+            operation::Unregister::NAME => {
                 let request: control::Unregister = parse(call)?;
-                let Caller::Peer { peer, .. } = caller else { return Err(needs_connection()) };
+                let Caller::Peer { peer, .. } = origin.caller else { return Err(needs_connection()) };
                 self.unregister(peer, request.name.as_ref(), out)?;
                 encode(&Empty {})
             }
-            b"ping" | b"" => encode(&parse::<Empty>(call)?),
-            b"list" => encode(&self.list(&parse(call)?)),
-            b"show" => encode(&self.show(&parse(call)?)?),
-            b"peers" => encode(&self.page_of_peers(now, &parse(call)?)),
-            b"stats" => encode(&self.stats()),
-            b"limits" => encode(&self.limit_rows()),
-            other => return Err(Refusal::NoMethod(other.escape_ascii().to_string())),
+            operation::Ping::NAME | "" => encode(&parse::<Empty, F>(call)?),
+            operation::List::NAME => encode(&self.list(&parse(call)?)),
+            operation::Show::NAME => encode(&self.show(&parse(call)?)?),
+            operation::Peers::NAME => encode(&self.page_of_peers(now, &parse(call)?)),
+            operation::Stats::NAME => encode(&self.stats()),
+            operation::Limits::NAME => encode(&self.limit_rows()),
+            _ => return Err(Refusal::NoMethod(call.routing.method().escape_ascii().to_string())),
         };
-        self.send_to_caller(&caller, |id| reply_with(id, answer), out);
+        let message = |id| Message::Reply(Reply { id, encoding: Encoding::JSON, body: answer.into() });
+        self.send_to_caller(&origin.caller, message, out);
         Ok(())
     }
 
-    fn control_register(
-        &mut self,
-        now: Moment,
-        caller: &Caller,
-        call: &Call,
-        out: &mut Outputs,
-    ) -> Result<(), Refusal> {
-        let request = parse(call)?;
-        let Caller::Peer { peer, id } = *caller else { return Err(needs_connection()) };
-        self.register(now, (peer, id), request, out)
-    }
-
-    fn control_wait(&mut self, now: Moment, origin: Origin, call: &Call, out: &mut Outputs) -> Result<(), Refusal> {
+    fn control_wait(&mut self, origin: Origin, call: &Call<F>, out: &mut Outputs<F>) -> Result<(), Refusal> {
         let wait: control::Wait = parse(call)?;
         if self.is_so(&wait) {
             self.send_to_caller(&origin.caller, |id| reply(id, &Empty {}), out);
@@ -72,27 +65,32 @@ impl Router {
             return Err(Refusal::Draining);
         }
         self.has_place_for_caller(&origin)?;
-        let limit = self.limits.calls_per_service;
+        let limit = self.post.limits.calls_per_service;
         if self.watches.count(&wait) as u64 >= limit {
             return Err(Refusal::ServiceBusy(format!("waiting for {}", wait.name), limit));
         }
         if matches!(origin.caller, Caller::OneWay) {
-            return Ok(()); // nobody would hear of it
+            return Ok(()); // there is nowhere to send the answer
         }
-        self.charge_waiting(origin.uid, watches::charge_of(&wait))?;
-        let deadline = now.after(self.limits.timeout(call.timeout_ms));
-        let watching = Watching { wait: wait.clone(), payer: origin.uid };
-        let id = self.open(origin.caller, Stage::Watching(Box::new(watching)), deadline);
+        let id = self.open(origin, Stage::Watching(Box::new(wait.clone())), watches::charge_of(&wait), out)?;
         self.watches.add(id, &wait);
         Ok(())
     }
 
     fn list(&self, request: &control::List) -> Names {
-        let wanted =
-            |name: &&ServiceName| request.pattern.as_ref().is_none_or(|pattern| pattern.matches(name.as_str()));
-        let mut found = self.names.after(request.after.as_ref()).filter(wanted);
-        let names: Vec<ServiceName> = found.by_ref().take(PAGE).cloned().collect();
-        let next = found.next().and(names.last()).cloned();
+        let is_wanted = |name: &ServiceName| request.pattern.as_ref().is_none_or(|p| p.matches(name.as_str()));
+        let mut looked_at = self.names.after(request.after.as_ref());
+        let (mut names, mut last) = (Vec::new(), None);
+        for name in looked_at.by_ref().take(LOOKS) {
+            if is_wanted(name) {
+                if names.len() == PAGE {
+                    return Names { names, next: last };
+                }
+                names.push(name.clone());
+            }
+            last = Some(name.clone());
+        }
+        let next = looked_at.next().and(last);
         Names { names, next }
     }
 
@@ -100,26 +98,27 @@ impl Router {
         let id = self.names.find(request.name.as_str().as_bytes());
         let row = id.and_then(|id| self.names.name(id));
         let row = row.ok_or_else(|| Refusal::NoService(request.name.to_string()))?;
-        let methods: BTreeSet<_> = row
-            .instances
+        let shown: Vec<_> = row.instances().take(PAGE).collect();
+        let methods: BTreeSet<_> = shown
             .iter()
-            .take(PAGE)
             .filter_map(|id| self.names.instance(*id))
             .flat_map(|one| one.methods.iter().cloned())
             .collect();
+        let mut instances: Vec<_> = shown.into_iter().filter_map(|id| self.show_instance(id)).collect();
+        instances.sort_by_key(|instance| instance.peer);
         Ok(Shown {
             name: row.name.clone(),
             shared: row.shared,
             methods: methods.into_iter().collect(),
             queued: row.queue.len(),
             calls: row.delivered,
-            instances: row.instances.iter().take(PAGE).filter_map(|id| self.show_instance(*id)).collect(),
+            instances,
         })
     }
 
     fn show_instance(&self, id: InstanceId) -> Option<control::Instance> {
         let instance = self.names.instance(id)?;
-        let peer = self.peers.get(instance.peer)?;
+        let peer = self.post.peers.get(instance.peer)?;
         Some(control::Instance {
             peer: peer.number,
             uid: peer.identity.uid,
@@ -131,7 +130,7 @@ impl Router {
     }
 
     fn page_of_peers(&self, now: Moment, request: &control::Peers) -> PeerPage {
-        let mut found = self.peers.after(request.after.unwrap_or(PeerNumber(0)));
+        let mut found = self.post.peers.after(request.after.unwrap_or(PeerNumber(0)));
         let peers: Vec<PeerRow> = found.by_ref().take(PAGE).map(|peer| self.peer_row(now, peer)).collect();
         let next = found.next().and(peers.last()).map(|row| row.peer);
         PeerPage { peers, next }
@@ -161,72 +160,88 @@ impl Router {
             unit: unit.into(),
         };
         let mut stats = vec![
-            gauge("connections", self.peers.len(), "connections"),
-            gauge("names", self.names.iter().count(), "names"),
+            gauge("connections", self.post.peers.len(), "connections"),
+            gauge("names", self.names.len(), "names"),
             gauge("calls_pending", self.calls.len(), "calls"),
         ];
-        stats.push(StatRow { name: "bytes_held".into(), value: self.accounts.total().bytes, unit: "bytes".into() });
-        stats.extend(self.counters.rows());
+        stats.push(StatRow {
+            name: "bytes_held".into(),
+            value: self.post.accounts.total().bytes,
+            unit: "bytes".into(),
+        });
+        stats.extend(self.post.counters.rows());
         Stats { stats }
     }
 
     fn limit_rows(&self) -> control::Limits {
+        let uses = self.uses();
         let row = |row: limits::Row| {
-            let (used, peak) = self.use_of(row.bounded);
+            let (used, peak) = uses.of(row.bounded);
             LimitRow { name: row.name.to_owned(), value: row.value, unit: row.unit.to_owned(), used, peak }
         };
-        control::Limits { limits: self.limits.rows().map(row).collect() }
+        control::Limits { limits: self.post.limits.rows().map(row).collect() }
     }
 
-    /// How much is used of what a limit bounds, and was at most. For a limit per peer, name or user: by the one that uses most.
-    fn use_of(&self, bounded: Bounded) -> (Option<u64>, Option<u64>) {
-        let (total, peak) = (self.accounts.total(), self.accounts.peak());
-        let (per_uid, per_uid_peak) = self.accounts.per_uid();
-        let most_of_peers = |value: fn(&Peer) -> u64| self.peers.iter().map(|(_, peer)| value(peer)).max().or(Some(0));
+    /// How much is in use, in one look at the peers and one at the names.
+    fn uses(&self) -> Uses {
+        let (per_uid, per_uid_peak) = self.post.accounts.per_uid();
+        let mut uses = Uses {
+            total: self.post.accounts.total(),
+            peak: self.post.accounts.peak(),
+            per_uid,
+            per_uid_peak,
+            ..Uses::default()
+        };
+        for (_, peer) in self.post.peers.iter() {
+            uses.unread = uses.unread.max(peer.unread as u64);
+            uses.per_caller = uses.per_caller.max(peer.pending.len().into());
+            uses.names = uses.names.max(peer.instances.len() as u64);
+        }
+        uses.per_caller = uses.per_caller.max(per_uid.loose_calls);
+        uses.per_service = self.names.iter().map(|(id, _)| self.names.pending(id)).max().unwrap_or(0);
+        uses
+    }
+}
+
+/// How much of the limits is used. For a limit per peer, name or user: by the one that uses most.
+#[derive(Default)]
+struct Uses {
+    total: Account,
+    peak: Account,
+    per_uid: Account,
+    per_uid_peak: Account,
+    unread: u64,
+    per_caller: u64,
+    per_service: u64,
+    names: u64,
+}
+
+impl Uses {
+    /// How much is used of what a limit bounds, and was at most.
+    fn of(&self, bounded: Bounded) -> (Option<u64>, Option<u64>) {
         match bounded {
             Bounded::OneFrame => (None, None),
-            Bounded::Connections => (Some(total.connections), Some(peak.connections)),
-            Bounded::ConnectionsOfOneUser => (Some(per_uid.connections), Some(per_uid_peak.connections)),
-            Bounded::Bytes => (Some(total.bytes), Some(peak.bytes)),
-            Bounded::BytesOfOneUser => (Some(per_uid.bytes), Some(per_uid_peak.bytes)),
-            Bounded::UnreadOfOnePeer => (most_of_peers(|peer| peer.unread as u64), None),
-            Bounded::CallsOfOneCaller => (most_of_peers(|peer| peer.pending.len().into()), None),
-            Bounded::CallsOfOneName => {
-                (self.names.iter().map(|(id, _)| self.names.pending(id)).max().or(Some(0)), None)
-            }
-            Bounded::NamesOfOnePeer => (most_of_peers(|peer| peer.instances.len() as u64), None),
+            Bounded::Connections => (Some(self.total.connections), Some(self.peak.connections)),
+            Bounded::ConnectionsOfOneUser => (Some(self.per_uid.connections), Some(self.per_uid_peak.connections)),
+            Bounded::Bytes => (Some(self.total.bytes), Some(self.peak.bytes)),
+            Bounded::BytesOfOneUser => (Some(self.per_uid.bytes), Some(self.per_uid_peak.bytes)),
+            Bounded::UnreadOfOnePeer => (Some(self.unread), None),
+            Bounded::CallsOfOneCaller => (Some(self.per_caller), None),
+            Bounded::CallsOfOneName => (Some(self.per_service), None),
+            Bounded::NamesOfOnePeer => (Some(self.names), None),
         }
     }
 }
 
-/// A successful answer of the broker's own service.
-pub(super) fn reply<T: Serialize>(id: u64, value: &T) -> Message {
-    reply_with(id, encode(value))
-}
-
-fn reply_with(id: u64, body: Vec<u8>) -> Message {
-    Message::Reply(Reply { id, encoding: Encoding::JSON, body: body.into() })
-}
-
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    codec::encode(Encoding::JSON, value).expect("pages are bounded, and their types are plain structs")
-}
-
-fn parse<T: DeserializeOwned>(call: &Call) -> Result<T, Refusal> {
-    match call.encoding {
-        Encoding::JSON | Encoding::BYTES => {
-            codec::decode(call.encoding, &call.body).map_err(|error| Refusal::Invalid(error.to_string()))
-        }
-        _ => Err(Refusal::NotJson),
-    }
-}
-
-fn needs_connection() -> Refusal {
+/// What offers a name, or takes one back, must stay connected.
+pub(crate) fn needs_connection() -> Refusal {
     Refusal::Invalid("a name is offered by a connection: it cannot be done by datagram, or one-way".to_owned())
 }
 
 /// Rows of a page. The longest ones are 32 peers with 64 names of 255 bytes, or 32 instances with 4,096 bytes of methods: both fit a
 /// body with room to spare.
 const PAGE: usize = 32;
+/// Names looked at for one page: about 0.1 ms of work, however little of it a pattern wants.
+const LOOKS: usize = 1_024;
 /// Names told of one peer: as many as it may have, unless the limit was raised.
 const NAMES: usize = 64;

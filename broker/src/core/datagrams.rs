@@ -1,17 +1,17 @@
 //! Datagrams as the core sees them, and where their answers go.
 
-use ipc_protocol::{Identity, Message};
+use ipc_protocol::{Identity, wire::Message};
 use serde::{Deserialize, Serialize};
 
 /// A datagram that held a message.
 #[derive(Debug)]
-pub struct Datagram {
+pub struct Datagram<F> {
     /// Who sent it, as the kernel says.
     pub sender: Identity,
     /// Where an answer can go, if the sender is bound to an abstract name.
     pub reply_to: Option<ReturnAddress>,
     /// What it held.
-    pub message: Message,
+    pub message: Message<F>,
 }
 
 /// The abstract name that the sender of a datagram is bound to (an autobound socket has one of five hex digits, unix(7)).

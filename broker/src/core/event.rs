@@ -4,6 +4,8 @@ use std::fmt;
 
 use ipc_protocol::{Identity, PeerNumber};
 
+use super::policy::{Request, Rule};
+
 /// A line of the log. Bodies are never part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -32,6 +34,8 @@ pub enum Event {
         from: Party,
         /// The operation.
         operation: String,
+        /// The rule that refused it.
+        rule: Rule,
     },
 }
 
@@ -72,6 +76,14 @@ pub enum NoPlace {
 }
 
 impl Event {
+    /// A denial of what `peer` asked for, if it was a connection that asked.
+    pub(crate) fn denied(request: &Request<'_>, rule: Rule, peer: Option<PeerNumber>) -> Self {
+        let Request { identity, operation, service, method, .. } = request;
+        let target = if method.is_empty() { service.to_vec() } else { [service, &b"."[..], method].concat() };
+        let operation = format!("{operation} {}", target.escape_ascii());
+        Self::Denied { from: Party::new(peer, identity), operation, rule }
+    }
+
     /// The user it is about: each has a limited number of lines.
     #[must_use]
     pub fn uid(&self) -> u32 {
@@ -116,7 +128,7 @@ impl fmt::Display for Event {
             Self::Connected(_) | Self::Closed(_) => Ok(()),
             Self::Refused { reason, .. } => write!(f, " reason={:?}", reason.to_string()),
             Self::Cut { reason, .. } => write!(f, " reason={reason:?}"),
-            Self::Denied { operation, .. } => write!(f, " operation={operation:?}"),
+            Self::Denied { operation, rule, .. } => write!(f, " operation={operation:?} rule={rule}"),
         }
     }
 }
@@ -140,10 +152,10 @@ mod tests {
     #[test]
     fn what_a_peer_can_choose_stays_in_one_field() {
         let from = Party { peer: Some(PeerNumber(7)), uid: 1000, pid: None };
-        let denied = Event::Denied { from, operation: "call \"x\"\nevent=forged".to_owned() };
+        let denied = Event::Denied { from, operation: "call \"x\"\nevent=forged".to_owned(), rule: Rule::Default };
         assert_eq!(
             denied.to_string(),
-            r#"event=denied peer=@7 uid=1000 pid=unknown operation="call \"x\"\nevent=forged""#
+            r#"event=denied peer=@7 uid=1000 pid=unknown operation="call \"x\"\nevent=forged" rule=default"#
         );
     }
 }

@@ -1,63 +1,100 @@
 //! What must be true of the router's state after each step. Tests and fuzz targets check it; the broker itself never pays for it.
 
+use std::{collections::BTreeMap, fmt::Debug};
+
 use super::{
-    accounts::{Account, Accounts},
+    accounts::Account,
     calls::{Caller, Role, Slot, Stage},
-    names::{Instance, InstanceId, Name, NameId},
-    peers::{Peer, PeerId, Stage as PeerStage},
+    ids::{AccountId, InstanceId, NameId, PeerId},
+    names::{Instance, Name},
+    peers::{Peer, Stage as PeerStage},
     router::Router,
-    routing::{self, has_room},
+    switchboard::{SLOT, Switchboard, charge_of, has_room},
     watches,
 };
 
-impl Router {
-    /// Checks that charges equal what is stored, that every call stands in exactly the lists that its state says, and that none
-    /// waits for an instance that has room.
+impl<F: Debug> Router<F> {
+    /// Checks that charges equal what is stored, that every call stands in exactly the lists that its state says, that none waits for
+    /// an instance that has room, and no frame for room that there is.
     ///
     /// # Panics
     /// On the first violation, with what it is.
     pub fn assert_invariants(&self) {
+        self.board().assert_invariants();
+        self.assert_waiting();
+    }
+
+    /// Frames that wait stand in the line of their user, whose first one finds no room.
+    fn assert_waiting(&self) {
+        use super::limits::Use;
+        let post = &self.board().post;
+        let mut accounts = Vec::new();
+        for (account, id) in self.assembly().waiting() {
+            let peer = post.peers.get(id).expect("peers that are gone do not wait");
+            assert_eq!(peer.account, account, "{} waits for somebody else's room", peer.number);
+            let frame = peer.frame.as_ref().and_then(|frame| frame.waiting).expect("its frame waits");
+            if !accounts.contains(&account) {
+                accounts.push(account);
+                let more = frame.len.saturating_sub(peer.frame.as_ref().map_or(0, |frame| frame.held));
+                let room = post.accounts.has_room(account, more, Use::Assembly, &post.limits);
+                assert!(room.is_err(), "{} waits for room that there is", peer.number);
+            }
+        }
+        let waiting = post.peers.iter().filter(|(_, peer)| peer.frame.as_ref().is_some_and(|f| f.waiting.is_some()));
+        assert_eq!(waiting.count(), self.assembly().waiting().count(), "frames that wait, and peers in line");
+    }
+}
+
+impl<F: Debug> Switchboard<F> {
+    fn assert_invariants(&self) {
         self.assert_charges();
-        self.peers.iter().for_each(|(id, peer)| self.assert_peer(id, peer));
+        self.post.peers.iter().for_each(|(id, peer)| self.assert_peer(id, peer));
         self.names.iter().for_each(|(id, name)| self.assert_name(id, name));
         self.names.instances().for_each(|(id, instance)| self.assert_instance(id, instance));
         self.assert_lists();
-        self.deadlines.assert_armed(&self.calls);
+        self.calls.assert_timed();
+        self.post.peers.assert_timed();
         self.watches.assert_watching(self.calls.iter().filter_map(|(id, slot)| match &slot.stage {
-            Stage::Watching(watching) => Some((id, &watching.wait)),
+            Stage::Watching(wait) => Some((id, &**wait)),
             Stage::Queued(..) | Stage::Direct(..) | Stage::Running(_) | Stage::Unplaced => None,
         }));
     }
 
+    /// Recomputes every account from the tables.
     fn assert_charges(&self) {
-        let mut stored = Accounts::default();
-        for (_, peer) in self.peers.iter() {
-            stored.charge(peer.identity.uid, Account::connection());
-            stored.charge(peer.identity.uid, Account::bytes(peer.unread + peer.assembling));
+        let mut stored: BTreeMap<u32, Account> = BTreeMap::new();
+        let mut charge = |account: AccountId, what: Account| {
+            let uid = self.post.accounts.uid(account).expect("who holds something has an account");
+            stored.entry(uid).or_default().add(what);
+        };
+        for (_, peer) in self.post.peers.iter() {
+            charge(peer.account, Account::connection());
+            let frame = peer.frame.as_ref().map_or(0, |frame| frame.held + frame.granted);
+            charge(peer.account, Account::bytes(peer.unread + frame));
         }
         for (_, instance) in self.names.instances() {
-            let peer = self.peers.get(instance.peer).expect("an instance has a peer");
-            stored.charge(peer.identity.uid, Account::bytes(instance.charge));
+            let peer = self.post.peers.get(instance.peer).expect("an instance has a peer");
+            charge(peer.account, Account::bytes(instance.charge));
         }
         for (_, slot) in self.calls.iter() {
+            charge(slot.payer, Account::bytes(SLOT));
             match &slot.stage {
-                Stage::Queued(_, waiting) | Stage::Direct(_, waiting) => {
-                    stored.charge(waiting.payer, Account::bytes(routing::charge_of(&waiting.call)));
-                }
-                Stage::Watching(watching) => {
-                    stored.charge(watching.payer, Account::bytes(watches::charge_of(&watching.wait)));
-                }
+                Stage::Queued(_, call) | Stage::Direct(_, call) => charge(slot.payer, Account::bytes(charge_of(call))),
+                Stage::Watching(wait) => charge(slot.payer, Account::bytes(watches::charge_of(wait))),
                 Stage::Running(_) | Stage::Unplaced => {}
             }
-            if let Caller::Datagram { uid, .. } = slot.caller {
-                stored.charge(uid, Account::datagram_call());
+            if matches!(slot.caller, Caller::Datagram(_) | Caller::OneWay) {
+                charge(slot.payer, Account::loose_call());
             }
         }
-        assert!(stored.holds_the_same(&self.accounts), "stored {stored:?}, charged {:?}", self.accounts);
+        assert_eq!(stored, self.post.accounts.by_user(), "what is stored, and what is charged");
+        let mut total = Account::default();
+        stored.values().for_each(|account| total.add(*account));
+        assert_eq!(total, self.post.accounts.total(), "what all hold");
     }
 
     fn assert_peer(&self, id: PeerId, peer: &Peer) {
-        assert_eq!(self.peers.by_number(peer.number), Some(id), "{} is not found under its number", peer.number);
+        assert_eq!(self.post.peers.by_number(peer.number), Some(id), "{} is not found under its number", peer.number);
         for instance in &peer.instances {
             let of = self.names.instance(*instance).map(|instance| instance.peer);
             assert_eq!(of, Some(id), "{} holds {instance:?}, which is not its own", peer.number);
@@ -65,13 +102,10 @@ impl Router {
     }
 
     fn assert_name(&self, id: NameId, name: &Name) {
-        assert!(!name.instances.is_empty(), "name {id:?} has no instance");
-        assert_eq!(self.names.find(name.name.as_str().as_bytes()), Some(id), "{} is not found", name.name);
-        for instance in &name.instances {
-            let instance = self.names.instance(*instance).expect("a name has instances that exist");
-            assert_eq!(instance.name, Some(id), "an instance of {} knows nothing of it", name.name);
+        self.names.assert_name(id, name);
+        for instance in name.instances().filter_map(|id| self.names.instance(id)) {
             assert!(
-                name.queue.is_empty() || !has_room(&self.peers, &self.limits, instance),
+                name.queue.is_empty() || !has_room(&self.post.peers, &self.post.limits, instance),
                 "calls wait for {} while an instance has room",
                 name.name
             );
@@ -79,10 +113,10 @@ impl Router {
     }
 
     fn assert_instance(&self, id: InstanceId, instance: &Instance) {
-        let peer = self.peers.get(instance.peer).expect("an instance has a peer");
+        let peer = self.post.peers.get(instance.peer).expect("an instance has a peer");
         assert!(peer.instances.contains(&id), "instance {id:?} is unknown to its peer");
         assert!(
-            instance.direct.is_empty() || !has_room(&self.peers, &self.limits, instance),
+            instance.direct.is_empty() || !has_room(&self.post.peers, &self.post.limits, instance),
             "calls wait for {} while it has room",
             peer.number
         );
@@ -96,22 +130,22 @@ impl Router {
     }
 
     fn assert_lists(&self) {
-        let walk = |list, role, belongs: &dyn Fn(&Slot) -> bool| self.calls.assert_list(list, role, belongs);
+        let walk = |list, role, belongs: &dyn Fn(&Slot<F>) -> bool| self.calls.assert_list(list, role, belongs);
         let (mut pending, mut placed) = (0, 0);
-        for (id, peer) in self.peers.iter() {
-            let is_its = |slot: &Slot| matches!(slot.caller, Caller::Peer { peer, .. } if peer == id);
+        for (id, peer) in self.post.peers.iter() {
+            let is_its = |slot: &Slot<F>| matches!(slot.caller, Caller::Peer { peer, .. } if peer == id);
             pending += walk(&peer.pending, Role::Caller, &is_its);
         }
         for (id, name) in self.names.iter() {
             placed += walk(&name.queue, Role::Place, &|slot| matches!(slot.stage, Stage::Queued(at, _) if at == id));
         }
         for (id, instance) in self.names.instances() {
-            let is_direct = |slot: &Slot| matches!(slot.stage, Stage::Direct(at, _) if at == id);
-            let is_running = |slot: &Slot| matches!(slot.stage, Stage::Running(at) if at == id);
+            let is_direct = |slot: &Slot<F>| matches!(slot.stage, Stage::Direct(at, _) if at == id);
+            let is_running = |slot: &Slot<F>| matches!(slot.stage, Stage::Running(at) if at == id);
             placed += walk(&instance.direct, Role::Place, &is_direct);
             placed += walk(&instance.running, Role::Place, &is_running);
         }
-        let count = |wanted: &dyn Fn(&Slot) -> bool| self.calls.iter().filter(|(_, slot)| wanted(slot)).count();
+        let count = |wanted: &dyn Fn(&Slot<F>) -> bool| self.calls.iter().filter(|(_, slot)| wanted(slot)).count();
         assert_eq!(pending, count(&|slot| matches!(slot.caller, Caller::Peer { .. })), "calls in their callers' lists");
         assert_eq!(placed, count(&|slot| !matches!(slot.stage, Stage::Watching(_))), "calls in the place they are in");
     }

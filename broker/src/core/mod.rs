@@ -1,34 +1,56 @@
-//! The pure core: messages and time in, messages out. It never touches a socket, file, process, clock, thread or lock.
+//! The pure core: inputs and time in, outputs out. It never touches a socket, file, process, clock, thread or lock.
 //!
-//! All state is in one owned, serialisable struct, the [`Router`]. The server feeds it what peers sent and carries out what it
-//! puts into [`Outputs`]; tests feed it the same by hand, on a virtual clock (`tests/world.rs`).
+//! All state is in one owned, serialisable struct, the [`Router`]. The server feeds it what happened and carries out what it puts into
+//! [`Outputs`]; tests feed it the same by hand, on a virtual clock (`tests/world`).
+//!
+//! ```text
+//! ids, moment, table, list, wheel        what tables and deadlines are made of
+//! limits, accounts, policy, counters     how much, who pays, who may
+//! peers, names, calls, watches           the tables
+//! item, input, output, event, refusal    what goes in and out
+//! post, assembly                         sending and paying; frames that take their time
+//! switchboard, ending, registration      calls from acceptance to end
+//! routing, answer, control               targets; the broker's own service
+//! router                                 everything together
+//! ```
 
 mod accounts;
+mod answer;
+mod assembly;
 mod calls;
 mod control;
 mod counters;
 mod datagrams;
-mod deadlines;
 mod ending;
 mod event;
+mod ids;
+mod input;
 mod invariants;
+mod item;
 mod limits;
+mod list;
 mod moment;
 mod names;
+mod output;
 mod peers;
 mod policy;
+mod post;
 mod refusal;
 mod registration;
 mod router;
 mod routing;
+mod switchboard;
 mod table;
 mod watches;
+mod wheel;
 
 pub use datagrams::{Datagram, ReturnAddress};
 pub use event::{Event, NoPlace, Party};
+pub use ids::{Id, OfPeer, PeerId};
+pub use input::{Begun, Input};
+pub use item::{Class, Item};
 pub use limits::{LimitError, Limits};
 pub use moment::Moment;
-pub use peers::PeerId;
-pub use policy::{Operation, Policy, Verdict};
-pub use router::{Output, Outputs, Router};
-pub use table::Id;
+pub use output::{Output, Outputs, Precedence};
+pub use policy::{Effect, Operation, Policy, Request, Rule, Verdict};
+pub use router::Router;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A point on a monotonic clock, in microseconds from a start that only its owner knows. A plain number, so that the state that
-/// contains it can be handed to another process on the same clock.
+/// A point on CLOCK_MONOTONIC, in microseconds: a plain number that means the same in every process of this boot, so that state that
+/// contains it can be handed to another process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Moment(pub u64);
@@ -15,6 +15,12 @@ impl Moment {
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// The moment `ms` milliseconds later; stops at the end of time.
+    #[must_use]
+    pub(crate) fn after_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms.saturating_mul(1000)))
     }
 
     /// How long it is from `earlier` to this; zero if that is later.

@@ -1,20 +1,15 @@
 //! Names and the instances behind them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, Bound};
 
 use ipc_protocol::{MethodName, ServiceName, control};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    calls::List,
-    peers::PeerId,
-    table::{Id, Table},
+    ids::{InstanceId, NameId, OfCall, OfInstance, OfName, PeerId},
+    list::List,
+    table::Table,
 };
-
-/// Id of a name that is on offer.
-pub(crate) type NameId = Id<Name>;
-/// Id of an instance.
-pub(crate) type InstanceId = Id<Instance>;
 
 /// A name on offer.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,14 +17,24 @@ pub(crate) struct Name {
     pub(crate) name: ServiceName,
     /// Whether several instances may offer it.
     pub(crate) shared: bool,
-    /// Who offers it; never empty.
-    pub(crate) instances: Vec<InstanceId>,
-    /// Where the search for the next instance starts: equal loads take turns.
-    turn: usize,
+    /// Its instances; never empty. The first one that has room takes the next call: fewest calls first, and among equals the one whose
+    /// turn was longest ago. The place of a lone instance is not kept up to date.
+    order: BTreeSet<(Load, InstanceId)>,
+    /// Turns given so far.
+    turns: u64,
     /// Calls that wait for an instance with room.
-    pub(crate) queue: List,
+    pub(crate) queue: List<OfCall>,
+    /// Calls that its instances work on.
+    running: u32,
     /// Calls delivered since the name appeared.
     pub(crate) delivered: u64,
+}
+
+/// How much an instance has to do, and when it had its last turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Load {
+    calls: u32,
+    turn: u64,
 }
 
 /// One registration of a peer: a name, or none, and how many calls it takes at once.
@@ -40,20 +45,33 @@ pub(crate) struct Instance {
     /// Calls it takes at once; 0 once it is retired.
     pub(crate) window: u32,
     /// Calls delivered to it that it has not answered.
-    pub(crate) running: List,
+    pub(crate) running: List<OfCall>,
     /// Calls to `@N` that wait for room.
-    pub(crate) direct: List,
+    pub(crate) direct: List<OfCall>,
     pub(crate) methods: Vec<MethodName>,
     /// Bytes charged to its peer's user for what it holds.
     pub(crate) charge: usize,
+    /// Its place in the order of its name.
+    load: Load,
+    /// When it had its last turn.
+    turn: u64,
+}
+
+/// Where a call goes: to whichever instance of a name has room, or to one instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Name(NameId),
+    Instance(InstanceId),
 }
 
 /// All names and instances.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Names {
     by_name: BTreeMap<ServiceName, NameId>,
-    names: Table<Name>,
-    instances: Table<Instance>,
+    names: Table<OfName, Name>,
+    instances: Table<OfInstance, Instance>,
+    /// Grows whenever a name appears or goes: what was resolved before may lead elsewhere now.
+    epoch: u64,
 }
 
 impl Instance {
@@ -70,45 +88,66 @@ impl Instance {
             direct: List::default(),
             methods: request.methods,
             charge: ROWS + name + methods,
+            load: Load::default(),
+            turn: 0,
         }
+    }
+}
+
+impl Name {
+    /// Its instances, in the order of their next turns.
+    pub(crate) fn instances(&self) -> impl Iterator<Item = InstanceId> {
+        self.order.iter().map(|(_, id)| *id)
     }
 }
 
 impl Names {
     pub(crate) fn new() -> Self {
-        Self { by_name: BTreeMap::new(), names: Table::new(), instances: Table::new() }
+        Self { by_name: BTreeMap::new(), names: Table::new(), instances: Table::new(), epoch: 0 }
     }
 
     /// The name with these bytes.
     pub(crate) fn find(&self, name: &[u8]) -> Option<NameId> {
-        self.by_name.get(name).copied()
+        self.by_name.get(str::from_utf8(name).ok()?).copied()
     }
 
     /// Adds an instance, under a name or under none. Whether the name is free was asked before.
     pub(crate) fn register(&mut self, name: Option<&ServiceName>, shared: bool, instance: Instance) -> InstanceId {
         let id = self.instances.insert(instance);
         if let Some(name) = name {
-            let name_id = self.by_name.get(name).copied().unwrap_or_else(|| {
-                let row = Name {
-                    name: name.clone(),
-                    shared,
-                    instances: Vec::new(),
-                    turn: 0,
-                    queue: List::default(),
-                    delivered: 0,
-                };
-                let id = self.names.insert(row);
-                self.by_name.insert(name.clone(), id);
-                id
-            });
-            if let Some(row) = self.names.get_mut(name_id) {
-                row.instances.push(id);
-            }
-            if let Some(row) = self.instances.get_mut(id) {
-                row.name = Some(name_id);
-            }
+            let name_id = self.by_name.get(name.as_str()).copied().unwrap_or_else(|| self.add_name(name, shared));
+            self.enlist(name_id, id);
         }
         id
+    }
+
+    fn add_name(&mut self, name: &ServiceName, shared: bool) -> NameId {
+        self.epoch += 1;
+        let id = self.names.insert(Name {
+            name: name.clone(),
+            shared,
+            order: BTreeSet::new(),
+            turns: 0,
+            queue: List::default(),
+            running: 0,
+            delivered: 0,
+        });
+        self.by_name.insert(name.clone(), id);
+        id
+    }
+
+    fn enlist(&mut self, name_id: NameId, id: InstanceId) {
+        let lone = self.names.get(name_id).and_then(|name| name.order.first().map(|(_, id)| *id));
+        if let (Some(name), Some(instance)) = (self.names.get_mut(name_id), self.instances.get_mut(id)) {
+            name.turns += 1;
+            instance.turn = name.turns;
+            instance.load = Load { calls: 0, turn: name.turns };
+            instance.name = Some(name_id);
+            name.order.insert((instance.load, id));
+        }
+        if let Some(lone) = lone {
+            self.reorder(lone);
+        }
     }
 
     /// Takes an instance off its name: it gets no further calls, and may answer those it has. Returns the name, with its queue, if
@@ -118,12 +157,14 @@ impl Names {
         instance.window = 0;
         let name_id = instance.name.take()?;
         let name = self.names.get_mut(name_id)?;
-        name.instances.retain(|other| *other != id);
-        if !name.instances.is_empty() {
+        name.order.remove(&(instance.load, id));
+        name.running -= instance.running.len();
+        if !name.order.is_empty() {
             return None;
         }
         let name = self.names.remove(name_id)?;
-        self.by_name.remove(&name.name);
+        self.by_name.remove(name.name.as_str());
+        self.epoch += 1;
         Some(name)
     }
 
@@ -132,22 +173,42 @@ impl Names {
         self.instances.remove(id)
     }
 
-    /// The instance that takes the next call: the one with the fewest calls in flight that `has_room` agrees to; among equals
-    /// they take turns.
-    pub(crate) fn choose(&mut self, id: NameId, has_room: impl Fn(&Instance) -> bool) -> Option<InstanceId> {
-        let name = self.names.get_mut(id)?;
-        let count = name.instances.len();
-        let order = (0..count).map(|step| (name.turn + step) % count);
-        let best = order
-            .filter_map(|at| {
-                let id = *name.instances.get(at)?;
-                let instance = self.instances.get(id).filter(|instance| has_room(instance))?;
-                Some((instance.running.len(), at, id))
-            })
-            .reduce(|best, other| if other.0 < best.0 { other } else { best });
-        let (_, at, chosen) = best?;
-        name.turn = (at + 1) % count;
-        Some(chosen)
+    /// The instance that takes the next call, of those that `has_room` agrees to.
+    pub(crate) fn choose(&self, id: NameId, has_room: impl Fn(&Instance) -> bool) -> Option<InstanceId> {
+        let name = self.names.get(id)?;
+        name.instances().find(|id| self.instances.get(*id).is_some_and(&has_room))
+    }
+
+    /// An instance has got a call: it is among the running ones already.
+    pub(crate) fn has_begun(&mut self, id: InstanceId) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
+        if let Some(name) = instance.name.and_then(|name| self.names.get_mut(name)) {
+            name.running += 1;
+            name.delivered += 1;
+            name.turns += 1;
+            instance.turn = name.turns;
+            self.reorder(id);
+        }
+    }
+
+    /// An instance has answered a call, which is off the running ones already.
+    pub(crate) fn has_ended(&mut self, id: InstanceId) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
+        if let Some(name) = instance.name.and_then(|name| self.names.get_mut(name)) {
+            name.running -= 1;
+            self.reorder(id);
+        }
+    }
+
+    /// Puts an instance into its place in the order of its name, unless it is alone.
+    fn reorder(&mut self, id: InstanceId) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
+        let Some(name) = instance.name.and_then(|name| self.names.get_mut(name)) else { return };
+        if name.order.len() > 1 {
+            name.order.remove(&(instance.load, id));
+            instance.load = Load { calls: instance.running.len(), turn: instance.turn };
+            name.order.insert((instance.load, id));
+        }
     }
 
     /// The first of them that was not taken back.
@@ -157,10 +218,11 @@ impl Names {
 
     /// Calls of a name: in its queue, and being worked on by its instances.
     pub(crate) fn pending(&self, id: NameId) -> u64 {
-        let Some(name) = self.names.get(id) else { return 0 };
-        let running =
-            name.instances.iter().filter_map(|id| self.instances.get(*id)).map(|one| u64::from(one.running.len()));
-        u64::from(name.queue.len()) + running.sum::<u64>()
+        self.names.get(id).map_or(0, |name| u64::from(name.queue.len()) + u64::from(name.running))
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     pub(crate) fn name(&self, id: NameId) -> Option<&Name> {
@@ -181,16 +243,85 @@ impl Names {
 
     /// Names in order, from the one after `after`.
     pub(crate) fn after(&self, after: Option<&ServiceName>) -> impl Iterator<Item = &ServiceName> {
-        use std::ops::Bound;
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.by_name.range::<ServiceName, _>((from, Bound::Unbounded)).map(|(name, _)| name)
+        let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded(name.as_str()));
+        self.by_name.range::<str, _>((from, Bound::Unbounded)).map(|(name, _)| name)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (NameId, &Name)> {
         self.names.iter()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
+    }
+
     pub(crate) fn instances(&self) -> impl Iterator<Item = (InstanceId, &Instance)> {
         self.instances.iter()
+    }
+
+    /// Checks a name against its instances. For the invariants.
+    ///
+    /// # Panics
+    /// When they do not know of each other, or the name has counted or ordered them wrongly.
+    pub(crate) fn assert_name(&self, id: NameId, name: &Name) {
+        assert!(!name.order.is_empty(), "name {id:?} has no instance");
+        assert_eq!(self.find(name.name.as_str().as_bytes()), Some(id), "{} is not found", name.name);
+        let mut running = 0;
+        for (load, instance_id) in &name.order {
+            let instance = self.instances.get(*instance_id).expect("a name has instances that exist");
+            assert_eq!(instance.name, Some(id), "an instance of {} knows nothing of it", name.name);
+            running += instance.running.len();
+            let now = Load { calls: instance.running.len(), turn: instance.turn };
+            assert!(name.order.len() == 1 || *load == now, "{instance_id:?} of {} is out of order", name.name);
+        }
+        assert_eq!(name.running, running, "calls that the instances of {} work on", name.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::ids::Id;
+
+    fn names_with(count: usize) -> (Names, NameId, Vec<InstanceId>) {
+        let (mut names, name) = (Names::new(), ServiceName::parse("pool").unwrap());
+        let request = || control::Register { name: Some(name.clone()), window: 8, shared: true, methods: Vec::new() };
+        let peer = Id::from_bits(1 << 32).unwrap();
+        let ids: Vec<_> =
+            (0..count).map(|_| names.register(Some(&name), true, Instance::new(peer, request()))).collect();
+        let id = names.find(b"pool").unwrap();
+        (names, id, ids)
+    }
+
+    #[test]
+    fn equal_instances_take_turns() {
+        let (mut names, name, ids) = names_with(3);
+        let turns: Vec<_> = (0..6)
+            .map(|_| {
+                let chosen = names.choose(name, |_| true).unwrap();
+                names.has_begun(chosen);
+                names.has_ended(chosen);
+                chosen
+            })
+            .collect();
+        assert_eq!(turns, [&ids[..], &ids[..]].concat());
+    }
+
+    #[test]
+    fn an_instance_without_room_is_passed_over() {
+        let (names, name, ids) = names_with(2);
+        let full = names.instance(ids[0]).unwrap();
+        assert_eq!(names.choose(name, |instance| !std::ptr::eq(instance, full)), Some(ids[1]));
+        assert_eq!(names.choose(name, |_| false), None);
+    }
+
+    #[test]
+    fn the_epoch_grows_when_a_name_comes_or_goes() {
+        let (mut names, _, ids) = names_with(2);
+        let before = names.epoch();
+        assert!(names.retire(ids[0]).is_none());
+        assert_eq!(names.epoch(), before, "the name is still there");
+        assert!(names.retire(ids[1]).is_some());
+        assert!(names.epoch() > before);
     }
 }

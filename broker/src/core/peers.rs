@@ -1,26 +1,27 @@
 //! Peers: one row a connection, as the core sees it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ipc_protocol::{Identity, PeerNumber};
+use ipc_protocol::{Identity, PeerNumber, Routing};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    calls::List,
+    ids::{AccountId, InstanceId, NameId, OfCall, OfPeer, PeerId},
+    input::Begun,
+    list::{Link, List, Node},
     moment::Moment,
-    names::InstanceId,
-    table::{Id, Table},
+    table::Table,
+    wheel::{Timed, Wheel},
 };
-
-/// Id of a peer: its place in the table, which the server uses for its own table of connections.
-pub type PeerId = Id<Peer>;
 
 /// One connection.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Peer {
+pub(crate) struct Peer {
     pub(crate) number: PeerNumber,
     pub(crate) identity: Identity,
+    /// Who pays for what it causes.
+    pub(crate) account: AccountId,
     /// The identity as it is stamped on delivered calls.
     pub(crate) stamp: Bytes,
     pub(crate) stage: Stage,
@@ -29,18 +30,25 @@ pub struct Peer {
     pub(crate) connected: Moment,
     /// The highest id of a call so far.
     pub(crate) last_call: u64,
+    /// Where its last call went.
+    pub(crate) route: Option<Route>,
     /// Calls it waits for.
-    pub(crate) pending: List,
+    pub(crate) pending: List<OfCall>,
     /// What it is registered as, the first registration first: that one takes calls to `@N`.
     pub(crate) instances: Vec<InstanceId>,
-    /// Bytes sent to it that the kernel has not taken yet.
+    /// What the items cost that were sent to it and that the kernel has not taken yet.
     pub(crate) unread: usize,
-    /// How many of them its socket left when it was last written to: none, for one who reads.
+    /// How much of that its socket left when it was last written to: nothing, for one who reads.
     pub(crate) backlog: usize,
-    /// Bytes granted to a frame of it that is being put together.
-    pub(crate) assembling: usize,
+    /// The frame of it that is not complete.
+    pub(crate) frame: Option<Frame>,
     /// Replies to calls that were never delivered to it.
     pub(crate) strays: u32,
+    /// Whether a denial was logged for it: once is enough.
+    pub(crate) denied: bool,
+    due: Moment,
+    armed: bool,
+    link: Link<OfPeer>,
 }
 
 /// How far a connection has come.
@@ -50,53 +58,115 @@ pub(crate) enum Stage {
     Greeting,
     /// In use.
     Ready,
+    /// It has finished sending, and waits for answers.
+    Ended,
     /// Told goodbye: nothing more is sent to it or taken from it.
     Leaving,
+}
+
+/// A frame that is not complete.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Frame {
+    /// When it began.
+    pub(crate) since: Moment,
+    /// Bytes that the front holds of it unasked, and that are charged.
+    pub(crate) held: usize,
+    /// Bytes granted to it, and charged.
+    pub(crate) granted: usize,
+    /// Its header, while it waits for room.
+    pub(crate) waiting: Option<Begun>,
+}
+
+/// Where a call with this routing section goes: most callers repeat themselves.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Route {
+    /// The section, in memory of its own.
+    pub(crate) section: Bytes,
+    /// The section as it is delivered, where the target had to be split.
+    pub(crate) split: Option<Routing>,
+    /// The name it leads to.
+    pub(crate) name: NameId,
+    /// The epoch of the names in which it was found.
+    pub(crate) epoch: u64,
 }
 
 /// All peers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Peers {
-    table: Table<Peer>,
+    table: Table<OfPeer, Peer>,
     by_number: BTreeMap<PeerNumber, PeerId>,
     last_number: u64,
-    /// Connections whose hello has not come, in the order of their deadlines; left behind by those whose hello came.
-    greeting: VecDeque<(Moment, PeerId)>,
+    /// Connections that owe a hello, or the rest of a frame.
+    wheel: Wheel<OfPeer>,
 }
 
 impl Peers {
     pub(crate) fn new() -> Self {
-        Self { table: Table::new(), by_number: BTreeMap::new(), last_number: 0, greeting: VecDeque::new() }
+        Self { table: Table::new(), by_number: BTreeMap::new(), last_number: 0, wheel: Wheel::new() }
     }
 
-    /// Adds a connection, which must say hello before `hello_deadline`.
-    pub(crate) fn admit(&mut self, now: Moment, identity: Identity, hello_deadline: Moment) -> PeerId {
+    /// Adds a connection.
+    pub(crate) fn admit(&mut self, now: Moment, identity: Identity, account: AccountId) -> PeerId {
         self.last_number += 1;
         let number = PeerNumber(self.last_number);
         let id = self.table.insert(Peer {
             number,
             stamp: identity.stamp(Some(number)),
             identity,
+            account,
             stage: Stage::Greeting,
             agent: String::new(),
             connected: now,
             last_call: 0,
+            route: None,
             pending: List::default(),
             instances: Vec::new(),
             unread: 0,
             backlog: 0,
-            assembling: 0,
+            frame: None,
             strays: 0,
+            denied: false,
+            due: now,
+            armed: false,
+            link: Link::default(),
         });
         self.by_number.insert(number, id);
-        self.greeting.push_back((hello_deadline, id));
         id
     }
 
     pub(crate) fn remove(&mut self, id: PeerId) -> Option<Peer> {
+        self.disarm(id);
         let peer = self.table.remove(id)?;
         self.by_number.remove(&peer.number);
         Some(peer)
+    }
+
+    /// Sets the one deadline that a peer has.
+    pub(crate) fn arm(&mut self, id: PeerId, due: Moment) {
+        self.disarm(id);
+        let Some(peer) = self.table.get_mut(id) else { return };
+        (peer.due, peer.armed) = (due, true);
+        self.wheel.arm(&mut self.table, id);
+    }
+
+    pub(crate) fn disarm(&mut self, id: PeerId) {
+        if let Some(peer) = self.table.get_mut(id)
+            && std::mem::take(&mut peer.armed)
+        {
+            self.wheel.disarm(&mut self.table, id);
+        }
+    }
+
+    /// Peers whose deadline has passed, up to `most` of them. They have none any more.
+    pub(crate) fn overdue(&mut self, now: Moment, most: usize) -> Vec<PeerId> {
+        let overdue = self.wheel.expired(&self.table, now, most);
+        overdue.iter().for_each(|id| self.disarm(*id));
+        overdue
+    }
+
+    /// When to ask [`Peers::overdue`] next.
+    pub(crate) fn next_overdue(&self) -> Option<Moment> {
+        self.wheel.next()
     }
 
     pub(crate) fn get(&self, id: PeerId) -> Option<&Peer> {
@@ -125,23 +195,36 @@ impl Peers {
         self.table.len()
     }
 
-    /// A connection whose hello is overdue. It is not told of again.
-    pub(crate) fn overdue(&mut self, now: Moment) -> Option<PeerId> {
-        while let Some((deadline, id)) = self.greeting.front().copied() {
-            let waits = self.table.get(id).is_some_and(|peer| peer.stage == Stage::Greeting);
-            if waits && deadline > now {
-                return None;
-            }
-            self.greeting.pop_front();
-            if waits {
-                return Some(id);
-            }
+    /// Checks the wheel. For the invariants.
+    ///
+    /// # Panics
+    /// When a peer that owes something is not on it.
+    pub(crate) fn assert_timed(&self) {
+        self.wheel.assert_armed(&self.table, |peer| peer.armed);
+        for (_, peer) in self.table.iter() {
+            let owes = peer.stage == Stage::Greeting || peer.stage == Stage::Ready && peer.frame.is_some();
+            assert!(!owes || peer.armed, "{} owes something and has no deadline", peer.number);
         }
-        None
+    }
+}
+
+impl Node for Peer {
+    type Kind = OfPeer;
+    type Role = ();
+
+    fn link(&self, (): ()) -> &Link<OfPeer> {
+        &self.link
     }
 
-    /// When to ask [`Peers::overdue`] next.
-    pub(crate) fn next_overdue(&self) -> Option<Moment> {
-        self.greeting.front().map(|(deadline, _)| *deadline)
+    fn link_mut(&mut self, (): ()) -> &mut Link<OfPeer> {
+        &mut self.link
+    }
+}
+
+impl Timed for Peer {
+    const TIMER: () = ();
+
+    fn due(&self) -> Moment {
+        self.due
     }
 }

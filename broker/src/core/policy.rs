@@ -1,27 +1,64 @@
-//! Who may do what: the one place where an operation is authorised, from the kernel's word about the caller alone.
+//! Who may do what, from the kernel's word about the caller and what was resolved, and by which rule.
+
+use std::fmt;
 
 use ipc_protocol::Identity;
 use serde::{Deserialize, Serialize};
 
-/// What somebody wants to do.
+/// A question to the policy. Whatever it is about was resolved before: a rule about `calc` sees `calc`, whether the caller said
+/// `calc.add` or `@17`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Operation<'a> {
-    /// Call a service, or one peer.
-    Call(&'a [u8]),
-    /// Offer a name.
-    Own(&'a str),
-    /// Ask the broker about its state.
-    Inspect,
+pub struct Request<'a> {
+    /// Who asks, as the kernel says.
+    pub identity: &'a Identity,
+    /// What it wants to do.
+    pub operation: Operation,
+    /// The service that it is about.
+    pub service: &'a [u8],
+    /// The method, or empty.
+    pub method: &'a [u8],
+    /// The topic, or empty. For events, which come later.
+    pub topic: &'a [u8],
 }
 
-/// The answer.
+/// What a peer can want to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+#[non_exhaustive]
+pub enum Operation {
+    /// Call a service, or one peer.
+    Call,
+    /// Offer a name.
+    Own,
+}
+
+/// The answer, and the rule that gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Yes or no.
+    pub effect: Effect,
+    /// Why.
+    pub by: Rule,
+}
+
+/// Yes or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Effect {
     /// It may.
-    Allowed,
+    Allow,
     /// It may not.
-    Denied,
+    Deny,
+}
+
+/// A rule of the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Rule {
+    /// Root may do everything.
+    Root,
+    /// The broker's own user may do everything.
+    Owner,
+    /// What no rule allows is denied.
+    Default,
 }
 
 /// The policy without a policy file: the broker's own user and root may do everything, others nothing.
@@ -37,18 +74,77 @@ impl Policy {
         Self { owner: owner.into() }
     }
 
-    /// Whether `who` may do `what`.
+    /// Whether the operation is allowed.
     #[must_use]
-    pub fn verdict(&self, who: &Identity, what: Operation<'_>) -> Verdict {
-        match what {
-            Operation::Call(_) | Operation::Own(_) | Operation::Inspect if self.is_trusted(who.uid) => Verdict::Allowed,
-            Operation::Call(_) | Operation::Own(_) | Operation::Inspect => Verdict::Denied,
+    pub fn verdict(&self, request: &Request<'_>) -> Verdict {
+        match request.operation {
+            Operation::Call | Operation::Own => self.of_user(request.identity.uid),
         }
+    }
+
+    /// Whether any rule allows the user anything; if not, which rule says so. One who may do nothing learns nothing either: neither
+    /// which names there are nor what is wrong with its request.
+    #[must_use]
+    pub fn at_all(&self, identity: &Identity) -> Verdict {
+        self.of_user(identity.uid)
     }
 
     /// Whether the user is the broker's own or root.
     #[must_use]
     pub fn is_trusted(&self, uid: u32) -> bool {
-        uid == 0 || Some(uid) == self.owner
+        self.of_user(uid).effect == Effect::Allow
+    }
+
+    fn of_user(&self, uid: u32) -> Verdict {
+        let (effect, by) = match uid {
+            0 => (Effect::Allow, Rule::Root),
+            uid if Some(uid) == self.owner => (Effect::Allow, Rule::Owner),
+            _ => (Effect::Deny, Rule::Default),
+        };
+        Verdict { effect, by }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Call => "call",
+            Self::Own => "own",
+        })
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Root => "root",
+            Self::Owner => "owner",
+            Self::Default => "default",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(policy: &Policy, uid: u32) -> Verdict {
+        let identity = Identity::new(uid, uid);
+        let request =
+            Request { identity: &identity, operation: Operation::Call, service: b"calc", method: b"add", topic: b"" };
+        policy.verdict(&request)
+    }
+
+    #[test]
+    fn a_verdict_names_its_rule() {
+        let policy = Policy::new(7);
+        assert_eq!(verdict(&policy, 0), Verdict { effect: Effect::Allow, by: Rule::Root });
+        assert_eq!(verdict(&policy, 7), Verdict { effect: Effect::Allow, by: Rule::Owner });
+        assert_eq!(verdict(&policy, 8), Verdict { effect: Effect::Deny, by: Rule::Default });
+    }
+
+    #[test]
+    fn without_an_owner_root_alone_is_trusted() {
+        assert_eq!(verdict(&Policy::new(None), 7).effect, Effect::Deny);
     }
 }

@@ -1,6 +1,6 @@
 //! Refusals: a request that is denied to a peer that lives on. One match maps each to its error.
 
-use ipc_protocol::{ErrorCode, Failure, PeerNumber, Retry, ServiceName};
+use ipc_protocol::{ErrorCode, PeerNumber, Retry, ServiceName, wire::Failure};
 
 /// Why a request is refused, or how a call ended without its service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(crate) enum Refusal {
     /// The body is too long.
     TooLarge {
         /// What the header says.
-        len: u32,
+        len: u64,
         /// What is taken.
         limit: u64,
     },
@@ -85,7 +85,7 @@ impl Progress {
 
 impl Refusal {
     /// The error that tells the caller of call `id`.
-    pub(crate) fn into_failure(self, id: u64) -> Failure {
+    pub(crate) fn into_failure<F>(self, id: u64) -> Failure<F> {
         let failure = |code, text: String| Failure::new(id, code, text);
         let ended = |code, progress: Progress, what: &str| Failure {
             retry: progress.retry(),

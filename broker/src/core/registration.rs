@@ -1,81 +1,24 @@
-//! Registration: who offers which name.
+//! Registration: which peer offers which name, and who is told when a name comes or goes.
 
-use ipc_protocol::{MethodName, ServiceName, control};
+use ipc_protocol::{MethodName, PeerNumber, ServiceName, control};
 
 use super::{
+    answer,
+    ids::{InstanceId, PeerId},
     moment::Moment,
-    names::{Instance, InstanceId},
-    peers::PeerId,
-    policy::{Operation, Verdict},
+    names::Instance,
+    output::Outputs,
     refusal::Refusal,
-    router::{Outputs, Router},
+    switchboard::Switchboard,
     watches,
 };
 
-impl Router {
-    /// `ipc.register`, asked by a peer in its call `call_id`. The answer leaves before the first call does.
-    pub(super) fn register(
-        &mut self,
-        now: Moment,
-        (peer_id, call_id): (PeerId, u64),
-        request: control::Register,
-        out: &mut Outputs,
-    ) -> Result<(), Refusal> {
-        let number = self.may_register(peer_id, &request, out)?;
-        let (name, shared) = (request.name.clone(), request.shared);
-        let instance = Instance::new(peer_id, request);
-        let uid = self.peers.get(peer_id).map_or(0, |peer| peer.identity.uid);
-        self.charge_waiting(uid, instance.charge)?;
-        let id = self.names.register(name.as_ref(), shared, instance);
-        if let Some(peer) = self.peers.get_mut(peer_id) {
-            peer.instances.push(id);
-        }
-        self.send(peer_id, super::control::reply(call_id, &control::Registered { peer: number }), out);
-        if let Some(name) = &name {
-            self.tell_watchers(name, out);
-        }
-        self.feed(now, id, out);
-        Ok(())
-    }
-
-    /// `ipc.unregister`: calls that the instance works on may still be answered.
-    pub(super) fn unregister(
-        &mut self,
-        peer_id: PeerId,
-        name: Option<&ServiceName>,
-        out: &mut Outputs,
-    ) -> Result<(), Refusal> {
-        let id = self.registration(peer_id, name).ok_or_else(|| {
-            Refusal::NoService(
-                name.map_or_else(|| "(anonymous)".to_owned(), |name| format!("{name} of this connection")),
-            )
-        })?;
-        self.retire(id, out);
-        self.remove_if_idle(id);
-        Ok(())
-    }
-
-    /// Ends the waiting of those who wait for `name` to come, or to go.
-    pub(super) fn tell_watchers(&mut self, name: &ServiceName, out: &mut Outputs) {
-        for call in self.watches.satisfied(name, &self.names) {
-            self.finish(call, |id| super::control::reply(id, &control::Empty {}), out);
-        }
-    }
-
-    /// `ipc.wait`, when what is waited for is not so yet.
-    pub(super) fn is_so(&self, wait: &control::Wait) -> bool {
-        watches::is_satisfied(wait, &self.names)
-    }
-
-    fn may_register(
-        &mut self,
-        peer_id: PeerId,
-        request: &control::Register,
-        out: &mut Outputs,
-    ) -> Result<ipc_protocol::PeerNumber, Refusal> {
-        let Some(peer) = self.peers.get(peer_id) else { return Err(Refusal::Draining) };
-        if peer.instances.len() as u64 >= self.limits.names_per_peer {
-            return Err(Refusal::TooManyNames(self.limits.names_per_peer));
+impl<F> Switchboard<F> {
+    /// Whether a peer may register what it asks for, apart from policy. Returns the peer's number.
+    pub(crate) fn may_register(&self, peer: PeerId, request: &control::Register) -> Result<PeerNumber, Refusal> {
+        let Some(peer) = self.post.peers.get(peer) else { return Err(Refusal::Draining) };
+        if peer.instances.len() as u64 >= self.post.limits.names_per_peer {
+            return Err(Refusal::TooManyNames(self.post.limits.names_per_peer));
         }
         if self.draining {
             return Err(Refusal::Draining);
@@ -85,23 +28,82 @@ impl Router {
         if name.is_reserved() {
             return Err(Refusal::ReservedName(name.clone()));
         }
-        if self.verdict(&peer.identity, Operation::Own(name.as_str()), out) == Verdict::Denied {
-            return Err(Refusal::Denied { uid: peer.identity.uid });
-        }
         let Some(held) = self.names.find(name.as_str().as_bytes()).and_then(|id| self.names.name(id)) else {
             return Ok(peer.number);
         };
         if held.shared && request.shared {
             return Ok(peer.number);
         }
-        let holder =
-            held.instances.first().map_or_else(String::new, |id| self.describe(*id, request.shared, held.shared));
+        let holder = held.instances().next();
+        let holder = holder.map_or_else(String::new, |id| self.describe(id, request.shared, held.shared));
         Err(Refusal::NameTaken { name: name.clone(), holder })
     }
 
-    /// Who holds a name, for the one who wanted it.
+    /// `ipc.register`, asked by a peer in its call `call_id`. The answer leaves before the first call does.
+    pub(crate) fn register(
+        &mut self,
+        now: Moment,
+        peer_id: PeerId,
+        call_id: u64,
+        request: control::Register,
+        out: &mut Outputs<F>,
+    ) -> Result<(), Refusal> {
+        let peer = self.may_register(peer_id, &request)?;
+        let Some((account, _)) = self.post.payer(peer_id) else { return Err(Refusal::Draining) };
+        let (name, shared) = (request.name.clone(), request.shared);
+        let instance = Instance::new(peer_id, request);
+        self.post.charge_or_refuse(account, instance.charge)?;
+        let id = self.names.register(name.as_ref(), shared, instance);
+        if let Some(peer) = self.post.peers.get_mut(peer_id) {
+            peer.instances.push(id);
+        }
+        self.post.send(peer_id, answer::reply(call_id, &control::Registered { peer }), out);
+        if let Some(name) = &name {
+            self.tell_watchers(name, out);
+        }
+        self.feed(now, id, out);
+        Ok(())
+    }
+
+    /// `ipc.unregister`: calls that the instance works on may still be answered.
+    pub(crate) fn unregister(
+        &mut self,
+        peer_id: PeerId,
+        name: Option<&ServiceName>,
+        out: &mut Outputs<F>,
+    ) -> Result<(), Refusal> {
+        let id = self.registration(peer_id, name).ok_or_else(|| {
+            Refusal::NoService(
+                name.map_or_else(|| "(anonymous)".to_owned(), |name| format!("{name} of this connection")),
+            )
+        })?;
+        self.take_back(id, out);
+        self.remove_if_idle(id);
+        Ok(())
+    }
+
+    /// Takes an instance off its name, and tells those who wait for the name to go.
+    pub(crate) fn take_back(&mut self, id: InstanceId, out: &mut Outputs<F>) {
+        if let Some(name) = self.retire(id, out) {
+            self.tell_watchers(&name, out);
+        }
+    }
+
+    /// Ends the calls that wait for `name` to come, or to go.
+    fn tell_watchers(&mut self, name: &ServiceName, out: &mut Outputs<F>) {
+        for call in self.watches.satisfied(name, &self.names) {
+            self.finish(call, |id| answer::reply(id, &control::Empty {}), out);
+        }
+    }
+
+    /// Whether what `ipc.wait` waits for is so already.
+    pub(crate) fn is_so(&self, wait: &control::Wait) -> bool {
+        watches::is_satisfied(wait, &self.names)
+    }
+
+    /// Who holds a name, for the peer that wanted it.
     fn describe(&self, id: InstanceId, wants_shared: bool, is_shared: bool) -> String {
-        let Some(peer) = self.names.instance(id).and_then(|instance| self.peers.get(instance.peer)) else {
+        let Some(peer) = self.names.instance(id).and_then(|instance| self.post.peers.get(instance.peer)) else {
             return "another peer".to_owned();
         };
         let pid = peer.identity.pid.map_or_else(|| "unknown pid".to_owned(), |pid| format!("pid {pid}"));
@@ -119,13 +121,13 @@ impl Router {
             None => None,
             Some(name) => Some(self.names.find(name.as_str().as_bytes())?),
         };
-        let peer = self.peers.get(peer_id)?;
+        let peer = self.post.peers.get(peer_id)?;
         let is_it = |id: &&InstanceId| self.names.instance(**id).is_some_and(|one| one.name == name && one.window > 0);
         peer.instances.iter().find(is_it).copied()
     }
 }
 
-/// Methods are told to whoever asks, and kept for that alone.
+/// The names of methods are kept for `ipc.show` alone.
 fn check_methods(methods: &[MethodName]) -> Result<(), Refusal> {
     let bytes: usize = methods.iter().map(|method| method.as_str().len() + 1).sum();
     if bytes > METHODS {

@@ -8,7 +8,7 @@ use ipc_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{calls::CallId, names::Names};
+use super::{ids::CallId, names::Names};
 
 /// The calls of `ipc.wait` that are not satisfied yet, by the name they wait for.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -81,9 +81,9 @@ pub(crate) fn is_satisfied(wait: &Wait, names: &Names) -> bool {
     is_there != wait.gone
 }
 
-/// Bytes that a call which waits is charged: its slot, and the name in up to five places.
+/// Bytes that a call which waits is charged beside its slot: the name in up to five places.
 pub(crate) fn charge_of(wait: &Wait) -> usize {
-    const ROWS: usize = 384;
+    const ROWS: usize = 256;
     ROWS + 5 * wait.name.as_str().len()
 }
 

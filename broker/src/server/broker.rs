@@ -1,23 +1,24 @@
-//! The broker as its user sees it: bound, then run. Owns everything that the other files of this folder work on.
+//! The broker as its user sees it: bound, then run.
 
-use std::{collections::VecDeque, io, os::fd::OwnedFd};
+use std::{io, os::fd::OwnedFd};
 
-use ipc_protocol::transport::{Address, Pool, ReadBuffer, socket};
+use ipc_protocol::transport::{Address, socket};
 
 use super::{
     claim::{Claim, ClaimError, SocketFile},
-    clock::Clock,
     config::Config,
-    connection::Connections,
-    datagrams::Datagrams,
-    doors::Door,
+    decisions::Decisions,
+    descriptors::fit_to_descriptors,
+    doors::Doors,
     inherited::{Inherited, listener},
+    life::Life,
     log::Log,
     owner::owner,
-    poller::{Interest, Poller, Source},
+    poller::Poller,
     signals::Signals,
+    turn::Loop,
 };
-use crate::core::{Limits, Moment, Outputs, PeerId, Policy, Router};
+use crate::core::Policy;
 
 /// Why a broker does not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,44 +39,15 @@ pub enum StartError {
 
 /// A broker that listens.
 #[derive(Debug)]
-pub struct Server {
-    pub(super) config: Config,
-    pub(super) router: Router,
-    pub(super) out: Outputs,
-    pub(super) spare_out: Outputs,
-    pub(super) connections: Connections,
-    pub(super) poller: Poller,
-    pub(super) clock: Clock,
-    pub(super) log: Log,
-    pub(super) door: Option<Door>,
-    pub(super) datagrams: Option<Datagrams>,
-    pub(super) signals: Option<Signals>,
-    pub(super) stop: Option<OwnedFd>,
-    pub(super) buffer: ReadBuffer,
-    pub(super) pool: Pool,
-    /// Connections with something queued, to be written at the end of the turn.
-    pub(super) dirty: Vec<PeerId>,
-    /// Connections that were read and still have frames to be routed.
-    pub(super) unrouted: VecDeque<PeerId>,
-    /// Connections whose begun frame, of so many bytes, has to wait for its user's quota: first come, first served.
-    pub(super) parked: Vec<(PeerId, usize)>,
-    /// Connections with a begun frame, in the order of their deadlines.
-    pub(super) frame_clock: VecDeque<(Moment, PeerId)>,
-    /// Accepting goes on at this time: there were no descriptors.
-    pub(super) resume_accept: Option<Moment>,
-    pub(super) phase: Phase,
-    /// Removed when the server ends, before the claim is given up.
-    pub(super) files: Vec<SocketFile>,
-    _claim: Option<Claim>,
-}
+pub struct Server(Loop);
 
-/// How far the broker's life has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    Serving,
-    /// Told to stop: calls may finish until then.
-    Draining(Moment),
-    Stopped,
+/// The sockets of a broker, and what keeps their paths its own.
+#[derive(Debug)]
+struct Sockets {
+    stream: OwnedFd,
+    datagram: Option<OwnedFd>,
+    files: Vec<SocketFile>,
+    claim: Option<Claim>,
 }
 
 impl Server {
@@ -100,86 +72,59 @@ impl Server {
     ///
     /// # Errors
     /// What epoll_wait(2) says.
-    pub fn run(mut self, stop: OwnedFd) -> io::Result<()> {
-        self.poller.add(&stop, Source::Stop, Interest::READ)?;
-        self.stop = Some(stop);
-        self.serve()
+    pub fn run(self, stop: OwnedFd) -> io::Result<()> {
+        self.0.run(|life, poller| life.stop_with(stop, poller))
     }
 
     /// Serves until a TERM or INT comes. Calls then may finish for 5 s (`drain_ms`); a second signal ends them at once.
     ///
     /// # Errors
     /// What epoll_wait(2) says.
-    pub fn run_until_signal(mut self, signals: Signals) -> io::Result<()> {
-        self.poller.add(&signals, Source::Signals, Interest::READ)?;
-        self.signals = Some(signals);
-        self.serve()
+    pub fn run_until_signal(self, signals: Signals) -> io::Result<()> {
+        self.0.run(|life, poller| life.stop_on(signals, poller))
     }
 
     fn with_sockets(config: Config, inherited: Inherited) -> Result<Self, StartError> {
         let limits = fit_to_descriptors(config.limits.clone());
-        let policy = Policy::new(owner());
-        let router = Router::new(limits, policy, concat!("ipcd ", env!("CARGO_PKG_VERSION")));
-        let mut server = Self {
-            router,
-            out: Outputs::new(),
-            spare_out: Outputs::new(),
-            connections: Connections::default(),
-            poller: Poller::new().map_err(failed("make an epoll instance"))?,
-            clock: Clock::start(),
-            log: Log::new(config.verbose),
-            door: None,
-            datagrams: None,
-            signals: None,
-            stop: None,
-            buffer: ReadBuffer::new(),
-            pool: Pool::default(),
-            dirty: Vec::new(),
-            unrouted: VecDeque::new(),
-            parked: Vec::new(),
-            frame_clock: VecDeque::new(),
-            resume_accept: None,
-            phase: Phase::Serving,
-            files: Vec::new(),
-            _claim: None,
-            config,
-        };
-        server.open_doors(inherited)?;
-        Ok(server)
+        let sockets = Sockets::of(&config, inherited)?;
+        let poller = Poller::new().map_err(failed("make an epoll instance"))?;
+        let doors = Doors::open(sockets.stream, sockets.datagram, &poller).map_err(failed("watch the sockets"))?;
+        let log = Log::new(config.verbose);
+        let life = Life::new(config, sockets.files, sockets.claim);
+        Ok(Self(Loop::new(poller, log, Decisions::new(limits, Policy::new(owner())), doors, life)))
     }
+}
 
-    fn open_doors(&mut self, inherited: Inherited) -> Result<(), StartError> {
-        let (stream, datagram) = match (inherited.stream, &self.config.socket) {
+impl Sockets {
+    /// Those that were handed down, or those of the address.
+    fn of(config: &Config, inherited: Inherited) -> Result<Self, StartError> {
+        let (stream, datagram) = match (inherited.stream, &config.socket) {
             (Some(stream), _) => (stream, inherited.datagram),
             (None, Address::Fd(number)) => (listener(*number).map_err(failed("take the socket of --socket"))?, None),
-            (None, _) => self.bind_sockets()?,
+            (None, _) => return Self::bind(config),
         };
-        self.poller.add(&stream, Source::Listener, Interest::READ).map_err(failed("watch the stream socket"))?;
-        self.door = Some(Door::new(stream));
-        if let Some(datagram) = datagram {
-            self.poller
-                .add(&datagram, Source::Datagrams, Interest::READ)
-                .map_err(failed("watch the datagram socket"))?;
-            self.datagrams = Some(Datagrams::new(datagram));
-        }
-        Ok(())
+        Ok(Self { stream, datagram, files: Vec::new(), claim: None })
     }
 
-    fn bind_sockets(&mut self) -> Result<(OwnedFd, Option<OwnedFd>), StartError> {
-        let address = self.config.socket.clone();
-        let datagram = address.datagram().filter(|_| self.config.datagram);
-        if let Address::Path(path) = &address {
-            self._claim = Some(Claim::take(path, datagram.as_ref())?);
-        }
-        let backlog = i32::try_from(self.router.limits().backlog).unwrap_or(i32::MAX);
-        let stream = socket::listen_stream(&address, SOCKET_MODE, backlog)
+    fn bind(config: &Config) -> Result<Self, StartError> {
+        let address = &config.socket;
+        let datagram = address.datagram().filter(|_| config.datagram);
+        let claim = match address {
+            Address::Path(path) => Some(Claim::take(path, datagram.as_ref())?),
+            _ => None,
+        };
+        let backlog = i32::try_from(config.limits.backlog).unwrap_or(i32::MAX);
+        let stream = socket::listen_stream(address, SOCKET_MODE, backlog)
             .map_err(|source| failed(&format!("listen at {address}"))(source))?;
-        self.remember_file(&address)?;
-        let Some(address) = datagram else { return Ok((stream, None)) };
-        let datagram = socket::bind_datagram(&address, SOCKET_MODE)
-            .map_err(|source| failed(&format!("bind the datagram socket at {address}"))(source))?;
-        self.remember_file(&address)?;
-        Ok((stream, Some(datagram)))
+        let mut sockets = Self { stream, datagram: None, files: Vec::new(), claim };
+        sockets.remember_file(address)?;
+        if let Some(address) = datagram {
+            let datagram = socket::bind_datagram(&address, SOCKET_MODE)
+                .map_err(|source| failed(&format!("bind the datagram socket at {address}"))(source))?;
+            sockets.datagram = Some(datagram);
+            sockets.remember_file(&address)?;
+        }
+        Ok(sockets)
     }
 
     fn remember_file(&mut self, address: &Address) -> Result<(), StartError> {
@@ -188,23 +133,6 @@ impl Server {
         }
         Ok(())
     }
-
-    fn serve(&mut self) -> io::Result<()> {
-        let mut now = self.clock.now();
-        while self.phase != Phase::Stopped {
-            now = self.turn(now)?;
-        }
-        Ok(())
-    }
-}
-
-/// Connections need descriptors: as many as there are, less 256 for everything else. The soft limit is raised as far as it goes.
-pub(super) fn fit_to_descriptors(mut limits: Limits) -> Limits {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return limits };
-    let raised = if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
-    limits.connections = limits.connections.min(raised.saturating_sub(DESCRIPTORS_KEPT).max(1));
-    limits
 }
 
 fn failed(operation: &str) -> impl Fn(io::Error) -> StartError {
@@ -215,5 +143,3 @@ fn failed(operation: &str) -> impl Fn(io::Error) -> StartError {
 /// Anybody may connect: policy decides what they may do, and a refusal tells more than EACCES. The directory of the socket is the
 /// place to keep others out altogether.
 const SOCKET_MODE: u32 = 0o666;
-/// Descriptors kept for other things than connections: listeners, epoll, files.
-const DESCRIPTORS_KEPT: u64 = 256;

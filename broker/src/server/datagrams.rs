@@ -9,11 +9,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use ipc_protocol::{ErrorCode, Identity, Message, limits::MAX_DATAGRAM, transport::fd};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use ipc_protocol::{
+    Identity,
+    limits::MAX_DATAGRAM,
+    transport::{fd, poll},
+    wire::Message,
+};
 use uds::{UnixDatagramExt, UnixSocketAddr};
 
-use crate::core::ReturnAddress;
+use super::decisions::Fd;
+use crate::core::{Precedence, ReturnAddress};
 
 /// What arrived.
 #[derive(Debug)]
@@ -60,11 +65,9 @@ impl Datagrams {
 
     /// Sends an answer; false if the other socket does not take it, now or any more.
     ///
-    /// Answers that wait unread fill the send buffer, which all receivers share. Who may not call anything must not fill it for
-    /// those who may: a refusal of that kind is sent only while the buffer is nearly empty.
-    pub(crate) fn send(&self, to: &ReturnAddress, message: &Message) -> bool {
-        let is_denial = matches!(message, Message::Error(failure) if failure.code == ErrorCode::DENIED);
-        if is_denial && !self.is_nearly_empty() {
+    /// Answers that wait unread fill the send buffer, which all receivers share.
+    pub(crate) fn send(&self, to: &ReturnAddress, message: &Message<Fd>, precedence: Precedence) -> bool {
+        if precedence == Precedence::Denial && !self.is_nearly_empty() {
             return false;
         }
         UnixSocketAddr::from_abstract(to.name())
@@ -74,8 +77,7 @@ impl Datagrams {
 
     /// A datagram socket is writable while no more than a quarter of its send buffer is in use (`unix_writable` in the kernel).
     fn is_nearly_empty(&self) -> bool {
-        let mut fds = [PollFd::new(&self.socket, PollFlags::OUT)];
-        matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1))
+        poll::is_ready(&self.socket, poll::PollFlags::OUT).unwrap_or(false)
     }
 }
 

@@ -1,9 +1,10 @@
-//! The door for connections: accepts, and keeps a descriptor in reserve so that it can refuse politely when there are none left.
+//! The doors: the two sockets that everybody can reach.
 
 use std::{
     fs::File,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Duration,
 };
 
 use ipc_protocol::{ErrorCode, Goodbye, Message};
@@ -12,26 +13,134 @@ use rustix::{
     net::{SendFlags, SocketFlags, accept_with, send},
 };
 
+use super::{
+    datagrams::{Arrival, Datagrams},
+    decisions::{Decisions, Fd},
+    log::Log,
+    poller::{Interest, Poller, Source},
+};
+use crate::{
+    core::{Input, Moment, Precedence, ReturnAddress},
+    front::datagram,
+};
+
+/// The listening stream socket and the datagram socket.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    stream: Option<Door>,
+    datagrams: Option<Datagrams>,
+    /// Accepting goes on at this time: there were no descriptors.
+    resume: Option<Moment>,
+}
+
+impl Doors {
+    /// Opens the doors: the poller tells when something is there.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2) says.
+    pub(crate) fn open(stream: OwnedFd, datagrams: Option<OwnedFd>, poller: &Poller) -> io::Result<Self> {
+        poller.add(&stream, Source::Listener, Interest::READ)?;
+        if let Some(datagrams) = &datagrams {
+            poller.add(datagrams, Source::Datagrams, Interest::READ)?;
+        }
+        Ok(Self { stream: Some(Door::new(stream)), datagrams: datagrams.map(Datagrams::new), resume: None })
+    }
+
+    /// Accepts the next connection. When there is no descriptor for it, accepting pauses: the listener stays ready, and would be
+    /// told of again and again.
+    pub(crate) fn accept(&mut self, now: Moment, poller: &Poller, log: &mut Log) -> Option<OwnedFd> {
+        let reason = match self.stream.as_mut()?.accept() {
+            Ok(Visitor::Accepted(socket)) => return Some(socket),
+            Ok(Visitor::None) => return None,
+            Ok(Visitor::NoDescriptors) => "no descriptor is free".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        log.trouble(now, format_args!("event=accept_paused reason={reason:?}"));
+        self.watch(Interest { read: false, write: false }, poller, log);
+        self.resume = Some(now.after(ACCEPT_PAUSE));
+        None
+    }
+
+    /// A descriptor is free: accepting goes on now.
+    pub(crate) fn descriptor_is_free(&mut self, now: Moment) {
+        if self.resume.is_some() {
+            self.resume = Some(now);
+        }
+    }
+
+    /// Goes on accepting, when it is time.
+    pub(crate) fn resume(&mut self, now: Moment, poller: &Poller, log: &mut Log) {
+        if self.resume.is_some_and(|moment| moment <= now) {
+            self.resume = None;
+            self.watch(Interest::READ, poller, log);
+        }
+    }
+
+    /// When [`Doors::resume`] has something to do.
+    pub(crate) fn next_resume(&self) -> Option<Moment> {
+        self.resume
+    }
+
+    /// Closes the door for connections.
+    pub(crate) fn close(&mut self, poller: &Poller) {
+        if let Some(door) = self.stream.take() {
+            poller.remove(&door);
+        }
+    }
+
+    /// Takes the datagrams that wait, up to a limit.
+    pub(crate) fn receive_datagrams(&mut self, now: Moment, decisions: &mut Decisions) {
+        let Some(datagrams) = &mut self.datagrams else { return };
+        for _ in 0..DATAGRAMS {
+            match datagrams.receive() {
+                Ok(Arrival::Datagram(bytes, sender, reply_to)) => {
+                    decisions.tell(now, datagram::decode(bytes, sender, reply_to));
+                }
+                Ok(Arrival::Malformed) => decisions.tell(now, Input::DatagramMalformed),
+                Ok(Arrival::Nothing) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Answers a datagram; false if the other socket does not take the answer.
+    pub(crate) fn answer(
+        &self,
+        to: &ReturnAddress,
+        message: &ipc_protocol::wire::Message<Fd>,
+        precedence: Precedence,
+    ) -> bool {
+        self.datagrams.as_ref().is_some_and(|datagrams| datagrams.send(to, message, precedence))
+    }
+
+    fn watch(&self, interest: Interest, poller: &Poller, log: &mut Log) {
+        if let Some(door) = &self.stream
+            && let Err(error) = poller.modify(door, Source::Listener, interest)
+        {
+            log.line(format_args!("event=listener_lost reason={:?}", error.to_string()));
+        }
+    }
+}
+
 /// What came through the door.
 #[derive(Debug)]
-pub(crate) enum Visitor {
+enum Visitor {
     /// A connection.
     Accepted(OwnedFd),
-    /// Nobody more waits.
-    Nobody,
+    /// No further connection waits.
+    None,
     /// The process has no descriptor left: one caller was told so, the others wait until one is free.
     NoDescriptors,
 }
 
 /// The listening stream socket.
 #[derive(Debug)]
-pub(crate) struct Door {
+struct Door {
     listener: OwnedFd,
     reserve: Option<File>,
 }
 
 impl Door {
-    pub(crate) fn new(listener: OwnedFd) -> Self {
+    fn new(listener: OwnedFd) -> Self {
         Self { listener, reserve: reserve() }
     }
 
@@ -39,11 +148,11 @@ impl Door {
     ///
     /// # Errors
     /// What accept4(2) says, other than that nobody is there or no descriptor is free.
-    pub(crate) fn accept(&mut self) -> io::Result<Visitor> {
+    fn accept(&mut self) -> io::Result<Visitor> {
         loop {
             match accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok(socket) => return Ok(Visitor::Accepted(socket)),
-                Err(Errno::AGAIN) => return Ok(Visitor::Nobody),
+                Err(Errno::AGAIN) => return Ok(Visitor::None),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::MFILE | Errno::NFILE) => return Ok(self.refuse_one()),
                 Err(error) => return Err(error.into()),
@@ -73,6 +182,11 @@ impl AsFd for Door {
 pub(crate) fn say_goodbye(socket: BorrowedFd<'_>, goodbye: Goodbye) {
     let _ = send(socket, &Message::Goodbye(goodbye).to_vec(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
 }
+
+/// Datagrams taken in one turn.
+const DATAGRAMS: usize = 64;
+/// How long accepting pauses when no descriptor is free, unless one becomes free before.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 fn reserve() -> Option<File> {
     File::open("/dev/null").ok()

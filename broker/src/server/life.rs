@@ -1,60 +1,123 @@
-//! The broker's life: new limits on HUP, a drain on TERM, the end.
+//! The broker's life: serving, draining on TERM, new limits on HUP, the end.
 
-use std::{io, time::Duration};
+use std::{io, os::fd::OwnedFd};
 
 use super::{
-    broker::{Phase, Server, fit_to_descriptors},
+    claim::{Claim, SocketFile},
+    config::Config,
+    descriptors::fit_to_descriptors,
+    log::Log,
+    poller::{Interest, Poller, Source},
     signals::{Request, Signals},
 };
-use crate::core::Moment;
+use crate::core::{Limits, Moment};
 
-impl Server {
-    pub(super) fn take_signals(&mut self, now: Moment) -> io::Result<()> {
-        while let Some(request) = self.signals.as_ref().map_or(Ok(None), Signals::next)? {
-            match request {
-                Request::Reload => self.reload(now),
-                Request::Stop if self.phase == Phase::Serving => self.drain(now),
-                Request::Stop => self.stop(now),
-            }
-        }
+/// How far the broker's life has come, and what it holds until its end.
+#[derive(Debug)]
+pub(crate) struct Life {
+    config: Config,
+    phase: Phase,
+    signals: Option<Signals>,
+    stop: Option<OwnedFd>,
+    /// Removed when the doors close, before the claim is given up.
+    files: Vec<SocketFile>,
+    _claim: Option<Claim>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// Told to stop: calls may finish until then.
+    Draining(Moment),
+    Stopped,
+}
+
+/// What a signal asks of the broker.
+#[derive(Debug)]
+pub(crate) enum Turning {
+    /// Use other limits.
+    Limits(Box<Limits>),
+    /// Take no new calls, and let those that run finish.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+impl Life {
+    pub(crate) fn new(config: Config, files: Vec<SocketFile>, claim: Option<Claim>) -> Self {
+        Self { config, phase: Phase::Serving, signals: None, stop: None, files, _claim: claim }
+    }
+
+    /// Ends when `stop` becomes readable.
+    pub(crate) fn stop_with(&mut self, stop: OwnedFd, poller: &Poller) -> io::Result<()> {
+        poller.add(&stop, Source::Stop, Interest::READ)?;
+        self.stop = Some(stop);
         Ok(())
     }
 
-    /// New limits, or the old ones and a line that says why.
-    pub(super) fn reload(&mut self, now: Moment) {
+    /// Ends when a signal says so.
+    pub(crate) fn stop_on(&mut self, signals: Signals, poller: &Poller) -> io::Result<()> {
+        poller.add(&signals, Source::Signals, Interest::READ)?;
+        self.signals = Some(signals);
+        Ok(())
+    }
+
+    /// What the next signal asks for, `None` once none waits.
+    pub(crate) fn next_signal(&mut self, now: Moment, log: &mut Log) -> io::Result<Option<Turning>> {
+        loop {
+            let Some(request) = self.signals.as_ref().map_or(Ok(None), Signals::next)? else { return Ok(None) };
+            match request {
+                Request::Reload => {
+                    if let Some(limits) = self.reload(log) {
+                        return Ok(Some(Turning::Limits(Box::new(limits))));
+                    }
+                }
+                Request::Stop if self.phase == Phase::Serving => {
+                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]); // no service manager: nothing to tell
+                    self.phase = Phase::Draining(now.after_ms(self.config.limits.drain_ms));
+                    self.files.clear();
+                    return Ok(Some(Turning::Drain));
+                }
+                Request::Stop => return Ok(Some(self.end())),
+            }
+        }
+    }
+
+    /// The end, when `stop` was readable or the drain is over.
+    pub(crate) fn end(&mut self) -> Turning {
+        self.phase = Phase::Stopped;
+        Turning::Stop
+    }
+
+    /// Whether the drain is over: nothing is left to finish, or its time is up.
+    pub(crate) fn is_over(&self, now: Moment, is_drained: impl FnOnce() -> bool) -> bool {
+        matches!(self.phase, Phase::Draining(until) if now >= until || is_drained())
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.phase == Phase::Stopped
+    }
+
+    /// When [`Life::is_over`] will be true, whatever comes.
+    pub(crate) fn drained_by(&self) -> Option<Moment> {
+        match self.phase {
+            Phase::Draining(until) => Some(until),
+            Phase::Serving | Phase::Stopped => None,
+        }
+    }
+
+    /// New limits, or `None` and a line that says why the old ones stay.
+    fn reload(&mut self, log: &mut Log) -> Option<Limits> {
         match self.config.reload() {
             Ok(limits) => {
-                self.router.set_limits(now, fit_to_descriptors(limits), &mut self.out);
-                self.apply(now);
-                self.log.line(format_args!("event=reloaded"));
+                log.line(format_args!("event=reloaded"));
+                self.config.limits = limits.clone();
+                Some(fit_to_descriptors(limits))
             }
-            Err(error) => self.log.line(format_args!("event=reload_failed kept=old reason={:?}", error.to_string())),
+            Err(error) => {
+                log.line(format_args!("event=reload_failed kept=old reason={:?}", error.to_string()));
+                None
+            }
         }
-    }
-
-    pub(super) fn drain(&mut self, now: Moment) {
-        let patience = Duration::from_millis(self.router.limits().drain_ms);
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]); // no service manager: nobody to tell
-        self.phase = Phase::Draining(now.after(patience));
-        if let Some(door) = self.door.take() {
-            self.poller.remove(&door);
-        }
-        self.files.clear();
-        self.router.drain(&mut self.out);
-        self.apply(now);
-    }
-
-    pub(super) fn advance_phase(&mut self, now: Moment) {
-        if let Phase::Draining(until) = self.phase
-            && (now >= until || self.router.is_drained())
-        {
-            self.stop(now);
-        }
-    }
-
-    pub(super) fn stop(&mut self, now: Moment) {
-        self.router.stop(&mut self.out);
-        self.apply(now);
-        self.phase = Phase::Stopped;
     }
 }

@@ -1,13 +1,14 @@
 //! The server: sockets, clock, signals and files. It feeds the core and does what the core decides; it decides nothing itself.
 
-mod accepting;
 mod broker;
 mod claim;
 mod clock;
 mod config;
 mod config_file;
-mod connection;
+mod connections;
 mod datagrams;
+mod decisions;
+mod descriptors;
 mod directory;
 mod doors;
 mod inherited;
@@ -15,10 +16,8 @@ mod life;
 mod log;
 mod owner;
 mod poller;
-mod reading;
 mod signals;
 mod turn;
-mod writing;
 
 pub use broker::{Server, StartError};
 pub use claim::{ClaimError, Flaw};

@@ -132,7 +132,7 @@ impl Poller {
         let event = self.events.get(..self.count)?.get(at)?;
         let flags = event.events();
         Some(Ready {
-            source: source(event.data()),
+            source: source(event.data())?,
             read: flags
                 .intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR),
             write: flags.intersects(EpollFlags::EPOLLOUT),
@@ -164,15 +164,15 @@ fn data(source: Source) -> u64 {
     }
 }
 
-fn source(data: u64) -> Source {
-    match data {
+fn source(data: u64) -> Option<Source> {
+    Some(match data {
         0 => Source::Listener,
         1 => Source::Datagrams,
         2 => Source::Signals,
         3 => Source::Stop,
         4 => Source::Timer,
-        bits => Source::Peer(PeerId::from_bits(bits)),
-    }
+        bits => Source::Peer(PeerId::from_bits(bits)?),
+    })
 }
 
 /// Events taken at once: a turn serves at most so many connections.

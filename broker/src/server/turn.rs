@@ -1,73 +1,206 @@
 //! The loop: one thread, and in each turn reads before writes.
 //!
 //! ```text
-//! wait -> accept, datagrams, signals -> read each ready connection once -> route its frames, 16 at a time, in rounds
+//! wait -> accept, datagrams, signals -> read each ready connection once -> route its messages, 16 at a time, in rounds
 //!      -> expire deadlines -> write each connection that has something queued, once -> wait
 //! ```
 
-use std::io;
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use ipc_protocol::transport::credentials;
 
 use super::{
-    broker::{Phase, Server},
-    poller::{Interest, Ready, Source},
+    clock,
+    connections::{Connections, Served},
+    decisions::{Decision, Decisions},
+    doors::{Doors, say_goodbye},
+    life::{Life, Turning},
+    log::Log,
+    poller::{Interest, Poller, Ready, Source},
 };
-use crate::core::Moment;
+use crate::core::{Input, Moment, Output, PeerId};
 
-impl Server {
-    /// One turn. Takes the time of the turn before and returns its own: the clock is read once.
-    pub(super) fn turn(&mut self, before: Moment) -> io::Result<Moment> {
-        self.poller.wait(before, self.next_wake(before))?;
-        let now = self.clock.now();
-        for at in 0..self.poller.count() {
-            if let Some(ready) = self.poller.ready(at) {
-                self.serve_source(now, ready)?;
-            }
-        }
-        self.route_rounds(now);
-        self.expire(now);
-        self.flush(now);
-        if self.may_unpark() {
-            self.unpark(now);
-            self.flush(now);
-        }
-        self.advance_phase(now);
-        Ok(now)
+/// Everything that a running broker consists of. It alone knows all the parts; they do not know each other.
+#[derive(Debug)]
+pub(crate) struct Loop {
+    poller: Poller,
+    log: Log,
+    decisions: Decisions,
+    connections: Connections,
+    doors: Doors,
+    life: Life,
+}
+
+impl Loop {
+    pub(crate) fn new(poller: Poller, log: Log, decisions: Decisions, doors: Doors, life: Life) -> Self {
+        Self { poller, log, decisions, connections: Connections::new(), doors, life }
     }
 
-    fn serve_source(&mut self, now: Moment, ready: Ready) -> io::Result<()> {
-        match ready.source {
-            Source::Listener => self.accept(now),
-            Source::Datagrams => self.receive_datagrams(now),
-            Source::Signals => return self.take_signals(now),
-            Source::Stop => self.stop(now),
-            Source::Timer => self.poller.rang(),
-            Source::Peer(id) => self.serve_peer(now, id, ready),
+    /// Serves until its life ends. `begin` says what ends it.
+    ///
+    /// # Errors
+    /// What epoll_wait(2) says.
+    pub(crate) fn run(mut self, begin: impl FnOnce(&mut Life, &Poller) -> io::Result<()>) -> io::Result<()> {
+        begin(&mut self.life, &self.poller)?;
+        let mut now = clock::now();
+        while !self.life.has_ended() {
+            now = self.turn(now)?;
         }
         Ok(())
     }
 
-    fn expire(&mut self, now: Moment) {
-        self.expire_frames(now);
-        if self.router.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.router.expire(now, &mut self.out);
+    /// One turn. Takes the time of the turn before and returns its own: the clock is read once.
+    fn turn(&mut self, before: Moment) -> io::Result<Moment> {
+        self.poller.wait(before, self.next_wake())?;
+        let now = clock::now();
+        for at in 0..self.poller.count() {
+            if let Some(ready) = self.poller.ready(at) {
+                self.serve(now, ready)?;
+            }
         }
-        if self.resume_accept.is_some_and(|moment| moment <= now) {
-            self.resume_accept = None;
-            self.watch_door(Interest::READ);
+        self.carry_out(now);
+        while self.connections.route_some(now, &mut self.decisions) {
+            self.carry_out(now);
         }
-        self.apply(now);
+        self.expire(now);
+        self.write(now);
+        if self.life.is_over(now, || self.decisions.is_drained()) {
+            let end = self.life.end();
+            self.turn_to(now, end);
+        }
+        Ok(now)
     }
 
     /// When something must be done, whatever comes.
-    fn next_wake(&self, before: Moment) -> Option<Moment> {
-        if self.may_unpark() {
-            return Some(before);
+    fn next_wake(&self) -> Option<Moment> {
+        let times = [self.decisions.next_deadline(), self.doors.next_resume(), self.life.drained_by()];
+        times.into_iter().flatten().min()
+    }
+
+    fn serve(&mut self, now: Moment, ready: Ready) -> io::Result<()> {
+        match ready.source {
+            Source::Listener => self.accept(now),
+            Source::Datagrams => self.doors.receive_datagrams(now, &mut self.decisions),
+            Source::Signals => {
+                while let Some(turning) = self.life.next_signal(now, &mut self.log)? {
+                    self.turn_to(now, turning);
+                }
+            }
+            Source::Stop => {
+                let end = self.life.end();
+                self.turn_to(now, end);
+            }
+            Source::Timer => self.poller.rang(),
+            Source::Peer(id) => {
+                if self.connections.serve(now, id, ready, &mut self.decisions) == Served::Gone {
+                    self.close(now, id);
+                }
+            }
         }
-        let drained = match self.phase {
-            Phase::Draining(until) => Some(until),
-            Phase::Serving | Phase::Stopped => None,
+        Ok(())
+    }
+
+    fn accept(&mut self, now: Moment) {
+        for _ in 0..ACCEPTS {
+            let Some(socket) = self.doors.accept(now, &self.poller, &mut self.log) else { return };
+            self.admit(now, socket);
+        }
+    }
+
+    fn admit(&mut self, now: Moment, socket: OwnedFd) {
+        // A socket whose peer the kernel does not name is one whose requests have no author.
+        let Ok(identity) = credentials::of_peer(socket.as_fd()) else { return };
+        let id = match self.decisions.connect(now, identity) {
+            Ok(id) => id,
+            Err(goodbye) => return say_goodbye(socket.as_fd(), goodbye),
         };
-        let frame = self.frame_clock.front().map(|(deadline, _)| *deadline);
-        [self.router.next_deadline(), self.resume_accept, drained, frame].into_iter().flatten().min()
+        match self.poller.add(&socket, Source::Peer(id), Interest::READ) {
+            Ok(()) => self.connections.insert(id, socket),
+            Err(_) => self.decisions.tell(now, Input::Closed { peer: id }), // ENOSPC: this user has no epoll watch left
+        }
+    }
+
+    fn turn_to(&mut self, now: Moment, turning: Turning) {
+        match turning {
+            Turning::Limits(limits) => self.decisions.tell(now, Input::Limits(limits)),
+            Turning::Drain => {
+                self.doors.close(&self.poller);
+                self.decisions.tell(now, Input::Drain);
+            }
+            Turning::Stop => self.decisions.tell(now, Input::Stop),
+        }
+        self.carry_out(now);
+    }
+
+    /// Does what was decided, and what is decided because of that: the callers of a connection that was cut are told.
+    fn carry_out(&mut self, now: Moment) {
+        while let Some(mut outputs) = self.decisions.take() {
+            for output in outputs.drain(..) {
+                self.carry_out_one(now, output);
+            }
+            self.decisions.recycle(outputs);
+        }
+    }
+
+    fn carry_out_one(&mut self, now: Moment, output: Decision) {
+        match output {
+            Output::Send { to, item } => self.connections.queue(to, item),
+            Output::SendDatagram { to, message, precedence } => {
+                if !self.doors.answer(&to, &message, precedence) {
+                    self.decisions.tell(now, Input::DatagramUnanswered);
+                }
+            }
+            Output::Assemble { peer } => self.connections.assemble(peer),
+            Output::Skip { peer } => self.connections.skip(peer),
+            Output::Park { peer } => self.connections.park(peer),
+            Output::Cut { peer, goodbye } => {
+                self.connections.close(peer, Some(goodbye), &self.poller);
+                self.closed(now, peer);
+            }
+            Output::Close { peer } => self.close(now, peer),
+            Output::Log(event) => self.log.event(now, &event),
+        }
+    }
+
+    fn close(&mut self, now: Moment, id: PeerId) {
+        self.connections.close(id, None, &self.poller);
+        self.closed(now, id);
+    }
+
+    fn closed(&mut self, now: Moment, id: PeerId) {
+        self.decisions.tell(now, Input::Closed { peer: id });
+        self.doors.descriptor_is_free(now);
+    }
+
+    fn expire(&mut self, now: Moment) {
+        if self.decisions.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.decisions.tell(now, Input::Deadline);
+        }
+        self.doors.resume(now, &self.poller, &mut self.log);
+        self.carry_out(now);
+    }
+
+    /// Writes each connection that has something queued, once; and what is delivered because that made room.
+    fn write(&mut self, now: Moment) {
+        loop {
+            while let Some((id, served)) = self.connections.write_next(now, &self.poller, &mut self.decisions) {
+                if served == Served::Gone {
+                    self.close(now, id);
+                }
+            }
+            self.carry_out(now);
+            while self.connections.route_some(now, &mut self.decisions) {
+                self.carry_out(now); // frames that found room
+            }
+            if !self.connections.has_writes() {
+                return;
+            }
+        }
     }
 }
+
+/// Connections accepted in one turn.
+const ACCEPTS: usize = 64;

@@ -77,7 +77,7 @@ fn bytes_that_wait_to_be_read_stay_charged() {
 
     w.expect_no_call(svc);
     w.resume_reading(svc);
-    assert_eq!(w.take_bodies(svc).len(), 2);
+    [b"1", b"2"].iter().for_each(|body| w.reply_next(svc, *body));
     assert_eq!(w.bytes_held(), held);
 }
 
@@ -92,4 +92,36 @@ fn a_datagram_that_is_pending_is_answered() {
     w.reply_next(svc, b"12:00");
     w.expect_reply(call);
     assert!(matches!(w.answers(), [(address, Message::Reply(_))] if address == b"00042"));
+}
+
+#[test]
+fn everything_that_connections_hold_is_frozen_and_thawed() {
+    let mut w = World::with_limits(|limits| limits.bytes_per_uid = 40_000);
+    let (store, clock) = (w.service("store"), w.worker("clock", 1));
+    let (half, parked, slow, c) = (w.peer(OWNER), w.peer(OWNER), w.peer(OWNER), w.peer(OWNER));
+    let put = |len: usize| Request::to("store", "put").body(&vec![b'x'; len]);
+    // calls that run and wait, one of them with a descriptor, and one of which a few bytes are there
+    let running = w.call(slow, "clock", "now", b"");
+    let queued = w.make_with_fd(slow, Request::to("clock", "now"));
+    let begun = w.make_cut(c, Request::to("clock", "now"), 20);
+    // a full outlet, whose first item is written in part
+    let echo = w.service("echo");
+    w.let_pile_up(slow, echo, 3_000);
+    w.read_a_little(slow, 100);
+    // a frame that is put together, and one that waits for room
+    let assembled = w.make_cut(half, put(24_000), 9_000);
+    let waiting = w.make_cut(parked, put(9_000), 4_500);
+    assert!(w.is_parked(parked));
+
+    w.hand_over();
+
+    w.send_rest(half);
+    assert!(!w.is_parked(parked), "room came back after the thaw");
+    w.send_rest(parked);
+    w.send_rest(c);
+    [b"a", b"b"].iter().for_each(|body| w.reply_next(store, *body));
+    [b"1", b"2", b"3"].iter().for_each(|body| w.reply_next(clock, *body));
+    w.resume_reading(slow);
+    [assembled, waiting, begun, running, queued].iter().for_each(|call| drop(w.expect_reply(*call)));
+    w.end();
 }

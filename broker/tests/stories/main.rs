@@ -4,6 +4,7 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod assembly;
 mod calls;
 mod datagrams;
 mod direct_calls;

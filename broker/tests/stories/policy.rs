@@ -74,5 +74,5 @@ fn a_denial_is_logged_with_what_was_wanted() {
 
     w.call(stranger, "clock", "now", b"");
 
-    w.expect_logged(r#"event=denied uid=1001 pid=4000 operation="call clock""#);
+    w.expect_logged(r#"event=denied peer=@1 uid=1001 pid=4000 operation="call clock.now" rule=default"#);
 }

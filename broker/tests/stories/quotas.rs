@@ -1,13 +1,12 @@
 //! Bytes: who pays, who is refused, who is cut.
 
 use ipc_protocol::{ErrorCode, control::Empty, control::Stats};
-use ipcd::core::Router;
 
-use crate::world::{OWNER, Peer, World};
+use crate::world::{OWNER, Peer, Request, World};
 
-/// A world where the user may hold 20,000 bytes, with a service that has been given one call and takes no second.
+/// A world where the user may hold 40,000 bytes, with a service that has been given one call and takes no second.
 fn narrow() -> (World, Peer, Peer) {
-    let mut w = World::with_limits(|limits| limits.bytes_per_uid = 20_000);
+    let mut w = World::with_limits(|limits| limits.bytes_per_uid = 40_000);
     let (svc, c) = (w.worker("slow", 1), w.peer(OWNER));
     w.call(c, "slow", "", b"");
     (w, svc, c)
@@ -17,10 +16,10 @@ fn narrow() -> (World, Peer, Peer) {
 fn calls_that_wait_are_refused_at_three_quarters_of_the_quota() {
     let (mut w, _, c) = narrow();
 
-    let calls = [(); 20].map(|()| w.call(c, "slow", "", &[b'x'; 800]));
+    let calls = [(); 20].map(|()| w.call(c, "slow", "", &[b'x'; 2_000]));
 
-    assert!(w.bytes_held() <= 15_000);
-    w.expect_no_end(calls[12]);
+    assert!(w.bytes_held() <= 30_000);
+    w.expect_no_end(calls[10]);
     w.expect_safe(calls[19], ErrorCode::BUSY);
 }
 
@@ -28,7 +27,7 @@ fn calls_that_wait_are_refused_at_three_quarters_of_the_quota() {
 fn nobody_is_cut_when_calls_that_wait_fill_the_quota() {
     let (mut w, svc, c) = narrow();
     let bystander = w.peer(OWNER);
-    let _calls = [(); 20].map(|()| w.call(c, "slow", "", &[b'x'; 800]));
+    let _calls = [(); 20].map(|()| w.call(c, "slow", "", &[b'x'; 2_000]));
 
     let _: Stats = w.ask(bystander, "stats", &Empty {});
 
@@ -40,51 +39,24 @@ fn nobody_is_cut_when_calls_that_wait_fill_the_quota() {
 #[test]
 fn an_answer_is_put_together_when_calls_that_wait_fill_the_quota() {
     let (mut w, svc, c) = narrow();
-    let _calls = [(); 20].map(|()| w.call(c, "slow", "", &[b'x'; 800]));
+    let _calls = [(); 20].map(|()| w.call(c, "slow", "", &[b'x'; 2_000]));
 
-    let is_granted = w.with_router(svc, |router, id| router.grant(id, 2_000));
+    let delivered = w.next_call(svc);
+    w.reply_cut(&delivered, &[b'y'; 4_500], 100);
 
-    assert!(is_granted, "the calls wait for the answer, and the answer for the calls");
-}
-
-#[test]
-fn a_frame_that_waits_long_for_room_gets_it_from_who_does_not_read() {
-    let (mut w, svc, c) = narrow();
-    let (idle, bystander) = (w.peer(OWNER), w.peer(OWNER));
-    w.pause_reading(idle);
-    let _grants = [(); 10].map(|()| w.with_router(idle, |router, id| router.grant(id, 1_700)));
-    let _ = w.call(idle, "ipc.limits", "", b"");
-    assert!(!w.with_router(bystander, |router, id| router.has_room(id, 2_000)));
-
-    w.make_room(bystander, 2_000);
-
-    assert!(w.with_router(bystander, |router, id| router.has_room(id, 2_000)));
-    w.expect_cut(idle, "wait to be read");
-    [svc, c, bystander].iter().for_each(|reader| w.expect_open(*reader));
-}
-
-#[test]
-fn room_comes_back_for_one_user_whatever_another_takes_meanwhile() {
-    let (mut w, _, c) = narrow();
-    let stranger = w.peer(OWNER + 1);
-    let _grants = [(); 10].map(|()| w.with_router(c, |router, id| router.grant(id, 1_700)));
-    let is_full = !w.with_router(c, |router, id| router.has_room(id, 2_000));
-
-    w.with_router(stranger, |router, id| router.grant(id, 17_000));
-    w.with_router(c, Router::release);
-
-    assert!(is_full && w.with_router(c, |router, id| router.has_room(id, 2_000)));
+    assert!(!w.is_parked(svc), "the calls wait for the answer, and the answer for the calls");
 }
 
 #[test]
 fn frames_that_are_put_together_leave_room_for_answers() {
-    let (mut w, svc, c) = narrow();
+    let (mut w, svc, _) = narrow();
+    let peers = [(); 8].map(|()| w.peer(OWNER));
 
-    let is_granted = [(); 20].map(|()| w.with_router(c, |router, id| router.grant(id, 1_000)));
+    let _calls = peers.map(|peer| w.make_cut(peer, Request::to("slow", "").body(&[b'x'; 6_000]), 100));
     let _: Stats = w.ask(svc, "stats", &Empty {});
 
-    assert!(is_granted[16] && !is_granted[17]);
-    w.expect_open(c);
+    assert!(!w.is_parked(peers[4]) && w.is_parked(peers[5]));
+    peers.iter().for_each(|peer| w.expect_open(*peer));
     w.expect_open(svc);
 }
 
@@ -160,7 +132,7 @@ fn who_does_not_read_is_cut_at_the_hard_limit_alone() {
 
     w.let_pile_up(stopped, svc, 15_000);
 
-    w.expect_cut(stopped, "30064 bytes wait to be read, the limit is 20000");
+    w.expect_cut(stopped, "30384 bytes wait to be read, the limit is 20000");
     w.expect_open(svc);
     w.expect_open(other);
 }

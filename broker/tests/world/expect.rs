@@ -4,7 +4,7 @@ use ipc_protocol::{Cancel, ErrorCode, Failure, Goodbye, Message, Reply, Retry, c
 use ipcd::core::Event;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Delivered, Peer, Request, Ticket, World};
+use super::{Delivered, Peer, Request, Ticket, Token, World};
 
 impl World {
     /// The call ended with a reply.
@@ -158,9 +158,10 @@ impl World {
         self.fakes[peer.0].is_open()
     }
 
-    /// Whether the peer has said hello, and read welcome.
+    /// Whether the peer has said hello, has read welcome, and is read from.
     pub(crate) fn is_ready(&self, peer: Peer) -> bool {
-        self.is_open(peer) && self.fakes[peer.0].has_number()
+        let fake = &self.fakes[peer.0];
+        fake.is_open() && fake.has_number() && !fake.parked && !fake.ended
     }
 
     /// Bytes that the peer has not read.
@@ -187,16 +188,20 @@ impl World {
         assert_eq!(self.bytes_held(), 0);
         assert!(self.is_drained(), "calls are left");
         let state: serde_json::Value = serde_json::from_str(&self.state()).expect("JSON was written");
-        for table in
-            [&state["peers"]["table"], &state["names"]["names"], &state["names"]["instances"], &state["calls"]["slots"]]
-        {
+        let (board, post) = (&state["board"], &state["board"]["post"]);
+        let (names, calls) = (&board["names"], &board["calls"]);
+        let tables =
+            [&post["peers"]["table"], &post["accounts"]["rows"], &names["names"], &names["instances"], &calls["slots"]];
+        for table in tables {
             let places = table["places"].as_array().expect("a table has places");
             assert!(places.iter().all(|place| place["row"].is_null()), "a row is left: {table}");
         }
         let empty = serde_json::json!({});
-        assert_eq!(state["names"]["by_name"], empty);
-        assert_eq!(state["peers"]["by_number"], empty);
-        assert_eq!(state["watches"]["by_name"], empty);
-        assert_eq!(state["accounts"]["users"], empty);
+        assert_eq!(names["by_name"], empty);
+        assert_eq!(post["peers"]["by_number"], empty);
+        assert_eq!(post["accounts"]["by_uid"], empty);
+        assert_eq!(board["watches"]["by_name"], empty);
+        assert_eq!(state["assembly"]["waiting"], serde_json::json!([]));
+        assert_eq!(Token::count_open(), 0, "descriptors are left open");
     }
 }

@@ -1,11 +1,14 @@
-//! A fake peer: what the router sent it, what it has read of that, and what it owes.
+//! A fake peer: its socket, what it has read, and what it owes.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use ipc_protocol::{Goodbye, Identity, Message};
-use ipcd::core::PeerId;
+use ipcd::{
+    core::{Item, PeerId},
+    front::{Inlet, Outlet, Pool, Sheet},
+};
 
-use super::Ticket;
+use super::{Ticket, Token};
 
 /// One fake peer.
 #[derive(Debug)]
@@ -14,10 +17,24 @@ pub(crate) struct Fake {
     pub(crate) identity: Identity,
     /// Whether it reads whatever comes, at once.
     pub(crate) reads: bool,
-    /// Sent by the router, not read yet.
-    pub(crate) outbox: VecDeque<Message>,
-    /// Bytes of the first message of the outbox that were read.
-    begun: usize,
+    /// The broker's half of its connection.
+    pub(crate) inlet: Inlet,
+    outlet: Outlet<Token>,
+    /// Whether the broker reads from it.
+    pub(crate) parked: bool,
+    /// Whether it has finished sending.
+    pub(crate) ended: bool,
+    /// Bytes that it has sent and the broker has not read.
+    pub(crate) kernel: Vec<u8>,
+    /// The rest of the frame that it has begun to send, and the call in it.
+    pub(crate) rest: Vec<u8>,
+    pub(crate) cut_call: Option<Ticket>,
+    /// The call that this frame answers.
+    pub(crate) cut_answer: Option<u64>,
+    /// Sent by the router, not read yet: what stands in the outlet.
+    sent: VecDeque<Message>,
+    /// What the items in the outlet cost.
+    unread: usize,
     /// Whether something was queued since it was last written to.
     dirty: bool,
     /// Read, not looked at yet.
@@ -44,8 +61,16 @@ impl Fake {
             id,
             identity,
             reads: true,
-            outbox: VecDeque::new(),
-            begun: 0,
+            inlet: Inlet::default(),
+            outlet: Outlet::new(),
+            parked: false,
+            ended: false,
+            kernel: Vec::new(),
+            rest: Vec::new(),
+            cut_call: None,
+            cut_answer: None,
+            sent: VecDeque::new(),
+            unread: 0,
             dirty: false,
             inbox: VecDeque::new(),
             last_call: 0,
@@ -71,54 +96,73 @@ impl Fake {
 
     pub(crate) fn close(&mut self) {
         self.open = false;
-        self.outbox.clear();
+        self.inlet = Inlet::default();
+        let left = self.outlet.discard(&mut Pool::new());
+        assert_eq!(left.cost, self.unread, "what is left in the outlet of {:?}", self.id);
+        self.sent.clear();
+        self.kernel.clear();
+        self.rest.clear();
         self.owes.clear();
     }
 
-    /// The router sends it a message.
-    pub(crate) fn queue(&mut self, message: Message) {
-        self.outbox.push_back(message);
+    /// The router sends it an item, which says `message`.
+    pub(crate) fn queue(&mut self, item: Item<Token>, message: Message) {
+        self.unread += item.cost;
+        self.sent.push_back(message);
+        self.outlet.push(item, &mut Pool::new());
         self.dirty = true;
     }
 
     /// Whether it is to be written to: it has got something new, or begins to read.
     pub(crate) fn is_to_be_written(&self) -> bool {
-        self.open && (self.dirty || self.reads && !self.outbox.is_empty())
+        self.open && (self.dirty || self.reads && !self.outlet.is_empty())
     }
 
-    /// Writes to it, and tells how many bytes it took.
+    /// Writes to it, and tells what the items cost that it took.
     pub(crate) fn write(&mut self) -> usize {
         self.dirty = false;
         if self.reads { self.read_all() } else { 0 }
     }
 
-    /// Reads everything, and tells how many bytes that were.
+    /// Reads everything, and tells what the items cost.
     pub(crate) fn read_all(&mut self) -> usize {
         self.read(usize::MAX)
     }
 
-    /// Reads at most `bytes` bytes, and tells how many it were.
-    pub(crate) fn read(&mut self, bytes: usize) -> usize {
-        let mut read = 0;
-        while let Some(len) = self.outbox.front().map(|message| message.frame_len() - self.begun) {
-            if bytes - read < len {
-                self.begun += bytes - read;
-                return bytes;
+    /// Reads at most `bytes` bytes, and tells what the items cost that are complete.
+    pub(crate) fn read(&mut self, mut bytes: usize) -> usize {
+        let (mut sheet, mut cost) = (Sheet::new(), 0);
+        while bytes > 0 && !self.outlet.is_empty() {
+            self.outlet.encode(self.inlet.dialect(), &mut sheet);
+            let len = bytes.min(sheet.len());
+            let written = self.outlet.wrote(len, &sheet, &mut Pool::new());
+            bytes -= len;
+            cost += written.cost;
+            for message in self.sent.drain(..written.items) {
+                if let Message::Welcome(welcome) = &message {
+                    self.number = Some(welcome.peer.0);
+                }
+                self.inbox.push_back(message);
             }
-            read += len;
-            self.begun = 0;
-            let message = self.outbox.pop_front().expect("it was looked at");
-            if let Message::Welcome(welcome) = &message {
-                self.number = Some(welcome.peer.0);
-            }
-            self.inbox.push_back(message);
         }
-        read
+        self.outlet.detach();
+        self.unread -= cost;
+        cost
     }
 
-    /// Bytes that it has not read.
+    /// What the items cost that it has not read.
     pub(crate) fn unread(&self) -> usize {
-        self.outbox.iter().map(Message::frame_len).sum::<usize>() - self.begun
+        self.unread
+    }
+
+    /// Its connection is written down, and read by another process.
+    pub(crate) fn hand_over(&mut self) {
+        let inlet = serde_json::to_string(&self.inlet).expect("an inlet can be written");
+        let outlet = serde_json::to_string(&self.outlet).expect("an outlet can be written");
+        self.inlet = serde_json::from_str(&inlet).expect("what was written is read");
+        self.outlet = serde_json::from_str(&outlet).expect("what was written is read");
+        assert_eq!(serde_json::to_string(&self.inlet).expect("it was written before"), inlet);
+        assert_eq!(serde_json::to_string(&self.outlet).expect("it was written before"), outlet);
     }
 
     /// A call was sent to it.
@@ -137,7 +181,7 @@ impl Fake {
         self.owes.remove(&id).map(|owed| owed.ticket)
     }
 
-    /// Calls that it has not answered, and whether it was told that nobody waits for them.
+    /// Calls that it has not answered, and whether it was told that nothing waits for them.
     pub(crate) fn owed(&self) -> impl Iterator<Item = (Ticket, bool)> {
         self.owes.values().map(|owed| (owed.ticket, owed.cancelled))
     }

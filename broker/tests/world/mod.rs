@@ -15,13 +15,17 @@ mod fake;
 mod ledger;
 mod operate;
 mod request;
+mod token;
 pub(crate) mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use ipc_protocol::{Frame, Goodbye, Identity, Message};
-use ipcd::core::{Event, Limits, Moment, Output, Outputs, PeerId, Policy, Router};
+use ipc_protocol::{Body, Frame, Goodbye, Identity, Message, wire};
+use ipcd::{
+    core::{Event, Input, Item, Limits, Moment, Output, Outputs, PeerId, Policy, Router},
+    front::Incoming,
+};
 
 use directory::Directory;
 use fake::Fake;
@@ -31,15 +35,16 @@ pub(crate) use dice::Dice;
 pub(crate) use ledger::Ticket;
 pub(crate) use operate::{Delivered, registration};
 pub(crate) use request::Request;
+pub(crate) use token::Token;
 
 /// The user that the broker runs as.
 pub(crate) const OWNER: u32 = 1000;
 
 /// A router and everybody around it.
 pub(crate) struct World {
-    router: Router,
+    router: Router<Token>,
     now: Moment,
-    out: Outputs,
+    out: Outputs<Token>,
     fakes: Vec<Fake>,
     by_id: BTreeMap<u64, Peer>,
     ledger: Ledger,
@@ -50,6 +55,8 @@ pub(crate) struct World {
     /// What was answered to senders of datagrams, by their address.
     answers: Vec<(Vec<u8>, Message)>,
     log: Vec<Event>,
+    /// Peers whose inlet is to be looked at.
+    unrouted: VecDeque<Peer>,
 }
 
 /// A fake peer.
@@ -78,26 +85,66 @@ impl World {
             takes_answers: true,
             answers: Vec::new(),
             log: Vec::new(),
+            unrouted: VecDeque::new(),
         }
     }
 
-    /// One step of the router, and everything that follows from it until nobody has anything to do.
-    fn step<T>(&mut self, run: impl FnOnce(&mut Router, Moment, &mut Outputs) -> T) -> T {
+    /// One step of the router, and everything that follows from it until nothing is left to do.
+    fn step<T>(&mut self, run: impl FnOnce(&mut Router<Token>, Moment, &mut Outputs<Token>) -> T) -> T {
         let result = run(&mut self.router, self.now, &mut self.out);
         self.carry_out();
         self.flush();
         result
     }
 
+    /// Tells the router what happened, and does everything that follows from it.
+    fn tell(&mut self, input: Input<Token>) {
+        self.step(|router, now, out| router.handle(now, input, out));
+    }
+
     /// Does what the router wants done, as `server` does it.
     fn carry_out(&mut self) {
-        while !self.out.is_empty() {
-            for output in std::mem::take(&mut self.out) {
-                self.carry_out_one(output);
+        loop {
+            while !self.out.is_empty() {
+                for output in std::mem::take(&mut self.out) {
+                    self.carry_out_one(output);
+                }
             }
+            self.router.assert_invariants();
+            self.assert_told();
+            let Some(peer) = self.unrouted.pop_front() else { return };
+            self.route_one(peer);
         }
-        self.router.assert_invariants();
-        self.assert_told();
+    }
+
+    /// Takes the next thing out of a peer's inlet, as `server` does it.
+    fn route_one(&mut self, peer: Peer) {
+        let fake = &mut self.fakes[peer.0];
+        if !fake.is_open() || fake.parked {
+            return;
+        }
+        let from = fake.id;
+        let input = match fake.inlet.next() {
+            Ok(Some(Incoming::Message(message))) => Input::Message { from, message },
+            Ok(Some(Incoming::Skipped)) => Input::Skipped { from },
+            Ok(Some(Incoming::Begun(frame))) => {
+                let held = fake.inlet.partial().unwrap_or(0);
+                return self.router.handle(self.now, Input::Begun { from, frame, held }, &mut self.out);
+            }
+            Ok(None) if !fake.kernel.is_empty() => {
+                fake.inlet.feed(std::mem::take(&mut fake.kernel).into());
+                return self.unrouted.push_back(peer);
+            }
+            Ok(None) => match fake.inlet.partial() {
+                Some(held) => return self.router.handle(self.now, Input::Partial { from, held }, &mut self.out),
+                None => return,
+            },
+            Err(violation) => {
+                return self.router.handle(self.now, Input::Violation { from, violation }, &mut self.out);
+            }
+        };
+        self.unrouted.push_back(peer);
+        self.router.handle(self.now, input, &mut self.out);
     }
 
     /// Services know, of each call that they work on, whether somebody still waits for it.
@@ -106,37 +153,69 @@ impl World {
             let is_awaited = self.ledger.is_awaited(ticket);
             assert!(
                 is_awaited.is_none_or(|awaited| awaited != told),
-                "{ticket:?}: awaited {is_awaited:?}, cancelled {told}"
+                "{ticket:?}: awaited {is_awaited:?}, cancelled {told}: {}",
+                self.ledger.describe(ticket)
             );
         }
     }
 
-    fn carry_out_one(&mut self, output: Output) {
+    fn carry_out_one(&mut self, output: Output<Token>) {
         match output {
-            Output::Send { to, message } => self.queue(to, message),
-            Output::SendDatagram { to, message } => self.answer(to.name().to_vec(), message),
+            Output::Send { to, item } => self.queue(to, item),
+            Output::SendDatagram { to, message, .. } => self.answer(to.name().to_vec(), &message),
+            Output::Assemble { peer } => self.resume(peer, |fake| fake.inlet.assemble()),
+            Output::Skip { peer } => {
+                let of = self.by_id[&peer.to_bits()];
+                if let Some(id) = self.fakes[of.0].cut_answer.take() {
+                    self.note_answer(of, id); // the header was enough
+                }
+                self.resume(peer, |fake| fake.inlet.skip());
+            }
+            Output::Park { peer } => {
+                let peer = self.by_id[&peer.to_bits()];
+                self.fakes[peer.0].inlet.detach();
+                self.fakes[peer.0].parked = true;
+            }
             Output::Cut { peer, goodbye } => self.cut(peer, goodbye),
+            Output::Close { peer } => {
+                let peer = self.by_id[&peer.to_bits()];
+                if self.fakes[peer.0].is_open() {
+                    self.close(peer);
+                }
+            }
             Output::Log(event) if event.is_detail() => {}
             Output::Log(event) => self.log.push(event),
             other => panic!("the world does not know {other:?}"),
         }
     }
 
-    fn queue(&mut self, to: PeerId, message: Message) {
+    fn resume(&mut self, id: PeerId, how: impl FnOnce(&mut Fake)) {
+        let peer = self.by_id[&id.to_bits()];
+        let fake = &mut self.fakes[peer.0];
+        if fake.is_open() {
+            how(fake);
+            fake.parked = false;
+            self.unrouted.push_back(peer);
+        }
+    }
+
+    fn queue(&mut self, to: PeerId, item: Item<Token>) {
+        let message = plain(&item.message);
         check_wire(&message);
         let peer = *self.by_id.get(&to.to_bits()).expect("messages go to peers that connected");
         if self.fakes[peer.0].is_open() {
             self.observe(peer, &message);
-            self.fakes[peer.0].queue(message);
+            self.fakes[peer.0].queue(item, message);
         }
     }
 
-    fn answer(&mut self, address: Vec<u8>, message: Message) {
+    fn answer(&mut self, address: Vec<u8>, message: &wire::Message<Token>) {
+        let message = plain(message);
         check_wire(&message);
         self.ledger.ended(Sender::Datagram, &message, self.now);
         match self.takes_answers {
             true => self.answers.push((address, message)),
-            false => self.router.datagram_dropped(),
+            false => self.router.handle(self.now, Input::DatagramUnanswered, &mut self.out),
         }
     }
 
@@ -194,23 +273,54 @@ impl World {
         self.fakes[peer.0].close();
         self.ledger.withdraw(peer);
         self.directory.forget(peer);
-        self.router.disconnect(self.fakes[peer.0].id, &mut self.out);
+        let id = self.fakes[peer.0].id;
+        self.router.handle(self.now, Input::Closed { peer: id }, &mut self.out);
     }
 
     /// Writes everything: who reads takes it all, who does not takes nothing.
     fn flush(&mut self) {
         while let Some(peer) = self.fakes.iter().position(Fake::is_to_be_written) {
-            let bytes = self.fakes[peer].write();
-            self.router.sent(self.now, self.fakes[peer].id, bytes, &mut self.out);
+            let cost = self.fakes[peer].write();
+            let to = self.fakes[peer].id;
+            self.router.handle(self.now, Input::Written { to, cost }, &mut self.out);
             self.carry_out();
         }
     }
 }
 
+/// A message as the books know it: what a descriptor holds is one word.
+fn plain(message: &wire::Message<Token>) -> Message {
+    let body = |body: &Body<Token>| match body {
+        Body::Inline { bytes, .. } => bytes.clone().into(),
+        Body::Fd(_) => DESCRIPTOR.into(),
+    };
+    match message {
+        wire::Message::Call(call) => Message::Call(ipc_protocol::Call {
+            id: call.id,
+            one_way: call.one_way,
+            encoding: call.encoding,
+            timeout_ms: call.timeout_ms,
+            caller: call.caller.clone(),
+            routing: call.routing.clone(),
+            body: body(&call.body),
+        }),
+        wire::Message::Reply(reply) => {
+            Message::Reply(ipc_protocol::Reply { id: reply.id, encoding: reply.encoding, body: body(&reply.body) })
+        }
+        other => {
+            let frame = Frame::from_datagram(Bytes::from(other.to_vec()), u32::MAX).expect("a frame");
+            Message::decode(frame).expect("what the router sends can be read")
+        }
+    }
+}
+
+/// What the books write for a body in a descriptor.
+pub(crate) const DESCRIPTOR: &str = "(descriptor)";
+
 /// What the router sends is what the other side takes.
 fn check_wire(message: &Message) {
     let bytes = message.to_vec();
-    assert_eq!(bytes.len(), message.frame_len(), "the length that is charged for {message:?}");
+    assert_eq!(bytes.len(), message.frame_len(), "the length of {message:?}");
     let frame = Frame::from_datagram(Bytes::from(bytes.clone()), u32::MAX);
     let decoded = frame.map(Message::decode).unwrap_or_else(|error| panic!("{error:?} in {message:?}"));
     let decoded = decoded.unwrap_or_else(|violation| panic!("{violation} in {message:?}"));

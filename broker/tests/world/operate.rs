@@ -2,12 +2,15 @@
 
 use bytes::Bytes;
 use ipc_protocol::{
-    Call, Cancel, Encoding, ErrorCode, Failure, FieldTag, Goodbye, Header, Hello, Identity, Message, Reply, Routing,
-    Violation, control,
+    Body, Call, Cancel, Encoding, ErrorCode, Failure, FieldTag, Goodbye, Header, Hello, Identity, Kind, Message, Reply,
+    Routing, Violation, control, wire,
 };
-use ipcd::core::{Datagram, Limits, Moment, ReturnAddress, Router};
+use ipcd::{
+    core::{Begun, Input, Limits, Moment, PeerId, ReturnAddress},
+    front,
+};
 
-use super::{OWNER, Peer, Request, Ticket, World, fake::Fake, ledger::Sender};
+use super::{DESCRIPTOR, OWNER, Peer, Request, Ticket, Token, World, fake::Fake, ledger::Sender};
 
 /// A call as a service got it.
 #[derive(Clone, Debug)]
@@ -81,8 +84,8 @@ impl World {
     /// A peer that pauses reads a few bytes all the same.
     pub(crate) fn read_a_little(&mut self, peer: Peer, bytes: usize) {
         let fake = &mut self.fakes[peer.0];
-        let (id, read) = (fake.id, fake.read(bytes));
-        self.step(|router, now, out| router.sent(now, id, read, out));
+        let (to, cost) = (fake.id, fake.read(bytes));
+        self.tell(Input::Written { to, cost });
     }
 
     // ---- services
@@ -151,14 +154,63 @@ impl World {
         ticket
     }
 
+    /// A call of which the first `at` bytes are sent.
+    pub(crate) fn make_cut(&mut self, from: Peer, request: Request, at: usize) -> Ticket {
+        self.send_rest(from);
+        let fake = &mut self.fakes[from.0];
+        fake.last_call += 1;
+        let who = (Sender::Peer(from), fake.last_call, fake.identity.uid);
+        let (ticket, call) = self.enter(who, request);
+        let message = Message::Call(call);
+        if at < message.frame_len() {
+            self.ledger.depart(ticket);
+            self.fakes[from.0].cut_call = Some(ticket);
+        }
+        self.send_cut(from, &message, at);
+        ticket
+    }
+
+    /// A call whose body is in a descriptor.
+    pub(crate) fn make_with_fd(&mut self, from: Peer, request: Request) -> Ticket {
+        self.send_rest(from);
+        let fake = &mut self.fakes[from.0];
+        fake.last_call += 1;
+        let (id, who) = (fake.id, (Sender::Peer(from), fake.last_call, fake.identity.uid));
+        let (ticket, call) = self.enter(who, request.body(DESCRIPTOR.as_bytes()));
+        let call = wire::Call {
+            id: call.id,
+            one_way: call.one_way,
+            encoding: call.encoding,
+            timeout_ms: call.timeout_ms,
+            caller: call.caller,
+            routing: call.routing,
+            body: Body::Fd(Token::open()),
+        };
+        if self.fakes[from.0].is_open() && !self.fakes[from.0].parked {
+            self.tell(Input::Message { from: id, message: wire::Message::Call(call) });
+        }
+        ticket
+    }
+
+    /// A service answers with a body in a descriptor.
+    pub(crate) fn reply_with_fd(&mut self, delivered: &Delivered) {
+        self.send_rest(delivered.to);
+        self.note_answer(delivered.to, delivered.call.id);
+        let fake = &self.fakes[delivered.to.0];
+        let reply = wire::Reply { id: delivered.call.id, encoding: Encoding::BYTES, body: Body::Fd(Token::open()) };
+        if fake.is_open() && !fake.parked {
+            self.tell(Input::Message { from: fake.id, message: wire::Message::Reply(reply) });
+        }
+    }
+
     /// A call whose body is over the limit: its header arrives, and its body is skipped.
     pub(crate) fn make_too_large(&mut self, from: Peer, request: Request, body_len: u32) -> Ticket {
+        self.send_rest(from);
         let fake = &mut self.fakes[from.0];
         fake.last_call += 1;
         let (id, number, uid) = (fake.id, fake.last_call, fake.identity.uid);
         let (ticket, _) = self.enter((Sender::Peer(from), number, uid), request);
-        let header = Header { body_len, ..Header::new(ipc_protocol::Kind::CALL, number) };
-        self.step(|router, now, out| router.receive_too_large(now, id, header, out));
+        self.begin(id, &Header { body_len, ..Header::new(Kind::CALL, number) });
         ticket
     }
 
@@ -173,8 +225,8 @@ impl World {
     /// Any message by datagram.
     pub(crate) fn send_datagram(&mut self, uid: u32, reply_to: Option<&str>, message: Message) {
         let reply_to = reply_to.map(|name| ReturnAddress::from_abstract(name.as_bytes()));
-        let datagram = Datagram { sender: Identity::new(uid, uid), reply_to, message };
-        self.step(|router, now, out| router.datagram(now, datagram, out));
+        let bytes = Bytes::from(message.to_vec());
+        self.tell(front::datagram::decode(bytes, Identity::new(uid, uid), reply_to));
     }
 
     /// A call by datagram that was dropped: its sender hears nothing.
@@ -196,10 +248,45 @@ impl World {
 
     /// Any message. From a peer that has gone: nothing.
     pub(crate) fn send(&mut self, from: Peer, message: Message) {
-        if self.fakes[from.0].is_open() {
-            let id = self.fakes[from.0].id;
-            self.step(|router, now, out| router.receive(now, id, message, out));
+        self.send_cut(from, &message, usize::MAX);
+    }
+
+    /// The first `at` bytes of a message; the rest comes with [`World::send_rest`], or before the next message.
+    pub(crate) fn send_cut(&mut self, from: Peer, message: &Message, at: usize) {
+        self.send_rest(from);
+        let fake = &mut self.fakes[from.0];
+        if fake.is_open() && !fake.ended {
+            let mut bytes = message.to_vec();
+            if !fake.rest.is_empty() {
+                return fake.rest.extend(bytes); // it comes behind the frame that waits for room
+            }
+            fake.rest = bytes.split_off(at.min(bytes.len()));
+            fake.kernel.extend(bytes);
+            self.unrouted.push_back(from);
+            self.step(|_, _, _| ());
         }
+    }
+
+    /// The rest of a message that was cut.
+    pub(crate) fn send_rest(&mut self, from: Peer) {
+        let fake = &mut self.fakes[from.0];
+        if !fake.rest.is_empty() && !fake.parked {
+            let rest = std::mem::take(&mut fake.rest);
+            fake.kernel.extend(rest);
+            if let Some(id) = fake.cut_answer.take() {
+                self.note_answer(from, id);
+            } else if let Some(ticket) = fake.cut_call.take() {
+                self.ledger.arrive(ticket);
+                self.ledger.aim(ticket, &self.directory);
+            }
+            self.unrouted.push_back(from);
+            self.step(|_, _, _| ());
+        }
+    }
+
+    /// The header of a frame that is not sent.
+    fn begin(&mut self, from: PeerId, header: &Header) {
+        self.tell(Input::Begun { from, frame: Begun::from(header), held: 0 });
     }
 
     // ---- answers
@@ -225,6 +312,18 @@ impl World {
         self.answer_as(delivered.to, Message::Reply(reply));
     }
 
+    /// A service sends the first `at` bytes of its answer.
+    pub(crate) fn reply_cut(&mut self, delivered: &Delivered, body: &[u8], at: usize) {
+        let id = delivered.call.id;
+        let reply = Message::Reply(Reply { id, encoding: Encoding::BYTES, body: body.to_vec().into() });
+        self.send_rest(delivered.to);
+        match at < reply.frame_len() {
+            true => self.fakes[delivered.to.0].cut_answer = Some(id),
+            false => self.note_answer(delivered.to, id),
+        }
+        self.send_cut(delivered.to, &reply, at);
+    }
+
     /// A service takes its next call and answers it.
     pub(crate) fn reply_next(&mut self, service: Peer, body: &[u8]) {
         let delivered = self.next_call(service);
@@ -245,11 +344,11 @@ impl World {
 
     /// A service sends an answer whose body is over the limit.
     pub(crate) fn reply_too_large(&mut self, delivered: &Delivered, body_len: u32) {
+        self.send_rest(delivered.to);
         let id = delivered.call.id;
         self.note_answer(delivered.to, id);
-        let header = Header { body_len, ..Header::new(ipc_protocol::Kind::REPLY, id) };
         let peer = self.fakes[delivered.to.0].id;
-        self.step(|router, now, out| router.receive_too_large(now, peer, header, out));
+        self.begin(peer, &Header { body_len, ..Header::new(Kind::REPLY, id) });
     }
 
     /// A peer sends an answer, to whatever call.
@@ -274,7 +373,7 @@ impl World {
     pub(crate) fn expire(&mut self) {
         let mut slices = 0;
         while self.router.next_deadline().is_some_and(|deadline| deadline <= self.now) {
-            self.step(Router::expire);
+            self.tell(Input::Deadline);
             slices += 1;
             assert!(slices < 10_000, "deadlines do not come to an end");
         }
@@ -289,23 +388,24 @@ impl World {
     pub(crate) fn set_limits(&mut self, change: impl FnOnce(&mut Limits)) {
         let mut limits = self.router.limits().clone();
         change(&mut limits);
-        self.step(|router, now, out| router.set_limits(now, limits, out));
+        self.tell(Input::Limits(Box::new(limits)));
     }
 
     /// The broker is told to stop, and lets calls finish.
     pub(crate) fn drain(&mut self) {
-        self.step(|router, _, out| router.drain(out));
+        self.tell(Input::Drain);
     }
 
     /// The broker stops for good.
     pub(crate) fn stop(&mut self) {
-        self.step(|router, _, out| router.stop(out));
+        self.tell(Input::Stop);
     }
 
     /// The router's state is written down, and read by another process that goes on with it.
     pub(crate) fn hand_over(&mut self) {
         let state = self.state();
         self.router = serde_json::from_str(&state).expect("what was written is read");
+        self.fakes.iter_mut().for_each(Fake::hand_over);
         assert_eq!(self.state(), state, "the state read is the state written");
         self.router.assert_invariants();
     }
@@ -317,20 +417,20 @@ impl World {
 
     /// A peer is found to break the protocol.
     pub(crate) fn violate(&mut self, peer: Peer, violation: &Violation) {
-        let id = self.fakes[peer.0].id;
-        self.step(|router, _, out| router.violate(id, violation, out));
+        let from = self.fakes[peer.0].id;
+        self.tell(Input::Violation { from, violation: violation.clone() });
     }
 
-    /// The router itself, for what the world has no word for.
-    pub(crate) fn with_router<T>(&mut self, peer: Peer, run: impl FnOnce(&mut Router, ipcd::core::PeerId) -> T) -> T {
-        let id = self.fakes[peer.0].id;
-        self.step(|router, _, _| run(router, id))
+    /// A peer has finished sending.
+    pub(crate) fn end_sending(&mut self, peer: Peer) {
+        self.fakes[peer.0].ended = true;
+        let from = self.fakes[peer.0].id;
+        self.tell(Input::Ended { from });
     }
 
-    /// A frame of the peer has waited for room as long as a frame may take.
-    pub(crate) fn make_room(&mut self, peer: Peer, bytes: usize) {
-        let id = self.fakes[peer.0].id;
-        self.step(|router, _, out| router.make_room(id, bytes, out));
+    /// Whether a frame of the peer waits for room.
+    pub(crate) fn is_parked(&self, peer: Peer) -> bool {
+        self.fakes[peer.0].parked
     }
 
     fn enter(&mut self, who: (Sender, u64, u32), request: Request) -> (Ticket, Call) {
@@ -352,7 +452,7 @@ impl World {
         (ticket, call)
     }
 
-    fn note_answer(&mut self, from: Peer, id: u64) {
+    pub(super) fn note_answer(&mut self, from: Peer, id: u64) {
         if let Some(ticket) = self.fakes[from.0].answer(id) {
             self.ledger.answered(ticket);
         }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use ipc_protocol::{
     Call, Encoding, ErrorCode, Failure, Goodbye, Hello, Identity, Message, Reply, Routing, Versions, Violation, control,
 };
-use ipcd::core::{Limits, Router};
+use ipcd::core::Limits;
 
 use super::{Delivered, Dice, OWNER, Peer, Request, Ticket, World, registration};
 
@@ -49,11 +49,11 @@ impl<'a> Walk<'a> {
             45..=47 => self.cancel(),
             48..=52 => self.advance(),
             53..=54 => self.read(),
-            55..=56 => self.datagram(),
-            57 => self.assemble(),
+            55 => self.datagram(),
+            56..=57 => self.assemble(),
             58 => self.chat(),
             59..=60 => self.wait(),
-            61 if self.dice.once_in(3) => self.disconnect(),
+            61 if self.dice.once_in(3) => self.leave(),
             62 if self.dice.once_in(4) => self.misbehave(),
             61..=62 => self.call(),
             _ => self.rarely(),
@@ -123,9 +123,18 @@ impl<'a> Walk<'a> {
     }
 
     fn make(&mut self, peer: Peer, request: Request) {
-        let ticket = match self.dice.once_in(40) {
-            true => self.world.make_too_large(peer, request, 1 << 20),
-            false => self.world.make(peer, request),
+        self.world.send_rest(peer);
+        if !self.world.is_ready(peer) {
+            return; // what it sends is not read
+        }
+        let ticket = match self.dice.below(40) {
+            0 => self.world.make_too_large(peer, request, 1 << 20),
+            1..=4 => {
+                let at = 1 + self.index(LONGEST);
+                self.world.make_cut(peer, request, at)
+            }
+            5..=6 if request.service != "ipc" => self.world.make_with_fd(peer, request),
+            _ => self.world.make(peer, request),
         };
         self.tickets.push(ticket);
         if self.tickets.len() > 64 {
@@ -165,6 +174,11 @@ impl<'a> Walk<'a> {
     /// A service answers: rightly, twice, too long, or what is not its own.
     fn answer(&mut self) {
         let Some(at) = self.pick_delivered() else { return };
+        let from = self.delivered[at].to;
+        self.world.send_rest(from);
+        if !self.world.is_ready(from) {
+            return; // what it sends is not read
+        }
         let delivered = match self.dice.once_in(12) {
             true => self.delivered[at].clone(), // and once more later
             false => self.delivered.remove(at),
@@ -186,7 +200,14 @@ impl<'a> Walk<'a> {
     }
 
     fn reply(&mut self, delivered: &Delivered, len: usize) {
-        self.world.reply(delivered, &vec![b'y'; len]);
+        match self.dice.below(12) {
+            0 => self.world.reply_with_fd(delivered),
+            1..=3 => {
+                let at = 1 + self.index(len + 64);
+                self.world.reply_cut(delivered, &vec![b'y'; len], at);
+            }
+            _ => self.world.reply(delivered, &vec![b'y'; len]),
+        }
     }
 
     /// Somebody else answers.
@@ -233,14 +254,10 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A frame is put together from several reads.
+    /// The rest of a frame comes.
     fn assemble(&mut self) {
-        let Some(peer) = self.pick() else { return };
-        let bytes = self.index(LONGEST);
-        match self.dice.below(5) {
-            0..=1 => drop(self.world.with_router(peer, |router, id| router.grant(id, bytes))),
-            2..=3 => self.world.with_router(peer, Router::release),
-            _ => self.world.make_room(peer, bytes),
+        if let Some(peer) = self.pick() {
+            self.world.send_rest(peer);
         }
     }
 
@@ -253,9 +270,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn disconnect(&mut self) {
-        if let Some(peer) = self.pick() {
-            self.world.disconnect(peer);
+    fn leave(&mut self) {
+        let Some(peer) = self.pick() else { return };
+        match self.dice.once_in(4) {
+            true if !self.world.is_parked(peer) => self.world.end_sending(peer),
+            _ => self.world.disconnect(peer),
         }
     }
 
@@ -292,10 +311,12 @@ impl<'a> Walk<'a> {
         match self.dice.below(16) {
             0..=4 => self.world.hand_over(),
             5..=6 => {
-                let (soft, total) = (1_000 + self.dice.below(4_000), 10_000 + self.dice.below(20_000));
+                let (soft, total) = (1_000 + self.dice.below(6_000), 12_000 + self.dice.below(30_000));
+                let body = 1_000 + self.dice.below(LONGEST as u64);
                 self.world.set_limits(|limits| {
                     limits.unread_soft_bytes = soft;
                     limits.bytes_total = total;
+                    limits.body_bytes = body;
                 });
             }
             7 => self.world.set_limits(small),
@@ -342,7 +363,7 @@ const TARGETS: [&str; 7] = ["a.run", "a.b.run", "b.run", "c.d.run", "c", "nobody
 const OPERATIONS: [&str; 10] =
     ["", "ping", "list", "peers", "stats", "limits", "show", "register", "unregister", "nothing"];
 /// Bytes of the longest body.
-const LONGEST: usize = 1_500;
+const LONGEST: usize = 6_000;
 
 /// Limits that a walk runs into.
 fn small(limits: &mut Limits) {
@@ -353,10 +374,11 @@ fn small(limits: &mut Limits) {
     limits.connections = 10;
     limits.connections_per_uid = 8;
     limits.connections_reserved = 2;
-    limits.unread_soft_bytes = 2_000;
-    limits.unread_hard_bytes = 9_000;
-    limits.bytes_per_uid = 12_000;
-    limits.bytes_total = 16_000;
+    limits.frame_ms = 60;
+    limits.unread_soft_bytes = 4_000;
+    limits.unread_hard_bytes = 16_000;
+    limits.bytes_per_uid = 22_000;
+    limits.bytes_total = 30_000;
     limits.calls_per_caller = 5;
     limits.calls_per_service = 6;
     limits.names_per_peer = 3;

@@ -26,46 +26,69 @@ pub enum Received {
 
 /// The memory that connections read into. Frames are slices of it, so it can be used anew only when they are gone: at the end of a
 /// turn, when everything was written or copied out.
+///
+/// A short read is copied from the place that the kernel writes to, behind the other short reads: so that place stays in the CPU's
+/// cache, and nothing is cleared again. A long read is handed out where it lies.
 #[derive(Debug)]
 pub struct ReadBuffer {
-    free: BytesMut,
-    /// Room that is too little for a read.
-    least: usize,
+    /// Where the kernel writes: cleared memory.
+    room: BytesMut,
+    /// Where short reads lie.
+    short: BytesMut,
+    /// Bytes of the next room.
+    next_len: usize,
 }
 
 impl ReadBuffer {
     /// Bytes read from one connection at a time: the byte budget of a turn.
     pub const READ_LEN: usize = 32 * 1024;
-    /// Bytes of the buffer: a few hundred small frames, or three full reads, before it has to be taken anew.
-    const LEN: usize = 4 * Self::READ_LEN;
-    /// Bytes of the first buffer: a tool that makes one call and ends should not pay for touching a large one.
+    /// Bytes of the first room: a tool that makes one call and ends should not pay for touching a large one.
     const FIRST_LEN: usize = 8 * 1024;
+    /// Longest read that is copied. Copying 8 KiB costs less than clearing as much, and hardly more than pointing at it.
+    const SHORT: usize = 8 * 1024;
+    /// Bytes that short reads are collected in.
+    const COLLECTED: usize = 64 * 1024;
 
     /// A buffer; its memory is allocated at the first read.
     #[must_use]
     pub fn new() -> Self {
-        Self { free: BytesMut::new(), least: 0 }
+        Self { room: BytesMut::new(), short: BytesMut::new(), next_len: Self::FIRST_LEN }
     }
 
-    /// The next bytes of room, `READ_LEN` of them but for the first few reads. Taken from the same memory again as soon as no slice of it
-    /// is left; otherwise from new memory, and the old goes with its last slice.
-    fn room(&mut self) -> &mut [u8] {
-        if self.free.capacity() == 0 {
-            self.free = BytesMut::zeroed(Self::FIRST_LEN);
-            self.least = Self::FIRST_LEN / 2;
+    /// Reads once from a socket. The bytes are empty unless some came.
+    ///
+    /// # Errors
+    /// What recvmsg(2) says; `InvalidData` if descriptors came, which no frame may carry yet.
+    pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<(Received, Bytes)> {
+        if self.room.is_empty() {
+            self.room = BytesMut::zeroed(self.next_len);
         }
-        if self.free.len() < self.least {
-            self.free.clear();
-            self.free.reserve(Self::LEN);
-            self.free.resize(Self::LEN, 0);
-            self.least = Self::READ_LEN;
-        }
-        let len = self.free.len().min(Self::READ_LEN);
-        &mut self.free[..len]
+        let received = receive(socket, &mut self.room)?;
+        let bytes = match received {
+            Received::Bytes(len) => self.take(len),
+            Received::Nothing | Received::End => Bytes::new(),
+        };
+        Ok((received, bytes))
     }
 
     fn take(&mut self, len: usize) -> Bytes {
-        self.free.split_to(len).freeze()
+        if len == self.room.len() {
+            self.next_len = Self::READ_LEN; // there may be more where this came from
+        }
+        if len > Self::SHORT {
+            let bytes = self.room.split_to(len).freeze();
+            self.room = BytesMut::new();
+            return bytes;
+        }
+        if self.short.capacity() < len {
+            self.short.reserve(Self::COLLECTED.max(len)); // the same memory, as soon as no slice of it is left
+        }
+        self.short.extend_from_slice(self.room.get(..len).unwrap_or_default());
+        let bytes = self.short.split().freeze();
+        if self.next_len > self.room.len() {
+            self.room = BytesMut::new();
+        }
+        bytes
     }
 }
 
@@ -94,13 +117,13 @@ impl Inbox {
     /// What recvmsg(2) says; `InvalidData` if descriptors came, which no frame may carry yet.
     pub fn read(&mut self, socket: BorrowedFd<'_>, buffer: &mut ReadBuffer) -> io::Result<Received> {
         if let Some((partial, missing)) = self.decoder.direct() {
-            return read_direct(socket, partial, missing);
+            return receive_into(socket, partial, missing);
         }
-        let read = receive(socket, buffer.room())?;
-        if let Received::Bytes(len) = read {
-            self.decoder.feed(buffer.take(len));
+        let (received, bytes) = buffer.receive(socket)?;
+        if !bytes.is_empty() {
+            self.decoder.feed(bytes);
         }
-        Ok(read)
+        Ok(received)
     }
 
     /// The next frame of what was read.
@@ -118,9 +141,12 @@ impl Inbox {
     }
 }
 
-/// Reads the rest of a long frame straight into its place. No descriptor can belong to the middle of a frame: any that is sent
-/// there is closed by the kernel, for there is no control buffer.
-fn read_direct(socket: BorrowedFd<'_>, partial: &mut Vec<u8>, missing: usize) -> io::Result<Received> {
+/// Reads the rest of a long frame straight into its place: `missing` bytes, and what the memory holds beyond them. No descriptor can
+/// belong to the middle of a frame: any that is sent there is closed by the kernel, for there is no control buffer.
+///
+/// # Errors
+/// What recv(2) says.
+pub fn receive_into(socket: BorrowedFd<'_>, partial: &mut Vec<u8>, missing: usize) -> io::Result<Received> {
     partial.reserve_exact(missing);
     loop {
         match recv(socket, rustix::buffer::spare_capacity(partial), RecvFlags::DONTWAIT) {

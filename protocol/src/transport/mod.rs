@@ -11,6 +11,6 @@ pub mod socket;
 mod wake;
 
 pub use address::{Address, AddressError};
-pub use inbox::{Inbox, ReadBuffer, Received};
+pub use inbox::{Inbox, ReadBuffer, Received, receive_into};
 pub use outbox::{Flushed, Outbox, Pool};
 pub use wake::Bell;

@@ -83,10 +83,10 @@ impl ServiceName {
     }
 }
 
-/// Lets a table of names be searched with the bytes of a frame, which were checked when the frame was decoded.
-impl Borrow<[u8]> for ServiceName {
-    fn borrow(&self) -> &[u8] {
-        self.0.as_bytes()
+/// Lets a table of names be searched with a text: both hash and compare the same.
+impl Borrow<str> for ServiceName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

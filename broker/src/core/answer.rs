@@ -1,0 +1,29 @@
+//! Answers of the broker's own service: JSON, under the caller's number of the call.
+
+use ipc_protocol::{
+    Encoding, codec,
+    wire::{Call, Message, Reply},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::refusal::Refusal;
+
+/// A successful answer.
+pub(crate) fn reply<T: Serialize, F>(id: u64, value: &T) -> Message<F> {
+    Message::Reply(Reply { id, encoding: Encoding::JSON, body: encode(value).into() })
+}
+
+/// The body of a successful answer.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    codec::encode(Encoding::JSON, value).expect("pages are bounded, and their types are plain structs")
+}
+
+/// What a call of the broker's service asks for.
+pub(crate) fn parse<T: DeserializeOwned, F>(call: &Call<F>) -> Result<T, Refusal> {
+    match call.encoding {
+        Encoding::JSON | Encoding::BYTES => {
+            codec::decode(call.encoding, &call.body).map_err(|error| Refusal::Invalid(error.to_string()))
+        }
+        _ => Err(Refusal::NotJson),
+    }
+}

@@ -1,0 +1,154 @@
+//! Frames that are not complete: who pays for them, which of them wait for room, and how long they may take.
+//!
+//! ```text
+//! Partial: the front holds a few KiB unasked      -> charged, on the clock
+//! Begun:   a longer one asks for all of its bytes -> Assemble, or Park until there is room, first come first served for each user
+//! Message: it is complete                         -> nothing is charged any more
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    accounts::Account,
+    ids::{AccountId, PeerId},
+    input::Begun,
+    limits::Use,
+    moment::Moment,
+    output::{Output, Outputs},
+    peers::{Frame, Stage},
+    post::Post,
+};
+
+/// The peers whose frames wait for room, by the user who pays.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Assembly {
+    #[serde(with = "as_pairs")]
+    waiting: BTreeMap<AccountId, VecDeque<PeerId>>,
+}
+
+impl Assembly {
+    /// A peer's bytes end within a frame, of which the front holds `held` bytes.
+    pub(crate) fn partial(&self, post: &mut Post, now: Moment, from: PeerId, held: usize) {
+        let Some(peer) = post.peers.get_mut(from) else { return };
+        let is_new = peer.frame.is_none();
+        let frame = peer.frame.get_or_insert(Frame { since: now, held: 0, granted: 0, waiting: None });
+        let charged = frame.held;
+        if frame.granted == 0 {
+            frame.held = held;
+        }
+        let (account, held, is_ready) = (peer.account, frame.held, peer.stage == Stage::Ready);
+        if held > charged {
+            post.accounts.charge(account, Account::bytes(held - charged));
+        } else if held < charged {
+            post.accounts.discharge_bytes(account, charged - held);
+        }
+        if is_new && is_ready {
+            post.peers.arm(from, now.after_ms(post.limits.frame_ms));
+        }
+    }
+
+    /// A frame asks for all of its memory: it gets it, or waits behind those of the same user that came before.
+    pub(crate) fn begin<F>(&mut self, post: &mut Post, now: Moment, from: PeerId, frame: Begun, out: &mut Outputs<F>) {
+        let Some((account, _)) = post.payer(from) else { return };
+        if !self.waiting.contains_key(&account) && grant(post, now, from, frame, out) {
+            return;
+        }
+        self.waiting.entry(account).or_default().push_back(from);
+        if let Some(waiting) = post.peers.get_mut(from).and_then(|peer| peer.frame.as_mut()) {
+            waiting.waiting = Some(frame);
+        }
+        self.watch(post, now, from);
+        out.push(Output::Park { peer: from });
+    }
+
+    /// Grants room to those who wait and find it now.
+    pub(crate) fn retry<F>(&mut self, post: &mut Post, now: Moment, out: &mut Outputs<F>) {
+        self.waiting.retain(|_, queue| {
+            while let Some(peer) = queue.front().copied() {
+                let frame = post.peers.get(peer).and_then(|peer| peer.frame.as_ref()?.waiting);
+                if frame.is_some_and(|frame| !grant(post, now, peer, frame, out)) {
+                    break;
+                }
+                queue.pop_front();
+            }
+            !queue.is_empty()
+        });
+    }
+
+    /// A frame that waits is given up: it is not put together any more.
+    pub(crate) fn give_up(&mut self, post: &mut Post, from: PeerId) -> Option<Begun> {
+        let peer = post.peers.get_mut(from)?;
+        let frame = peer.frame.as_mut()?.waiting.take()?;
+        if let Some(queue) = self.waiting.get_mut(&peer.account) {
+            queue.retain(|other| *other != from);
+            if queue.is_empty() {
+                self.waiting.remove(&peer.account);
+            }
+        }
+        Some(frame)
+    }
+
+    /// A frame is complete, or will never be. Returns when it began.
+    pub(crate) fn end(&mut self, post: &mut Post, from: PeerId) -> Option<Moment> {
+        self.give_up(post, from);
+        let peer = post.peers.get_mut(from)?;
+        let frame = peer.frame.take()?;
+        let (account, is_ready) = (peer.account, peer.stage != Stage::Greeting);
+        post.accounts.discharge_bytes(account, frame.held + frame.granted);
+        if is_ready {
+            post.peers.disarm(from);
+        }
+        Some(frame.since)
+    }
+
+    /// A frame that waits has a deadline of its own, and is looked at when it has waited as long as a frame may take.
+    pub(crate) fn watch(&self, post: &mut Post, now: Moment, from: PeerId) {
+        let frame = post.peers.get(from).and_then(|peer| peer.frame.as_ref());
+        let Some((since, waiting)) = frame.and_then(|frame| Some((frame.since, frame.waiting?))) else { return };
+        let look = now.after_ms(post.limits.frame_ms);
+        post.peers.arm(from, look.min(since.after(post.limits.timeout(waiting.timeout_ms))));
+    }
+
+    /// Peers whose frames wait, the first one of each user first.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (AccountId, PeerId)> {
+        self.waiting.iter().flat_map(|(account, queue)| queue.iter().map(|peer| (*account, *peer)))
+    }
+}
+
+/// Charges a frame, if there is room for it.
+fn grant<F>(post: &mut Post, now: Moment, from: PeerId, begun: Begun, out: &mut Outputs<F>) -> bool {
+    let Some(peer) = post.peers.get_mut(from) else { return false };
+    let Some(frame) = peer.frame.as_mut() else { return false };
+    // What the front holds of it is charged already, and becomes part of what is granted.
+    let more = begun.len.saturating_sub(frame.held);
+    if post.accounts.charge_bytes(peer.account, more, Use::Assembly, &post.limits).is_err() {
+        return false;
+    }
+    frame.granted = frame.held + more;
+    frame.held = 0;
+    frame.waiting = None;
+    post.peers.arm(from, now.after_ms(post.limits.frame_ms)); // until now it may have been the broker that was slow
+    out.push(Output::Assemble { peer: from });
+    true
+}
+
+/// JSON keys are texts: the map is written as pairs.
+mod as_pairs {
+    use std::collections::{BTreeMap, VecDeque};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{AccountId, PeerId};
+
+    type Waiting = BTreeMap<AccountId, VecDeque<PeerId>>;
+
+    pub(super) fn serialize<S: Serializer>(waiting: &Waiting, serializer: S) -> Result<S::Ok, S::Error> {
+        waiting.iter().collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Waiting, D::Error> {
+        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
+    }
+}

@@ -1,0 +1,61 @@
+//! Items: what the core sends to a peer, with what it costs to hold until the peer has read it.
+
+use ipc_protocol::wire::Message;
+use serde::{Deserialize, Serialize};
+
+/// One thing for a peer. The front encodes it in the peer's dialect when the peer's socket takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item<F> {
+    /// What it says.
+    pub message: Message<F>,
+    /// Bytes that it is charged while it is held, in whatever dialect it leaves.
+    pub cost: usize,
+    /// Whether it may be dropped.
+    pub class: Class,
+}
+
+/// What may be done with an item whose peer does not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Class {
+    /// It stays until it is read or its connection is closed: a call, the end of a call.
+    Required,
+    /// It may be dropped, and is counted then.
+    Droppable,
+}
+
+impl<F> Item<F> {
+    /// An item that must arrive.
+    #[must_use]
+    pub fn required(message: Message<F>) -> Self {
+        Self { cost: cost(&message), message, class: Class::Required }
+    }
+}
+
+/// Bytes that a message keeps in memory.
+fn cost<F>(message: &Message<F>) -> usize {
+    ITEM + match message {
+        Message::Call(call) => call.caller.len() + call.routing.raw().len() + call.body.len(),
+        Message::Reply(reply) => reply.body.len(),
+        Message::Error(failure) => failure.text.len() + failure.body.len(),
+        Message::Welcome(welcome) => welcome.agent.len(),
+        Message::Hello(hello) => hello.agent.len(),
+        Message::Goodbye(goodbye) => goodbye.text.len(),
+        _ => 0,
+    }
+}
+
+/// The item itself in its peer's queue.
+const ITEM: usize = 192;
+
+#[cfg(test)]
+mod tests {
+    use ipc_protocol::NoFd;
+
+    use super::*;
+
+    #[test]
+    fn an_item_is_charged_at_least_what_it_takes() {
+        assert!(size_of::<Item<NoFd>>() <= ITEM, "{} bytes", size_of::<Item<NoFd>>());
+        assert!(size_of::<Item<u64>>() <= ITEM, "{} bytes", size_of::<Item<u64>>());
+    }
+}

@@ -1,0 +1,188 @@
+//! The post: what is sent to which peer, who pays for it, and who is cut because of it.
+
+use ipc_protocol::{ErrorCode, Goodbye, Identity, PeerNumber, Violation, wire::Message};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    accounts::{Account, Accounts, Full},
+    counters::Counters,
+    event::{Event, Party},
+    ids::{AccountId, PeerId},
+    item::Item,
+    limits::{Limits, Use},
+    moment::Moment,
+    output::{Output, Outputs},
+    peers::{Peer, Peers, Stage},
+    refusal::Refusal,
+};
+
+/// The peers with everything that concerns them alone: items on their way, accounts, limits, counters.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Post {
+    pub(crate) peers: Peers,
+    pub(crate) accounts: Accounts,
+    pub(crate) limits: Limits,
+    pub(crate) counters: Counters,
+}
+
+impl Post {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { peers: Peers::new(), accounts: Accounts::new(), limits, counters: Counters::default() }
+    }
+
+    /// Adds a connection. Whether there is a place for it was asked before.
+    pub(crate) fn admit<F>(&mut self, now: Moment, identity: Identity, out: &mut Outputs<F>) -> PeerId {
+        let mut party = Party::new(None, &identity);
+        let account = self.accounts.open(identity.uid);
+        self.accounts.charge(account, Account::connection());
+        let id = self.peers.admit(now, identity, account);
+        self.peers.arm(id, now.after_ms(self.limits.hello_ms));
+        self.counters.connections_accepted += 1;
+        party.peer = self.peers.get(id).map(|peer| peer.number);
+        out.push(Output::Log(Event::Connected(party)));
+        id
+    }
+
+    /// Forgets a connection, with what it was still to be sent.
+    pub(crate) fn dismiss<F>(&mut self, id: PeerId, out: &mut Outputs<F>) {
+        let Some(peer) = self.peers.remove(id) else { return };
+        out.push(Output::Log(Event::Closed(Party::new(Some(peer.number), &peer.identity))));
+        let frame = peer.frame.map_or(0, |frame| frame.held + frame.granted);
+        self.accounts.discharge(peer.account, Account::bytes(peer.unread + frame));
+        self.accounts.discharge(peer.account, Account::connection());
+    }
+
+    /// Sends a message, unless its receiver does not read and has too much already: then it is cut. When a quota is full, the peer
+    /// that holds most of it and does not read is cut.
+    pub(crate) fn send<F>(&mut self, to: PeerId, message: Message<F>, out: &mut Outputs<F>) {
+        let Some(peer) = self.peers.get_mut(to).filter(|peer| peer.stage != Stage::Leaving) else { return };
+        let item = Item::required(message);
+        let hard = self.limits.unread_hard_bytes;
+        if peer.backlog > 0 && (peer.unread + item.cost) as u64 > hard {
+            let violation = not_reading(peer.unread + item.cost, hard);
+            return self.violate(to, &violation, out);
+        }
+        let account = peer.account;
+        peer.unread += item.cost;
+        self.charge_or_cut(account, item.cost, out);
+        out.push(Output::Send { to, item }); // it is thrown away if its receiver is the one that was cut
+    }
+
+    /// A socket has taken items of this cost. Whether its peer reads again after it did not.
+    pub(crate) fn written(&mut self, to: PeerId, cost: usize) -> bool {
+        let Some(peer) = self.peers.get_mut(to) else { return false };
+        let soft = self.limits.unread_soft_bytes;
+        let was_congested = peer.unread as u64 >= soft;
+        peer.unread -= cost;
+        peer.backlog = peer.unread;
+        let is_congested = peer.unread as u64 >= soft;
+        self.accounts.discharge_bytes(peer.account, cost);
+        was_congested && !is_congested
+    }
+
+    /// Charges bytes of what cannot be refused. When a quota is full, the peer that holds most of it and does not read is cut.
+    #[inline]
+    pub(crate) fn charge_or_cut<F>(&mut self, payer: AccountId, bytes: usize, out: &mut Outputs<F>) {
+        if let Err(full) = self.accounts.charge_bytes(payer, bytes, Use::Unread, &self.limits) {
+            self.cut_hog(full, payer, out);
+            self.accounts.charge(payer, Account::bytes(bytes));
+        }
+    }
+
+    /// Charges bytes of what can be refused, or refuses it.
+    pub(crate) fn charge_or_refuse(&mut self, payer: AccountId, bytes: usize) -> Result<(), Refusal> {
+        let of = Use::Waiting;
+        self.accounts.charge_bytes(payer, bytes, of, &self.limits).map_err(|full| match full {
+            Full::User => Refusal::UserBusy(of.part_of(self.limits.bytes_per_uid)),
+            Full::Broker => Refusal::BrokerBusy(of.part_of(self.limits.bytes_total)),
+        })
+    }
+
+    /// A peer broke the protocol: it is told so and cut.
+    pub(crate) fn violate<F>(&mut self, id: PeerId, violation: &Violation, out: &mut Outputs<F>) {
+        let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.stage != Stage::Leaving) else { return };
+        peer.stage = Stage::Leaving;
+        self.counters.connections_cut += 1;
+        let from = Party::new(Some(peer.number), &peer.identity);
+        out.push(Output::Log(Event::Cut { from, reason: violation.to_string() }));
+        let goodbye = Goodbye { code: ErrorCode::PROTOCOL, text: violation.to_string() };
+        out.push(Output::Cut { peer: id, goodbye });
+    }
+
+    /// A quota is full: of those who do not read, the connection that holds most of it goes, not the one that came last. While
+    /// all peers read, none goes: everything leaves at the end of the turn.
+    pub(crate) fn cut_hog<F>(&mut self, full: Full, account: AccountId, out: &mut Outputs<F>) {
+        let is_candidate = |peer: &Peer| peer.backlog > 0 && (full == Full::Broker || peer.account == account);
+        let weight = |peer: &Peer| (self.accounts.held(peer.account).bytes, peer.unread);
+        let candidates = self.peers.iter().filter(|(_, peer)| is_candidate(peer));
+        let Some((id, hog)) = candidates.max_by_key(|(_, peer)| weight(peer)) else { return };
+        let limit = match full {
+            Full::User => self.limits.bytes_per_uid,
+            Full::Broker => self.limits.bytes_total,
+        };
+        let violation = not_reading(hog.unread, limit);
+        self.violate(id, &violation, out); // nothing, if it is on its way out already: its bytes are about to be free
+    }
+
+    /// The account of a peer, and its number, while it is connected.
+    pub(crate) fn payer(&self, id: PeerId) -> Option<(AccountId, PeerNumber)> {
+        self.peers.get(id).map(|peer| (peer.account, peer.number))
+    }
+}
+
+fn not_reading(unread: usize, limit: u64) -> Violation {
+    Violation::NotReading(unread, usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc_protocol::NoFd;
+
+    use super::*;
+
+    fn post_with_peer() -> (Post, PeerId) {
+        let mut post = Post::new(Limits { unread_soft_bytes: 500, unread_hard_bytes: 1_000, ..Limits::default() });
+        let id = post.admit(Moment(0), Identity::new(7, 7), &mut Outputs::<NoFd>::new());
+        (post, id)
+    }
+
+    #[test]
+    fn what_is_sent_is_charged_until_it_is_written() {
+        let (mut post, peer) = post_with_peer();
+        let mut out: Outputs<NoFd> = Vec::new();
+        post.send(peer, Message::Pong(1), &mut out);
+        let [Output::Send { item, .. }] = &out[..] else { panic!("{out:?}") };
+        assert_eq!(post.accounts.of(7).bytes, item.cost as u64);
+        post.written(peer, item.cost);
+        assert_eq!(post.accounts.of(7).bytes, 0);
+    }
+
+    #[test]
+    fn a_peer_that_reads_may_be_sent_more_than_the_limit_in_one_turn() {
+        let (mut post, peer) = post_with_peer();
+        let mut out: Outputs<NoFd> = Vec::new();
+        (0..20).for_each(|id| post.send(peer, Message::Pong(id), &mut out));
+        assert_eq!(out.len(), 20);
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_is_cut_at_the_limit() {
+        let (mut post, peer) = post_with_peer();
+        let mut out: Outputs<NoFd> = Vec::new();
+        post.send(peer, Message::Pong(0), &mut out);
+        assert!(!post.written(peer, 0), "it took nothing");
+        (0..20).for_each(|id| post.send(peer, Message::Pong(id), &mut out));
+        let cuts = out.iter().filter(|output| matches!(output, Output::Cut { .. })).count();
+        assert_eq!(cuts, 1);
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_peer_that_is_gone() {
+        let (mut post, peer) = post_with_peer();
+        let mut out: Outputs<NoFd> = Vec::new();
+        post.send(peer, Message::Pong(1), &mut out);
+        post.dismiss(peer, &mut out);
+        assert_eq!((post.accounts.by_user().len(), post.accounts.total()), (0, Account::default()));
+        assert_eq!(post.peers.next_overdue(), None);
+    }
+}

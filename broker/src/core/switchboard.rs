@@ -1,0 +1,339 @@
+//! The switchboard: which call is where, from its acceptance to the instance that works on it.
+
+use ipc_protocol::wire::{Call, Message};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    accounts::Account,
+    calls::{Caller, Calls, Role, Stage},
+    ids::{AccountId, CallId, InstanceId, NameId, PeerId},
+    limits::Limits,
+    moment::Moment,
+    names::{Instance, Names, Place},
+    output::Outputs,
+    peers::{Peers, Stage as PeerStage},
+    post::Post,
+    refusal::Refusal,
+    watches::Watches,
+};
+
+/// Names, calls and those who wait for names, on top of the post.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Switchboard<F> {
+    pub(crate) post: Post,
+    pub(crate) names: Names,
+    pub(crate) calls: Calls<F>,
+    pub(crate) watches: Watches,
+    /// Set when the broker was told to stop: no new calls.
+    pub(crate) draining: bool,
+}
+
+/// Where a call comes from: who waits for the answer and who pays.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) caller: Caller,
+    pub(crate) payer: AccountId,
+    /// The peer that sent it, if a peer did.
+    pub(crate) peer: Option<PeerId>,
+    /// When the call has to have ended.
+    pub(crate) deadline: Moment,
+}
+
+impl<F> Switchboard<F> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            post: Post::new(limits),
+            names: Names::new(),
+            calls: Calls::new(),
+            watches: Watches::default(),
+            draining: false,
+        }
+    }
+
+    /// Delivers a call at once, or queues it.
+    pub(crate) fn place(
+        &mut self,
+        now: Moment,
+        origin: Origin,
+        call: Call<F>,
+        place: Place,
+        out: &mut Outputs<F>,
+    ) -> Result<(), Refusal> {
+        self.has_place_for_caller(&origin)?;
+        self.has_place_at(place)?;
+        match self.free_instance(place) {
+            Some(instance) => {
+                let id = self.open(origin, Stage::Running(instance), 0, out)?;
+                self.deliver(now, id, instance, call, out);
+                Ok(())
+            }
+            None => self.enqueue(place, origin, call, out),
+        }
+    }
+
+    /// Delivers what waits for an instance, oldest first, as long as it has room.
+    pub(crate) fn feed(&mut self, now: Moment, id: InstanceId, out: &mut Outputs<F>) {
+        while let Some(next) = self.next_for(id) {
+            let Some(call) = self.dequeue(next) else { return };
+            if let Some(slot) = self.calls.get_mut(next) {
+                slot.stage = Stage::Running(id);
+            }
+            self.deliver(now, next, id, *call, out);
+        }
+    }
+
+    /// Takes a call out of the queue it waits in and gives its charge back. Its slot stays, in no place.
+    pub(crate) fn dequeue(&mut self, id: CallId) -> Option<Box<Call<F>>> {
+        let slot = self.calls.get_mut(id)?;
+        let payer = slot.payer;
+        let (list, call) = match std::mem::replace(&mut slot.stage, Stage::Unplaced) {
+            Stage::Queued(name, call) => (self.names.name_mut(name).map(|name| &mut name.queue), call),
+            Stage::Direct(instance, call) => {
+                (self.names.instance_mut(instance).map(|instance| &mut instance.direct), call)
+            }
+            other @ (Stage::Running(_) | Stage::Watching(_) | Stage::Unplaced) => {
+                slot.stage = other;
+                return None;
+            }
+        };
+        if let Some(list) = list {
+            self.calls.unlink(list, Role::Place, id);
+        }
+        self.post.accounts.discharge_bytes(payer, charge_of(&call));
+        Some(call)
+    }
+
+    /// Opens a slot that is charged, with `bytes` more, to its payer, and puts it into the list of its caller.
+    pub(crate) fn open(
+        &mut self,
+        origin: Origin,
+        stage: Stage<F>,
+        bytes: usize,
+        out: &mut Outputs<F>,
+    ) -> Result<CallId, Refusal> {
+        let Origin { caller, payer, deadline, .. } = origin;
+        match stage {
+            // What runs is limited in number and waits for nothing but its answer; what is queued could wait with its caller as well.
+            Stage::Running(_) => self.post.charge_or_cut(payer, SLOT + bytes, out),
+            _ => self.post.charge_or_refuse(payer, SLOT + bytes)?,
+        }
+        let caller_peer = match caller {
+            Caller::Peer { peer, .. } => Some(peer),
+            Caller::Datagram(_) | Caller::OneWay => {
+                self.post.accounts.charge(payer, Account::loose_call());
+                None
+            }
+            Caller::Gone => None,
+        };
+        let id = self.calls.open(caller, stage, deadline, payer);
+        if let Some(peer) = caller_peer.and_then(|peer| self.post.peers.get_mut(peer)) {
+            self.calls.push(&mut peer.pending, Role::Caller, id);
+        }
+        Ok(id)
+    }
+
+    /// Takes the caller off a call, with what is charged because it waits. From here on nothing waits for the answer.
+    pub(crate) fn settle(&mut self, id: CallId) -> Caller {
+        let Some(payer) = self.calls.get(id).map(|slot| slot.payer) else { return Caller::Gone };
+        let caller = self.calls.take_caller(id);
+        match caller {
+            Caller::Peer { peer, .. } => {
+                if let Some(peer) = self.post.peers.get_mut(peer) {
+                    self.calls.unlink(&mut peer.pending, Role::Caller, id);
+                }
+            }
+            Caller::Datagram(_) | Caller::OneWay => self.post.accounts.discharge(payer, Account::loose_call()),
+            Caller::Gone => {} // was settled before
+        }
+        caller
+    }
+
+    /// Closes a slot that has left its lists.
+    pub(crate) fn close(&mut self, id: CallId) {
+        if let Some(slot) = self.calls.close(id) {
+            self.post.accounts.discharge_bytes(slot.payer, SLOT);
+        }
+    }
+
+    /// Refuses a call when its caller waits for too many.
+    pub(crate) fn has_place_for_caller(&self, origin: &Origin) -> Result<(), Refusal> {
+        let limit = self.post.limits.calls_per_caller;
+        let pending = match &origin.caller {
+            Caller::Peer { peer, .. } => self.post.peers.get(*peer).map_or(0, |peer| peer.pending.len().into()),
+            Caller::Datagram(_) | Caller::OneWay => self.post.accounts.held(origin.payer).loose_calls,
+            Caller::Gone => 0,
+        };
+        if pending >= limit { Err(Refusal::CallerBusy(limit)) } else { Ok(()) }
+    }
+
+    /// Refuses a call when its service has too many.
+    fn has_place_at(&self, place: Place) -> Result<(), Refusal> {
+        let limit = self.post.limits.calls_per_service;
+        let pending = match place {
+            Place::Name(id) => self.names.pending(id),
+            Place::Instance(id) => {
+                let count = |instance: &Instance| instance.direct.len() + instance.running.len();
+                self.names.instance(id).map_or(0, count).into()
+            }
+        };
+        if pending < limit {
+            return Ok(());
+        }
+        let name = match place {
+            Place::Name(id) => self.names.name(id).map(|name| name.name.to_string()),
+            Place::Instance(_) => None,
+        };
+        Err(Refusal::ServiceBusy(name.unwrap_or_else(|| "the peer".to_owned()), limit))
+    }
+
+    /// An instance that takes a call at once. None while older calls wait: they are served first.
+    fn free_instance(&self, place: Place) -> Option<InstanceId> {
+        let has_room = |instance: &Instance| has_room(&self.post.peers, &self.post.limits, instance);
+        match place {
+            Place::Name(id) if !self.names.name(id)?.queue.is_empty() => None,
+            Place::Name(id) => self.names.choose(id, has_room),
+            Place::Instance(id) => {
+                let instance = self.names.instance(id)?;
+                (instance.direct.is_empty() && has_room(instance)).then_some(id)
+            }
+        }
+    }
+
+    /// The oldest call that waits for an instance, if it has room.
+    fn next_for(&self, id: InstanceId) -> Option<CallId> {
+        let instance = self.names.instance(id)?;
+        let queue_of = |name: NameId| self.names.name(name).and_then(|name| name.queue.head());
+        let (direct, queued) = (instance.direct.head(), instance.name.and_then(queue_of));
+        if direct.is_none() && queued.is_none() || !has_room(&self.post.peers, &self.post.limits, instance) {
+            return None;
+        }
+        let age = |call: &CallId| self.calls.get(*call).map_or(u64::MAX, |slot| slot.sequence);
+        [direct, queued].into_iter().flatten().min_by_key(age)
+    }
+
+    fn enqueue(
+        &mut self,
+        place: Place,
+        origin: Origin,
+        mut call: Call<F>,
+        out: &mut Outputs<F>,
+    ) -> Result<(), Refusal> {
+        call.detach();
+        let bytes = charge_of(&call);
+        let stage = match place {
+            Place::Name(name) => Stage::Queued(name, Box::new(call)),
+            Place::Instance(instance) => Stage::Direct(instance, Box::new(call)),
+        };
+        let id = self.open(origin, stage, bytes, out)?;
+        self.post.counters.calls_queued += 1;
+        let queue = match place {
+            Place::Name(name) => self.names.name_mut(name).map(|name| &mut name.queue),
+            Place::Instance(instance) => self.names.instance_mut(instance).map(|instance| &mut instance.direct),
+        };
+        if let Some(queue) = queue {
+            self.calls.push(queue, Role::Place, id);
+        }
+        Ok(())
+    }
+
+    /// Sends a call to the instance that its slot says it runs on.
+    fn deliver(&mut self, now: Moment, id: CallId, on: InstanceId, call: Call<F>, out: &mut Outputs<F>) {
+        let Some(slot) = self.calls.get(id) else { return };
+        let left = slot.deadline.since(now).as_millis();
+        let Some(instance) = self.names.instance_mut(on) else { return };
+        self.calls.push(&mut instance.running, Role::Place, id);
+        let peer = instance.peer;
+        self.names.has_begun(on);
+        self.post.counters.calls_delivered += 1;
+        let timeout_ms = u32::try_from(left).unwrap_or(u32::MAX).max(1);
+        self.post.send(peer, Message::Call(Call { id: id.to_bits(), timeout_ms, ..call }), out);
+    }
+}
+
+/// Whether an instance takes a call now: its window has room and it reads what it is sent.
+pub(crate) fn has_room(peers: &Peers, limits: &Limits, instance: &Instance) -> bool {
+    instance.running.len() < instance.window
+        && peers
+            .get(instance.peer)
+            .is_some_and(|peer| peer.stage == PeerStage::Ready && (peer.unread as u64) < limits.unread_soft_bytes)
+}
+
+/// Bytes that a waiting call is charged for what it holds, beside its slot.
+pub(crate) fn charge_of<F>(call: &Call<F>) -> usize {
+    const BOX: usize = 192;
+    BOX + call.caller.len() + call.routing.raw().len() + call.body.len()
+}
+
+/// Bytes that a pending call is charged for its slot.
+pub(crate) const SLOT: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use ipc_protocol::{Encoding, Identity, NoFd, Routing, ServiceName, control};
+
+    use super::*;
+    use crate::core::{accounts::Accounts, calls::Slot, output::Output};
+
+    fn board_with_service(window: u32) -> (Switchboard<NoFd>, NameId) {
+        let mut board = Switchboard::new(Limits::default());
+        let peer = board.post.admit(Moment(0), Identity::new(7, 7), &mut Vec::<Output<NoFd>>::new());
+        board.post.peers.get_mut(peer).unwrap().stage = PeerStage::Ready;
+        let name = ServiceName::parse("calc").unwrap();
+        let request = control::Register { name: Some(name.clone()), window, shared: false, methods: Vec::new() };
+        board.names.register(Some(&name), false, Instance::new(peer, request));
+        let id = board.names.find(b"calc").unwrap();
+        (board, id)
+    }
+
+    fn place(board: &mut Switchboard<NoFd>, name: NameId) -> Vec<Output<NoFd>> {
+        let payer = board.post.accounts.open(8);
+        let origin = Origin { caller: Caller::OneWay, payer, peer: None, deadline: Moment(5_000_000) };
+        let call = Call {
+            id: 1,
+            one_way: true,
+            encoding: Encoding::BYTES,
+            timeout_ms: 0,
+            caller: bytes::Bytes::new(),
+            routing: Routing::to("calc", "add").build(),
+            body: "body".into(),
+        };
+        let mut out = Vec::new();
+        board.place(Moment(0), origin, call, Place::Name(name), &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn a_call_waits_while_the_window_is_full_and_goes_out_when_it_is_not() {
+        let (mut board, name) = board_with_service(1);
+        assert!(matches!(place(&mut board, name)[..], [Output::Send { .. }]));
+        assert!(place(&mut board, name).is_empty());
+        assert_eq!(board.names.pending(name), 2);
+
+        let instance = board.names.name(name).unwrap().instances().next().unwrap();
+        let first = board.names.instance(instance).unwrap().running.head().unwrap();
+        board.settle(first);
+        board.calls.unlink(&mut board.names.instance_mut(instance).unwrap().running, Role::Place, first);
+        board.names.has_ended(instance);
+        board.close(first);
+        let mut out = Vec::new();
+        board.feed(Moment(0), instance, &mut out);
+        assert!(matches!(out[..], [Output::Send { .. }]));
+    }
+
+    #[test]
+    fn a_slot_is_charged_at_least_what_it_takes() {
+        assert!(size_of::<Option<Slot<NoFd>>>() + 8 <= SLOT, "{} bytes", size_of::<Slot<NoFd>>());
+    }
+
+    #[test]
+    fn one_way_calls_are_limited_by_user() {
+        let (mut board, name) = board_with_service(1);
+        board.post.limits.calls_per_caller = 2;
+        place(&mut board, name);
+        place(&mut board, name);
+        let payer = board.post.accounts.open(8);
+        let origin = Origin { caller: Caller::OneWay, payer, peer: None, deadline: Moment(5_000_000) };
+        assert_eq!(board.has_place_for_caller(&origin), Err(Refusal::CallerBusy(2)));
+        assert_eq!(Accounts::of(&board.post.accounts, 8).loose_calls, 2);
+    }
+}

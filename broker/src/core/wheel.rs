@@ -1,0 +1,258 @@
+//! A timing wheel of one-millisecond buckets: what ends before its deadline costs one link and one unlink.
+//!
+//! ```text
+//! bucket = millisecond mod 1024; a deadline further away than one turn waits in its bucket until the turn that it means
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ids::Id,
+    list::{List, Node},
+    moment::Moment,
+    table::Table,
+};
+
+/// A row that may stand on a wheel.
+pub(crate) trait Timed: Node {
+    /// The list that stands for the wheel.
+    const TIMER: Self::Role;
+
+    /// Its deadline while it is on the wheel. Change it only off the wheel.
+    fn due(&self) -> Moment;
+}
+
+/// The deadlines of rows.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct Wheel<K> {
+    buckets: Vec<List<K>>,
+    /// One bit a bucket: whether a row waits in it.
+    occupied: Vec<u64>,
+    /// One bit a word of `occupied`, of which there are at most 64: whether it is not zero.
+    summary: u64,
+    /// Everything up to this millisecond has been looked at.
+    done: u64,
+}
+
+impl<K> Wheel<K> {
+    pub(crate) fn new() -> Self {
+        let buckets = (0..BUCKETS).map(|_| List::default()).collect();
+        Self { buckets, occupied: vec![0; WORDS], summary: 0, done: 0 }
+    }
+
+    /// Puts a row on the wheel. A deadline that has passed is taken for one in the next millisecond.
+    pub(crate) fn arm<T: Timed<Kind = K>>(&mut self, table: &mut Table<K, T>, id: Id<K>) {
+        let Some(bucket) = table.get(id).map(|row| bucket_of(row.due().tick())) else { return };
+        if let Some(list) = self.buckets.get_mut(bucket) {
+            list.push(table, T::TIMER, id);
+            self.mark(bucket, true);
+        }
+    }
+
+    /// Takes a row off the wheel.
+    pub(crate) fn disarm<T: Timed<Kind = K>>(&mut self, table: &mut Table<K, T>, id: Id<K>) {
+        let Some(bucket) = table.get(id).map(|row| bucket_of(row.due().tick())) else { return };
+        let Some(list) = self.buckets.get_mut(bucket) else { return };
+        list.unlink(table, T::TIMER, id);
+        if list.is_empty() {
+            self.mark(bucket, false);
+        }
+    }
+
+    /// Rows whose deadline has passed, up to `most` of them: the caller disarms them, and asks again when there were that many. All in
+    /// one pass, for a bucket may hold many more rows of later turns than ones that are due.
+    pub(crate) fn expired<T: Timed<Kind = K>>(&mut self, table: &Table<K, T>, now: Moment, most: usize) -> Vec<Id<K>> {
+        let now_tick = now.0 / 1000;
+        let mut found = Vec::new();
+        // A whole turn looks at every bucket; more turns would look at the same ones again.
+        self.done = self.done.max(now_tick.saturating_sub(BUCKETS as u64));
+        while let Some(tick) = self.next_tick().filter(|tick| *tick <= now_tick) {
+            for id in self.buckets.get(bucket_of(tick)).into_iter().flat_map(|list| list.ids(table, T::TIMER)) {
+                if table.get(id).is_some_and(|row| row.due().tick() <= now_tick) {
+                    if found.len() == most {
+                        return found;
+                    }
+                    found.push(id);
+                }
+            }
+            self.done = tick;
+        }
+        self.done = self.done.max(now_tick);
+        found
+    }
+
+    /// When to ask [`Wheel::expired`] next. May be too early (by whole turns of the wheel), never too late.
+    pub(crate) fn next(&self) -> Option<Moment> {
+        self.next_tick().map(|tick| Moment(tick.saturating_mul(1000)))
+    }
+
+    /// Checks that the wheel holds exactly the rows that `is_armed` names, each in the bucket of its deadline. For the invariants.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub(crate) fn assert_armed<T: Timed<Kind = K> + std::fmt::Debug>(
+        &self,
+        table: &Table<K, T>,
+        is_armed: impl Fn(&T) -> bool,
+    ) {
+        let mut held = 0;
+        for (bucket, list) in self.buckets.iter().enumerate() {
+            let marked = self.occupied.get(bucket / 64).is_some_and(|bits| bits >> (bucket % 64) & 1 != 0);
+            assert_eq!(marked, !list.is_empty(), "the mark of bucket {bucket}");
+            let belongs =
+                |row: &T| is_armed(row) && bucket_of(row.due().tick()) == bucket && row.due().tick() > self.done;
+            held += list.assert_whole(table, T::TIMER, belongs);
+        }
+        let summary: u64 = self.occupied.iter().zip(0..).map(|(bits, word)| u64::from(*bits != 0) << word).sum();
+        assert_eq!(self.summary, summary, "the summary of the wheel");
+        let armed = table.iter().filter(|(_, row)| is_armed(row)).count();
+        assert_eq!(held, armed, "rows on the wheel, and rows with a deadline");
+    }
+
+    /// The first millisecond after `done` whose bucket is occupied.
+    fn next_tick(&self) -> Option<u64> {
+        let start = bucket_of(self.done + 1);
+        let (word, bit) = (start / 64, start % 64);
+        let bits = |word: usize| self.occupied.get(word).copied().unwrap_or(0);
+        // The rest of the word of the start; else the first word that has any, the one of the start with its front coming last.
+        let bucket = match bits(word) & (u64::MAX << bit) {
+            0 => {
+                let ahead = self.summary.rotate_right(u32::try_from(word + 1).unwrap_or(0));
+                let found = (word + 1 + ahead.trailing_zeros() as usize) % WORDS;
+                (ahead != 0).then(|| found * 64 + bits(found).trailing_zeros() as usize)?
+            }
+            rest => word * 64 + rest.trailing_zeros() as usize,
+        };
+        Some(self.done + 1 + ((bucket + BUCKETS - start) % BUCKETS) as u64)
+    }
+
+    fn mark(&mut self, bucket: usize, occupied: bool) {
+        if let Some(word) = self.occupied.get_mut(bucket / 64) {
+            let bit = 1 << (bucket % 64);
+            *word = if occupied { *word | bit } else { *word & !bit };
+            let bit = 1 << (bucket / 64);
+            self.summary = if *word == 0 { self.summary & !bit } else { self.summary | bit };
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a number below BUCKETS")]
+fn bucket_of(tick: u64) -> usize {
+    (tick % BUCKETS as u64) as usize
+}
+
+/// A second of milliseconds: the wheel takes 28 KiB, and a call that waits for its 30 s is passed once a second.
+const BUCKETS: usize = 1024;
+/// Words of the bitmap; divides the bits of its summary.
+const WORDS: usize = BUCKETS / 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::list::Link;
+
+    #[derive(Debug)]
+    enum OfTest {}
+
+    #[derive(Debug)]
+    struct Row {
+        due: Moment,
+        link: Link<OfTest>,
+    }
+
+    impl Node for Row {
+        type Kind = OfTest;
+        type Role = ();
+
+        fn link(&self, (): ()) -> &Link<OfTest> {
+            &self.link
+        }
+
+        fn link_mut(&mut self, (): ()) -> &mut Link<OfTest> {
+            &mut self.link
+        }
+    }
+
+    impl Timed for Row {
+        const TIMER: () = ();
+
+        fn due(&self) -> Moment {
+            self.due
+        }
+    }
+
+    struct Clock {
+        rows: Table<OfTest, Row>,
+        wheel: Wheel<OfTest>,
+    }
+
+    impl Clock {
+        fn new() -> Self {
+            Self { rows: Table::new(), wheel: Wheel::new() }
+        }
+
+        fn arm(&mut self, ms: u64) -> Id<OfTest> {
+            let id = self.rows.insert(Row { due: Moment(ms * 1000), link: Link::default() });
+            self.wheel.arm(&mut self.rows, id);
+            id
+        }
+
+        fn expire(&mut self, ms: u64) -> Vec<Id<OfTest>> {
+            self.expire_some(ms, usize::MAX)
+        }
+
+        fn expire_some(&mut self, ms: u64, most: usize) -> Vec<Id<OfTest>> {
+            let found = self.wheel.expired(&self.rows, Moment(ms * 1000), most);
+            found.iter().for_each(|id| self.wheel.disarm(&mut self.rows, *id));
+            found
+        }
+    }
+
+    #[test]
+    fn a_deadline_fires_when_it_has_passed_and_not_before() {
+        let mut clock = Clock::new();
+        let id = clock.arm(200);
+        assert_eq!(clock.wheel.next(), Some(Moment(200_000)));
+        assert_eq!(clock.expire(199), []);
+        assert_eq!(clock.expire(200), [id]);
+        assert_eq!(clock.wheel.next(), None);
+    }
+
+    #[test]
+    fn a_deadline_turns_of_the_wheel_away_waits_for_its_turn() {
+        let mut clock = Clock::new();
+        let (far, near) = (clock.arm(10_000), clock.arm(10_000 % BUCKETS as u64));
+        assert_eq!(clock.expire(5_000), [near]);
+        assert_eq!(clock.expire(9_999), []);
+        assert_eq!(clock.expire(10_000), [far]);
+    }
+
+    #[test]
+    fn a_long_pause_misses_nothing() {
+        let mut clock = Clock::new();
+        let ids = [clock.arm(5), clock.arm(4_000), clock.arm(8_191), clock.arm(1_000_000)];
+        assert_eq!(clock.expire(1_000_001).len(), ids.len());
+    }
+
+    #[test]
+    fn a_deadline_set_after_a_pause_is_found() {
+        let mut clock = Clock::new();
+        assert_eq!(clock.expire(123_456), []);
+        let id = clock.arm(123_457);
+        assert_eq!(clock.wheel.next(), Some(Moment(123_457_000)));
+        assert_eq!(clock.expire(123_457), [id]);
+    }
+
+    #[test]
+    fn what_is_due_comes_in_slices_past_what_is_not() {
+        let mut clock = Clock::new();
+        let turn = BUCKETS as u64;
+        let ids = [10, 10 + 7 * turn, 10, 10 + 7 * turn, 10, 11].map(|ms| clock.arm(ms));
+        assert_eq!(clock.expire_some(20, 2), [ids[0], ids[2]]);
+        assert_eq!(clock.wheel.next(), Some(Moment(10_000)));
+        assert_eq!(clock.expire_some(20, 2), [ids[4], ids[5]]);
+        assert_eq!(clock.expire_some(20, 2), []);
+        assert_eq!(clock.expire(10 + 7 * turn), [ids[1], ids[3]]);
+    }
+}

@@ -1,0 +1,408 @@
+//! Connections: each a socket with its inlet and outlet, read once and written once a turn.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use ipc_protocol::{
+    Goodbye, Violation,
+    transport::{ReadBuffer, Received, receive_into},
+    wire::Message,
+};
+use rustix::{
+    io::Errno,
+    net::{SendAncillaryBuffer, SendFlags, send, sendmsg},
+};
+
+use super::{
+    decisions::{Decisions, Fd},
+    poller::{Interest, Poller, Ready, Source},
+};
+use crate::{
+    core::{Input, Item, Moment, PeerId},
+    front::{Incoming, Inlet, Outlet, Pool, Sheet},
+};
+
+/// All connections, each at the place that its peer has in the router's table.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    places: Vec<Option<Box<Connection>>>,
+    /// What all of them are read into.
+    buffer: ReadBuffer,
+    /// What all of them are written from.
+    sheet: Sheet,
+    pool: Pool<Fd>,
+    /// Connections that were read and may still have messages to be routed.
+    unrouted: VecDeque<PeerId>,
+    /// Connections with something queued, to be written at the end of the turn.
+    dirty: VecDeque<PeerId>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    id: PeerId,
+    socket: OwnedFd,
+    inlet: Inlet,
+    outlet: Outlet<Fd>,
+    /// What the poller watches for.
+    interest: Interest,
+    reading: Reading,
+    /// Whether it stands in the list of connections to write.
+    dirty: bool,
+}
+
+/// Whether more is read from a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// Yes.
+    Open,
+    /// Not now: a frame has begun for which there is no room.
+    Parked,
+    /// No: the other side has finished sending.
+    Ended,
+}
+
+/// What a write brought.
+struct Flushed {
+    /// Cost of the items that are gone.
+    cost: usize,
+    /// Whether the socket takes no more now.
+    blocked: bool,
+}
+
+impl Connections {
+    pub(crate) fn new() -> Self {
+        Self {
+            places: Vec::new(),
+            buffer: ReadBuffer::new(),
+            sheet: Sheet::new(),
+            pool: Pool::new(),
+            unrouted: VecDeque::new(),
+            dirty: VecDeque::new(),
+        }
+    }
+
+    /// Adds a connection, which the poller watches already.
+    pub(crate) fn insert(&mut self, id: PeerId, socket: OwnedFd) {
+        let index = id.index();
+        if self.places.len() <= index {
+            self.places.resize_with(index + 1, || None);
+        }
+        if let Some(place) = self.places.get_mut(index) {
+            *place = Some(Box::new(Connection::new(id, socket)));
+        }
+    }
+
+    // ---- reading
+
+    /// Serves a connection that the poller found ready: reads it once, and notes it for writing.
+    pub(crate) fn serve(&mut self, now: Moment, id: PeerId, ready: Ready, decisions: &mut Decisions) -> Served {
+        let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
+        if ready.write {
+            connection.mark_dirty(&mut self.dirty);
+        }
+        match connection.reading {
+            Reading::Open if ready.read => self.read(now, id, decisions),
+            Reading::Parked | Reading::Ended if ready.hung_up => Served::Gone,
+            Reading::Open | Reading::Parked | Reading::Ended => Served::Open,
+        }
+    }
+
+    /// Reads once: at most [`ReadBuffer::READ_LEN`] bytes, or the rest of a long frame.
+    fn read(&mut self, now: Moment, id: PeerId, decisions: &mut Decisions) -> Served {
+        let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
+        match connection.read(&mut self.buffer) {
+            Ok(Received::Bytes(_)) => self.unrouted.push_back(id),
+            Ok(Received::Nothing) => {}
+            Ok(Received::End) => {
+                connection.reading = Reading::Ended;
+                connection.mark_dirty(&mut self.dirty);
+                decisions.tell(now, Input::Ended { from: id });
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                decisions.tell(now, Input::Violation { from: id, violation: Violation::UnexpectedFds });
+            }
+            Err(_) => return Served::Gone, // ECONNRESET: it closed with bytes unread
+        }
+        Served::Open
+    }
+
+    /// Routes the next few messages of the connection that has waited longest. False once no connection has any.
+    pub(crate) fn route_some(&mut self, now: Moment, decisions: &mut Decisions) -> bool {
+        let Some(id) = self.unrouted.pop_front() else { return false };
+        let Some(connection) = connection(&mut self.places, id) else { return true };
+        for _ in 0..decisions.limits().turn_frames {
+            let input = match connection.inlet.next() {
+                Ok(Some(Incoming::Message(message))) => Input::Message { from: id, message },
+                Ok(Some(Incoming::Begun(frame))) => {
+                    let held = connection.inlet.partial().unwrap_or(0);
+                    decisions.tell(now, Input::Begun { from: id, frame, held });
+                    return true; // it goes on when the decision is carried out
+                }
+                Ok(Some(Incoming::Skipped)) => Input::Skipped { from: id },
+                Ok(None) => {
+                    if let Some(held) = connection.inlet.partial() {
+                        decisions.tell(now, Input::Partial { from: id, held });
+                    }
+                    return true;
+                }
+                Err(violation) => {
+                    decisions.tell(now, Input::Violation { from: id, violation });
+                    return true;
+                }
+            };
+            decisions.tell(now, input);
+        }
+        self.unrouted.push_back(id);
+        true
+    }
+
+    /// Goes on with a connection whose begun frame may be put together.
+    pub(crate) fn assemble(&mut self, id: PeerId) {
+        self.resume(id, Inlet::assemble);
+    }
+
+    /// Goes on with a connection whose begun frame is left out.
+    pub(crate) fn skip(&mut self, id: PeerId) {
+        self.resume(id, Inlet::skip);
+    }
+
+    /// Reads nothing more from a connection for now.
+    pub(crate) fn park(&mut self, id: PeerId) {
+        if let Some(connection) = connection(&mut self.places, id) {
+            connection.inlet.detach();
+            connection.reading = Reading::Parked;
+            connection.mark_dirty(&mut self.dirty);
+        }
+    }
+
+    fn resume(&mut self, id: PeerId, how: impl FnOnce(&mut Inlet)) {
+        let Some(connection) = connection(&mut self.places, id) else { return };
+        how(&mut connection.inlet);
+        if connection.reading == Reading::Parked {
+            connection.reading = Reading::Open;
+            connection.mark_dirty(&mut self.dirty);
+        }
+        self.unrouted.push_back(id);
+    }
+
+    // ---- writing
+
+    /// Queues an item.
+    pub(crate) fn queue(&mut self, id: PeerId, item: Item<Fd>) {
+        if let Some(connection) = connection(&mut self.places, id) {
+            connection.outlet.push(item, &mut self.pool);
+            connection.mark_dirty(&mut self.dirty);
+        }
+    }
+
+    /// Writes the next connection that has something queued, once. `None` once none has.
+    pub(crate) fn write_next(
+        &mut self,
+        now: Moment,
+        poller: &Poller,
+        decisions: &mut Decisions,
+    ) -> Option<(PeerId, Served)> {
+        let id = self.dirty.pop_front()?;
+        Some((id, self.write(now, id, poller, decisions)))
+    }
+
+    /// Whether a connection is still to be written.
+    pub(crate) fn has_writes(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    fn write(&mut self, now: Moment, id: PeerId, poller: &Poller, decisions: &mut Decisions) -> Served {
+        let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
+        connection.dirty = false;
+        if !connection.outlet.is_empty() {
+            let cost = match connection.flush(&mut self.sheet, &mut self.pool) {
+                Ok(flushed) => {
+                    if flushed.blocked {
+                        connection.outlet.detach();
+                    }
+                    flushed.cost
+                }
+                // EPIPE: its peer does not read any more. What it wrote before is still taken; the end of that closes the connection.
+                Err(_) if connection.reading == Reading::Open => connection.outlet.discard(&mut self.pool).cost,
+                Err(_) => return Served::Gone,
+            };
+            decisions.tell(now, Input::Written { to: id, cost });
+        }
+        match connection.watch(poller) {
+            Ok(()) => Served::Open,
+            Err(_) => Served::Gone,
+        }
+    }
+
+    /// Closes a connection, with a last word if there is one and its socket takes it at once.
+    pub(crate) fn close(&mut self, id: PeerId, goodbye: Option<Goodbye>, poller: &Poller) {
+        let Some(connection) = connection(&mut self.places, id) else { return };
+        if let Some(goodbye) = goodbye {
+            connection.outlet.push(Item::required(Message::Goodbye(goodbye)), &mut self.pool);
+            let _ = connection.flush(&mut self.sheet, &mut self.pool);
+        }
+        connection.outlet.discard(&mut self.pool);
+        poller.remove(&connection.socket);
+        if let Some(place) = self.places.get_mut(id.index()) {
+            *place = None;
+        }
+    }
+}
+
+/// What became of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Served {
+    /// It lives.
+    Open,
+    /// Its other end is gone: it is to be closed.
+    Gone,
+}
+
+impl Connection {
+    fn new(id: PeerId, socket: OwnedFd) -> Self {
+        Self {
+            id,
+            socket,
+            inlet: Inlet::default(),
+            outlet: Outlet::new(),
+            interest: Interest::READ,
+            reading: Reading::Open,
+            dirty: false,
+        }
+    }
+
+    fn read(&mut self, buffer: &mut ReadBuffer) -> io::Result<Received> {
+        if let Some((partial, missing)) = self.inlet.direct() {
+            return receive_into(self.socket.as_fd(), partial, missing);
+        }
+        let (received, bytes) = buffer.receive(self.socket.as_fd())?;
+        if !bytes.is_empty() {
+            self.inlet.feed(bytes);
+        }
+        Ok(received)
+    }
+
+    /// Writes until everything is written or the socket takes no more.
+    fn flush(&mut self, sheet: &mut Sheet, pool: &mut Pool<Fd>) -> io::Result<Flushed> {
+        let dialect = self.inlet.dialect();
+        let mut cost = 0;
+        loop {
+            self.outlet.encode(dialect, sheet);
+            let (len, blocked) = match write(self.socket.as_fd(), sheet) {
+                Ok(len) => (len, len < sheet.len()),
+                Err(Errno::AGAIN) => (0, true),
+                Err(error) => return Err(error.into()),
+            };
+            cost += self.outlet.wrote(len, sheet, pool).cost;
+            if blocked || self.outlet.is_empty() {
+                return Ok(Flushed { cost, blocked });
+            }
+        }
+    }
+
+    /// Tells the poller what to watch for, if that has changed. A close is always told.
+    fn watch(&mut self, poller: &Poller) -> io::Result<()> {
+        let wanted = Interest { read: self.reading == Reading::Open, write: !self.outlet.is_empty() };
+        if wanted != self.interest {
+            self.interest = wanted;
+            poller.modify(&self.socket, Source::Peer(self.id), wanted)?;
+        }
+        Ok(())
+    }
+
+    /// Puts it into the list of connections to write, once.
+    fn mark_dirty(&mut self, dirty: &mut VecDeque<PeerId>) {
+        if !self.dirty {
+            self.dirty = true;
+            dirty.push_back(self.id);
+        }
+    }
+}
+
+fn connection(places: &mut [Option<Box<Connection>>], id: PeerId) -> Option<&mut Connection> {
+    places.get_mut(id.index())?.as_deref_mut().filter(|connection| connection.id == id)
+}
+
+/// One write of what stands on the sheet.
+fn write(socket: BorrowedFd<'_>, sheet: &Sheet) -> Result<usize, Errno> {
+    if sheet.is_empty() {
+        return Ok(0); // items that this dialect has no words for
+    }
+    loop {
+        let written = match sheet.single() {
+            Some(bytes) => send(socket, bytes, FLAGS),
+            None => {
+                let mut slices = [IoSlice::new(&[]); Sheet::PIECES];
+                let used = sheet.pieces(&mut slices);
+                let pieces = slices.get(..used).unwrap_or_default();
+                sendmsg(socket, pieces, &mut SendAncillaryBuffer::default(), FLAGS)
+            }
+        };
+        if written != Err(Errno::INTR) {
+            return written;
+        }
+    }
+}
+
+/// A broken connection is an error and no signal; a full one is a state and no reason to wait.
+const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Read, os::unix::net::UnixStream};
+
+    use ipc_protocol::{Hello, Identity};
+
+    use super::*;
+    use crate::core::{Limits, Output, Policy};
+
+    /// A connection of root's, and the other end of its socket.
+    fn connected() -> (Connections, Decisions, Poller, PeerId, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut decisions = Decisions::new(Limits::default(), Policy::new(None));
+        let id = decisions.connect(Moment(0), Identity::new(0, 0)).unwrap();
+        let (mut connections, poller) = (Connections::new(), Poller::new().unwrap());
+        let socket = OwnedFd::from(ours);
+        poller.add(&socket, Source::Peer(id), Interest::READ).unwrap();
+        connections.insert(id, socket);
+        decisions.take();
+        (connections, decisions, poller, id, theirs)
+    }
+
+    const READABLE: Ready = Ready { source: Source::Timer, read: true, write: false, hung_up: false };
+
+    #[test]
+    fn what_is_read_is_routed_and_what_is_decided_is_written() {
+        let (mut connections, mut decisions, poller, id, mut theirs) = connected();
+        let hello = ipc_protocol::Message::Hello(Hello::new("test")).to_vec();
+        io::Write::write_all(&mut theirs, &hello).unwrap();
+
+        assert_eq!(connections.serve(Moment(0), id, READABLE, &mut decisions), Served::Open);
+        while connections.route_some(Moment(0), &mut decisions) {}
+        for output in decisions.take().unwrap() {
+            let Output::Send { to, item } = output else { panic!("{output:?}") };
+            connections.queue(to, item);
+        }
+        assert_eq!(connections.write_next(Moment(0), &poller, &mut decisions), Some((id, Served::Open)));
+
+        let mut head = [0; 3];
+        theirs.read_exact(&mut head).unwrap();
+        assert_eq!(head, [0xc1, 1, 2], "a welcome");
+        assert!(connections.write_next(Moment(0), &poller, &mut decisions).is_none());
+    }
+
+    #[test]
+    fn the_end_of_a_stream_is_told_once() {
+        let (mut connections, mut decisions, _, id, theirs) = connected();
+        drop(theirs);
+        assert_eq!(connections.serve(Moment(0), id, READABLE, &mut decisions), Served::Open);
+        assert!(matches!(decisions.take().as_deref(), Some([Output::Close { peer }]) if *peer == id));
+        let _ = connections.serve(Moment(0), id, READABLE, &mut decisions);
+        assert!(decisions.take().is_none());
+    }
+}

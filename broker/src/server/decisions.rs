@@ -1,0 +1,81 @@
+//! Decisions: the router, and what it has decided that is not carried out yet.
+
+use ipc_protocol::{Goodbye, Identity, NoFd};
+
+use crate::core::{Input, Limits, Moment, Output, Outputs, PeerId, Policy, Router};
+
+/// The descriptor type of the real broker: no frame carries one yet.
+pub(crate) type Fd = NoFd;
+
+/// The router and its outputs.
+#[derive(Debug)]
+pub(crate) struct Decisions {
+    router: Router<Fd>,
+    outputs: Outputs<Fd>,
+    spare: Outputs<Fd>,
+}
+
+impl Decisions {
+    pub(crate) fn new(limits: Limits, policy: Policy) -> Self {
+        let router = Router::new(limits, policy, concat!("ipcd ", env!("CARGO_PKG_VERSION")));
+        Self { router, outputs: Outputs::new(), spare: Outputs::new() }
+    }
+
+    /// Tells the router what happened.
+    #[inline]
+    pub(crate) fn tell(&mut self, now: Moment, input: Input<Fd>) {
+        self.router.handle(now, input, &mut self.outputs);
+    }
+
+    /// Asks the router for a place for a connection.
+    pub(crate) fn connect(&mut self, now: Moment, identity: Identity) -> Result<PeerId, Goodbye> {
+        self.router.connect(now, identity, &mut self.outputs)
+    }
+
+    /// Takes what is to be done, in order; `None` if that is nothing. Give the list back with [`Decisions::recycle`]: carrying it out
+    /// may lead to further decisions.
+    pub(crate) fn take(&mut self) -> Option<Outputs<Fd>> {
+        if self.outputs.is_empty() {
+            return None;
+        }
+        Some(std::mem::replace(&mut self.outputs, std::mem::take(&mut self.spare)))
+    }
+
+    /// Keeps the memory of a list that was carried out: the two lists take turns.
+    pub(crate) fn recycle(&mut self, done: Outputs<Fd>) {
+        self.spare = done;
+        self.spare.clear();
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        self.router.limits()
+    }
+
+    /// When [`Input::Deadline`] must be told next.
+    pub(crate) fn next_deadline(&self) -> Option<Moment> {
+        self.router.next_deadline()
+    }
+
+    pub(crate) fn is_drained(&self) -> bool {
+        self.router.is_drained()
+    }
+}
+
+/// One thing that is to be done.
+pub(crate) type Decision = Output<Fd>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_decided_while_decisions_are_carried_out_is_not_lost() {
+        let mut decisions = Decisions::new(Limits::default(), Policy::new(0));
+        let peer = decisions.connect(Moment(0), Identity::new(0, 0)).unwrap();
+        let first = decisions.take().unwrap();
+        decisions.tell(Moment(0), Input::Ended { from: peer });
+        decisions.recycle(first);
+        assert!(matches!(decisions.take().as_deref(), Some([Output::Close { .. }])));
+        assert!(decisions.take().is_none());
+    }
+}

@@ -1,0 +1,196 @@
+//! Frames that take their time: who waits for room, in which order, and how long.
+
+use ipc_protocol::ErrorCode;
+
+use crate::world::{OWNER, Peer, Request, Ticket, World};
+
+/// A world where frames of the broker's user find room for 35,000 bytes, with a service.
+fn narrow() -> (World, Peer) {
+    let mut w = World::with_limits(|limits| limits.bytes_per_uid = 40_000);
+    let svc = w.service("store");
+    (w, svc)
+}
+
+fn put(len: usize) -> Request {
+    Request::to("store", "put").body(&vec![b'x'; len])
+}
+
+/// A call of another peer of the same user, whose frame holds nearly all the room until its rest is sent.
+fn fill(w: &mut World) -> (Peer, Ticket) {
+    let peer = w.peer(OWNER);
+    let call = w.make_cut(peer, put(30_000), 100);
+    assert!(!w.is_parked(peer));
+    (peer, call)
+}
+
+#[test]
+fn a_frame_that_found_no_room_gets_it_when_another_is_complete() {
+    let (mut w, svc) = narrow();
+    let (first, c) = (fill(&mut w).0, w.peer(OWNER));
+    let call = w.make_cut(c, put(8_000), 100);
+    assert!(w.is_parked(c));
+
+    w.send_rest(first);
+    w.send_rest(c);
+
+    assert!(!w.is_parked(c));
+    w.reply_next(svc, b"");
+    w.reply_next(svc, b"");
+    w.expect_reply(call);
+}
+
+#[test]
+fn frames_of_one_user_get_room_in_the_order_they_came() {
+    let (mut w, _) = narrow();
+    let (first, _) = fill(&mut w);
+    let (long, short) = (w.peer(OWNER), w.peer(OWNER));
+    w.make_cut(long, put(30_000), 100);
+    w.make_cut(short, put(5_000), 100);
+    assert!(w.is_parked(long) && w.is_parked(short), "the short one waits behind the long one");
+
+    w.disconnect(first);
+
+    assert!(!w.is_parked(long) && w.is_parked(short));
+}
+
+#[test]
+fn room_comes_back_for_one_user_whatever_another_takes_meanwhile() {
+    let (mut w, _) = narrow();
+    let ((first, _), c, root) = (fill(&mut w), w.peer(OWNER), w.peer(0));
+    w.make_cut(c, put(8_000), 100);
+    w.make_cut(root, put(30_000), 100);
+    assert!(w.is_parked(c) && !w.is_parked(root));
+
+    w.send_rest(first);
+
+    assert!(!w.is_parked(c));
+}
+
+#[test]
+fn a_frame_that_waits_long_for_room_gets_it_from_a_peer_that_does_not_read() {
+    let (mut w, svc) = narrow();
+    let (echo, idle, c) = (w.service("echo"), w.peer(OWNER), w.peer(OWNER));
+    w.let_pile_up(idle, echo, 30_000);
+    w.make_cut(c, put(8_000), 100);
+    assert!(w.is_parked(c));
+
+    w.advance(10_000);
+
+    assert!(!w.is_parked(c));
+    w.expect_cut(idle, "wait to be read");
+    [svc, echo, c].iter().for_each(|reader| w.expect_open(*reader));
+}
+
+#[test]
+fn a_frame_that_waits_past_its_deadline_ends_and_its_connection_lives() {
+    let (mut w, svc) = narrow();
+    fill(&mut w);
+    let c = w.peer(OWNER);
+    let call = w.make_cut(c, put(8_000).within(500), 100);
+
+    w.advance(500);
+    w.expect_safe(call, ErrorCode::DEADLINE);
+
+    w.send_rest(c);
+    let next = w.call(c, "store", "get", b"");
+    w.reply_next(svc, b"found");
+    w.expect_reply(next);
+}
+
+#[test]
+fn a_frame_that_waits_is_refused_when_the_limit_falls_below_it() {
+    let (mut w, svc) = narrow();
+    fill(&mut w);
+    let c = w.peer(OWNER);
+    let call = w.make_cut(c, put(8_000), 100);
+    assert!(w.is_parked(c));
+
+    w.set_limits(|limits| limits.body_bytes = 5_000);
+
+    w.expect_safe(call, ErrorCode::TOO_LARGE);
+    w.send_rest(c);
+    let next = w.call(c, "store", "get", b"");
+    w.reply_next(svc, b"found");
+    w.expect_reply(next);
+}
+
+#[test]
+fn a_connection_from_before_is_held_to_the_limits_of_now() {
+    let (mut w, _) = narrow();
+    let c = w.peer(OWNER);
+    w.set_limits(|limits| limits.body_bytes = 1_000);
+
+    let (long, short) = (w.call(c, "store", "put", &[b'x'; 8_000]), w.call(c, "store", "put", &[b'x'; 1_001]));
+
+    w.expect_safe(long, ErrorCode::TOO_LARGE);
+    let failure = w.expect_error(short, ErrorCode::TOO_LARGE);
+    assert!(failure.text.contains("1001 bytes, at most 1000"), "{}", failure.text);
+}
+
+#[test]
+fn the_time_of_a_call_runs_from_its_first_byte() {
+    let (mut w, svc) = narrow();
+    let c = w.peer(OWNER);
+    let call = w.make_cut(c, put(8_000).within(1_000), 100);
+
+    w.advance(700);
+    w.send_rest(c);
+
+    assert_eq!(w.next_call(svc).call.timeout_ms, 300);
+    w.advance(300);
+    w.expect_unknown(call, ErrorCode::DEADLINE);
+}
+
+#[test]
+fn a_call_that_arrives_after_its_time_is_not_delivered() {
+    let (mut w, svc) = narrow();
+    let c = w.peer(OWNER);
+    let call = w.make_cut(c, put(8_000).within(1_000), 100);
+
+    w.advance(1_000);
+    w.send_rest(c);
+
+    w.expect_safe(call, ErrorCode::DEADLINE);
+    w.expect_no_call(svc);
+}
+
+#[test]
+fn a_sender_that_takes_too_long_for_a_frame_is_cut() {
+    let (mut w, _) = narrow();
+    let (slow, slower) = (w.peer(OWNER), w.peer(OWNER));
+    w.make_cut(slow, put(8_000), 100);
+    w.make_cut(slower, put(10), 3);
+
+    w.advance(9_999);
+    [slow, slower].iter().for_each(|peer| w.expect_open(*peer));
+    w.advance(1);
+
+    w.expect_cut(slow, "the rest of a frame did not come within 10 s");
+    w.expect_cut(slower, "the rest of a frame did not come within 10 s");
+}
+
+#[test]
+fn a_frame_that_was_left_out_leaves_no_deadline_behind() {
+    let mut w = World::with_limits(|limits| limits.body_bytes = 5_000);
+    let (_, c) = (w.service("store"), w.peer(OWNER));
+    let call = w.make_cut(c, put(8_000), 100);
+    w.expect_safe(call, ErrorCode::TOO_LARGE);
+
+    w.send_rest(c);
+    w.advance(60_000);
+
+    w.expect_open(c);
+}
+
+#[test]
+fn what_the_front_holds_of_a_frame_is_charged() {
+    let (mut w, _) = narrow();
+    let c = w.peer(OWNER);
+    let before = w.bytes_held();
+
+    w.make_cut(c, put(3_000), 2_000);
+    assert_eq!(w.bytes_held(), before + 2_000);
+    w.disconnect(c);
+
+    assert_eq!(w.bytes_held(), before);
+}
