@@ -1,19 +1,15 @@
 //! `ipcd`: the daemon around the broker.
 #![forbid(unsafe_code)]
 
-use std::{
-    ffi::OsString,
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use ipc_protocol::{ErrorCode, transport::Address};
 use ipcd::{
     Config, Server, Signals, StartError,
-    server::{ClaimError, ConfigError},
+    server::{ClaimError, ConfigError, notify_ready, write_line},
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A local IPC broker: routes calls between processes over AF_UNIX sockets.
 #[derive(Debug, Parser)]
@@ -45,8 +41,8 @@ fn main() -> ExitCode {
     match serve(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, text)) => {
-            // Standard error may be closed: there is nowhere else to write.
-            text.lines().for_each(|line| drop(writeln!(io::stderr(), "ipcd: {line}")));
+            // Standard error may be closed or full: there is nowhere else to write.
+            text.lines().for_each(|line| drop(write_line(io::stderr(), &format!("ipcd: {line}"))));
             ExitCode::from(code.exit())
         }
     }
@@ -57,10 +53,19 @@ fn serve(arguments: &Arguments) -> Result<(), (ErrorCode, String)> {
     let signals = Signals::block().map_err(|error| (ErrorCode::INTERNAL, format!("cannot take signals: {error}")))?;
     // The modes of sockets, lock file and directories are all given explicitly: a umask would only take the socket's away.
     rustix::process::umask(rustix::fs::Mode::empty());
-    let address = config.socket.clone();
+    raise_open_files();
+    let (address, wanted) = (config.socket.clone(), config.limits.connections);
     let server = Server::bind_or_inherit(config).map_err(|error| (code_of(&error), error.to_string()))?;
-    announce(&address);
+    announce(&address, server.connections(), wanted);
     server.run_until_signal(signals).map_err(|error| (ErrorCode::INTERNAL, format!("the event loop failed: {error}")))
+}
+
+/// A connection is a descriptor: takes all that the hard limit allows. The soft limit is low for programs that use select(2), and
+/// only this program knows that it doesn't: the broker as a library leaves the process around it alone.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // It fails where a sandbox forbids it. The soft limit then stays, and fewer connections have a place.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// A path that somebody else serves is told apart from one that cannot be served.
@@ -85,10 +90,15 @@ fn configure(arguments: &Arguments) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// Tells whoever started us: a line for people and scripts, READY=1 for a service manager.
-fn announce(address: &Address) {
-    let mut stdout = io::stdout();
-    // Standard output may be closed, and there may be no service manager: both are fine.
-    let _ = writeln!(stdout, "ipcd: ready on {address} (pid {})", std::process::id()).and_then(|()| stdout.flush());
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+/// Tells who started us: a line for people and scripts, READY=1 for a service manager, and how many connections there is place for if
+/// that is less than was wanted.
+fn announce(address: &Address, connections: u64, wanted: u64) {
+    if connections < wanted {
+        let reason = "this process may open too few files (RLIMIT_NOFILE)";
+        let line = format!("ipcd: event=connections_lowered from={wanted} to={connections} reason={reason:?}");
+        let _ = write_line(io::stderr(), &line);
+    }
+    // Standard output may be closed or full, and there may be no service manager: all are fine.
+    let _ = write_line(io::stdout(), &format!("ipcd: ready on {address} (pid {})", std::process::id()));
+    let _ = notify_ready();
 }

@@ -10,6 +10,7 @@ use super::{
     config::Config,
     connection::Connections,
     datagrams::Datagrams,
+    descriptors::Descriptors,
     doors::Door,
     inherited::{Inherited, listener},
     log::Log,
@@ -17,7 +18,7 @@ use super::{
     poller::{Interest, Poller, Source},
     signals::Signals,
 };
-use crate::core::{Limits, Moment, Outputs, PeerId, Policy, Router};
+use crate::core::{Moment, Outputs, PeerId, Policy, Router};
 
 /// Why a broker does not start.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +67,7 @@ pub struct Server {
     pub(super) phase: Phase,
     /// Removed when the server ends, before the claim is given up.
     pub(super) files: Vec<SocketFile>,
+    pub(super) descriptors: Descriptors,
     _claim: Option<Claim>,
 }
 
@@ -116,8 +118,15 @@ impl Server {
         self.serve()
     }
 
+    /// How many connections it takes: as configured, or fewer if the process may not open as many descriptors.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.router.limits().connections
+    }
+
     fn with_sockets(config: Config, inherited: Inherited) -> Result<Self, StartError> {
-        let limits = fit_to_descriptors(config.limits.clone());
+        let descriptors = Descriptors::count();
+        let limits = descriptors.fit(config.limits.clone());
         let policy = Policy::new(owner());
         let router = Router::new(limits, policy, concat!("ipcd ", env!("CARGO_PKG_VERSION")));
         let mut server = Self {
@@ -141,6 +150,7 @@ impl Server {
             resume_accept: None,
             phase: Phase::Serving,
             files: Vec::new(),
+            descriptors,
             _claim: None,
             config,
         };
@@ -198,15 +208,6 @@ impl Server {
     }
 }
 
-/// Connections need descriptors: as many as there are, less 256 for everything else. The soft limit is raised as far as it goes.
-pub(super) fn fit_to_descriptors(mut limits: Limits) -> Limits {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return limits };
-    let raised = if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
-    limits.connections = limits.connections.min(raised.saturating_sub(DESCRIPTORS_KEPT).max(1));
-    limits
-}
-
 fn failed(operation: &str) -> impl Fn(io::Error) -> StartError {
     let operation = operation.to_owned();
     move |source| StartError::Io { operation: operation.clone(), source }
@@ -215,5 +216,3 @@ fn failed(operation: &str) -> impl Fn(io::Error) -> StartError {
 /// Anybody may connect: policy decides what they may do, and a refusal tells more than EACCES. The directory of the socket is the
 /// place to keep others out altogether.
 const SOCKET_MODE: u32 = 0o666;
-/// Descriptors kept for other things than connections: listeners, epoll, files.
-const DESCRIPTORS_KEPT: u64 = 256;

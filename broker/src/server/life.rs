@@ -3,7 +3,8 @@
 use std::{io, time::Duration};
 
 use super::{
-    broker::{Phase, Server, fit_to_descriptors},
+    broker::{Phase, Server},
+    notify::notify_stopping,
     signals::{Request, Signals},
 };
 use crate::core::Moment;
@@ -24,7 +25,7 @@ impl Server {
     pub(super) fn reload(&mut self, now: Moment) {
         match self.config.reload() {
             Ok(limits) => {
-                self.router.set_limits(now, fit_to_descriptors(limits), &mut self.out);
+                self.router.set_limits(now, self.descriptors.fit(limits), &mut self.out);
                 self.apply(now);
                 self.log.line(format_args!("event=reloaded"));
             }
@@ -34,7 +35,7 @@ impl Server {
 
     pub(super) fn drain(&mut self, now: Moment) {
         let patience = Duration::from_millis(self.router.limits().drain_ms);
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]); // no service manager: nobody to tell
+        let _ = notify_stopping(); // a manager that doesn't read it does without
         self.phase = Phase::Draining(now.after(patience));
         if let Some(door) = self.door.take() {
             self.poller.remove(&door);

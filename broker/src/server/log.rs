@@ -1,14 +1,8 @@
 //! The log: lines on standard error that never make the broker wait, and never more of them than anybody can read.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Write},
-    os::fd::AsFd,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, time::Duration};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
+use super::line::write_line;
 use crate::core::{Event, Moment};
 
 /// Where events go. Lines that a full pipe does not take, or that one user causes too many of, are counted and dropped.
@@ -57,12 +51,9 @@ impl Log {
         if self.dropped > 0 {
             line = format!("{line} dropped_lines={}", self.dropped);
         }
-        line.truncate(line.floor_char_boundary(LINE_LEN));
-        line.push('\n');
-        if takes_a_line() && io::stderr().write_all(line.as_bytes()).is_ok() {
-            self.dropped = 0;
-        } else {
-            self.dropped += 1;
+        match write_line(io::stderr(), &line) {
+            Ok(()) => self.dropped = 0,
+            Err(_) => self.dropped += 1,
         }
     }
 
@@ -79,20 +70,8 @@ impl Log {
     }
 }
 
-/// Whether standard error takes a line at once: a pipe is writable when PIPE_BUF (4,096) bytes fit (pipe(7)), and a line has less.
-/// The descriptor may be shared with others, so it must not be made non-blocking.
-fn takes_a_line() -> bool {
-    let stderr = io::stderr();
-    let fd = stderr.as_fd();
-    let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    matches!(poll(&mut fds, Some(&now)), Ok(1)) && fds.iter().all(|fd| fd.revents().contains(PollFlags::OUT))
-}
-
 /// Whom the broker's own trouble is counted for: no user has this id (setreuid(2)).
 const NOBODY: u32 = u32::MAX;
-/// Longest line, in bytes.
-const LINE_LEN: usize = 2_000;
 /// Lines that one user causes in one period.
 const LINES_PER_PERIOD: u32 = 10;
 const PERIOD: Duration = Duration::from_secs(10);

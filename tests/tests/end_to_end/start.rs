@@ -4,10 +4,11 @@ use std::{
     fs,
     os::{
         fd::AsRawFd,
+        linux::net::SocketAddrExt,
         unix::{
             ffi::OsStrExt,
             fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink},
-            net::{UnixDatagram, UnixListener, UnixStream},
+            net::{SocketAddr, UnixDatagram, UnixListener, UnixStream},
         },
     },
     path::{Path, PathBuf},
@@ -381,6 +382,53 @@ fn a_service_manager_is_told_when_the_broker_is_ready() {
     broker.signal(Signal::SIGTERM);
     let len = manager.recv(&mut told).unwrap();
     assert_eq!(String::from_utf8_lossy(&told[..len]).trim_end(), "STOPPING=1");
+}
+
+#[test]
+fn a_service_manager_with_an_abstract_address_is_told() {
+    let (_directory, socket) = place();
+    let name = format!("ipcd-test-manager-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let manager = UnixDatagram::bind_addr(&address).unwrap();
+    manager.set_read_timeout(Some(SOON)).unwrap();
+    let _broker = ready(ipcd_at(&socket).env("NOTIFY_SOCKET", format!("@{name}")));
+    let mut told = [0; 100];
+    let len = manager.recv(&mut told).unwrap();
+    assert_eq!(&told[..len], b"READY=1");
+}
+
+#[test]
+fn a_service_manager_that_does_not_read_holds_nothing_up() {
+    let (directory, socket) = place();
+    let notify = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&notify).unwrap();
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    while filler.send_to(b"x", &notify).is_ok() {}
+    let broker = ready(ipcd_at(&socket).env("NOTIFY_SOCKET", &notify));
+    answers(&socket);
+    broker.signal(Signal::SIGTERM);
+    assert_eq!(broker.finish().code, 0);
+    drop(manager);
+}
+
+#[test]
+fn a_full_standard_output_holds_nothing_up() {
+    let (directory, socket) = place();
+    // A pipe that is full and never read; descriptor 4 keeps it open.
+    let script =
+        format!("mkfifo out; exec 4<>out; head -c 65536 /dev/zero >&4; exec ipcd --socket {} >out", socket.display());
+    let broker = Command::shell(&script).directory(directory.path()).start();
+    eventually(SOON, "a socket", || socket.exists());
+    answers(&socket);
+    broker.signal(Signal::SIGTERM);
+    assert_eq!(broker.finish().code, 0);
+}
+
+#[test]
+fn a_broker_in_another_program_leaves_its_open_files_alone() {
+    let script = "ulimit -Sn 512; exec ipcctl run -- sh -c 'ulimit -Sn'";
+    assert_eq!(Command::shell(script).prints_text(), "512\n");
 }
 
 #[test]

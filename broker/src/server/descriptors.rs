@@ -1,0 +1,68 @@
+//! Descriptors: how many connections there can be with those that this process may open.
+
+use std::fs;
+
+use nix::sys::resource::{Resource, getrlimit};
+
+use crate::core::Limits;
+
+/// What else than connections the process needs descriptors for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Descriptors {
+    kept: u64,
+}
+
+impl Descriptors {
+    /// Counts what is open before the broker opens anything: the standard streams, what was handed down, what the program around the
+    /// broker has open.
+    pub(crate) fn count() -> Self {
+        let open = fs::read_dir("/proc/self/fd").map_or(OPEN_UNSEEN, |entries| entries.count() as u64);
+        Self { kept: open + OWN + PASSING }
+    }
+
+    /// Lowers the limits to the descriptors there are. Of few connections, no more than a quarter is reserved.
+    pub(crate) fn fit(self, mut limits: Limits) -> Limits {
+        let Ok((most, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return limits };
+        let room = most.saturating_sub(self.kept).max(1);
+        if room < limits.connections {
+            limits.connections = room;
+            limits.connections_reserved = limits.connections_reserved.min(room / 4);
+        }
+        limits
+    }
+}
+
+/// Without /proc: the standard streams, a signalfd and two sockets handed down.
+const OPEN_UNSEEN: u64 = 6;
+/// What the broker opens for itself: epoll, timer, stream and datagram socket, lock file, and the descriptor in reserve.
+const OWN: u64 = 6;
+/// What comes and goes: a connection that is told that there is no place for it, the configuration file, and the descriptors of one
+/// frame (16) between their arrival and their refusal.
+const PASSING: u64 = 18;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open_files() -> u64 {
+        getrlimit(Resource::RLIMIT_NOFILE).unwrap().0
+    }
+
+    #[test]
+    fn limits_for_which_there_are_descriptors_are_kept() {
+        let limits = Limits { connections: 1, ..Limits::default() };
+        assert_eq!(Descriptors { kept: 10 }.fit(limits.clone()), limits);
+    }
+
+    #[test]
+    fn of_few_connections_a_quarter_is_reserved_at_most() {
+        let fitted = Descriptors { kept: open_files() - 20 }.fit(Limits::default());
+        assert_eq!((fitted.connections, fitted.connections_reserved), (20, 5));
+    }
+
+    #[test]
+    fn there_is_always_place_for_one() {
+        let fitted = Descriptors { kept: u64::MAX }.fit(Limits::default());
+        assert_eq!((fitted.connections, fitted.connections_reserved), (1, 0));
+    }
+}
