@@ -60,13 +60,48 @@ impl Counters {
         }
     }
 
-    /// One row a counter.
+    /// One row a counter, without the errors that cannot be counted here.
     pub(crate) fn rows(&self) -> Vec<StatRow> {
         let row = |name: String, value, unit: &str| StatRow { name, value, unit: unit.to_owned() };
         let plain = self.plain_rows().map(|(name, value, unit)| row(name.to_owned(), value, unit));
-        let errors = ERROR_TABLE.iter().enumerate().map(|(at, error)| {
-            row(format!("errors_{}", error.name), self.errors.get(at).copied().unwrap_or(0), "errors")
-        });
+        let count = |at: usize| self.errors.get(at).copied().unwrap_or(0);
+        let sent = ERROR_TABLE.iter().enumerate().filter(|(_, error)| !NEVER_SENT.contains(&error.code));
+        let errors = sent.map(|(at, error)| row(format!("errors_{}", error.name), count(at), "errors"));
         plain.chain(errors).collect()
+    }
+}
+
+/// Errors that end no call: they are found before there is one, by the tools or at the start, or end the connection instead.
+const NEVER_SENT: [ErrorCode; 5] = [
+    ErrorCode::USAGE,
+    ErrorCode::NO_INPUT,
+    ErrorCode::CONFIG,
+    ErrorCode::PROTOCOL,
+    ErrorCode::ACTIVATION_FAILED, // nothing is activated yet
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(counters: &Counters) -> Vec<(String, u64)> {
+        let rows = counters.rows().into_iter().filter(|row| row.name.starts_with("errors_"));
+        rows.map(|row| (row.name, row.value)).collect()
+    }
+
+    #[test]
+    fn an_error_counts_in_its_own_row() {
+        let mut counters = Counters::default();
+        counters.error(ErrorCode::BUSY);
+        counters.error(ErrorCode::BUSY);
+        let counted: Vec<_> = errors(&counters).into_iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counted, [("errors_busy".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn only_errors_that_a_call_can_end_with_have_a_row() {
+        let names: Vec<_> = errors(&Counters::default()).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), ERROR_TABLE.len() - NEVER_SENT.len());
+        assert!(!names.iter().any(|name| name == "errors_usage" || name == "errors_config"), "{names:?}");
     }
 }
