@@ -1,7 +1,9 @@
 //! `ipcd`: the daemon around the broker.
 #![forbid(unsafe_code)]
 
-use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
+mod arguments;
+
+use std::{io, process::ExitCode};
 
 use clap::Parser;
 use ipc_protocol::{ErrorCode, transport::Address};
@@ -11,53 +13,59 @@ use ipcd::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// A local IPC broker: routes calls between processes over AF_UNIX sockets.
-#[derive(Debug, Parser)]
-#[command(name = "ipcd", version, after_help = EXAMPLES)]
-struct Arguments {
-    /// Where to listen: a path, @name (abstract) or fd:N (an inherited listening socket). Without it: the configuration file's
-    /// 'socket', $IPCD_SOCKET, $XDG_RUNTIME_DIR/ipcd/ipcd.sock, /run/ipcd/ipcd.sock for root, /tmp/ipcd-UID/ipcd.sock
-    #[arg(short, long, value_name = "PATH")]
-    socket: Option<OsString>,
-    /// Do not open the datagram socket (PATH.dgram)
-    #[arg(long)]
-    no_datagram: bool,
-    /// TOML file with 'socket', 'datagram' and a section 'limits'; read again on SIGHUP
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Log connections as they come and go
-    #[arg(short, long)]
-    verbose: bool,
+use arguments::Arguments;
+
+/// Why `ipcd` ends with an error.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("cannot take signals: {0}")]
+    Signals(io::Error),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("the event loop failed: {0}")]
+    Loop(io::Error),
 }
 
-const EXAMPLES: &str = "\
-Signals: TERM or INT lets running calls finish for 5 s, a second one ends at once; HUP reads the configuration again.
-
-Example:
-  ipcd --socket /run/user/1000/ipcd.sock &
-  IPCD_SOCKET=/run/user/1000/ipcd.sock ipcctl list";
-
 fn main() -> ExitCode {
-    match serve(&Arguments::parse()) {
+    match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err((code, text)) => {
+        Err(failure) => {
             // Standard error may be closed or full: there is nowhere else to write.
+            let text = failure.to_string();
             text.lines().for_each(|line| drop(write_line(io::stderr(), &format!("ipcd: {line}"))));
-            ExitCode::from(code.exit())
+            ExitCode::from(failure.code().exit())
         }
     }
 }
 
-fn serve(arguments: &Arguments) -> Result<(), (ErrorCode, String)> {
-    let config = configure(arguments).map_err(|error| (ErrorCode::CONFIG, error.to_string()))?;
-    let signals = Signals::block().map_err(|error| (ErrorCode::INTERNAL, format!("cannot take signals: {error}")))?;
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let config = configure(arguments)?;
+    if arguments.check {
+        return Ok(());
+    }
+    let signals = Signals::block().map_err(Failure::Signals)?;
     // The modes of sockets, lock file and directories are all given explicitly: a umask would only take the socket's away.
     rustix::process::umask(rustix::fs::Mode::empty());
     raise_open_files();
     let (address, wanted) = (config.socket.clone(), config.limits.connections);
-    let server = Server::bind_or_inherit(config).map_err(|error| (code_of(&error), error.to_string()))?;
+    let server = Server::bind_or_inherit(config)?;
     announce(&address, server.connections(), wanted);
-    server.run_until_signal(signals).map_err(|error| (ErrorCode::INTERNAL, format!("the event loop failed: {error}")))
+    server.run_until_signal(signals).map_err(Failure::Loop)
+}
+
+impl Failure {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Signals(_) | Self::Loop(_) => ErrorCode::INTERNAL,
+            // A path that another process serves is told apart from one that cannot be served.
+            Self::Start(StartError::Claim(ClaimError::Taken { .. } | ClaimError::InUse { .. })) => {
+                ErrorCode::NAME_TAKEN
+            }
+            Self::Config(_) | Self::Start(_) => ErrorCode::CONFIG,
+        }
+    }
 }
 
 /// A connection is a descriptor: takes all that the hard limit allows. The soft limit is low for programs that use select(2), and
@@ -66,14 +74,6 @@ fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     // It fails where a sandbox forbids it. The soft limit then stays, and fewer connections have a place.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-}
-
-/// A path that somebody else serves is told apart from one that cannot be served.
-fn code_of(error: &StartError) -> ErrorCode {
-    match error {
-        StartError::Claim(ClaimError::Taken { .. } | ClaimError::InUse { .. }) => ErrorCode::NAME_TAKEN,
-        _ => ErrorCode::CONFIG,
-    }
 }
 
 fn configure(arguments: &Arguments) -> Result<Config, ConfigError> {

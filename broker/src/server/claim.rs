@@ -19,7 +19,10 @@ use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
 };
 
-use super::directory;
+use super::{
+    directory::{self, DirectoryError},
+    path_error::{Flaw, PathError, failed},
+};
 
 /// Why a path cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -51,14 +54,9 @@ pub enum ClaimError {
         /// The path.
         path: PathBuf,
     },
-    /// Somebody else could replace what is in the directory.
-    #[error("{}: {flaw}; the socket would not be safe there", path.display())]
-    UnsafeDirectory {
-        /// The directory: the socket's own, or one above it.
-        path: PathBuf,
-        /// What is wrong with it.
-        flaw: Flaw,
-    },
+    /// Its directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
     /// The lock file was put there by somebody else.
     #[error("{}: {flaw}; a lock file like that proves nothing, remove it or choose another path with --socket", path.display())]
     UnsafeLock {
@@ -68,33 +66,8 @@ pub enum ClaimError {
         flaw: Flaw,
     },
     /// The system says no.
-    #[error("{}: cannot {operation}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-/// Why a file or a directory isn't trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Flaw {
-    /// Neither root's nor the broker's own.
-    #[error("it belongs to user {0}")]
-    Owner(u32),
-    /// Its mode.
-    #[error("others may write to it (mode {0:o})")]
-    Mode(u32),
-    /// It was linked here from elsewhere, perhaps for the broker to overwrite it.
-    #[error("it has {0} names")]
-    Names(u64),
-    /// A FIFO, a directory, a device.
-    #[error("it isn't a regular file")]
-    Kind,
+    #[error(transparent)]
+    Path(#[from] PathError),
 }
 
 /// A path that is this broker's as long as the claim lives. The lock file stays behind, for the next one to lock.
@@ -158,7 +131,7 @@ fn lock(path: &Path) -> Result<File, ClaimError> {
         Err(TryLockError::WouldBlock) => {
             return Err(ClaimError::Taken { path: path.to_owned(), pid: Some(holder(&file)) });
         }
-        Err(TryLockError::Error(error)) => return Err(failed("lock", &lock_path)(error)),
+        Err(TryLockError::Error(error)) => return Err(failed("lock", &lock_path)(error).into()),
     }
     fcntl(&file, FcntlArg::F_SETLK(&whole_file())).map_err(|error| failed("lock", &lock_path)(error.into()))?;
     // For people who look: the lock itself is what counts.
@@ -219,13 +192,14 @@ fn remove_stale(path: &Path, kind: SocketType) -> Result<(), ClaimError> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed("look at", path)(error)),
+        Err(error) => return Err(failed("look at", path)(error).into()),
     };
     if !metadata.file_type().is_socket() {
         return Err(ClaimError::NotASocket { path: path.to_owned() });
     }
     expect_stale(path, kind)?;
-    fs::remove_file(path).map_err(failed("remove the stale socket", path))
+    fs::remove_file(path).map_err(failed("remove the stale socket", path))?;
+    Ok(())
 }
 
 /// Only "connection refused" means that no process has the socket open (unix(7)). A full backlog, a socket of another kind or one
@@ -242,17 +216,12 @@ fn expect_stale(path: &Path, kind: SocketType) -> Result<(), ClaimError> {
             Err(ClaimError::Taken { path: path.to_owned(), pid })
         }
         Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE | Errno::PERM) => Err(ClaimError::InUse { path: path.to_owned() }),
-        Err(error) => Err(try_socket(error.into())),
+        Err(error) => Err(try_socket(error.into()).into()),
     }
 }
 
 fn named(pid: Option<u32>) -> String {
     pid.map_or_else(|| "pid unknown".to_owned(), |pid| format!("pid {pid}"))
-}
-
-pub(super) fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> ClaimError {
-    let path = path.to_owned();
-    move |source| ClaimError::Io { operation, path: path.clone(), source }
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 use std::{
     fmt,
     fs::{Metadata, OpenOptions},
-    io::Read,
+    io::{self, Read},
     ops::Range,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use ipc_protocol::transport::{Address, AddressError};
@@ -17,7 +17,6 @@ use toml::{
     de::{DeInteger, DeTable, DeValue},
 };
 
-use super::config::ConfigError;
 use crate::core::{LimitError, Limits};
 
 /// What a file says. What it leaves out is `None`, or a limit's default.
@@ -26,6 +25,58 @@ pub(crate) struct ConfigFile {
     pub(crate) socket: Option<Address>,
     pub(crate) datagram: Option<bool>,
     pub(crate) limits: Limits,
+}
+
+/// Why a configuration file isn't used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A directory, a FIFO, a device.
+    #[error("{}: not a regular file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Another user decides what is in the file.
+    #[error("{}: it belongs to user {owner}, who could configure the broker; it must be root's or the broker's own", path.display())]
+    ForeignFile {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
+    /// Other users can change what is in the file.
+    #[error("{}: others may write to it (mode {mode:o}) and so configure the broker; chmod go-w", path.display())]
+    WritableFile {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Far more than a configuration can need.
+    #[error("{}: it has more than {most} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// How many it may have.
+        most: u64,
+    },
+    /// The file isn't TOML, or says what no configuration can.
+    #[error("{}", lines(path, mistakes))]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The mistakes, in the order of their lines.
+        mistakes: Vec<Mistake>,
+    },
 }
 
 /// A mistake in a configuration file.
@@ -70,9 +121,9 @@ pub enum Problem {
 
 impl ConfigFile {
     /// Reads a file that may be trusted.
-    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, FileError> {
         let text = read_trusted(path)?;
-        Self::parse(&text).map_err(|mistakes| ConfigError::Malformed { path: path.to_owned(), mistakes })
+        Self::parse(&text).map_err(|mistakes| FileError::Malformed { path: path.to_owned(), mistakes })
     }
 
     fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
@@ -155,12 +206,18 @@ impl Reading<'_> {
     }
 }
 
+/// A line for each mistake, `FILE:LINE: what`, as editors read it.
+fn lines(path: &Path, mistakes: &[Mistake]) -> String {
+    let lines: Vec<_> = mistakes.iter().map(|mistake| format!("{}:{mistake}", path.display())).collect();
+    lines.join("\n")
+}
+
 fn unsigned(integer: &DeInteger<'_>) -> Option<u64> {
     u64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
-fn read_trusted(path: &Path) -> Result<String, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+fn read_trusted(path: &Path) -> Result<String, FileError> {
+    let unreadable = |source| FileError::Unreadable { path: path.to_owned(), source };
     // Opening a FIFO or a device must not block the broker when it reloads. What is checked is what is read: one descriptor.
     let mut options = OpenOptions::new();
     let file = options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map_err(unreadable)?;
@@ -168,25 +225,25 @@ fn read_trusted(path: &Path) -> Result<String, ConfigError> {
     let mut text = String::new();
     let len = file.take(FILE_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
     if len as u64 > FILE_BYTES {
-        return Err(ConfigError::TooLarge { path: path.to_owned(), most: FILE_BYTES });
+        return Err(FileError::TooLarge { path: path.to_owned(), most: FILE_BYTES });
     }
     Ok(text)
 }
 
 /// Whoever can write to the file configures the broker, at the latest when HUP comes. Where each user has a group of their own, files
 /// are writable for that group.
-fn check(path: &Path, metadata: &Metadata) -> Result<(), ConfigError> {
+fn check(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
     let path = || path.to_owned();
     if !metadata.is_file() {
-        return Err(ConfigError::NotAFile { path: path() });
+        return Err(FileError::NotAFile { path: path() });
     }
     if metadata.uid() != rustix::process::geteuid().as_raw() && metadata.uid() != 0 {
-        return Err(ConfigError::ForeignFile { path: path(), owner: metadata.uid() });
+        return Err(FileError::ForeignFile { path: path(), owner: metadata.uid() });
     }
     let is_own_group = metadata.gid() == rustix::process::getegid().as_raw();
     let writable = if is_own_group { 0o002 } else { 0o022 };
     if metadata.mode() & writable != 0 {
-        return Err(ConfigError::WritableFile { path: path(), mode: metadata.mode() & 0o7777 });
+        return Err(FileError::WritableFile { path: path(), mode: metadata.mode() & 0o7777 });
     }
     Ok(())
 }

@@ -4,30 +4,45 @@
 use std::{
     ffi::OsString,
     fs::{self, DirBuilder, Metadata},
-    io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{self, Component, Path, PathBuf},
 };
 
-use super::claim::{ClaimError, Flaw, failed};
+use super::path_error::{Flaw, PathError, failed};
+
+/// Why a directory isn't used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirectoryError {
+    /// Somebody else could replace what is in it.
+    #[error("{}: {flaw}; the socket would not be safe there", path.display())]
+    Unsafe {
+        /// The directory: the socket's own, or one on the way to it.
+        path: PathBuf,
+        /// What is wrong with it.
+        flaw: Flaw,
+    },
+    /// The system says no.
+    #[error(transparent)]
+    Path(#[from] PathError),
+}
 
 /// Makes the directory that `path` is to be in, and checks it.
-pub(crate) fn prepare(path: &Path) -> Result<(), ClaimError> {
+pub(crate) fn prepare(path: &Path) -> Result<(), DirectoryError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let mode = if rustix::process::geteuid().is_root() { 0o755 } else { 0o700 };
-    if let Err(error) = DirBuilder::new().recursive(true).mode(mode).create(directory) {
-        return Err(failed("create the directory", directory)(error));
-    }
+    let made = DirBuilder::new().recursive(true).mode(mode).create(directory);
+    made.map_err(failed("create the directory", directory))?;
     let own = rustix::process::geteuid().as_raw();
     let end = walk(directory, own)?;
     check(directory, &look(&end)?, &[own, ROOT])
 }
 
 /// Follows a path as the kernel does, checks what it meets, and returns where it ends.
-fn walk(directory: &Path, own: u32) -> Result<PathBuf, ClaimError> {
+fn walk(directory: &Path, own: u32) -> Result<PathBuf, DirectoryError> {
     let absolute = path::absolute(directory).map_err(failed("look at the directory", directory))?;
     let mut at = PathBuf::from("/");
     // In a user namespace that does not map root, root's directories seem to belong to the overflow user (user_namespaces(7)). Who
@@ -49,7 +64,7 @@ fn walk(directory: &Path, own: u32) -> Result<PathBuf, ClaimError> {
         }
         links += 1;
         if links > LINKS {
-            return Err(failed("follow the links of", directory)(io::Error::from(rustix::io::Errno::LOOP)));
+            return Err(failed("follow the links of", directory)(rustix::io::Errno::LOOP.into()).into());
         }
         let target = fs::read_link(&next).map_err(failed("read the link", &next))?;
         if target.is_absolute() {
@@ -69,12 +84,12 @@ fn steps(path: &Path) -> Vec<OsString> {
     path.components().rev().filter_map(step).collect()
 }
 
-fn look(path: &Path) -> Result<Metadata, ClaimError> {
+fn look(path: &Path) -> Result<Metadata, PathError> {
     fs::symlink_metadata(path).map_err(failed("look at the directory", path))
 }
 
-fn check(path: &Path, metadata: &Metadata, trusted: &[u32]) -> Result<(), ClaimError> {
-    let refuse = |flaw| Err(ClaimError::UnsafeDirectory { path: path.to_owned(), flaw });
+fn check(path: &Path, metadata: &Metadata, trusted: &[u32]) -> Result<(), DirectoryError> {
+    let refuse = |flaw| Err(DirectoryError::Unsafe { path: path.to_owned(), flaw });
     if !trusted.contains(&metadata.uid()) {
         return refuse(Flaw::Owner(metadata.uid()));
     }
@@ -102,7 +117,7 @@ mod tests {
     /// The directory that is to blame, and its mode.
     fn blamed(path: &Path) -> (PathBuf, u32) {
         match prepare(path).unwrap_err() {
-            ClaimError::UnsafeDirectory { path, flaw: Flaw::Mode(mode) } => (path, mode),
+            DirectoryError::Unsafe { path, flaw: Flaw::Mode(mode) } => (path, mode),
             other => panic!("{other}"),
         }
     }
@@ -141,6 +156,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let link = directory.path().join("link");
         symlink("link", &link).unwrap();
-        assert!(matches!(prepare(&link.join("s")), Err(ClaimError::Io { .. })));
+        assert!(matches!(prepare(&link.join("s")), Err(DirectoryError::Path(_))));
     }
 }

@@ -557,6 +557,20 @@ fn a_configuration_that_others_can_write_is_refused() {
 }
 
 #[test]
+fn check_tells_mistakes_and_begins_nothing() {
+    let (directory, socket) = place();
+    let config = directory.path().join("ipcd.toml");
+    let check = || ipcd_at(&socket).argument("--check").argument("--config").argument(&config).run();
+    fs::write(&config, "[limits]\nhello_ms = 1\n").unwrap();
+    assert_eq!((check().code, check().stderr.as_str(), check().stdout().as_str()), (0, "", ""));
+    fs::write(&config, "[limits]\nhello_ms = 0\n").unwrap();
+    assert_eq!(check().code, UNUSABLE);
+    assert!(check().stderr.contains("ipcd.toml:2: hello_ms = 0 is out of range"), "{}", check().stderr);
+    assert!(!socket.exists() && !directory.path().join("ipcd.sock.lock").exists());
+    assert_eq!(ipcd(&["--check"]).run().code, 2);
+}
+
+#[test]
 fn a_configuration_that_cannot_be_read_is_named() {
     let (directory, socket) = place();
     let fifo = directory.path().join("fifo");
