@@ -9,7 +9,7 @@ use clap::Parser;
 use ipc_protocol::{ErrorCode, transport::Address};
 use ipcd::{
     Config, Server, Signals, StartError,
-    server::{ClaimError, ConfigError, notify_ready, write_line},
+    server::{ClaimError, ConfigError, SiteError, notify_ready, write_line},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -60,7 +60,7 @@ impl Failure {
         match self {
             Self::Signals(_) | Self::Loop(_) => ErrorCode::INTERNAL,
             // A path that another process serves is told apart from one that cannot be served.
-            Self::Start(StartError::Claim(ClaimError::Taken { .. } | ClaimError::InUse { .. })) => {
+            Self::Start(StartError::Site(SiteError::Claim(ClaimError::Taken { .. } | ClaimError::InUse { .. }))) => {
                 ErrorCode::NAME_TAKEN
             }
             Self::Config(_) | Self::Start(_) => ErrorCode::CONFIG,

@@ -2,10 +2,9 @@
 
 use std::{collections::VecDeque, io, os::fd::OwnedFd};
 
-use ipc_protocol::transport::{Address, Pool, ReadBuffer, socket};
+use ipc_protocol::transport::{Address, Pool, ReadBuffer};
 
 use super::{
-    claim::{Claim, ClaimError, SocketFile},
     clock::Clock,
     config::Config,
     connection::Connections,
@@ -17,6 +16,7 @@ use super::{
     owner::owner,
     poller::{Interest, Poller, Source},
     signals::Signals,
+    site::{self, Look, Site, SiteError, Sockets},
 };
 use crate::core::{Moment, Outputs, PeerId, Policy, Router};
 
@@ -24,9 +24,9 @@ use crate::core::{Moment, Outputs, PeerId, Policy, Router};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The path cannot be had.
-    #[error("{0}")]
-    Claim(#[from] ClaimError),
+    /// It cannot be reached at its address.
+    #[error(transparent)]
+    Site(#[from] SiteError),
     /// The system says no.
     #[error("cannot {operation}: {source}")]
     Io {
@@ -65,10 +65,9 @@ pub struct Server {
     /// Accepting goes on at this time: there were no descriptors.
     pub(super) resume_accept: Option<Moment>,
     pub(super) phase: Phase,
-    /// Removed when the server ends, before the claim is given up.
-    pub(super) files: Vec<SocketFile>,
+    /// Where it is reached, unless its sockets were handed down.
+    pub(super) site: Option<Site>,
     pub(super) descriptors: Descriptors,
-    _claim: Option<Claim>,
 }
 
 /// How far the broker's life has come.
@@ -149,9 +148,8 @@ impl Server {
             frame_clock: VecDeque::new(),
             resume_accept: None,
             phase: Phase::Serving,
-            files: Vec::new(),
+            site: None,
             descriptors,
-            _claim: None,
             config,
         };
         server.open_doors(inherited)?;
@@ -159,44 +157,53 @@ impl Server {
     }
 
     fn open_doors(&mut self, inherited: Inherited) -> Result<(), StartError> {
-        let (stream, datagram) = match (inherited.stream, &self.config.socket) {
-            (Some(stream), _) => (stream, inherited.datagram),
-            (None, Address::Fd(number)) => (listener(*number).map_err(failed("take the socket of --socket"))?, None),
-            (None, _) => self.bind_sockets()?,
+        let sockets = match (inherited.stream, &self.config.socket) {
+            (Some(stream), _) => Sockets { stream: Some(stream), datagram: inherited.datagram },
+            (None, Address::Fd(number)) => {
+                let stream = listener(*number).map_err(failed("take the socket of --socket"))?;
+                Sockets { stream: Some(stream), datagram: None }
+            }
+            (None, _) => {
+                let (site, sockets) = site::open(&self.config, self.clock.now())?;
+                self.site = site;
+                sockets
+            }
         };
-        self.poller.add(&stream, Source::Listener, Interest::READ).map_err(failed("watch the stream socket"))?;
-        self.door = Some(Door::new(stream));
-        if let Some(datagram) = datagram {
-            self.poller
-                .add(&datagram, Source::Datagrams, Interest::READ)
-                .map_err(failed("watch the datagram socket"))?;
-            self.datagrams = Some(Datagrams::new(datagram));
+        self.watch_sockets(sockets).map_err(failed("watch the sockets"))
+    }
+
+    /// Serves these sockets from now on, in place of those there were.
+    fn watch_sockets(&mut self, sockets: Sockets) -> io::Result<()> {
+        if let Some(stream) = sockets.stream {
+            self.poller.add(&stream, Source::Listener, Interest::READ)?;
+            if let Some(old) = self.door.replace(Door::new(stream)) {
+                self.poller.remove(&old);
+            }
+        }
+        if let Some(datagram) = sockets.datagram {
+            self.poller.add(&datagram, Source::Datagrams, Interest::READ)?;
+            if let Some(old) = self.datagrams.replace(Datagrams::new(datagram)) {
+                self.poller.remove(&old);
+            }
         }
         Ok(())
     }
 
-    fn bind_sockets(&mut self) -> Result<(OwnedFd, Option<OwnedFd>), StartError> {
-        let address = self.config.socket.clone();
-        let datagram = address.datagram().filter(|_| self.config.datagram);
-        if let Address::Path(path) = &address {
-            self._claim = Some(Claim::take(path, datagram.as_ref())?);
+    /// Looks after the files of the sockets. Whoever waits at a socket that lost its file is let in first.
+    pub(super) fn look_at_site(&mut self, now: Moment) {
+        let Some(look) = self.site.as_mut().map(|site| site.look(now)) else { return };
+        match look {
+            Look::Unchanged => {}
+            Look::Lost(error) => self.log.line(format_args!("event=socket_lost reason={:?}", error.to_string())),
+            Look::Reopened(sockets) => {
+                self.accept(now);
+                self.receive_datagrams(now);
+                match self.watch_sockets(sockets) {
+                    Ok(()) => self.log.line(format_args!("event=socket_reopened")),
+                    Err(error) => self.log.line(format_args!("event=socket_lost reason={:?}", error.to_string())),
+                }
+            }
         }
-        let backlog = i32::try_from(self.router.limits().backlog).unwrap_or(i32::MAX);
-        let stream = socket::listen_stream(&address, SOCKET_MODE, backlog)
-            .map_err(|source| failed(&format!("listen at {address}"))(source))?;
-        self.remember_file(&address)?;
-        let Some(address) = datagram else { return Ok((stream, None)) };
-        let datagram = socket::bind_datagram(&address, SOCKET_MODE)
-            .map_err(|source| failed(&format!("bind the datagram socket at {address}"))(source))?;
-        self.remember_file(&address)?;
-        Ok((stream, Some(datagram)))
-    }
-
-    fn remember_file(&mut self, address: &Address) -> Result<(), StartError> {
-        if let Address::Path(path) = address {
-            self.files.push(SocketFile::of(path).map_err(failed("look at the socket"))?);
-        }
-        Ok(())
     }
 
     fn serve(&mut self) -> io::Result<()> {
@@ -212,7 +219,3 @@ fn failed(operation: &str) -> impl Fn(io::Error) -> StartError {
     let operation = operation.to_owned();
     move |source| StartError::Io { operation: operation.clone(), source }
 }
-
-/// Anybody may connect: policy decides what they may do, and a refusal tells more than EACCES. The directory of the socket is the
-/// place to keep others out altogether.
-const SOCKET_MODE: u32 = 0o666;

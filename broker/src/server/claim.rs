@@ -1,7 +1,7 @@
 //! The claim to a socket path: a lock file decides who owns it, and a stale socket is removed only under that lock.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, Metadata, OpenOptions, TryLockError},
     io::{self, Write},
     os::fd::AsFd,
     os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use ipc_protocol::transport::{Address, credentials};
+use ipc_protocol::transport::credentials;
 use nix::{
     fcntl::{FcntlArg, fcntl},
     libc,
@@ -73,52 +73,44 @@ pub enum ClaimError {
 /// A path that is this broker's as long as the claim lives. The lock file stays behind, for the next one to lock.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    /// Held for its lock.
-    _lock: File,
+    lock: File,
+    lock_path: PathBuf,
 }
 
 impl Claim {
-    /// Takes the path: makes and checks its directory, takes the lock, removes a stale socket. `datagram` is the address beside it
-    /// that is going to be bound as well, if one is.
-    pub(crate) fn take(path: &Path, datagram: Option<&Address>) -> Result<Self, ClaimError> {
+    /// Takes the path: makes and checks its directory, and takes the lock.
+    pub(crate) fn take(path: &Path) -> Result<Self, ClaimError> {
         directory::prepare(path)?;
-        let lock = lock(path)?;
-        remove_stale(path, SocketType::STREAM)?;
-        if let Some(Address::Path(path)) = datagram {
-            remove_stale(path, SocketType::DGRAM)?;
-        }
-        Ok(Self { _lock: lock })
+        lock(path)
     }
-}
 
-/// A socket file that goes away with its owner, unless something else has taken its place meanwhile.
-#[derive(Debug)]
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    inode: (u64, u64),
-}
-
-impl SocketFile {
-    /// The file that was just bound at `path`.
-    pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        let metadata = fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_owned(), inode: (metadata.dev(), metadata.ino()) })
+    /// Whether the lock file is still where others look for it.
+    pub(crate) fn is_there(&self) -> bool {
+        let inode = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let held = self.lock.metadata().map(inode);
+        fs::symlink_metadata(&self.lock_path).is_ok_and(|found| held.is_ok_and(|held| held == inode(found)))
     }
-}
 
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.inode);
-        if is_ours {
-            // Nothing can be done if it fails: the next broker finds a stale socket and removes it under the lock.
-            let _ = fs::remove_file(&self.path);
+    /// Removes a socket that no process has open. The lock is held, so no broker can be about to bind it; but the lock file of a live
+    /// one may have been deleted, and other programs take no lock at all.
+    pub(crate) fn remove_stale(&self, path: &Path, kind: SocketType) -> Result<(), ClaimError> {
+        let metadata = match fs::symlink_metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed("look at", path)(error).into()),
+        };
+        if !metadata.file_type().is_socket() {
+            return Err(ClaimError::NotASocket { path: path.to_owned() });
         }
+        expect_stale(path, kind)?;
+        fs::remove_file(path).map_err(failed("remove the stale socket", path))?;
+        Ok(())
     }
 }
 
 /// Takes the lock. flock(2) excludes other brokers, threads of this process included; a record lock (fcntl(2)) on the same file lets
 /// the loser ask the kernel for the winner's pid, where a pid written to the file could be an old one.
-fn lock(path: &Path) -> Result<File, ClaimError> {
+fn lock(path: &Path) -> Result<Claim, ClaimError> {
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
     let lock_path = PathBuf::from(lock_path);
@@ -137,7 +129,7 @@ fn lock(path: &Path) -> Result<File, ClaimError> {
     // For people who look: the lock itself is what counts.
     let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     written.map_err(failed("write the pid to", &lock_path))?;
-    Ok(file)
+    Ok(Claim { lock: file, lock_path })
 }
 
 /// In a directory like /tmp anybody can put a lock file where a broker looks for one: to hold its lock for ever, or, linked from
@@ -186,22 +178,6 @@ fn whole_file() -> libc::flock {
     }
 }
 
-/// Removes a socket that no process has open. The lock is held, so no broker can be about to bind it; but the lock file of a live one
-/// may have been deleted, and other programs take no lock at all.
-fn remove_stale(path: &Path, kind: SocketType) -> Result<(), ClaimError> {
-    let metadata = match fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed("look at", path)(error).into()),
-    };
-    if !metadata.file_type().is_socket() {
-        return Err(ClaimError::NotASocket { path: path.to_owned() });
-    }
-    expect_stale(path, kind)?;
-    fs::remove_file(path).map_err(failed("remove the stale socket", path))?;
-    Ok(())
-}
-
 /// Only "connection refused" means that no process has the socket open (unix(7)). A full backlog, a socket of another kind or one
 /// that is connected elsewhere all have an owner.
 fn expect_stale(path: &Path, kind: SocketType) -> Result<(), ClaimError> {
@@ -230,9 +206,11 @@ mod tests {
 
     use super::*;
 
-    /// Takes the path with a datagram socket beside it.
+    /// Takes a path and clears it for a stream socket.
     fn take(path: &Path) -> Result<Claim, ClaimError> {
-        Claim::take(path, Address::Path(path.to_owned()).datagram().as_ref())
+        let claim = Claim::take(path)?;
+        claim.remove_stale(path, SocketType::STREAM)?;
+        Ok(claim)
     }
 
     #[test]
@@ -269,18 +247,6 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_file_of_somebody_else_is_not_removed() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("s");
-        let _first = UnixListener::bind(&path).unwrap();
-        let file = SocketFile::of(&path).unwrap();
-        fs::remove_file(&path).unwrap();
-        let _second = UnixListener::bind(&path).unwrap();
-        drop(file);
-        assert!(path.exists());
-    }
-
-    #[test]
     fn a_listener_with_a_full_backlog_is_not_stale() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
@@ -295,13 +261,15 @@ mod tests {
     fn a_datagram_socket_that_is_open_is_not_stale() {
         let directory = tempfile::tempdir().unwrap();
         let (path, beside) = (directory.path().join("s"), directory.path().join("s.dgram"));
+        let claim = take(&path).unwrap();
+        let remove = || claim.remove_stale(&beside, SocketType::DGRAM);
         let open = UnixDatagram::bind(&beside).unwrap();
-        assert!(matches!(take(&path), Err(ClaimError::InUse { path }) if path == beside));
+        assert!(matches!(remove(), Err(ClaimError::InUse { .. })));
         let elsewhere = UnixDatagram::bind(directory.path().join("elsewhere")).unwrap();
         open.connect_addr(&elsewhere.local_addr().unwrap()).unwrap();
-        assert!(matches!(take(&path), Err(ClaimError::InUse { path }) if path == beside));
+        assert!(matches!(remove(), Err(ClaimError::InUse { .. })));
         drop(open);
-        take(&path).unwrap();
+        remove().unwrap();
         assert!(!beside.exists());
     }
 
@@ -312,16 +280,6 @@ mod tests {
         let _open = UnixDatagram::bind(&path).unwrap();
         assert!(matches!(take(&path), Err(ClaimError::InUse { .. })));
         assert!(path.exists());
-    }
-
-    #[test]
-    fn what_lies_where_no_datagram_socket_will_be_is_no_obstacle() {
-        let directory = tempfile::tempdir().unwrap();
-        let (path, beside) = (directory.path().join("s"), directory.path().join("s.dgram"));
-        fs::write(&beside, "precious").unwrap();
-        Claim::take(&path, None).unwrap();
-        assert!(matches!(take(&path), Err(ClaimError::NotASocket { .. })));
-        assert_eq!(fs::read_to_string(&beside).unwrap(), "precious");
     }
 
     #[test]

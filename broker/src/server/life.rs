@@ -40,7 +40,9 @@ impl Server {
         if let Some(door) = self.door.take() {
             self.poller.remove(&door);
         }
-        self.files.clear();
+        if let Some(site) = &mut self.site {
+            site.leave();
+        }
         self.router.drain(&mut self.out);
         self.apply(now);
     }

@@ -21,6 +21,7 @@ mod path_error;
 mod poller;
 mod reading;
 mod signals;
+mod site;
 mod turn;
 mod writing;
 
@@ -33,3 +34,4 @@ pub use line::write_line;
 pub use notify::notify_ready;
 pub use path_error::{Flaw, PathError};
 pub use signals::Signals;
+pub use site::SiteError;

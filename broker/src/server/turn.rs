@@ -10,6 +10,7 @@ use std::io;
 use super::{
     broker::{Phase, Server},
     poller::{Interest, Ready, Source},
+    site::Site,
 };
 use crate::core::Moment;
 
@@ -56,6 +57,9 @@ impl Server {
             self.watch_door(Interest::READ);
         }
         self.apply(now);
+        if self.site.as_ref().is_some_and(|site| site.next_look() <= now) {
+            self.look_at_site(now);
+        }
     }
 
     /// When something must be done, whatever comes.
@@ -68,6 +72,7 @@ impl Server {
             Phase::Serving | Phase::Stopped => None,
         };
         let frame = self.frame_clock.front().map(|(deadline, _)| *deadline);
-        [self.router.next_deadline(), self.resume_accept, drained, frame].into_iter().flatten().min()
+        let look = self.site.as_ref().map(Site::next_look);
+        [self.router.next_deadline(), self.resume_accept, drained, frame, look].into_iter().flatten().min()
     }
 }

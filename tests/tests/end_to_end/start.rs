@@ -345,6 +345,36 @@ fn a_removed_socket_cuts_nobody() {
 }
 
 #[test]
+fn a_removed_socket_is_opened_again_for_newcomers() {
+    let mut broker = Broker::in_process("");
+    let mut old = Peer::connect(&broker);
+    fs::remove_file(broker.socket()).unwrap();
+    fs::remove_file(broker.datagram_socket()).unwrap();
+    let socket = broker.socket().to_owned();
+    broker.daemon().unwrap().expect_log("event=socket_reopened");
+    answers(&socket);
+    assert_eq!(broker.ipcctl(["-t", "2s", "send", "--datagram", "ipc.ping"]).prints_text(), "{}\n");
+    old.settle();
+    assert!(refusal(ipcd_at(&socket), TAKEN).contains("another broker"), "the path is claimed as before");
+}
+
+#[test]
+fn a_broker_whose_path_another_one_has_taken_says_so_and_leaves_it() {
+    let mut first = Broker::in_process("");
+    let mut old = Peer::connect(&first);
+    let socket = first.socket().to_owned();
+    fs::remove_file(&socket).unwrap();
+    fs::remove_file(first.datagram_socket()).unwrap();
+    fs::remove_file(socket.with_extension("sock.lock")).unwrap();
+    let second = ready(ipcd_at(&socket));
+    let daemon = first.daemon().unwrap();
+    daemon.expect_log("event=socket_lost");
+    assert!(daemon.log().contains(&format!("another broker (pid {})", second.pid())), "{}", daemon.log());
+    answers(&socket);
+    old.settle();
+}
+
+#[test]
 fn what_took_the_place_of_a_removed_socket_is_not_removed_at_the_end() {
     let mut broker = Broker::in_process("");
     fs::remove_file(broker.socket()).unwrap();
