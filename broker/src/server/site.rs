@@ -128,15 +128,19 @@ impl Site {
         self.doorways.clear();
     }
 
+    /// Makes the files that are not there. Nothing is begun if something is in the way of one of them.
     fn fill(&mut self) -> Result<Sockets, SiteError> {
+        // Without its file, the lock keeps nobody from taking the path.
+        let claim = match self.claim.take().filter(Claim::is_there) {
+            Some(claim) => claim,
+            None => Claim::take(&self.path)?,
+        };
+        let claim = self.claim.insert(claim);
+        for doorway in self.doorways.iter().filter(|doorway| !doorway.is_filled()) {
+            claim.remove_stale(&doorway.path, doorway.kind)?;
+        }
         let mut sockets = Sockets::default();
         for doorway in self.doorways.iter_mut().filter(|doorway| !doorway.is_filled()) {
-            // Without its file, the lock keeps nobody from taking the path.
-            let claim = match self.claim.take().filter(Claim::is_there) {
-                Some(claim) => claim,
-                None => Claim::take(&self.path)?,
-            };
-            self.claim.insert(claim).remove_stale(&doorway.path, doorway.kind)?;
             let socket = doorway.fill(self.backlog)?;
             match doorway.kind {
                 SocketType::STREAM => sockets.stream = Some(socket),
