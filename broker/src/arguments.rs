@@ -8,8 +8,8 @@ use clap::{Parser, ValueHint};
 #[derive(Debug, Parser)]
 #[command(name = "ipcd", version, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Where to listen: a path, @name (abstract) or fd:N (an inherited listening socket). Without it: the configuration file's
-    /// 'socket', $IPCD_SOCKET, $XDG_RUNTIME_DIR/ipcd/ipcd.sock, /run/ipcd/ipcd.sock for root, /tmp/ipcd-UID/ipcd.sock
+    /// Where to listen: a path, @name (abstract) or fd:N (an inherited listening socket). By default the first of: 'socket' in the
+    /// configuration file, $IPCD_SOCKET, $XDG_RUNTIME_DIR/ipcd/ipcd.sock, /run/ipcd/ipcd.sock for root, /tmp/ipcd-UID/ipcd.sock
     #[arg(short, long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) socket: Option<OsString>,
     /// Do not open the datagram socket (PATH.dgram)
@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     /// TOML file with 'socket', 'datagram' and a section 'limits'; read again on SIGHUP
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
-    /// Only check the configuration file: exit 0 if it is good, else tell all its mistakes and exit 78
+    /// Only check the configuration file: print its mistakes and exit 78, or exit 0
     #[arg(long, requires = "config")]
     pub(crate) check: bool,
     /// Log connections as they come and go
@@ -27,7 +27,9 @@ pub(crate) struct Arguments {
 }
 
 const EXAMPLES: &str = "\
-Signals: TERM or INT lets running calls finish for 5 s, a second one ends at once; HUP reads the configuration again.
+Signals:
+  TERM, INT  finish running calls for up to 5 s (drain_ms), then exit; the second one exits at once
+  HUP        read the limits in the configuration file again
 
 Example:
   ipcd --socket /run/user/1000/ipcd.sock &

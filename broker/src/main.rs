@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Standard error may be closed or full: there is nowhere else to write.
+            // If standard error is closed or full, there is nowhere else to write.
             let text = failure.to_string();
             text.lines().for_each(|line| drop(write_line(io::stderr(), &format!("ipcd: {line}"))));
             ExitCode::from(failure.code().exit())
@@ -46,7 +46,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Ok(());
     }
     let signals = Signals::block().map_err(Failure::Signals)?;
-    // The modes of sockets, lock file and directories are all given explicitly: a umask would only take the socket's away.
+    // Sockets, lock file and directories are created with explicit modes. A umask would only spoil the socket's.
     rustix::process::umask(rustix::fs::Mode::empty());
     raise_open_files();
     let (address, wanted) = (config.socket.clone(), config.limits.connections);
@@ -59,7 +59,7 @@ impl Failure {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Signals(_) | Self::Loop(_) => ErrorCode::INTERNAL,
-            // A path that another process serves is told apart from one that cannot be served.
+            // A path in use has an exit code of its own.
             Self::Start(StartError::Site(SiteError::Claim(ClaimError::Taken { .. } | ClaimError::InUse { .. }))) => {
                 ErrorCode::NAME_TAKEN
             }
@@ -68,11 +68,11 @@ impl Failure {
     }
 }
 
-/// A connection is a descriptor: takes all that the hard limit allows. The soft limit is low for programs that use select(2), and
-/// only this program knows that it doesn't: the broker as a library leaves the process around it alone.
+/// Raises the soft limit to the hard one: each connection takes a descriptor. The soft limit is low because of programs that use
+/// select(2). The library doesn't do this, as the program around it may be one, or start one.
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
-    // It fails where a sandbox forbids it. The soft limit then stays, and fewer connections have a place.
+    // It fails in some sandboxes. Then there is place for fewer connections.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
@@ -90,15 +90,15 @@ fn configure(arguments: &Arguments) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// Tells who started us: a line for people and scripts, READY=1 for a service manager, and how many connections there is place for if
-/// that is less than was wanted.
+/// Announces that the sockets are open: a line for people and scripts, READY=1 for a service manager. Says so if there is place for
+/// fewer connections than configured.
 fn announce(address: &Address, connections: u64, wanted: u64) {
     if connections < wanted {
         let reason = "this process may open too few files (RLIMIT_NOFILE)";
         let line = format!("ipcd: event=connections_lowered from={wanted} to={connections} reason={reason:?}");
         let _ = write_line(io::stderr(), &line);
     }
-    // Standard output may be closed or full, and there may be no service manager: all are fine.
+    // Standard output may be closed or full, and there may be no service manager: none of that matters.
     let _ = write_line(io::stdout(), &format!("ipcd: ready on {address} (pid {})", std::process::id()));
     let _ = notify_ready();
 }

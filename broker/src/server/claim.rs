@@ -24,7 +24,7 @@ use super::{
     path_error::{Flaw, PathError, failed},
 };
 
-/// Why a path cannot be had.
+/// Why a path can't be claimed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClaimError {
@@ -36,10 +36,10 @@ pub enum ClaimError {
     Taken {
         /// The path.
         path: PathBuf,
-        /// The process, if the kernel tells.
+        /// Its process, if the kernel knows it.
         pid: Option<u32>,
     },
-    /// A socket that isn't stale: its owner would go on, and never be reached again.
+    /// Another program's socket. Deleted, it would still be open, and out of reach.
     #[error(
         "{}: another program has this socket open; it is left alone, stop the program or choose another path with --socket",
         path.display()
@@ -48,17 +48,17 @@ pub enum ClaimError {
         /// The path.
         path: PathBuf,
     },
-    /// Something is there that isn't a socket, and isn't ours to delete.
+    /// Something other than a socket is there, and isn't ours to delete.
     #[error("{}: this is not a socket; it is left alone, remove it or choose another path with --socket", path.display())]
     NotASocket {
         /// The path.
         path: PathBuf,
     },
-    /// Its directory cannot be used.
+    /// Its directory can't be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// The lock file was put there by somebody else.
-    #[error("{}: {flaw}; a lock file like that proves nothing, remove it or choose another path with --socket", path.display())]
+    /// Another user may have put the lock file there.
+    #[error("{}: {flaw}; this lock file is not to be trusted, remove it or choose another path with --socket", path.display())]
     UnsafeLock {
         /// The lock file.
         path: PathBuf,
@@ -70,7 +70,7 @@ pub enum ClaimError {
     Path(#[from] PathError),
 }
 
-/// A path that is this broker's as long as the claim lives. The lock file stays behind, for the next one to lock.
+/// A path that is this broker's for as long as the claim lives. The lock file stays behind for the next broker.
 #[derive(Debug)]
 pub(crate) struct Claim {
     lock: File,
@@ -91,8 +91,8 @@ impl Claim {
         fs::symlink_metadata(&self.lock_path).is_ok_and(|found| held.is_ok_and(|held| held == inode(found)))
     }
 
-    /// Removes a socket that no process has open. The lock is held, so no broker can be about to bind it; but the lock file of a live
-    /// one may have been deleted, and other programs take no lock at all.
+    /// Removes a socket that no process has open. Under the lock, no other broker is about to bind it. It may still be in use: the lock
+    /// file of a live broker may have been deleted, and other programs take no lock.
     pub(crate) fn remove_stale(&self, path: &Path, kind: SocketType) -> Result<(), ClaimError> {
         let metadata = match fs::symlink_metadata(path) {
             Ok(metadata) => metadata,
@@ -108,8 +108,8 @@ impl Claim {
     }
 }
 
-/// Takes the lock. flock(2) excludes other brokers, threads of this process included; a record lock (fcntl(2)) on the same file lets
-/// the loser ask the kernel for the winner's pid, where a pid written to the file could be an old one.
+/// Takes the lock: a flock(2), which also excludes other threads of this process. The record lock (fcntl(2)) on the same file is for
+/// the loser, who can ask the kernel for the winner's pid; a pid in the file could be an old one.
 fn lock(path: &Path) -> Result<Claim, ClaimError> {
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
@@ -126,14 +126,14 @@ fn lock(path: &Path) -> Result<Claim, ClaimError> {
         Err(TryLockError::Error(error)) => return Err(failed("lock", &lock_path)(error).into()),
     }
     fcntl(&file, FcntlArg::F_SETLK(&whole_file())).map_err(|error| failed("lock", &lock_path)(error.into()))?;
-    // For people who look: the lock itself is what counts.
+    // For people who look into the file; only the lock counts.
     let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     written.map_err(failed("write the pid to", &lock_path))?;
     Ok(Claim { lock: file, lock_path })
 }
 
-/// In a directory like /tmp anybody can put a lock file where a broker looks for one: to hold its lock for ever, or, linked from
-/// elsewhere, to have it overwritten.
+/// In a directory like /tmp any user can put a file where the broker looks for its lock: to hold that lock for ever, or as a hard link
+/// to a file that the broker would overwrite.
 fn check_lock(path: &Path, file: &File) -> Result<(), ClaimError> {
     let metadata = file.metadata().map_err(failed("look at the lock file", path))?;
     let refuse = |flaw| Err(ClaimError::UnsafeLock { path: path.to_owned(), flaw });
@@ -149,7 +149,7 @@ fn check_lock(path: &Path, file: &File) -> Result<(), ClaimError> {
     Ok(())
 }
 
-/// Whose lock it is. The winner takes its record lock right after the flock, so a short wait finds it.
+/// The process that holds the lock. It takes its record lock right after the flock, so a short wait finds it.
 fn holder(file: &File) -> u32 {
     for _ in 0..200 {
         let mut probe = whole_file();
@@ -164,7 +164,7 @@ fn holder(file: &File) -> u32 {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    std::process::id() // a process does not conflict with its own record locks
+    std::process::id() // a process doesn't conflict with its own record locks
 }
 
 fn whole_file() -> libc::flock {
@@ -178,10 +178,10 @@ fn whole_file() -> libc::flock {
     }
 }
 
-/// Only "connection refused" means that no process has the socket open (unix(7)). A full backlog, a socket of another kind or one
-/// that is connected elsewhere all have an owner.
+/// Only ECONNREFUSED means that no process has the socket open (unix(7)). A socket with a full backlog, of another type or connected
+/// to another peer is in use.
 fn expect_stale(path: &Path, kind: SocketType) -> Result<(), ClaimError> {
-    let try_socket = failed("find out who serves", path);
+    let try_socket = failed("find out whether a program uses", path);
     let address = SocketAddrUnix::new(path).map_err(|error| try_socket(error.into()))?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let probe = socket_with(AddressFamily::UNIX, kind, flags, None).map_err(|error| try_socket(error.into()))?;

@@ -1,24 +1,25 @@
-//! Configuration: one struct with defaults, from the command line and a file. Everything is checked before anything starts.
+//! The configuration: defaults, changed by a file and the command line. All of it is checked before anything starts.
 
 use std::path::{Path, PathBuf};
 
-use super::config_file::{ConfigFile, FileError};
-use crate::core::Limits;
 use ipc_protocol::transport::{Address, AddressError};
 
-/// Everything that can be configured.
+use super::config_file::{ConfigFile, FileError};
+use crate::core::Limits;
+
+/// What can be configured.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where to listen.
+    /// The address to listen at.
     pub socket: Address,
     /// Whether to open the datagram socket beside it.
     pub datagram: bool,
     /// The limits.
     pub limits: Limits,
-    /// The file they came from, read again on SIGHUP.
+    /// The file that they came from; HUP reads it again.
     pub file: Option<PathBuf>,
-    /// Whether to log connections and names as they come and go.
+    /// Whether to log connections as they come and go.
     pub verbose: bool,
 }
 
@@ -26,10 +27,10 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The file.
+    /// The file can't be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The address isn't one.
+    /// Not an address.
     #[error(transparent)]
     Address(#[from] AddressError),
 }

@@ -1,5 +1,5 @@
-//! The configuration file: read only if those who may write to it may configure the broker, and read whole, so that all its mistakes
-//! are told at once.
+//! The configuration file. It is read only if nobody but root and the broker's user can change it, and all of its mistakes are reported
+//! at once.
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ use toml::{
 
 use crate::core::{LimitError, Limits};
 
-/// What a file says. What it leaves out is `None`, or a limit's default.
+/// What a file says. A setting that it leaves out is `None`, a limit has its default.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigFile {
     pub(crate) socket: Option<Address>,
@@ -45,7 +45,7 @@ pub enum FileError {
         /// The path.
         path: PathBuf,
     },
-    /// Another user decides what is in the file.
+    /// Another user owns the file.
     #[error("{}: it belongs to user {owner}, who could configure the broker; it must be root's or the broker's own", path.display())]
     ForeignFile {
         /// The file.
@@ -53,7 +53,7 @@ pub enum FileError {
         /// Its owner.
         owner: u32,
     },
-    /// Other users can change what is in the file.
+    /// Other users can write to the file.
     #[error("{}: others may write to it (mode {mode:o}) and so configure the broker; chmod go-w", path.display())]
     WritableFile {
         /// The file.
@@ -61,15 +61,15 @@ pub enum FileError {
         /// Its permissions.
         mode: u32,
     },
-    /// Far more than a configuration can need.
+    /// Far larger than a configuration needs.
     #[error("{}: it has more than {most} bytes", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// How many it may have.
+        /// The limit.
         most: u64,
     },
-    /// The file isn't TOML, or says what no configuration can.
+    /// The file has mistakes.
     #[error("{}", lines(path, mistakes))]
     Malformed {
         /// The file.
@@ -92,16 +92,16 @@ pub struct Mistake {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// Not TOML; the parser's words.
+    /// Not TOML; the words are the parser's.
     #[error("{0}")]
     Syntax(String),
-    /// A misspelt key must not be a missing one.
+    /// Unknown keys are mistakes: a misspelt setting would silently be missing.
     #[error("'{0}' isn't a setting; there are 'socket', 'datagram' and the section 'limits'")]
     UnknownSetting(String),
-    /// The same for a limit.
+    /// An unknown key in `[limits]`.
     #[error("'{0}' isn't a limit ('ipcctl limits' lists them)")]
     UnknownLimit(String),
-    /// A value of another type.
+    /// A value of the wrong type.
     #[error("'{key}' must be {wanted}, not {found}")]
     WrongType {
         /// The key.
@@ -111,16 +111,16 @@ pub enum Problem {
         /// What it was given.
         found: String,
     },
-    /// 'socket' isn't an address.
+    /// 'socket' is not an address.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// A limit has a value that it cannot have.
+    /// A limit can't have this value.
     #[error(transparent)]
     Limit(#[from] LimitError),
 }
 
 impl ConfigFile {
-    /// Reads a file that may be trusted.
+    /// Reads a file, if it is to be trusted.
     pub(crate) fn read(path: &Path) -> Result<Self, FileError> {
         let text = read_trusted(path)?;
         Self::parse(&text).map_err(|mistakes| FileError::Malformed { path: path.to_owned(), mistakes })
@@ -182,7 +182,7 @@ impl Reading<'_> {
             }
         }
         for error in self.file.limits.mistakes() {
-            // A limit that is left out can be wrong for what the others say.
+            // A limit that is left out can be wrong because of the others.
             let key = table.keys().find(|key| key.get_ref() == error.limit()).unwrap_or(section);
             self.mistake(key.span(), error.into());
         }
@@ -198,7 +198,7 @@ impl Reading<'_> {
 
     fn mistake(&mut self, at: Range<usize>, problem: Problem) {
         if self.mistakes.len() == MISTAKES {
-            return; // and its line need not be counted
+            return; // counting lines takes longest
         }
         let before = self.text.as_bytes().get(..at.start).unwrap_or_default();
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
@@ -206,7 +206,7 @@ impl Reading<'_> {
     }
 }
 
-/// A line for each mistake, `FILE:LINE: what`, as editors read it.
+/// A line for each mistake, `FILE:LINE: what`: editors understand it.
 fn lines(path: &Path, mistakes: &[Mistake]) -> String {
     let lines: Vec<_> = mistakes.iter().map(|mistake| format!("{}:{mistake}", path.display())).collect();
     lines.join("\n")
@@ -218,7 +218,7 @@ fn unsigned(integer: &DeInteger<'_>) -> Option<u64> {
 
 fn read_trusted(path: &Path) -> Result<String, FileError> {
     let unreadable = |source| FileError::Unreadable { path: path.to_owned(), source };
-    // Opening a FIFO or a device must not block the broker when it reloads. What is checked is what is read: one descriptor.
+    // Opening a FIFO or a device must not block a broker that reloads. One descriptor: the file that is checked is the file that is read.
     let mut options = OpenOptions::new();
     let file = options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map_err(unreadable)?;
     check(path, &file.metadata().map_err(unreadable)?)?;
@@ -230,8 +230,8 @@ fn read_trusted(path: &Path) -> Result<String, FileError> {
     Ok(text)
 }
 
-/// Whoever can write to the file configures the broker, at the latest when HUP comes. Where each user has a group of their own, files
-/// are writable for that group.
+/// Everyone who can write to the file configures the broker, at the latest when HUP comes. The own group may: where each user has a
+/// group of their own, editors make files group-writable.
 fn check(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
     let path = || path.to_owned();
     if !metadata.is_file() {
@@ -254,11 +254,11 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Largest file: a full one has about 2 KiB, and parsing 1 MiB holds everybody up for some milliseconds.
+/// Largest file. One with every limit has about 1 KiB; parsing 1 MiB takes some milliseconds, during which nothing is routed.
 const FILE_BYTES: u64 = 1 << 20;
-/// Mistakes that are told, the first ones.
+/// Mistakes that are reported, the first ones.
 const MISTAKES: usize = 20;
-/// Longest value that is shown as it was written.
+/// Longest value that is quoted.
 const SHOWN: usize = 40;
 
 #[cfg(test)]

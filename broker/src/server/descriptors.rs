@@ -1,4 +1,4 @@
-//! Descriptors: how many connections there can be with those that this process may open.
+//! How many connections the descriptors of this process are enough for.
 
 use std::fs;
 
@@ -6,21 +6,21 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::core::Limits;
 
-/// What else than connections the process needs descriptors for.
+/// The descriptors that the process needs for other things than connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Descriptors {
     kept: u64,
 }
 
 impl Descriptors {
-    /// Counts what is open before the broker opens anything: the standard streams, what was handed down, what the program around the
-    /// broker has open.
+    /// Call it before the broker opens anything. What is open then stays open: standard streams, inherited sockets, and the files of the
+    /// program around the broker.
     pub(crate) fn count() -> Self {
         let open = fs::read_dir("/proc/self/fd").map_or(OPEN_UNSEEN, |entries| entries.count() as u64);
         Self { kept: open + OWN + PASSING }
     }
 
-    /// Lowers the limits to the descriptors there are. Of few connections, no more than a quarter is reserved.
+    /// Lowers the limits to what the descriptors allow. At most a quarter of the connections is then reserved.
     pub(crate) fn fit(self, mut limits: Limits) -> Limits {
         let Ok((most, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return limits };
         let room = most.saturating_sub(self.kept).max(1);
@@ -32,12 +32,12 @@ impl Descriptors {
     }
 }
 
-/// Without /proc: the standard streams, a signalfd and two sockets handed down.
+/// The guess without /proc: standard streams, a signalfd and two inherited sockets.
 const OPEN_UNSEEN: u64 = 6;
-/// What the broker opens for itself: epoll, timer, stream and datagram socket, lock file, and the descriptor in reserve.
+/// What the broker opens for itself: epoll, timer, stream and datagram socket, lock file, and one in reserve.
 const OWN: u64 = 6;
-/// What comes and goes: a connection that is told that there is no place for it, the configuration file, and the descriptors of one
-/// frame (16) between their arrival and their refusal.
+/// What comes and goes: a connection that is refused, the configuration file, and the descriptors of one frame (16) until they are
+/// refused.
 const PASSING: u64 = 18;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The directory of a socket: made if it is missing, and refused if others than root and the broker's user could replace what is in
-//! it. That takes a look at every directory and link on the way to it: who may rename one decides what lies below.
+//! The directory of a socket: created if it is missing, and refused if users other than root and the broker's own could replace what
+//! is in it. Every directory and link on the way counts: a user who can rename one decides what is below it.
 
 use std::{
     ffi::OsString,
@@ -14,7 +14,7 @@ use super::path_error::{Flaw, PathError, failed};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirectoryError {
-    /// Somebody else could replace what is in it.
+    /// Another user could replace what is in it.
     #[error("{}: {flaw}; the socket would not be safe there", path.display())]
     Unsafe {
         /// The directory: the socket's own, or one on the way to it.
@@ -27,7 +27,7 @@ pub enum DirectoryError {
     Path(#[from] PathError),
 }
 
-/// Makes the directory that `path` is to be in, and checks it.
+/// Creates and checks the directory that `path` will be in.
 pub(crate) fn prepare(path: &Path) -> Result<(), DirectoryError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -41,12 +41,12 @@ pub(crate) fn prepare(path: &Path) -> Result<(), DirectoryError> {
     check(directory, &look(&end)?, &[own, ROOT])
 }
 
-/// Follows a path as the kernel does, checks what it meets, and returns where it ends.
+/// Follows a path as the kernel does, checks each step, and returns where it ends.
 fn walk(directory: &Path, own: u32) -> Result<PathBuf, DirectoryError> {
     let absolute = path::absolute(directory).map_err(failed("look at the directory", directory))?;
     let mut at = PathBuf::from("/");
-    // In a user namespace that does not map root, root's directories seem to belong to the overflow user (user_namespaces(7)). Who
-    // owns the root directory could replace everything else anyway.
+    // In a user namespace that doesn't map root, root's directories appear to belong to the overflow user (user_namespaces(7)). The
+    // owner of the root directory could replace everything below it anyway.
     let trusted = [own, ROOT, look(&at)?.uid()];
     let mut ahead = steps(&absolute);
     let mut links = 0;
@@ -75,7 +75,7 @@ fn walk(directory: &Path, own: u32) -> Result<PathBuf, DirectoryError> {
     Ok(at)
 }
 
-/// The components of a path, the last one first.
+/// The components of a path, last one first.
 fn steps(path: &Path) -> Vec<OsString> {
     let step = |component: Component<'_>| match component {
         Component::Normal(_) | Component::ParentDir => Some(component.as_os_str().to_owned()),
@@ -93,7 +93,7 @@ fn check(path: &Path, metadata: &Metadata, trusted: &[u32]) -> Result<(), Direct
     if !trusted.contains(&metadata.uid()) {
         return refuse(Flaw::Owner(metadata.uid()));
     }
-    const STICKY: u32 = 0o1000; // only owners rename and remove what is in such a directory (/tmp)
+    const STICKY: u32 = 0o1000; // in such a directory (/tmp) only owners rename and remove
     if !metadata.is_symlink() && metadata.mode() & 0o022 != 0 && metadata.mode() & STICKY == 0 {
         return refuse(Flaw::Mode(metadata.mode() & 0o7777));
     }

@@ -1,5 +1,4 @@
-//! A line for a person or a script, written if it is taken at once and dropped otherwise: a terminal that was stopped or a pipe that
-//! is full must hold no broker up.
+//! Writing a line without waiting: a stopped terminal or a full pipe must not hold up a broker.
 
 use std::{
     io::{self, Write},
@@ -11,9 +10,9 @@ use ipc_protocol::transport::poll::{PollFlags, is_ready};
 /// Writes a line to standard output or standard error. The descriptor may be shared with other processes, so it stays blocking.
 ///
 /// # Errors
-/// `WouldBlock` if the line isn't taken now; else what write(2) says.
+/// `WouldBlock` if there is no room now; otherwise what write(2) says.
 pub fn write_line(mut stream: impl Write + AsFd, line: &str) -> io::Result<()> {
-    // A pipe is writable when PIPE_BUF (4,096) bytes fit (pipe(7)): a line is cut to have less.
+    // A pipe is writable when PIPE_BUF (4,096) bytes fit (pipe(7)), so a line has to be shorter.
     let mut line = line.to_owned();
     line.truncate(line.floor_char_boundary(LINE_LEN));
     line.push('\n');

@@ -1,5 +1,5 @@
-//! What a service manager is told (sd_notify(3)): datagrams to `$NOTIFY_SOCKET`, if it is set. A manager that doesn't read must hold
-//! no broker up.
+//! Notifications for a service manager: datagrams to `$NOTIFY_SOCKET` (sd_notify(3)). A manager that doesn't read must not hold up
+//! a broker.
 
 use std::{env, ffi::OsStr, io, os::unix::ffi::OsStrExt, time::Duration};
 
@@ -8,8 +8,8 @@ use rustix::net::{
     sockopt::{Timeout, set_socket_timeout},
 };
 
-/// Tells the service manager, if there is one, that the sockets are open. While a machine boots its queue may be full for a moment,
-/// and a unit whose READY=1 is lost is killed later: so this waits for half a second.
+/// Tells the service manager, if there is one, that the sockets are open. At boot its queue may be full for a moment, and it kills a
+/// unit whose READY=1 gets lost: so this waits for up to half a second.
 ///
 /// # Errors
 /// What socket(2) and sendto(2) say; nothing depends on it.
@@ -17,7 +17,7 @@ pub fn notify_ready() -> io::Result<()> {
     send(b"READY=1", SendFlags::NOSIGNAL)
 }
 
-/// Tells it that the broker drains. It finds out anyway, so this waits for nothing.
+/// Tells it that the broker is draining. It will notice anyway, so this doesn't wait.
 pub(crate) fn notify_stopping() -> io::Result<()> {
     send(b"STOPPING=1", SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
 }
@@ -31,7 +31,7 @@ fn send(text: &[u8], flags: SendFlags) -> io::Result<()> {
     Ok(())
 }
 
-/// `/path` or `@name` (abstract). There are others, which only virtual machines use.
+/// `/path` or `@name` (abstract). Other forms (vsock) are for virtual machines.
 fn address(socket: &OsStr) -> io::Result<Option<SocketAddrUnix>> {
     match socket.as_bytes() {
         [b'@', name @ ..] => Ok(Some(SocketAddrUnix::new_abstract_name(name)?)),

@@ -1,11 +1,11 @@
-//! What can be wrong with a path: the system says no, or somebody else could use it against the broker.
+//! What can be wrong with a path: a failed system call, or an owner or mode that other users could take advantage of.
 
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
-/// Something could not be done to a path.
+/// An operation on a path that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: cannot {operation}: {source}", path.display())]
 pub struct PathError {
@@ -18,13 +18,13 @@ pub struct PathError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Flaw {
-    /// Neither root's nor the broker's own.
+    /// It belongs to neither root nor the broker's user.
     #[error("it belongs to user {0}")]
     Owner(u32),
-    /// Its mode.
+    /// Its mode lets other users write.
     #[error("others may write to it (mode {0:o})")]
     Mode(u32),
-    /// It was linked here from elsewhere, perhaps for the broker to overwrite it.
+    /// Hard links: it may be another file under this name.
     #[error("it has {0} names")]
     Names(u64),
     /// A FIFO, a directory, a device.
@@ -32,7 +32,7 @@ pub enum Flaw {
     Kind,
 }
 
-/// Turns what the system says into the error of an operation on a path.
+/// Makes the error of an operation on a path from what the system says.
 pub(crate) fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> PathError {
     let path = path.to_owned();
     move |source| PathError { operation, path: path.clone(), source }

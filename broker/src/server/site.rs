@@ -1,5 +1,5 @@
-//! Where a broker is reached: the sockets that it binds, their files, and the claim to their path. Files that somebody removes are
-//! noticed within seconds and made again; connections that are open don't depend on them.
+//! Where a broker can be reached: its sockets, their files, and the claim to their path. If a file is removed, the broker notices within
+//! seconds and binds a new socket; open connections don't depend on the file.
 
 use std::{
     fs, io,
@@ -17,11 +17,11 @@ use super::{
 };
 use crate::core::Moment;
 
-/// Why a broker cannot be reached at its address.
+/// Why a broker can't be reached at its address.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SiteError {
-    /// The path cannot be had.
+    /// The path can't be claimed.
     #[error(transparent)]
     Claim(#[from] ClaimError),
     /// The system says no.
@@ -34,14 +34,14 @@ pub enum SiteError {
     },
 }
 
-/// Sockets that were bound just now.
+/// Newly bound sockets.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
     pub(crate) stream: Option<OwnedFd>,
     pub(crate) datagram: Option<OwnedFd>,
 }
 
-/// The files of the sockets in the file system, and the claim that outlives them.
+/// The socket files of a broker, and the claim, which outlives them.
 #[derive(Debug)]
 pub(crate) struct Site {
     path: PathBuf,
@@ -49,22 +49,22 @@ pub(crate) struct Site {
     claim: Option<Claim>,
     backlog: i32,
     next_look: Moment,
-    /// Whether files were missing at the last look and could not be made again.
+    /// Whether the last look found a file missing and couldn't replace it.
     is_lost: bool,
 }
 
 /// What a look at the files finds.
 #[derive(Debug)]
 pub(crate) enum Look {
-    /// Nothing to do, or nothing that the last look has not tried and told.
+    /// All is well, or as bad as at the last look.
     Unchanged,
-    /// Some were gone: these take the place of the sockets that cannot be reached any more.
+    /// Files were gone, and here are sockets in place of those that could no longer be reached.
     Reopened(Sockets),
-    /// Some are gone, and something is in the way of new ones.
+    /// Files are gone, and new ones can't be made.
     Lost(SiteError),
 }
 
-/// A path with the socket that is to be there.
+/// A path, and the socket that belongs there.
 #[derive(Debug)]
 struct Doorway {
     path: PathBuf,
@@ -72,15 +72,14 @@ struct Doorway {
     file: Option<SocketFile>,
 }
 
-/// A socket file that goes away with its owner, unless something else has taken its place meanwhile. Its inode cannot be used again
-/// while the socket is open.
+/// A socket file, removed with its owner unless something else has taken its place. The inode isn't reused while the socket is open.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
     inode: (u64, u64),
 }
 
-/// Binds the sockets that a configuration asks for. Those at abstract addresses have no site: nobody can remove them.
+/// Binds the sockets that a configuration asks for. Abstract addresses have no site: there is no file to be removed.
 pub(crate) fn open(config: &Config, now: Moment) -> Result<(Option<Site>, Sockets), SiteError> {
     let datagram = config.socket.datagram().filter(|_| config.datagram);
     let backlog = i32::try_from(config.limits.backlog).unwrap_or(i32::MAX);
@@ -105,7 +104,7 @@ impl Site {
         self.next_look
     }
 
-    /// Looks whether the files are still there, and makes those again that are not.
+    /// Checks that the files are still there, and replaces those that aren't.
     pub(crate) fn look(&mut self, now: Moment) -> Look {
         self.next_look = now.after(BETWEEN_LOOKS);
         let was_lost = self.is_lost;
@@ -123,14 +122,14 @@ impl Site {
         }
     }
 
-    /// Removes the files for good: no one new is to come. The claim stays.
+    /// Removes the files for good, so that no new client comes. The claim stays.
     pub(crate) fn leave(&mut self) {
         self.doorways.clear();
     }
 
-    /// Makes the files that are not there. Nothing is begun if something is in the way of one of them.
+    /// Binds what is missing. Nothing is bound if something is in the way of one of the sockets.
     fn fill(&mut self) -> Result<Sockets, SiteError> {
-        // Without its file, the lock keeps nobody from taking the path.
+        // A lock whose file is gone doesn't keep others from the path.
         let claim = match self.claim.take().filter(Claim::is_there) {
             Some(claim) => claim,
             None => Claim::take(&self.path)?,
@@ -187,16 +186,16 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if self.is_there() {
-            // Nothing can be done if it fails: the next broker finds a stale socket and removes it under the lock.
+            // If it fails, the next broker finds a stale socket and removes that.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Anybody may connect: policy decides what they may do, and a refusal tells more than EACCES. The directory of the socket is the
-/// place to keep others out altogether.
+/// Every user may connect: policy decides what they may do, and its refusal explains more than EACCES. To keep users out altogether,
+/// restrict the directory of the socket.
 const SOCKET_MODE: u32 = 0o666;
-/// A look costs two system calls, and wakes a broker that would sleep otherwise.
+/// A look costs two system calls, and wakes an idle broker.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -275,7 +274,7 @@ mod tests {
         let mut scene = Scene::new();
         fs::remove_dir_all(scene.path("")).unwrap();
         let other = open(&Config::new(Address::Path(scene.path("s"))), Moment(0)).unwrap();
-        assert_eq!([scene.look(), scene.look()], ["lost", "unchanged"], "it is told once");
+        assert_eq!([scene.look(), scene.look()], ["lost", "unchanged"], "it is reported once");
         scene.expect_reachable();
         drop(other);
         assert_eq!(scene.look(), "reopened");
