@@ -93,7 +93,7 @@ impl Server {
     /// # Errors
     /// [`StartError`] says what is in the way.
     pub fn bind_or_inherit(config: Config) -> Result<Self, StartError> {
-        let inherited = Inherited::take(|name| std::env::var(name).ok()).map_err(failed("take inherited sockets"))?;
+        let inherited = Inherited::take().map_err(failed("take inherited sockets"))?;
         Self::with_sockets(config, inherited)
     }
 

@@ -1,4 +1,4 @@
-//! Sockets that a service manager opened and handed down (sd_listen_fds(3)): descriptors from 3 on, if they are meant for us.
+//! Sockets that a service manager opened and handed down (sd_listen_fds(3)): descriptors from 3 on, if they are meant for this process.
 
 use std::{
     io,
@@ -16,22 +16,20 @@ pub(crate) struct Inherited {
 }
 
 impl Inherited {
-    /// Takes the sockets that `LISTEN_FDS` and `LISTEN_PID` promise; none if they are not set, or set for another process.
+    /// Takes the sockets that `LISTEN_FDS` and `LISTEN_PID` announce; none if they aren't set, or are for another process.
     ///
     /// # Errors
-    /// If a descriptor is no AF_UNIX socket, not a listening stream or datagram one, or there are two of a kind.
-    pub(crate) fn take(variable: impl Fn(&str) -> Option<String>) -> io::Result<Self> {
-        let number = |name: &str| variable(name).and_then(|value| value.parse::<u32>().ok());
+    /// If a variable isn't a number, a descriptor isn't open, or not a listening stream or a datagram AF_UNIX socket, or if there are two
+    /// of a kind.
+    pub(crate) fn take() -> io::Result<Self> {
         let mut sockets = Self::default();
-        let (Some(pid), Some(count)) = (number("LISTEN_PID"), number("LISTEN_FDS")) else { return Ok(sockets) };
-        if pid != std::process::id() {
-            return Ok(sockets);
-        }
-        for number in (FIRST..).take(usize::try_from(count).unwrap_or(0).min(MOST)) {
+        let numbers =
+            sd_notify::listen_fds().map_err(|error| invalid(format!("LISTEN_FDS and LISTEN_PID: {error}")))?;
+        for number in numbers {
             let (place, socket) = match inherited::served(number) {
                 Ok(Served::Listener(socket)) => (&mut sockets.stream, socket),
                 Ok(Served::Datagram(socket)) => {
-                    nix::sys::socket::setsockopt(&socket, PassCred, &true)?; // whoever made it need not have asked who sends
+                    nix::sys::socket::setsockopt(&socket, PassCred, &true)?; // its maker may not have asked for the sender's credentials
                     (&mut sockets.datagram, socket)
                 }
                 Err(error) => return Err(invalid(format!("LISTEN_FDS: {error}"))),
@@ -48,7 +46,7 @@ impl Inherited {
 /// The listening stream socket that this process inherited under a number: an address `fd:N`.
 ///
 /// # Errors
-/// If it is none.
+/// If the descriptor isn't one.
 pub(crate) fn listener(number: i32) -> io::Result<OwnedFd> {
     let socket = inherited::listener(number)?;
     set_nonblocking(&socket)?;
@@ -63,8 +61,3 @@ fn set_nonblocking(socket: &impl AsFd) -> io::Result<()> {
 fn invalid(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, what)
 }
-
-/// SD_LISTEN_FDS_START.
-const FIRST: i32 = 3;
-/// One stream and one datagram socket, and one too many to say so.
-const MOST: usize = 3;

@@ -512,6 +512,30 @@ fn a_listening_socket_can_be_the_address() {
 }
 
 #[test]
+fn what_is_handed_down_and_is_no_unix_socket_is_refused() {
+    let (_directory, socket) = place();
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let script = format!("exec env LISTEN_PID=$$ LISTEN_FDS=1 ipcd --socket {} 3<&0", socket.display());
+    let line = refusal(Command::shell(&script).input_descriptor(tcp), UNUSABLE);
+    assert!(line.contains("LISTEN_FDS: descriptor 3"), "{line}");
+}
+
+#[test]
+fn a_count_of_descriptors_that_is_wrong_is_refused() {
+    let (_directory, socket) = place();
+    let count = |listen_fds: &str| {
+        let script = format!("exec env LISTEN_PID=$$ LISTEN_FDS={listen_fds} ipcd --socket {}", socket.display());
+        refusal(Command::shell(&script), UNUSABLE)
+    };
+    assert!(count("1").contains("LISTEN_FDS"), "none was handed down: 3 is the broker's own");
+    assert!(count("1000").contains("LISTEN_FDS"));
+    assert!(count("4294967295").contains("LISTEN_FDS"));
+    assert!(count("some").contains("LISTEN_FDS"));
+    assert!(refusal(ipcd_at(&socket).env("LISTEN_PID", "me").env("LISTEN_FDS", "1"), UNUSABLE).contains("LISTEN_PID"));
+    assert!(!socket.exists());
+}
+
+#[test]
 fn descriptors_for_another_process_are_left_alone() {
     let (_directory, socket) = place();
     let _broker = ready(ipcd_at(&socket).env("LISTEN_PID", "1").env("LISTEN_FDS", "5"));
