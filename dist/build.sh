@@ -37,6 +37,7 @@ done
 ipcctl=$stage/bin/ipcctl
 for shell in bash zsh fish; do
   "$ipcctl" completions "$shell" > "$stage/completions/ipcctl.$shell"
+  cargo run --locked --quiet -p ipcd --example completions -- "$shell" > "$stage/completions/ipcd.$shell"
 done
 "$ipcctl" man > "$stage/man/man1/ipcctl.1"
 for verb in send serve run wait list show peers stats limits ping bench completions help; do

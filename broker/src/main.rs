@@ -1,74 +1,79 @@
 //! `ipcd`: the daemon around the broker.
 #![forbid(unsafe_code)]
 
-use std::{
-    ffi::OsString,
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+mod arguments;
+
+use std::{io, process::ExitCode};
 
 use clap::Parser;
 use ipc_protocol::{ErrorCode, transport::Address};
 use ipcd::{
     Config, Server, Signals, StartError,
-    server::{ClaimError, ConfigError},
+    server::{ClaimError, ConfigError, SiteError, notify_ready, write_line},
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// A local IPC broker: routes calls between processes over AF_UNIX sockets.
-#[derive(Debug, Parser)]
-#[command(name = "ipcd", version, after_help = EXAMPLES)]
-struct Arguments {
-    /// Where to listen: a path, @name (abstract) or fd:N (an inherited listening socket). Without it: the configuration file's
-    /// 'socket', $IPCD_SOCKET, $XDG_RUNTIME_DIR/ipcd/ipcd.sock, /run/ipcd/ipcd.sock for root, /tmp/ipcd-UID/ipcd.sock
-    #[arg(short, long, value_name = "PATH")]
-    socket: Option<OsString>,
-    /// Do not open the datagram socket (PATH.dgram)
-    #[arg(long)]
-    no_datagram: bool,
-    /// TOML file with 'socket', 'datagram' and a section 'limits'; read again on SIGHUP
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Log connections as they come and go
-    #[arg(short, long)]
-    verbose: bool,
+use arguments::Arguments;
+
+/// Why `ipcd` ends with an error.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("cannot take signals: {0}")]
+    Signals(io::Error),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("the event loop failed: {0}")]
+    Loop(io::Error),
 }
 
-const EXAMPLES: &str = "\
-Signals: TERM or INT lets running calls finish for 5 s, a second one ends at once; HUP reads the configuration again.
-
-Example:
-  ipcd --socket /run/user/1000/ipcd.sock &
-  IPCD_SOCKET=/run/user/1000/ipcd.sock ipcctl list";
-
 fn main() -> ExitCode {
-    match serve(&Arguments::parse()) {
+    match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err((code, text)) => {
-            // Standard error may be closed: there is nowhere else to write.
-            text.lines().for_each(|line| drop(writeln!(io::stderr(), "ipcd: {line}")));
-            ExitCode::from(code.exit())
+        Err(failure) => {
+            // If standard error is closed or full, there is nowhere else to write.
+            let text = failure.to_string();
+            text.lines().for_each(|line| drop(write_line(io::stderr(), &format!("ipcd: {line}"))));
+            ExitCode::from(failure.code().exit())
         }
     }
 }
 
-fn serve(arguments: &Arguments) -> Result<(), (ErrorCode, String)> {
-    let config = configure(arguments).map_err(|error| (ErrorCode::CONFIG, error.to_string()))?;
-    let signals = Signals::block().map_err(|error| (ErrorCode::INTERNAL, format!("cannot take signals: {error}")))?;
-    // The modes of sockets, lock file and directories are all given explicitly: a umask would only take the socket's away.
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let config = configure(arguments)?;
+    if arguments.check {
+        return Ok(());
+    }
+    let signals = Signals::block().map_err(Failure::Signals)?;
+    // Sockets, lock file and directories are created with explicit modes. A umask would only spoil the socket's.
     rustix::process::umask(rustix::fs::Mode::empty());
-    let address = config.socket.clone();
-    let server = Server::bind_or_inherit(config).map_err(|error| (code_of(&error), error.to_string()))?;
-    announce(&address);
-    server.run_until_signal(signals).map_err(|error| (ErrorCode::INTERNAL, format!("the event loop failed: {error}")))
+    raise_open_files();
+    let (address, wanted) = (config.socket.clone(), config.limits.connections);
+    let server = Server::bind_or_inherit(config)?;
+    announce(&address, server.connections(), wanted);
+    server.run_until_signal(signals).map_err(Failure::Loop)
 }
 
-/// A path that somebody else serves is told apart from one that cannot be served.
-fn code_of(error: &StartError) -> ErrorCode {
-    match error {
-        StartError::Claim(ClaimError::Taken { .. } | ClaimError::InUse { .. }) => ErrorCode::NAME_TAKEN,
-        _ => ErrorCode::CONFIG,
+impl Failure {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Signals(_) | Self::Loop(_) => ErrorCode::INTERNAL,
+            // A path in use has an exit code of its own.
+            Self::Start(StartError::Site(SiteError::Claim(ClaimError::Taken { .. } | ClaimError::InUse { .. }))) => {
+                ErrorCode::NAME_TAKEN
+            }
+            Self::Config(_) | Self::Start(_) => ErrorCode::CONFIG,
+        }
     }
+}
+
+/// Raises the soft limit to the hard one: each connection takes a descriptor. The soft limit is low because of programs that use
+/// select(2). The library doesn't do this, as the program around it may be one, or start one.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // It fails in some sandboxes. Then there is place for fewer connections.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 fn configure(arguments: &Arguments) -> Result<Config, ConfigError> {
@@ -85,10 +90,15 @@ fn configure(arguments: &Arguments) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// Tells whoever started us: a line for people and scripts, READY=1 for a service manager.
-fn announce(address: &Address) {
-    let mut stdout = io::stdout();
-    // Standard output may be closed, and there may be no service manager: both are fine.
-    let _ = writeln!(stdout, "ipcd: ready on {address} (pid {})", std::process::id()).and_then(|()| stdout.flush());
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+/// Announces that the sockets are open: a line for people and scripts, READY=1 for a service manager. Says so if there is place for
+/// fewer connections than configured.
+fn announce(address: &Address, connections: u64, wanted: u64) {
+    if connections < wanted {
+        let reason = "this process may open too few files (RLIMIT_NOFILE)";
+        let line = format!("ipcd: event=connections_lowered from={wanted} to={connections} reason={reason:?}");
+        let _ = write_line(io::stderr(), &line);
+    }
+    // Standard output may be closed or full, and there may be no service manager: none of that matters.
+    let _ = write_line(io::stdout(), &format!("ipcd: ready on {address} (pid {})", std::process::id()));
+    let _ = notify_ready();
 }

@@ -1,4 +1,4 @@
-//! What is worth a line in the log: each event has an id that stays, and fields that a program can read.
+//! What is worth a line in the log. Each event has a name that never changes, and fields that a program can read.
 
 use std::fmt;
 
@@ -6,47 +6,47 @@ use ipc_protocol::{Identity, PeerNumber};
 
 use super::policy::{Request, Rule};
 
-/// A line of the log. Bodies are never part of one.
+/// A line of the log. It never contains a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A connection was accepted. A detail.
+    /// A connection was accepted: a detail.
     Connected(Party),
-    /// A connection is gone, for whatever reason. A detail.
+    /// A connection is closed, for whatever reason: a detail.
     Closed(Party),
     /// A connection was refused.
     Refused {
-        /// Who wanted it.
+        /// Who tried to connect.
         from: Party,
-        /// The limit in the way.
+        /// The limit that is reached.
         reason: NoPlace,
     },
     /// A connection was cut.
     Cut {
-        /// Whose it was.
+        /// The peer at its other end.
         from: Party,
         /// What its peer did wrong.
         reason: String,
     },
     /// Policy refused an operation.
     Denied {
-        /// Who wanted it.
+        /// Who tried.
         from: Party,
-        /// The operation.
+        /// What was tried.
         operation: String,
         /// The rule that refused it.
         rule: Rule,
     },
 }
 
-/// Whom an event is about.
+/// Who an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Party {
     /// Its number, if it has or had a connection.
     pub peer: Option<PeerNumber>,
     /// Its user.
     pub uid: u32,
-    /// Its process, unless it is in a pid namespace that the broker cannot see.
+    /// Its process, unless that is in a pid namespace that the broker can't see.
     pub pid: Option<u32>,
 }
 
@@ -54,15 +54,15 @@ pub struct Party {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoPlace {
-    /// The broker ends.
+    /// The broker is draining.
     #[error("the broker is shutting down")]
     Draining,
     /// The limit `connections`.
     #[error("the broker has {open} connections, its limit is {limit}; try again")]
     Full {
-        /// Connections there are.
+        /// Open connections.
         open: u64,
-        /// Connections there can be.
+        /// Its value.
         limit: u64,
     },
     /// The limit `connections_per_uid`.
@@ -70,7 +70,7 @@ pub enum NoPlace {
     UserFull {
         /// The user.
         uid: u32,
-        /// Its connections.
+        /// Its open connections.
         open: u64,
     },
 }
@@ -84,13 +84,13 @@ impl Event {
         Self::Denied { from: Party::new(peer, identity), operation, rule }
     }
 
-    /// The user it is about: each has a limited number of lines.
+    /// The user it is about. Each user gets a limited number of lines.
     #[must_use]
     pub fn uid(&self) -> u32 {
         self.party().uid
     }
 
-    /// Whether it belongs to everyday life and is logged for those alone who ask for details.
+    /// Whether it is everyday life, logged only on request (`-v`).
     #[must_use]
     pub fn is_detail(&self) -> bool {
         matches!(self, Self::Connected(_) | Self::Closed(_))

@@ -1,5 +1,4 @@
-//! Every limit of the broker: one table, each row with its default, its unit, the values it may have, what it bounds, and the
-//! reason for it.
+//! Every limit of the broker, in one table: default, unit, range, what it bounds, and the reason for it.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -47,47 +46,47 @@ macro_rules! limits {
 limits! {
     /// Bytes of a body sent inline. At most the 1 MiB that the protocol allows: larger bodies would make one sender's turn long.
     body_bytes = 1_048_576 "bytes" in 1..=MAX_BODY as u64, bounds OneFrame;
-    /// How long a connection may take until its hello. A silent connection costs a descriptor and about 1 KiB.
+    /// Time from connecting to the hello. A silent connection costs a descriptor and about 1 KiB.
     hello_ms = 5_000 "ms" in 1..=HOUR_MS, bounds OneFrame;
-    /// How long a begun frame may take until it is complete: an assembled frame holds up to `body_bytes`.
+    /// Time from the first byte of a frame to its last. A frame that is being assembled holds up to `body_bytes`.
     frame_ms = 10_000 "ms" in 1..=HOUR_MS, bounds OneFrame;
-    /// Deadline of a call that names none.
+    /// Deadline of a call that doesn't name one.
     call_default_ms = 30_000 "ms" in 1..=MAX_TIMEOUT_MS as u64, bounds OneFrame;
     /// Longest deadline of a call; a longer one is cut to it. A forgotten call holds a slot of about 150 bytes that long.
     call_max_ms = 3_600_000 "ms" in 1..=MAX_TIMEOUT_MS as u64, bounds OneFrame;
-    /// How long calls may take to finish once the broker was told to stop.
+    /// Time for running calls to finish after TERM.
     drain_ms = 5_000 "ms" in 0..=HOUR_MS, bounds OneFrame;
-    /// Connections in all; lowered at start to the descriptors there are. About 1 KiB each while idle.
+    /// Connections in all. About 1 KiB each while idle; lowered at start to the descriptors that the process may open.
     connections = 16_384 "connections" in 1..=COUNT, bounds Connections;
-    /// Connections of one user, root excepted: one desktop user needs more than D-Bus's 256.
+    /// Connections of one user other than root. One desktop user needs more than D-Bus's 256.
     connections_per_uid = 512 "connections" in 1..=COUNT, bounds ConnectionsOfOneUser;
-    /// Connections, of `connections`, that only root and the broker's own user can take: an administrator gets in when it is full.
+    /// The part of `connections` kept for root and the broker's own user, so that an administrator gets in when it is full.
     connections_reserved = 16 "connections" in 0..=COUNT, bounds OneFrame;
-    /// Bytes that wait for one connection, above which no further calls are delivered to it (they wait in the name's queue).
+    /// Unread bytes of one connection above which no more calls are delivered to it; they wait in the name's queue.
     unread_soft_bytes = 1_048_576 "bytes" in 1..=MEMORY, bounds UnreadOfOnePeer;
-    /// Bytes that wait for one connection, above which it is cut: replies to a peer that does not read them. One whole frame over
-    /// `unread_soft_bytes` at least, or the call that the broker itself delivered last would cut its service.
+    /// Unread bytes of one connection above which it is cut: its peer doesn't read its replies. At least one whole frame more than
+    /// `unread_soft_bytes`, or the last call that the broker delivers would cut the service.
     unread_hard_bytes = 4_194_304 "bytes" in 1..=MEMORY, bounds UnreadOfOnePeer;
-    /// Bytes that the connections and calls of one user hold: unread frames, calls that wait, registrations, frames being put
-    /// together. Calls wait up to three quarters of it, frames are put together up to seven eighths: answers always find room.
+    /// Bytes held for one user: unread frames, queued calls, registrations, frames being assembled. Queued calls may fill three
+    /// quarters of it and assembly seven eighths, so that answers always find room.
     bytes_per_uid = 33_554_432 "bytes" in 1..=MEMORY, bounds BytesOfOneUser;
     /// The same for all users together: the most memory that traffic can take.
     bytes_total = 268_435_456 "bytes" in 1..=MEMORY, bounds Bytes;
-    /// Calls that one caller waits for. CVE-2014-3638 of D-Bus was their being unlimited.
+    /// Pending calls of one caller. D-Bus had no such limit: CVE-2014-3638.
     calls_per_caller = 1_024 "calls" in 1..=COUNT, bounds CallsOfOneCaller;
-    /// Calls of one name: in its queue and being worked on.
+    /// Calls of one name, queued and running.
     calls_per_service = 4_096 "calls" in 1..=COUNT, bounds CallsOfOneName;
     /// Names of one connection.
     names_per_peer = 64 "names" in 1..=COUNT, bounds NamesOfOnePeer;
-    /// Replies to calls that were never delivered, after which a peer is cut.
+    /// Replies to calls that it never received, after which a peer is cut.
     stray_replies = 16 "replies" in 0..=COUNT, bounds OneFrame;
-    /// Frames that one peer is served before it is the next one's turn.
+    /// Frames of one peer that are routed before the next peer's.
     turn_frames = 16 "frames" in 1..=COUNT, bounds OneFrame;
     /// Connections waiting to be accepted. The kernel lowers it to net.core.somaxconn.
     backlog = 4_096 "connections" in 1..=COUNT, bounds OneFrame;
 }
 
-/// A limit with what is known of it.
+/// A limit, and what is known about it.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) value: u64,
@@ -96,10 +95,10 @@ pub(crate) struct Row {
     pub(crate) bounded: Bounded,
 }
 
-/// What a limit bounds, for those who show how much of it is used.
+/// What a limit bounds: `ipc.limits` shows how much of that there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bounded {
-    /// A frame, a call or a turn: nothing that adds up.
+    /// A frame, a call, a turn: nothing that adds up.
     OneFrame,
     Connections,
     ConnectionsOfOneUser,
@@ -115,7 +114,7 @@ pub(crate) enum Bounded {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LimitError {
-    /// The limit cannot have this value, whatever the others are.
+    /// Not a value for this limit, whatever the others are.
     #[error("{limit} = {value} is out of range: {} to {} {unit}", range.start(), range.end())]
     OutOfRange {
         /// The limit.
@@ -127,7 +126,7 @@ pub enum LimitError {
         /// The values that it can have.
         range: RangeInclusive<u64>,
     },
-    /// A quota with no room for a single frame: the frame would wait for ever.
+    /// A quota without room for a single frame, which would wait for ever.
     #[error("{limit} = {value} has no room for a body of {body} bytes (body_bytes)")]
     NoRoomForFrame {
         /// The quota.
@@ -137,7 +136,7 @@ pub enum LimitError {
         /// `body_bytes`.
         body: u64,
     },
-    /// A call that is delivered while little is unread would cut its own service.
+    /// A call that is delivered while `unread_soft_bytes` allows it would cut the service.
     #[error(
         "unread_hard_bytes = {value} must be at least {least}: unread_soft_bytes = {soft}, and a frame with a body of \
          {body} bytes (body_bytes)"
@@ -154,13 +153,13 @@ pub enum LimitError {
     },
 }
 
-/// What bytes are used for. What can be refused or can wait stops short of the quota: an answer can do neither, and calls would
-/// otherwise wait for answers that find no room because of them.
+/// What bytes are used for. What can wait or be refused stops short of the quota. An answer can do neither, and without room for
+/// answers the calls that fill the quota would never end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
     /// A call in a queue, a wait for a name, a registration: up to three quarters.
     Waiting,
-    /// A frame that is put together: up to seven eighths.
+    /// A frame that is being assembled: up to seven eighths.
     Assembly,
     /// A frame on its way to its receiver.
     Unread,
@@ -185,19 +184,18 @@ impl Limits {
         Duration::from_millis(wanted.clamp(1, self.call_max_ms.max(1)))
     }
 
-    /// Everything that is wrong with the values, which come from a file. Those that are out of range come alone: the others are
-    /// compared with each other only when each makes sense.
+    /// Everything that is wrong with the values. They are compared with each other only when each of them is in range.
     pub(crate) fn mistakes(&self) -> Vec<LimitError> {
         let out_of_range: Vec<_> = self.rows().filter_map(Row::out_of_range).collect();
         if !out_of_range.is_empty() {
             return out_of_range;
         }
         let quotas = [("bytes_per_uid", self.bytes_per_uid), ("bytes_total", self.bytes_total)];
-        let too_small = quotas.into_iter().filter_map(|(limit, value)| self.has_room_for_frame(limit, value));
+        let too_small = quotas.into_iter().filter_map(|(limit, value)| self.too_small_for_frame(limit, value));
         too_small.chain(self.hard_too_low()).collect()
     }
 
-    fn has_room_for_frame(&self, limit: &'static str, value: u64) -> Option<LimitError> {
+    fn too_small_for_frame(&self, limit: &'static str, value: u64) -> Option<LimitError> {
         let is_enough = Use::Assembly.part_of(value) >= self.frame_bytes();
         (!is_enough).then_some(LimitError::NoRoomForFrame { limit, value, body: self.body_bytes })
     }
@@ -231,11 +229,11 @@ impl LimitError {
     }
 }
 
-/// Longest time a limit can give: longer, a peer that holds a connection or the end of the broker up may as well have for ever.
+/// Longest time that a limit can give a peer to say hello, finish a frame or finish a call: beyond it, there might as well be none.
 const HOUR_MS: u64 = 3_600_000;
-/// Most things a limit can allow: they are counted in 32 bits.
+/// Most things that a limit can allow: they are counted in 32 bits.
 const COUNT: u64 = u32::MAX as u64;
-/// Most bytes a limit can allow: the address space of a process on x86-64, so that sums of them never overflow.
+/// Most bytes that a limit can allow: the address space of a process on x86-64. Sums of a few never overflow.
 const MEMORY: u64 = 1 << 47;
 
 #[cfg(test)]
@@ -273,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_refused_where_it_would_stop_everything() {
+    fn zero_is_refused_where_nothing_would_work_with_it() {
         let mut limits = Limits::default();
         let names: Vec<_> = limits.rows().map(|row| row.name).collect();
         names.iter().for_each(|name| *limits.get_mut(name).unwrap() = 0);

@@ -1,7 +1,7 @@
 //! The claim to a socket path: a lock file decides who owns it, and a stale socket is removed only under that lock.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, Metadata, OpenOptions, TryLockError},
     io::{self, Write},
     os::fd::AsFd,
     os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use ipc_protocol::transport::{Address, credentials};
+use ipc_protocol::transport::credentials;
 use nix::{
     fcntl::{FcntlArg, fcntl},
     libc,
@@ -19,9 +19,12 @@ use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
 };
 
-use super::directory;
+use super::{
+    directory::{self, DirectoryError},
+    path_error::{Flaw, PathError, failed},
+};
 
-/// Why a path cannot be had.
+/// Why a path can't be claimed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClaimError {
@@ -33,10 +36,10 @@ pub enum ClaimError {
     Taken {
         /// The path.
         path: PathBuf,
-        /// The process, if the kernel tells.
+        /// Its process, if the kernel knows it.
         pid: Option<u32>,
     },
-    /// A socket that isn't stale: its owner would go on, and never be reached again.
+    /// Another program's socket. Deleted, it would still be open, and out of reach.
     #[error(
         "{}: another program has this socket open; it is left alone, stop the program or choose another path with --socket",
         path.display()
@@ -45,22 +48,17 @@ pub enum ClaimError {
         /// The path.
         path: PathBuf,
     },
-    /// Something is there that isn't a socket, and isn't ours to delete.
+    /// Something other than a socket is there, and isn't ours to delete.
     #[error("{}: this is not a socket; it is left alone, remove it or choose another path with --socket", path.display())]
     NotASocket {
         /// The path.
         path: PathBuf,
     },
-    /// Somebody else could replace what is in the directory.
-    #[error("{}: {flaw}; the socket would not be safe there", path.display())]
-    UnsafeDirectory {
-        /// The directory: the socket's own, or one above it.
-        path: PathBuf,
-        /// What is wrong with it.
-        flaw: Flaw,
-    },
-    /// The lock file was put there by somebody else.
-    #[error("{}: {flaw}; a lock file like that proves nothing, remove it or choose another path with --socket", path.display())]
+    /// Its directory can't be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// Another user may have put the lock file there.
+    #[error("{}: {flaw}; this lock file is not to be trusted, remove it or choose another path with --socket", path.display())]
     UnsafeLock {
         /// The lock file.
         path: PathBuf,
@@ -68,84 +66,51 @@ pub enum ClaimError {
         flaw: Flaw,
     },
     /// The system says no.
-    #[error("{}: cannot {operation}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Path(#[from] PathError),
 }
 
-/// Why a file or a directory isn't trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Flaw {
-    /// Neither root's nor the broker's own.
-    #[error("it belongs to user {0}")]
-    Owner(u32),
-    /// Its mode.
-    #[error("others may write to it (mode {0:o})")]
-    Mode(u32),
-    /// It was linked here from elsewhere, perhaps for the broker to overwrite it.
-    #[error("it has {0} names")]
-    Names(u64),
-    /// A FIFO, a directory, a device.
-    #[error("it isn't a regular file")]
-    Kind,
-}
-
-/// A path that is this broker's as long as the claim lives. The lock file stays behind, for the next one to lock.
+/// A path that is this broker's for as long as the claim lives. The lock file stays behind for the next broker.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    /// Held for its lock.
-    _lock: File,
+    lock: File,
+    lock_path: PathBuf,
 }
 
 impl Claim {
-    /// Takes the path: makes and checks its directory, takes the lock, removes a stale socket. `datagram` is the address beside it
-    /// that is going to be bound as well, if one is.
-    pub(crate) fn take(path: &Path, datagram: Option<&Address>) -> Result<Self, ClaimError> {
+    /// Takes the path: makes and checks its directory, and takes the lock.
+    pub(crate) fn take(path: &Path) -> Result<Self, ClaimError> {
         directory::prepare(path)?;
-        let lock = lock(path)?;
-        remove_stale(path, SocketType::STREAM)?;
-        if let Some(Address::Path(path)) = datagram {
-            remove_stale(path, SocketType::DGRAM)?;
+        lock(path)
+    }
+
+    /// Whether the lock file is still where others look for it.
+    pub(crate) fn is_there(&self) -> bool {
+        let inode = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let held = self.lock.metadata().map(inode);
+        fs::symlink_metadata(&self.lock_path).is_ok_and(|found| held.is_ok_and(|held| held == inode(found)))
+    }
+
+    /// Removes a socket that no process has open. Under the lock, no other broker is about to bind it. It may still be in use: the lock
+    /// file of a live broker may have been deleted, and other programs take no lock.
+    pub(crate) fn remove_stale(&self, path: &Path, kind: SocketType) -> Result<(), ClaimError> {
+        let metadata = match fs::symlink_metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed("look at", path)(error).into()),
+        };
+        if !metadata.file_type().is_socket() {
+            return Err(ClaimError::NotASocket { path: path.to_owned() });
         }
-        Ok(Self { _lock: lock })
+        expect_stale(path, kind)?;
+        fs::remove_file(path).map_err(failed("remove the stale socket", path))?;
+        Ok(())
     }
 }
 
-/// A socket file that goes away with its owner, unless something else has taken its place meanwhile.
-#[derive(Debug)]
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    inode: (u64, u64),
-}
-
-impl SocketFile {
-    /// The file that was just bound at `path`.
-    pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        let metadata = fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_owned(), inode: (metadata.dev(), metadata.ino()) })
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.inode);
-        if is_ours {
-            // Nothing can be done if it fails: the next broker finds a stale socket and removes it under the lock.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Takes the lock. flock(2) excludes other brokers, threads of this process included; a record lock (fcntl(2)) on the same file lets
-/// the loser ask the kernel for the winner's pid, where a pid written to the file could be an old one.
-fn lock(path: &Path) -> Result<File, ClaimError> {
+/// Takes the lock: a flock(2), which also excludes other threads of this process. The record lock (fcntl(2)) on the same file is for
+/// the loser, who can ask the kernel for the winner's pid; a pid in the file could be an old one.
+fn lock(path: &Path) -> Result<Claim, ClaimError> {
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
     let lock_path = PathBuf::from(lock_path);
@@ -158,17 +123,17 @@ fn lock(path: &Path) -> Result<File, ClaimError> {
         Err(TryLockError::WouldBlock) => {
             return Err(ClaimError::Taken { path: path.to_owned(), pid: Some(holder(&file)) });
         }
-        Err(TryLockError::Error(error)) => return Err(failed("lock", &lock_path)(error)),
+        Err(TryLockError::Error(error)) => return Err(failed("lock", &lock_path)(error).into()),
     }
     fcntl(&file, FcntlArg::F_SETLK(&whole_file())).map_err(|error| failed("lock", &lock_path)(error.into()))?;
-    // For people who look: the lock itself is what counts.
+    // For people who look into the file; only the lock counts.
     let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     written.map_err(failed("write the pid to", &lock_path))?;
-    Ok(file)
+    Ok(Claim { lock: file, lock_path })
 }
 
-/// In a directory like /tmp anybody can put a lock file where a broker looks for one: to hold its lock for ever, or, linked from
-/// elsewhere, to have it overwritten.
+/// In a directory like /tmp any user can put a file where the broker looks for its lock: to hold that lock for ever, or as a hard link
+/// to a file that the broker would overwrite.
 fn check_lock(path: &Path, file: &File) -> Result<(), ClaimError> {
     let metadata = file.metadata().map_err(failed("look at the lock file", path))?;
     let refuse = |flaw| Err(ClaimError::UnsafeLock { path: path.to_owned(), flaw });
@@ -184,7 +149,7 @@ fn check_lock(path: &Path, file: &File) -> Result<(), ClaimError> {
     Ok(())
 }
 
-/// Whose lock it is. The winner takes its record lock right after the flock, so a short wait finds it.
+/// The process that holds the lock. It takes its record lock right after the flock, so a short wait finds it.
 fn holder(file: &File) -> u32 {
     for _ in 0..200 {
         let mut probe = whole_file();
@@ -199,7 +164,7 @@ fn holder(file: &File) -> u32 {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    std::process::id() // a process does not conflict with its own record locks
+    std::process::id() // a process doesn't conflict with its own record locks
 }
 
 fn whole_file() -> libc::flock {
@@ -213,25 +178,10 @@ fn whole_file() -> libc::flock {
     }
 }
 
-/// Removes a socket that no process has open. The lock is held, so no broker can be about to bind it; but the lock file of a live one
-/// may have been deleted, and other programs take no lock at all.
-fn remove_stale(path: &Path, kind: SocketType) -> Result<(), ClaimError> {
-    let metadata = match fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed("look at", path)(error)),
-    };
-    if !metadata.file_type().is_socket() {
-        return Err(ClaimError::NotASocket { path: path.to_owned() });
-    }
-    expect_stale(path, kind)?;
-    fs::remove_file(path).map_err(failed("remove the stale socket", path))
-}
-
-/// Only "connection refused" means that no process has the socket open (unix(7)). A full backlog, a socket of another kind or one
-/// that is connected elsewhere all have an owner.
+/// Only ECONNREFUSED means that no process has the socket open (unix(7)). A socket with a full backlog, of another type or connected
+/// to another peer is in use.
 fn expect_stale(path: &Path, kind: SocketType) -> Result<(), ClaimError> {
-    let try_socket = failed("find out who serves", path);
+    let try_socket = failed("find out whether a program uses", path);
     let address = SocketAddrUnix::new(path).map_err(|error| try_socket(error.into()))?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let probe = socket_with(AddressFamily::UNIX, kind, flags, None).map_err(|error| try_socket(error.into()))?;
@@ -242,17 +192,12 @@ fn expect_stale(path: &Path, kind: SocketType) -> Result<(), ClaimError> {
             Err(ClaimError::Taken { path: path.to_owned(), pid })
         }
         Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE | Errno::PERM) => Err(ClaimError::InUse { path: path.to_owned() }),
-        Err(error) => Err(try_socket(error.into())),
+        Err(error) => Err(try_socket(error.into()).into()),
     }
 }
 
 fn named(pid: Option<u32>) -> String {
     pid.map_or_else(|| "pid unknown".to_owned(), |pid| format!("pid {pid}"))
-}
-
-pub(super) fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> ClaimError {
-    let path = path.to_owned();
-    move |source| ClaimError::Io { operation, path: path.clone(), source }
 }
 
 #[cfg(test)]
@@ -261,9 +206,11 @@ mod tests {
 
     use super::*;
 
-    /// Takes the path with a datagram socket beside it.
+    /// Takes a path and clears it for a stream socket.
     fn take(path: &Path) -> Result<Claim, ClaimError> {
-        Claim::take(path, Address::Path(path.to_owned()).datagram().as_ref())
+        let claim = Claim::take(path)?;
+        claim.remove_stale(path, SocketType::STREAM)?;
+        Ok(claim)
     }
 
     #[test]
@@ -300,18 +247,6 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_file_of_somebody_else_is_not_removed() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("s");
-        let _first = UnixListener::bind(&path).unwrap();
-        let file = SocketFile::of(&path).unwrap();
-        fs::remove_file(&path).unwrap();
-        let _second = UnixListener::bind(&path).unwrap();
-        drop(file);
-        assert!(path.exists());
-    }
-
-    #[test]
     fn a_listener_with_a_full_backlog_is_not_stale() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
@@ -326,13 +261,15 @@ mod tests {
     fn a_datagram_socket_that_is_open_is_not_stale() {
         let directory = tempfile::tempdir().unwrap();
         let (path, beside) = (directory.path().join("s"), directory.path().join("s.dgram"));
+        let claim = take(&path).unwrap();
+        let remove = || claim.remove_stale(&beside, SocketType::DGRAM);
         let open = UnixDatagram::bind(&beside).unwrap();
-        assert!(matches!(take(&path), Err(ClaimError::InUse { path }) if path == beside));
+        assert!(matches!(remove(), Err(ClaimError::InUse { .. })));
         let elsewhere = UnixDatagram::bind(directory.path().join("elsewhere")).unwrap();
         open.connect_addr(&elsewhere.local_addr().unwrap()).unwrap();
-        assert!(matches!(take(&path), Err(ClaimError::InUse { path }) if path == beside));
+        assert!(matches!(remove(), Err(ClaimError::InUse { .. })));
         drop(open);
-        take(&path).unwrap();
+        remove().unwrap();
         assert!(!beside.exists());
     }
 
@@ -343,16 +280,6 @@ mod tests {
         let _open = UnixDatagram::bind(&path).unwrap();
         assert!(matches!(take(&path), Err(ClaimError::InUse { .. })));
         assert!(path.exists());
-    }
-
-    #[test]
-    fn what_lies_where_no_datagram_socket_will_be_is_no_obstacle() {
-        let directory = tempfile::tempdir().unwrap();
-        let (path, beside) = (directory.path().join("s"), directory.path().join("s.dgram"));
-        fs::write(&beside, "precious").unwrap();
-        Claim::take(&path, None).unwrap();
-        assert!(matches!(take(&path), Err(ClaimError::NotASocket { .. })));
-        assert_eq!(fs::read_to_string(&beside).unwrap(), "precious");
     }
 
     #[test]

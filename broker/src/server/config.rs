@@ -1,27 +1,25 @@
-//! Configuration: one struct with defaults, from the command line and a file. Everything is checked before anything starts.
+//! The configuration: defaults, changed by a file and the command line. All of it is checked before anything starts.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use super::config_file::{ConfigFile, Mistake};
-use crate::core::Limits;
 use ipc_protocol::transport::{Address, AddressError};
 
-/// Everything that can be configured.
+use super::config_file::{ConfigFile, FileError};
+use crate::core::Limits;
+
+/// What can be configured.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where to listen.
+    /// The address to listen at.
     pub socket: Address,
     /// Whether to open the datagram socket beside it.
     pub datagram: bool,
     /// The limits.
     pub limits: Limits,
-    /// The file they came from, read again on SIGHUP.
+    /// The file that they came from; HUP reads it again.
     pub file: Option<PathBuf>,
-    /// Whether to log connections and names as they come and go.
+    /// Whether to log connections as they come and go.
     pub verbose: bool,
 }
 
@@ -29,61 +27,12 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("{}: cannot be read: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A directory, a FIFO, a device.
-    #[error("{}: not a regular file", path.display())]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-    },
-    /// Another user decides what is in the file.
-    #[error("{}: it belongs to user {owner}, who could configure the broker; it must be root's or the broker's own", path.display())]
-    ForeignFile {
-        /// The file.
-        path: PathBuf,
-        /// Its owner.
-        owner: u32,
-    },
-    /// Other users can change what is in the file.
-    #[error("{}: others may write to it (mode {mode:o}) and so configure the broker; chmod go-w", path.display())]
-    WritableFile {
-        /// The file.
-        path: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
-    /// Far more than a configuration can need.
-    #[error("{}: it has more than {most} bytes", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// How many it may have.
-        most: u64,
-    },
-    /// The file isn't TOML, or says what no configuration can.
-    #[error("{}", lines(path, mistakes))]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// The mistakes, in the order of their lines.
-        mistakes: Vec<Mistake>,
-    },
-    /// The address isn't one.
+    /// The file can't be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Not an address.
     #[error(transparent)]
     Address(#[from] AddressError),
-}
-
-/// A line for each mistake, `FILE:LINE: what`, as editors read it.
-fn lines(path: &Path, mistakes: &[Mistake]) -> String {
-    let lines: Vec<_> = mistakes.iter().map(|mistake| format!("{}:{mistake}", path.display())).collect();
-    lines.join("\n")
 }
 
 impl Config {
@@ -118,8 +67,8 @@ impl Config {
     /// Reads the limits of the file again.
     ///
     /// # Errors
-    /// [`ConfigError`]: the old ones stay in force.
-    pub(crate) fn reload(&self) -> Result<Limits, ConfigError> {
+    /// [`FileError`]: the old ones stay in force.
+    pub(crate) fn reload(&self) -> Result<Limits, FileError> {
         match &self.file {
             None => Ok(self.limits.clone()),
             Some(path) => Ok(ConfigFile::read(path)?.limits),

@@ -1,13 +1,13 @@
-//! The configuration file: read only if those who may write to it may configure the broker, and read whole, so that all its mistakes
-//! are told at once.
+//! The configuration file. It is read only if nobody but root and the broker's user can change it, and all of its mistakes are reported
+//! at once.
 
 use std::{
     fmt,
     fs::{Metadata, OpenOptions},
-    io::Read,
+    io::{self, Read},
     ops::Range,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use ipc_protocol::transport::{Address, AddressError};
@@ -17,15 +17,66 @@ use toml::{
     de::{DeInteger, DeTable, DeValue},
 };
 
-use super::config::ConfigError;
 use crate::core::{LimitError, Limits};
 
-/// What a file says. What it leaves out is `None`, or a limit's default.
+/// What a file says. A setting that it leaves out is `None`, a limit has its default.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigFile {
     pub(crate) socket: Option<Address>,
     pub(crate) datagram: Option<bool>,
     pub(crate) limits: Limits,
+}
+
+/// Why a configuration file isn't used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A directory, a FIFO, a device.
+    #[error("{}: not a regular file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Another user owns the file.
+    #[error("{}: it belongs to user {owner}, who could configure the broker; it must be root's or the broker's own", path.display())]
+    ForeignFile {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
+    /// Other users can write to the file.
+    #[error("{}: others may write to it (mode {mode:o}) and so configure the broker; chmod go-w", path.display())]
+    WritableFile {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Far larger than a configuration needs.
+    #[error("{}: it has more than {most} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        most: u64,
+    },
+    /// The file has mistakes.
+    #[error("{}", lines(path, mistakes))]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The mistakes, in the order of their lines.
+        mistakes: Vec<Mistake>,
+    },
 }
 
 /// A mistake in a configuration file.
@@ -41,16 +92,16 @@ pub struct Mistake {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// Not TOML; the parser's words.
+    /// Not TOML; the words are the parser's.
     #[error("{0}")]
     Syntax(String),
-    /// A misspelt key must not be a missing one.
+    /// Unknown keys are mistakes: a misspelt setting would silently be missing.
     #[error("'{0}' isn't a setting; there are 'socket', 'datagram' and the section 'limits'")]
     UnknownSetting(String),
-    /// The same for a limit.
+    /// An unknown key in `[limits]`.
     #[error("'{0}' isn't a limit ('ipcctl limits' lists them)")]
     UnknownLimit(String),
-    /// A value of another type.
+    /// A value of the wrong type.
     #[error("'{key}' must be {wanted}, not {found}")]
     WrongType {
         /// The key.
@@ -60,19 +111,19 @@ pub enum Problem {
         /// What it was given.
         found: String,
     },
-    /// 'socket' isn't an address.
+    /// 'socket' is not an address.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// A limit has a value that it cannot have.
+    /// A limit can't have this value.
     #[error(transparent)]
     Limit(#[from] LimitError),
 }
 
 impl ConfigFile {
-    /// Reads a file that may be trusted.
-    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+    /// Reads a file, if it is to be trusted.
+    pub(crate) fn read(path: &Path) -> Result<Self, FileError> {
         let text = read_trusted(path)?;
-        Self::parse(&text).map_err(|mistakes| ConfigError::Malformed { path: path.to_owned(), mistakes })
+        Self::parse(&text).map_err(|mistakes| FileError::Malformed { path: path.to_owned(), mistakes })
     }
 
     fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
@@ -131,7 +182,7 @@ impl Reading<'_> {
             }
         }
         for error in self.file.limits.mistakes() {
-            // A limit that is left out can be wrong for what the others say.
+            // A limit that is left out can be wrong because of the others.
             let key = table.keys().find(|key| key.get_ref() == error.limit()).unwrap_or(section);
             self.mistake(key.span(), error.into());
         }
@@ -147,7 +198,7 @@ impl Reading<'_> {
 
     fn mistake(&mut self, at: Range<usize>, problem: Problem) {
         if self.mistakes.len() == MISTAKES {
-            return; // and its line need not be counted
+            return; // counting lines takes longest
         }
         let before = self.text.as_bytes().get(..at.start).unwrap_or_default();
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
@@ -155,38 +206,44 @@ impl Reading<'_> {
     }
 }
 
+/// A line for each mistake, `FILE:LINE: what`: editors understand it.
+fn lines(path: &Path, mistakes: &[Mistake]) -> String {
+    let lines: Vec<_> = mistakes.iter().map(|mistake| format!("{}:{mistake}", path.display())).collect();
+    lines.join("\n")
+}
+
 fn unsigned(integer: &DeInteger<'_>) -> Option<u64> {
     u64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
-fn read_trusted(path: &Path) -> Result<String, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-    // Opening a FIFO or a device must not block the broker when it reloads. What is checked is what is read: one descriptor.
+fn read_trusted(path: &Path) -> Result<String, FileError> {
+    let unreadable = |source| FileError::Unreadable { path: path.to_owned(), source };
+    // Opening a FIFO or a device must not block a broker that reloads. One descriptor: the file that is checked is the file that is read.
     let mut options = OpenOptions::new();
     let file = options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map_err(unreadable)?;
     check(path, &file.metadata().map_err(unreadable)?)?;
     let mut text = String::new();
     let len = file.take(FILE_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
     if len as u64 > FILE_BYTES {
-        return Err(ConfigError::TooLarge { path: path.to_owned(), most: FILE_BYTES });
+        return Err(FileError::TooLarge { path: path.to_owned(), most: FILE_BYTES });
     }
     Ok(text)
 }
 
-/// Whoever can write to the file configures the broker, at the latest when HUP comes. Where each user has a group of their own, files
-/// are writable for that group.
-fn check(path: &Path, metadata: &Metadata) -> Result<(), ConfigError> {
+/// Everyone who can write to the file configures the broker, at the latest when HUP comes. The own group may: where each user has a
+/// group of their own, editors make files group-writable.
+fn check(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
     let path = || path.to_owned();
     if !metadata.is_file() {
-        return Err(ConfigError::NotAFile { path: path() });
+        return Err(FileError::NotAFile { path: path() });
     }
     if metadata.uid() != rustix::process::geteuid().as_raw() && metadata.uid() != 0 {
-        return Err(ConfigError::ForeignFile { path: path(), owner: metadata.uid() });
+        return Err(FileError::ForeignFile { path: path(), owner: metadata.uid() });
     }
     let is_own_group = metadata.gid() == rustix::process::getegid().as_raw();
     let writable = if is_own_group { 0o002 } else { 0o022 };
     if metadata.mode() & writable != 0 {
-        return Err(ConfigError::WritableFile { path: path(), mode: metadata.mode() & 0o7777 });
+        return Err(FileError::WritableFile { path: path(), mode: metadata.mode() & 0o7777 });
     }
     Ok(())
 }
@@ -197,11 +254,11 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Largest file: a full one has about 2 KiB, and parsing 1 MiB holds everybody up for some milliseconds.
+/// Largest file. One with every limit has about 1 KiB; parsing 1 MiB takes some milliseconds, during which nothing is routed.
 const FILE_BYTES: u64 = 1 << 20;
-/// Mistakes that are told, the first ones.
+/// Mistakes that are reported, the first ones.
 const MISTAKES: usize = 20;
-/// Longest value that is shown as it was written.
+/// Longest value that is quoted.
 const SHOWN: usize = 40;
 
 #[cfg(test)]

@@ -1,15 +1,68 @@
-//! Descriptors: each connection needs one, and there are only so many.
+//! How many connections the descriptors of this process are enough for.
+
+use std::fs;
+
+use nix::sys::resource::{Resource, getrlimit};
 
 use crate::core::Limits;
 
-/// Connections need descriptors: as many as there are, less 256 for everything else. The soft limit is raised as far as it goes.
-pub(crate) fn fit_to_descriptors(mut limits: Limits) -> Limits {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return limits };
-    let raised = if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
-    limits.connections = limits.connections.min(raised.saturating_sub(DESCRIPTORS_KEPT).max(1));
-    limits
+/// The descriptors that the process needs for other things than connections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Descriptors {
+    kept: u64,
 }
 
-/// Descriptors kept for other things than connections: listeners, epoll, files.
-const DESCRIPTORS_KEPT: u64 = 256;
+impl Descriptors {
+    /// Call it before the broker opens anything. What is open then stays open: standard streams, inherited sockets, and the files of the
+    /// program around the broker.
+    pub(crate) fn count() -> Self {
+        let open = fs::read_dir("/proc/self/fd").map_or(OPEN_UNSEEN, |entries| entries.count() as u64);
+        Self { kept: open + OWN + PASSING }
+    }
+
+    /// Lowers the limits to what the descriptors allow. At most a quarter of the connections is then reserved.
+    pub(crate) fn fit(self, mut limits: Limits) -> Limits {
+        let Ok((most, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return limits };
+        let room = most.saturating_sub(self.kept).max(1);
+        if room < limits.connections {
+            limits.connections = room;
+            limits.connections_reserved = limits.connections_reserved.min(room / 4);
+        }
+        limits
+    }
+}
+
+/// The guess without /proc: standard streams, a signalfd and two inherited sockets.
+const OPEN_UNSEEN: u64 = 6;
+/// What the broker opens for itself: epoll, timer, stream and datagram socket, lock file, and one in reserve.
+const OWN: u64 = 6;
+/// What comes and goes: a connection that is refused, the configuration file, and the descriptors of one frame (16) until they are
+/// refused.
+const PASSING: u64 = 18;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open_files() -> u64 {
+        getrlimit(Resource::RLIMIT_NOFILE).unwrap().0
+    }
+
+    #[test]
+    fn limits_for_which_there_are_descriptors_are_kept() {
+        let limits = Limits { connections: 1, ..Limits::default() };
+        assert_eq!(Descriptors { kept: 10 }.fit(limits.clone()), limits);
+    }
+
+    #[test]
+    fn of_few_connections_a_quarter_is_reserved_at_most() {
+        let fitted = Descriptors { kept: open_files() - 20 }.fit(Limits::default());
+        assert_eq!((fitted.connections, fitted.connections_reserved), (20, 5));
+    }
+
+    #[test]
+    fn there_is_always_place_for_one() {
+        let fitted = Descriptors { kept: u64::MAX }.fit(Limits::default());
+        assert_eq!((fitted.connections, fitted.connections_reserved), (1, 0));
+    }
+}

@@ -1,37 +1,52 @@
-//! The directory of a socket: made if it is missing, and refused if others than root and the broker's user could replace what is in
-//! it. That takes a look at every directory and link on the way to it: who may rename one decides what lies below.
+//! The directory of a socket: created if it is missing, and refused if users other than root and the broker's own could replace what
+//! is in it. Every directory and link on the way counts: a user who can rename one decides what is below it.
 
 use std::{
     ffi::OsString,
     fs::{self, DirBuilder, Metadata},
-    io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{self, Component, Path, PathBuf},
 };
 
-use super::claim::{ClaimError, Flaw, failed};
+use super::path_error::{Flaw, PathError, failed};
 
-/// Makes the directory that `path` is to be in, and checks it.
-pub(crate) fn prepare(path: &Path) -> Result<(), ClaimError> {
+/// Why a directory isn't used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirectoryError {
+    /// Another user could replace what is in it.
+    #[error("{}: {flaw}; the socket would not be safe there", path.display())]
+    Unsafe {
+        /// The directory: the socket's own, or one on the way to it.
+        path: PathBuf,
+        /// What is wrong with it.
+        flaw: Flaw,
+    },
+    /// The system says no.
+    #[error(transparent)]
+    Path(#[from] PathError),
+}
+
+/// Creates and checks the directory that `path` will be in.
+pub(crate) fn prepare(path: &Path) -> Result<(), DirectoryError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let mode = if rustix::process::geteuid().is_root() { 0o755 } else { 0o700 };
-    if let Err(error) = DirBuilder::new().recursive(true).mode(mode).create(directory) {
-        return Err(failed("create the directory", directory)(error));
-    }
+    let made = DirBuilder::new().recursive(true).mode(mode).create(directory);
+    made.map_err(failed("create the directory", directory))?;
     let own = rustix::process::geteuid().as_raw();
     let end = walk(directory, own)?;
     check(directory, &look(&end)?, &[own, ROOT])
 }
 
-/// Follows a path as the kernel does, checks what it meets, and returns where it ends.
-fn walk(directory: &Path, own: u32) -> Result<PathBuf, ClaimError> {
+/// Follows a path as the kernel does, checks each step, and returns where it ends.
+fn walk(directory: &Path, own: u32) -> Result<PathBuf, DirectoryError> {
     let absolute = path::absolute(directory).map_err(failed("look at the directory", directory))?;
     let mut at = PathBuf::from("/");
-    // In a user namespace that does not map root, root's directories seem to belong to the overflow user (user_namespaces(7)). Who
-    // owns the root directory could replace everything else anyway.
+    // In a user namespace that doesn't map root, root's directories appear to belong to the overflow user (user_namespaces(7)). The
+    // owner of the root directory could replace everything below it anyway.
     let trusted = [own, ROOT, look(&at)?.uid()];
     let mut ahead = steps(&absolute);
     let mut links = 0;
@@ -49,7 +64,7 @@ fn walk(directory: &Path, own: u32) -> Result<PathBuf, ClaimError> {
         }
         links += 1;
         if links > LINKS {
-            return Err(failed("follow the links of", directory)(io::Error::from(rustix::io::Errno::LOOP)));
+            return Err(failed("follow the links of", directory)(rustix::io::Errno::LOOP.into()).into());
         }
         let target = fs::read_link(&next).map_err(failed("read the link", &next))?;
         if target.is_absolute() {
@@ -60,7 +75,7 @@ fn walk(directory: &Path, own: u32) -> Result<PathBuf, ClaimError> {
     Ok(at)
 }
 
-/// The components of a path, the last one first.
+/// The components of a path, last one first.
 fn steps(path: &Path) -> Vec<OsString> {
     let step = |component: Component<'_>| match component {
         Component::Normal(_) | Component::ParentDir => Some(component.as_os_str().to_owned()),
@@ -69,16 +84,16 @@ fn steps(path: &Path) -> Vec<OsString> {
     path.components().rev().filter_map(step).collect()
 }
 
-fn look(path: &Path) -> Result<Metadata, ClaimError> {
+fn look(path: &Path) -> Result<Metadata, PathError> {
     fs::symlink_metadata(path).map_err(failed("look at the directory", path))
 }
 
-fn check(path: &Path, metadata: &Metadata, trusted: &[u32]) -> Result<(), ClaimError> {
-    let refuse = |flaw| Err(ClaimError::UnsafeDirectory { path: path.to_owned(), flaw });
+fn check(path: &Path, metadata: &Metadata, trusted: &[u32]) -> Result<(), DirectoryError> {
+    let refuse = |flaw| Err(DirectoryError::Unsafe { path: path.to_owned(), flaw });
     if !trusted.contains(&metadata.uid()) {
         return refuse(Flaw::Owner(metadata.uid()));
     }
-    const STICKY: u32 = 0o1000; // only owners rename and remove what is in such a directory (/tmp)
+    const STICKY: u32 = 0o1000; // in such a directory (/tmp) only owners rename and remove
     if !metadata.is_symlink() && metadata.mode() & 0o022 != 0 && metadata.mode() & STICKY == 0 {
         return refuse(Flaw::Mode(metadata.mode() & 0o7777));
     }
@@ -102,7 +117,7 @@ mod tests {
     /// The directory that is to blame, and its mode.
     fn blamed(path: &Path) -> (PathBuf, u32) {
         match prepare(path).unwrap_err() {
-            ClaimError::UnsafeDirectory { path, flaw: Flaw::Mode(mode) } => (path, mode),
+            DirectoryError::Unsafe { path, flaw: Flaw::Mode(mode) } => (path, mode),
             other => panic!("{other}"),
         }
     }
@@ -141,6 +156,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let link = directory.path().join("link");
         symlink("link", &link).unwrap();
-        assert!(matches!(prepare(&link.join("s")), Err(ClaimError::Io { .. })));
+        assert!(matches!(prepare(&link.join("s")), Err(DirectoryError::Path(_))));
     }
 }

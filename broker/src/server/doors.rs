@@ -18,6 +18,7 @@ use super::{
     decisions::{Decisions, Fd},
     log::Log,
     poller::{Interest, Poller, Source},
+    site::Sockets,
 };
 use crate::{
     core::{Input, Moment, Precedence, ReturnAddress},
@@ -38,12 +39,30 @@ impl Doors {
     ///
     /// # Errors
     /// What epoll_ctl(2) says.
-    pub(crate) fn open(stream: OwnedFd, datagrams: Option<OwnedFd>, poller: &Poller) -> io::Result<Self> {
-        poller.add(&stream, Source::Listener, Interest::READ)?;
-        if let Some(datagrams) = &datagrams {
-            poller.add(datagrams, Source::Datagrams, Interest::READ)?;
+    pub(crate) fn open(sockets: Sockets, poller: &Poller) -> io::Result<Self> {
+        let mut doors = Self { stream: None, datagrams: None, resume: None };
+        doors.replace(sockets, poller)?;
+        Ok(doors)
+    }
+
+    /// Serves these sockets from now on, in place of those there were.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2) says.
+    pub(crate) fn replace(&mut self, sockets: Sockets, poller: &Poller) -> io::Result<()> {
+        if let Some(stream) = sockets.stream {
+            poller.add(&stream, Source::Listener, Interest::READ)?;
+            if let Some(old) = self.stream.replace(Door::new(stream)) {
+                poller.remove(&old);
+            }
         }
-        Ok(Self { stream: Some(Door::new(stream)), datagrams: datagrams.map(Datagrams::new), resume: None })
+        if let Some(datagrams) = sockets.datagram {
+            poller.add(&datagrams, Source::Datagrams, Interest::READ)?;
+            if let Some(old) = self.datagrams.replace(Datagrams::new(datagrams)) {
+                poller.remove(&old);
+            }
+        }
+        Ok(())
     }
 
     /// Accepts the next connection. When there is no descriptor for it, accepting pauses: the listener stays ready, and would be

@@ -3,12 +3,13 @@
 use std::{io, os::fd::OwnedFd};
 
 use super::{
-    claim::{Claim, SocketFile},
     config::Config,
-    descriptors::fit_to_descriptors,
+    descriptors::Descriptors,
     log::Log,
+    notify::notify_stopping,
     poller::{Interest, Poller, Source},
     signals::{Request, Signals},
+    site::{Look, Site},
 };
 use crate::core::{Limits, Moment};
 
@@ -19,9 +20,9 @@ pub(crate) struct Life {
     phase: Phase,
     signals: Option<Signals>,
     stop: Option<OwnedFd>,
-    /// Removed when the doors close, before the claim is given up.
-    files: Vec<SocketFile>,
-    _claim: Option<Claim>,
+    /// Where the broker is reached, unless its sockets were handed down.
+    site: Option<Site>,
+    descriptors: Descriptors,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +45,8 @@ pub(crate) enum Turning {
 }
 
 impl Life {
-    pub(crate) fn new(config: Config, files: Vec<SocketFile>, claim: Option<Claim>) -> Self {
-        Self { config, phase: Phase::Serving, signals: None, stop: None, files, _claim: claim }
+    pub(crate) fn new(config: Config, site: Option<Site>, descriptors: Descriptors) -> Self {
+        Self { config, phase: Phase::Serving, signals: None, stop: None, site, descriptors }
     }
 
     /// Ends when `stop` becomes readable.
@@ -73,9 +74,11 @@ impl Life {
                     }
                 }
                 Request::Stop if self.phase == Phase::Serving => {
-                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]); // no service manager: nothing to tell
+                    let _ = notify_stopping(); // a manager that doesn't read it does without
                     self.phase = Phase::Draining(now.after_ms(self.config.limits.drain_ms));
-                    self.files.clear();
+                    if let Some(site) = &mut self.site {
+                        site.leave();
+                    }
                     return Ok(Some(Turning::Drain));
                 }
                 Request::Stop => return Ok(Some(self.end())),
@@ -106,13 +109,26 @@ impl Life {
         }
     }
 
+    /// When [`Life::look`] has something to do.
+    pub(crate) fn next_look(&self) -> Option<Moment> {
+        self.site.as_ref().map(Site::next_look)
+    }
+
+    /// Looks after the files of the sockets, when it is time.
+    pub(crate) fn look(&mut self, now: Moment) -> Look {
+        match &mut self.site {
+            Some(site) if site.next_look() <= now => site.look(now),
+            _ => Look::Unchanged,
+        }
+    }
+
     /// New limits, or `None` and a line that says why the old ones stay.
     fn reload(&mut self, log: &mut Log) -> Option<Limits> {
         match self.config.reload() {
             Ok(limits) => {
                 log.line(format_args!("event=reloaded"));
                 self.config.limits = limits.clone();
-                Some(fit_to_descriptors(limits))
+                Some(self.descriptors.fit(limits))
             }
             Err(error) => {
                 log.line(format_args!("event=reload_failed kept=old reason={:?}", error.to_string()));

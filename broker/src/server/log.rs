@@ -1,17 +1,11 @@
-//! The log: lines on standard error that never make the broker wait, and never more of them than anybody can read.
+//! The log: lines on standard error. They never make the broker wait, and no user can cause more than a few.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Write},
-    os::fd::AsFd,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, time::Duration};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
+use super::line::write_line;
 use crate::core::{Event, Moment};
 
-/// Where events go. Lines that a full pipe does not take, or that one user causes too many of, are counted and dropped.
+/// Writes events. A line that a full pipe doesn't take, or one too many of a user, is dropped and counted.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     verbose: bool,
@@ -30,7 +24,7 @@ impl Log {
         Self { verbose, ..Self::default() }
     }
 
-    /// Writes an event, unless its user has had its lines for now. Details are written with `-v`, and then all of them.
+    /// Writes an event, unless its user has used up its lines. Details are written with `-v` only, but then all of them.
     pub(crate) fn event(&mut self, now: Moment, event: &Event) {
         if event.is_detail() && !self.verbose {
             return;
@@ -44,7 +38,7 @@ impl Log {
 
     /// Writes a line about the broker itself that may come often.
     pub(crate) fn trouble(&mut self, now: Moment, text: std::fmt::Arguments<'_>) {
-        if self.may_write(now, NOBODY) {
+        if self.may_write(now, BROKER) {
             self.line(text);
         } else {
             self.dropped += 1;
@@ -57,12 +51,9 @@ impl Log {
         if self.dropped > 0 {
             line = format!("{line} dropped_lines={}", self.dropped);
         }
-        line.truncate(line.floor_char_boundary(LINE_LEN));
-        line.push('\n');
-        if takes_a_line() && io::stderr().write_all(line.as_bytes()).is_ok() {
-            self.dropped = 0;
-        } else {
-            self.dropped += 1;
+        match write_line(io::stderr(), &line) {
+            Ok(()) => self.dropped = 0,
+            Err(_) => self.dropped += 1,
         }
     }
 
@@ -79,22 +70,10 @@ impl Log {
     }
 }
 
-/// Whether standard error takes a line at once: a pipe is writable when PIPE_BUF (4,096) bytes fit (pipe(7)), and a line has less.
-/// The descriptor may be shared with others, so it must not be made non-blocking.
-fn takes_a_line() -> bool {
-    let stderr = io::stderr();
-    let fd = stderr.as_fd();
-    let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    matches!(poll(&mut fds, Some(&now)), Ok(1)) && fds.iter().all(|fd| fd.revents().contains(PollFlags::OUT))
-}
-
-/// Whom the broker's own trouble is counted for: no user has this id (setreuid(2)).
-const NOBODY: u32 = u32::MAX;
-/// Longest line, in bytes.
-const LINE_LEN: usize = 2_000;
-/// Lines that one user causes in one period.
+/// The broker's own troubles count for this id, which no user can have (setreuid(2)).
+const BROKER: u32 = u32::MAX;
+/// Lines of one user in one period.
 const LINES_PER_PERIOD: u32 = 10;
 const PERIOD: Duration = Duration::from_secs(10);
-/// Users whose lines are counted, before those of past periods are forgotten.
+/// Users to count for before those of past periods are forgotten.
 const USERS_KEPT: usize = 1_024;

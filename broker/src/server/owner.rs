@@ -1,26 +1,26 @@
-//! The user that a broker trusts beside root: its own, as long as that is one user and nobody else.
+//! The user that a broker trusts besides root: its own, provided that its uid stands for one user only.
 
 use std::fs;
 
-/// The user that this process runs as; `None` if others would be taken for it.
+/// The user that this process runs as; `None` if other users look the same to it.
 ///
-/// The kernel shows every user whom a user namespace does not map as the same overflow user (user_namespaces(7)). A broker that
-/// runs as that one in such a namespace cannot tell its owner from a stranger.
+/// Every user that a user namespace doesn't map appears in it as the overflow user (user_namespaces(7)). A broker that runs as that
+/// user in such a namespace can't tell its owner from a stranger.
 pub(crate) fn owner() -> Option<u32> {
     let uid = rustix::process::geteuid().as_raw();
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let overflow = read("/proc/sys/kernel/overflowuid").trim().parse().unwrap_or(OVERFLOW_UID);
-    let is_one_user = uid != overflow || maps_everybody(&read("/proc/self/uid_map"));
+    let is_one_user = uid != overflow || maps_all_users(&read("/proc/self/uid_map"));
     is_one_user.then_some(uid)
 }
 
-/// Whether a uid_map has a place for each of the 2^32 - 1 users there can be: each line ends in how many it maps.
-fn maps_everybody(uid_map: &str) -> bool {
+/// Whether a uid_map maps all of the 2^32 - 1 possible users. The third column is how many a line maps.
+fn maps_all_users(uid_map: &str) -> bool {
     let counts = uid_map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
     counts.sum::<u64>() == u64::from(u32::MAX)
 }
 
-/// DEFAULT_OVERFLOWUID of the kernel.
+/// The kernel's DEFAULT_OVERFLOWUID.
 const OVERFLOW_UID: u32 = 65_534;
 
 #[cfg(test)]
@@ -28,10 +28,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_whole_map_maps_everybody() {
-        assert!(maps_everybody("         0          0 4294967295\n"));
-        assert!(maps_everybody("0 100000 65536\n65536 165536 4294901759\n"));
-        assert!(!maps_everybody("         0          0          1\n"));
-        assert!(!maps_everybody(""));
+    fn only_a_complete_map_maps_all_users() {
+        assert!(maps_all_users("         0          0 4294967295\n"));
+        assert!(maps_all_users("0 100000 65536\n65536 165536 4294901759\n"));
+        assert!(!maps_all_users("         0          0          1\n"));
+        assert!(!maps_all_users(""));
     }
 }

@@ -13,20 +13,20 @@ use nix::sys::{
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// TERM or INT: drain, and at the second one stop at once.
+    /// TERM or INT: the first drains, the second stops at once.
     Stop,
     /// HUP: read the configuration again.
     Reload,
 }
 
-/// TERM, INT and HUP of this process. Make it before any thread: threads inherit the mask that blocks them.
+/// TERM, INT and HUP of this process, as a descriptor. Create it before any thread: threads inherit the mask that blocks them.
 #[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
 }
 
 impl Signals {
-    /// Blocks the signals and takes them as they come. SIGPIPE needs no care: nothing is ever sent without MSG_NOSIGNAL.
+    /// Blocks the signals and opens a descriptor for them. SIGPIPE is no concern: everything is sent with MSG_NOSIGNAL.
     ///
     /// # Errors
     /// What pthread_sigmask(3) and signalfd(2) say.
@@ -39,7 +39,7 @@ impl Signals {
         Ok(Self { fd: SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)? })
     }
 
-    /// The next signal that waits.
+    /// The next pending signal.
     pub(crate) fn next(&self) -> io::Result<Option<Request>> {
         const HUP: u32 = Signal::SIGHUP as u32;
         Ok(self.fd.read_signal()?.map(|signal| if signal.ssi_signo == HUP { Request::Reload } else { Request::Stop }))

@@ -20,6 +20,7 @@ use super::{
     life::{Life, Turning},
     log::Log,
     poller::{Interest, Poller, Ready, Source},
+    site::Look,
 };
 use crate::core::{Input, Moment, Output, PeerId};
 
@@ -52,6 +53,11 @@ impl Loop {
         Ok(())
     }
 
+    /// How many connections there is a place for.
+    pub(crate) fn places(&self) -> u64 {
+        self.decisions.limits().connections
+    }
+
     /// One turn. Takes the time of the turn before and returns its own: the clock is read once.
     fn turn(&mut self, before: Moment) -> io::Result<Moment> {
         self.poller.wait(before, self.next_wake())?;
@@ -76,7 +82,8 @@ impl Loop {
 
     /// When something must be done, whatever comes.
     fn next_wake(&self) -> Option<Moment> {
-        let times = [self.decisions.next_deadline(), self.doors.next_resume(), self.life.drained_by()];
+        let (site, drained) = (self.life.next_look(), self.life.drained_by());
+        let times = [self.decisions.next_deadline(), self.doors.next_resume(), site, drained];
         times.into_iter().flatten().min()
     }
 
@@ -180,7 +187,24 @@ impl Loop {
             self.decisions.tell(now, Input::Deadline);
         }
         self.doors.resume(now, &self.poller, &mut self.log);
+        self.look_at_site(now);
         self.carry_out(now);
+    }
+
+    /// Looks after the files of the sockets. Clients that wait at a socket that lost its file are let in first.
+    fn look_at_site(&mut self, now: Moment) {
+        match self.life.look(now) {
+            Look::Unchanged => {}
+            Look::Lost(error) => self.log.line(format_args!("event=socket_lost reason={:?}", error.to_string())),
+            Look::Reopened(sockets) => {
+                self.accept(now);
+                self.doors.receive_datagrams(now, &mut self.decisions);
+                match self.doors.replace(sockets, &self.poller) {
+                    Ok(()) => self.log.line(format_args!("event=socket_reopened")),
+                    Err(error) => self.log.line(format_args!("event=socket_lost reason={:?}", error.to_string())),
+                }
+            }
+        }
     }
 
     /// Writes each connection that has something queued, once; and what is delivered because that made room.

@@ -29,10 +29,9 @@ fn limit_descriptors(pid: u32, most: usize) {
 fn s15_five_thousand_connects_at_once_are_all_served_or_told_to_come_again() {
     let mut scene = Scene::at(Broker::in_process(""));
     let finished = crowd(&scene.broker, 5_000).patience(Duration::from_secs(60)).run();
-    let line = finished.stdout();
-    let counts: Vec<usize> = line.split_whitespace().filter_map(|word| word.split_once('=')?.1.parse().ok()).collect();
-    assert_eq!((counts.iter().sum::<usize>(), counts[2]), (5_000, 0), "{line} {}", finished.stderr);
-    assert!(counts[0] > 0, "{line}");
+    let [welcomed, refused, other] = counts(&finished.stdout());
+    assert_eq!((welcomed + refused, other), (5_000, 0), "{}", finished.stderr);
+    assert!(welcomed > 0);
     scene.nothing_is_left();
 }
 
@@ -90,11 +89,48 @@ fn the_last_places_are_kept_for_root_and_the_owner() {
 
 #[test]
 fn a_broker_with_few_descriptors_refuses_politely_and_serves_those_it_has() {
-    let launcher = Command::new("prlimit", ["--nofile=320:320", &path_of_ipcd()]);
-    let mut scene = Scene::at(Broker::launched_by("[limits]\nconnections_reserved = 0\n", launcher));
+    let mut scene = Scene::at(with_open_files(256));
     let finished = crowd(&scene.broker, 1_000).run();
-    assert_eq!(finished.stdout().trim(), "welcomed=62 refused=938 other=0", "{}", finished.stderr);
+    let [welcomed, refused, other] = counts(&finished.stdout());
+    assert!(welcomed >= 150, "{welcomed} of 256 descriptors are for connections");
+    assert_eq!((refused, other), (1_000 - welcomed, 0), "{}", finished.stderr);
+    let limit = welcomed + 2; // the bystanders
+    let lowered = format!("event=connections_lowered from=16384 to={limit} reason=");
+    scene.broker.daemon().unwrap().expect_log(&lowered);
     scene.nothing_is_left();
+}
+
+#[test]
+fn a_broker_with_very_few_descriptors_serves_those_it_has() {
+    let mut scene = Scene::at(with_open_files(64));
+    let finished = crowd(&scene.broker, 100).run();
+    let [welcomed, refused, other] = counts(&finished.stdout());
+    assert!(welcomed >= 20, "{welcomed} of 64 descriptors are for connections");
+    assert_eq!((refused, other), (100 - welcomed, 0), "{}", finished.stderr);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn of_few_places_some_are_left_for_strangers() {
+    if !is_root() {
+        return;
+    }
+    let mut scene = Scene::at(with_open_files(256));
+    let finished = crowd(&scene.broker, 300).user(STRANGER).run();
+    let [welcomed, _, other] = counts(&finished.stdout());
+    assert!(welcomed >= 150 && other == 0, "{} {}", finished.stdout(), finished.stderr);
+    scene.nothing_is_left();
+}
+
+/// A broker whose process may open that many files.
+fn with_open_files(most: usize) -> Broker {
+    Broker::launched_by("", Command::new("prlimit", [format!("--nofile={most}:{most}"), path_of_ipcd()]))
+}
+
+/// Connections welcomed, refused and lost of a crowd.
+fn counts(line: &str) -> [usize; 3] {
+    let counts = line.split_whitespace().filter_map(|word| word.split_once('=')?.1.parse().ok());
+    counts.collect::<Vec<_>>().try_into().expect("a crowd prints three counts")
 }
 
 #[test]

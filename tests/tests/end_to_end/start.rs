@@ -4,10 +4,11 @@ use std::{
     fs,
     os::{
         fd::AsRawFd,
+        linux::net::SocketAddrExt,
         unix::{
             ffi::OsStrExt,
             fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink},
-            net::{UnixDatagram, UnixListener, UnixStream},
+            net::{SocketAddr, UnixDatagram, UnixListener, UnixStream},
         },
     },
     path::{Path, PathBuf},
@@ -344,6 +345,36 @@ fn a_removed_socket_cuts_nobody() {
 }
 
 #[test]
+fn a_removed_socket_is_opened_again_for_newcomers() {
+    let mut broker = Broker::in_process("");
+    let mut old = Peer::connect(&broker);
+    fs::remove_file(broker.socket()).unwrap();
+    fs::remove_file(broker.datagram_socket()).unwrap();
+    let socket = broker.socket().to_owned();
+    broker.daemon().unwrap().expect_log("event=socket_reopened");
+    answers(&socket);
+    assert_eq!(broker.ipcctl(["-t", "2s", "send", "--datagram", "ipc.ping"]).prints_text(), "{}\n");
+    old.settle();
+    assert!(refusal(ipcd_at(&socket), TAKEN).contains("another broker"), "the path is claimed as before");
+}
+
+#[test]
+fn a_broker_whose_path_another_one_has_taken_says_so_and_leaves_it() {
+    let mut first = Broker::in_process("");
+    let mut old = Peer::connect(&first);
+    let socket = first.socket().to_owned();
+    fs::remove_file(&socket).unwrap();
+    fs::remove_file(first.datagram_socket()).unwrap();
+    fs::remove_file(socket.with_extension("sock.lock")).unwrap();
+    let second = ready(ipcd_at(&socket));
+    let daemon = first.daemon().unwrap();
+    daemon.expect_log("event=socket_lost");
+    assert!(daemon.log().contains(&format!("another broker (pid {})", second.pid())), "{}", daemon.log());
+    answers(&socket);
+    old.settle();
+}
+
+#[test]
 fn what_took_the_place_of_a_removed_socket_is_not_removed_at_the_end() {
     let mut broker = Broker::in_process("");
     fs::remove_file(broker.socket()).unwrap();
@@ -384,6 +415,53 @@ fn a_service_manager_is_told_when_the_broker_is_ready() {
 }
 
 #[test]
+fn a_service_manager_with_an_abstract_address_is_told() {
+    let (_directory, socket) = place();
+    let name = format!("ipcd-test-manager-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let manager = UnixDatagram::bind_addr(&address).unwrap();
+    manager.set_read_timeout(Some(SOON)).unwrap();
+    let _broker = ready(ipcd_at(&socket).env("NOTIFY_SOCKET", format!("@{name}")));
+    let mut told = [0; 100];
+    let len = manager.recv(&mut told).unwrap();
+    assert_eq!(&told[..len], b"READY=1");
+}
+
+#[test]
+fn a_service_manager_that_does_not_read_holds_nothing_up() {
+    let (directory, socket) = place();
+    let notify = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&notify).unwrap();
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    while filler.send_to(b"x", &notify).is_ok() {}
+    let broker = ready(ipcd_at(&socket).env("NOTIFY_SOCKET", &notify));
+    answers(&socket);
+    broker.signal(Signal::SIGTERM);
+    assert_eq!(broker.finish().code, 0);
+    drop(manager);
+}
+
+#[test]
+fn a_full_standard_output_holds_nothing_up() {
+    let (directory, socket) = place();
+    // A pipe that is full and never read; descriptor 4 keeps it open.
+    let script =
+        format!("mkfifo out; exec 4<>out; head -c 65536 /dev/zero >&4; exec ipcd --socket {} >out", socket.display());
+    let broker = Command::shell(&script).directory(directory.path()).start();
+    eventually(SOON, "a socket", || socket.exists());
+    answers(&socket);
+    broker.signal(Signal::SIGTERM);
+    assert_eq!(broker.finish().code, 0);
+}
+
+#[test]
+fn a_broker_in_another_program_leaves_its_open_files_alone() {
+    let script = "ulimit -Sn 512; exec ipcctl run -- sh -c 'ulimit -Sn'";
+    assert_eq!(Command::shell(script).prints_text(), "512\n");
+}
+
+#[test]
 fn a_listening_socket_that_is_handed_down_is_used_and_outlives_the_broker() {
     let (_directory, socket) = place();
     let listener = UnixListener::bind(&socket).unwrap();
@@ -401,7 +479,7 @@ fn a_listening_socket_that_is_handed_down_is_used_and_outlives_the_broker() {
 fn a_descriptor_that_is_handed_down_and_is_no_listening_socket_is_refused() {
     let (_directory, socket) = place();
     let script = format!("exec env LISTEN_PID=$$ LISTEN_FDS=1 ipcd --socket {} 3</dev/null", socket.display());
-    assert!(refusal(Command::shell(&script), UNUSABLE).contains("LISTEN_FDS: descriptor 3 is no socket"));
+    assert!(refusal(Command::shell(&script), UNUSABLE).contains("LISTEN_FDS: descriptor 3 isn't an AF_UNIX socket"));
     let (unconnected, _other) = UnixStream::pair().unwrap();
     let script = format!("exec env LISTEN_PID=$$ LISTEN_FDS=1 ipcd --socket {} 3<&0", socket.display());
     let line = refusal(Command::shell(&script).input_descriptor(unconnected), UNUSABLE);
@@ -430,7 +508,31 @@ fn a_listening_socket_can_be_the_address() {
     Peer::on(UnixStream::connect(&socket).unwrap()).greet().settle();
     let (connected, _other) = UnixStream::pair().unwrap();
     let line = refusal(Command::shell(script).input_descriptor(connected), UNUSABLE);
-    assert!(line.contains("descriptor 3 is neither a listening"), "{line}");
+    assert!(line.contains("descriptor 3 isn't a listening stream socket"), "{line}");
+}
+
+#[test]
+fn what_is_handed_down_and_is_no_unix_socket_is_refused() {
+    let (_directory, socket) = place();
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let script = format!("exec env LISTEN_PID=$$ LISTEN_FDS=1 ipcd --socket {} 3<&0", socket.display());
+    let line = refusal(Command::shell(&script).input_descriptor(tcp), UNUSABLE);
+    assert!(line.contains("LISTEN_FDS: descriptor 3"), "{line}");
+}
+
+#[test]
+fn a_count_of_descriptors_that_is_wrong_is_refused() {
+    let (_directory, socket) = place();
+    let count = |listen_fds: &str| {
+        let script = format!("exec env LISTEN_PID=$$ LISTEN_FDS={listen_fds} ipcd --socket {}", socket.display());
+        refusal(Command::shell(&script), UNUSABLE)
+    };
+    assert!(count("1").contains("LISTEN_FDS"), "none was handed down: 3 is the broker's own");
+    assert!(count("1000").contains("LISTEN_FDS"));
+    assert!(count("4294967295").contains("LISTEN_FDS"));
+    assert!(count("some").contains("LISTEN_FDS"));
+    assert!(refusal(ipcd_at(&socket).env("LISTEN_PID", "me").env("LISTEN_FDS", "1"), UNUSABLE).contains("LISTEN_PID"));
+    assert!(!socket.exists());
 }
 
 #[test]
@@ -506,6 +608,20 @@ fn a_configuration_that_others_can_write_is_refused() {
     fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
     std::os::unix::fs::chown(&config, Some(STRANGER), None).unwrap();
     assert!(complaints(&socket, &config).contains(&format!("belongs to user {STRANGER}")));
+}
+
+#[test]
+fn check_tells_mistakes_and_begins_nothing() {
+    let (directory, socket) = place();
+    let config = directory.path().join("ipcd.toml");
+    let check = || ipcd_at(&socket).argument("--check").argument("--config").argument(&config).run();
+    fs::write(&config, "[limits]\nhello_ms = 1\n").unwrap();
+    assert_eq!((check().code, check().stderr.as_str(), check().stdout().as_str()), (0, "", ""));
+    fs::write(&config, "[limits]\nhello_ms = 0\n").unwrap();
+    assert_eq!(check().code, UNUSABLE);
+    assert!(check().stderr.contains("ipcd.toml:2: hello_ms = 0 is out of range"), "{}", check().stderr);
+    assert!(!socket.exists() && !directory.path().join("ipcd.sock.lock").exists());
+    assert_eq!(ipcd(&["--check"]).run().code, 2);
 }
 
 #[test]
