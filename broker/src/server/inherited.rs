@@ -5,9 +5,8 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use ipc_protocol::transport::fd;
+use ipc_protocol::transport::inherited::{self, Served};
 use nix::sys::socket::sockopt::PassCred;
-use rustix::net::{AddressFamily, SocketType, sockopt};
 
 /// The sockets handed down.
 #[derive(Debug, Default)]
@@ -29,11 +28,15 @@ impl Inherited {
             return Ok(sockets);
         }
         for number in (FIRST..).take(usize::try_from(count).unwrap_or(0).min(MOST)) {
-            let (kind, socket) = adopt(number).map_err(|error| invalid(format!("LISTEN_FDS: {error}")))?;
-            let place = match kind {
-                Kind::Listener => &mut sockets.stream,
-                Kind::Datagram => &mut sockets.datagram,
+            let (place, socket) = match inherited::served(number) {
+                Ok(Served::Listener(socket)) => (&mut sockets.stream, socket),
+                Ok(Served::Datagram(socket)) => {
+                    nix::sys::socket::setsockopt(&socket, PassCred, &true)?; // whoever made it need not have asked who sends
+                    (&mut sockets.datagram, socket)
+                }
+                Err(error) => return Err(invalid(format!("LISTEN_FDS: {error}"))),
             };
+            set_nonblocking(&socket)?;
             if place.replace(socket).is_some() {
                 return Err(invalid(format!("LISTEN_FDS: descriptor {number} is the second socket of its kind")));
             }
@@ -47,34 +50,9 @@ impl Inherited {
 /// # Errors
 /// If it is none.
 pub(crate) fn listener(number: i32) -> io::Result<OwnedFd> {
-    match adopt(number)? {
-        (Kind::Listener, socket) => Ok(socket),
-        (Kind::Datagram, _) => Err(invalid(format!("descriptor {number} is no listening stream socket"))),
-    }
-}
-
-/// What an inherited socket is there for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Listener,
-    Datagram,
-}
-
-fn adopt(number: i32) -> io::Result<(Kind, OwnedFd)> {
-    let refuse = |what: &str| invalid(format!("descriptor {number} {what}"));
-    let socket = fd::adopt(number).map_err(|error| refuse(&format!("cannot be taken: {error}")))?;
-    let family = sockopt::socket_domain(&socket).map_err(|error| refuse(&format!("is no socket: {error}")))?;
-    let kind = match sockopt::socket_type(&socket)? {
-        _ if family != AddressFamily::UNIX => return Err(refuse("is no AF_UNIX socket")),
-        SocketType::STREAM if sockopt::socket_acceptconn(&socket)? => Kind::Listener,
-        SocketType::DGRAM => Kind::Datagram,
-        _ => return Err(refuse("is neither a listening stream socket nor a datagram socket")),
-    };
-    if kind == Kind::Datagram {
-        nix::sys::socket::setsockopt(&socket, PassCred, &true)?; // whoever made it need not have asked who sends
-    }
+    let socket = inherited::listener(number)?;
     set_nonblocking(&socket)?;
-    Ok((kind, socket))
+    Ok(socket)
 }
 
 fn set_nonblocking(socket: &impl AsFd) -> io::Result<()> {

@@ -72,9 +72,6 @@ impl Dial {
     pub(crate) fn connect(&self, patience: Duration, role: Role) -> Result<Connection, Error> {
         let socket = socket::connect_stream(&self.address, patience.min(self.patience))
             .map_err(|error| refused(&self.address, &error))?;
-        if matches!(self.address, Address::Fd(_)) {
-            check_stream(&socket)?;
-        }
         self.check_owner(&socket)?;
         Ok(Connection::new(socket, self.address.to_string(), &self.agent, role))
     }
@@ -129,6 +126,10 @@ fn check_stream(fd: &OwnedFd) -> Result<(), Error> {
 
 /// What a failed connect(2) means for the caller.
 pub(crate) fn refused(address: &Address, error: &io::Error) -> Error {
+    if let Address::Fd(_) = address {
+        let is_misuse = error.kind() == io::ErrorKind::InvalidInput;
+        return Error::new(if is_misuse { ErrorCode::USAGE } else { ErrorCode::UNAVAILABLE }, error.to_string());
+    }
     let (code, hint) = match error.kind() {
         io::ErrorKind::PermissionDenied => (ErrorCode::DENIED, "its mode or that of its directory keeps this user out"),
         io::ErrorKind::TimedOut => (ErrorCode::UNAVAILABLE, "it does not accept connections in time"),

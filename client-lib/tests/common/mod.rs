@@ -102,7 +102,7 @@ impl Door {
 }
 
 impl Line {
-    fn new(socket: UnixStream) -> Self {
+    pub(crate) fn new(socket: UnixStream) -> Self {
         Self {
             socket,
             inbox: Inbox::new(1 << 20),

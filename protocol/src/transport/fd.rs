@@ -5,7 +5,6 @@
 use std::{
     io,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-    sync::Mutex,
 };
 
 use nix::{
@@ -13,27 +12,31 @@ use nix::{
     sys::socket::{ControlMessageOwned, MsgFlags, SockaddrLike, UnixAddr, recvmsg},
 };
 
-/// Takes ownership of a descriptor that this process inherited, and marks it close-on-exec. Each number can be taken once.
+/// A copy of whatever descriptor has a number in this process, close-on-exec. The original stays with its owner.
 ///
 /// # Errors
-/// `EBADF` if no such descriptor is open, `EBUSY` if it was taken before, `EINVAL` for the standard streams.
-pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
-    static TAKEN: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
-    if number <= libc::STDERR_FILENO {
-        return Err(io::Error::from_raw_os_error(libc::EINVAL));
-    }
-    let mut taken = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if taken.contains(&number) {
-        return Err(io::Error::from_raw_os_error(libc::EBUSY));
-    }
-    // SAFETY: fcntl(2) with F_SETFD touches no memory; on a number that is not open it fails with EBADF.
-    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+/// What fcntl(2) says: `EBADF` if no descriptor has the number.
+pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC touches no memory and closes nothing, whatever the number is. As pidfd_getfd(2) does, it makes another
+    // descriptor for the same open file.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) };
+    if copy < 0 {
         return Err(io::Error::last_os_error());
     }
-    taken.push(number);
-    // SAFETY: the descriptor is open, as fcntl just showed. It came from the parent process, so nothing in this process owns it:
-    // every descriptor opened here is an OwnedFd that never gives its number away, and TAKEN keeps a second caller out.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    // SAFETY: the kernel has just made this descriptor and told its number here alone, so nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Marks the descriptor that has a number close-on-exec, so that no child of this process gets it.
+///
+/// # Errors
+/// What fcntl(2) says: `EBADF` if no descriptor has the number.
+pub(crate) fn close_on_exec(number: RawFd) -> io::Result<()> {
+    // SAFETY: F_SETFD touches no memory, closes nothing in this process, and changes no file; FD_CLOEXEC is its only flag.
+    match unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Supplementary groups of the process that connected the socket (SO_PEERGROUPS, since Linux 4.13), at most `limit` of them, and
@@ -154,8 +157,8 @@ mod tests {
 
     #[test]
     fn a_number_that_is_not_open_is_refused() {
-        assert_eq!(adopt(9_999).unwrap_err().raw_os_error(), Some(libc::EBADF));
-        assert_eq!(adopt(2).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        assert_eq!(duplicate(9_999).unwrap_err().raw_os_error(), Some(libc::EBADF));
+        assert_eq!(close_on_exec(-1).unwrap_err().raw_os_error(), Some(libc::EBADF));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod address;
 pub mod credentials;
 pub mod fd;
 mod inbox;
+pub mod inherited;
 mod outbox;
 pub mod poll;
 pub mod socket;

@@ -11,16 +11,17 @@ use rustix::net::{
     sockopt::{Timeout, set_socket_timeout},
 };
 
-use crate::transport::{Address, fd};
+use crate::transport::{Address, inherited};
 
 /// A connected stream socket. The wait for room in the listener's backlog is bounded by `patience`: the kernel would otherwise
 /// block for ever on a listener that does not accept, and a non-blocking connect gives nothing to poll for (unix(7)).
 ///
 /// # Errors
-/// What socket(2) and connect(2) say; `TimedOut` when the backlog stayed full.
+/// What socket(2) and connect(2) say; `TimedOut` when the backlog stayed full. For a descriptor, an
+/// [`InheritError`](inherited::InheritError): `NotConnected` if it isn't open or has ended, `InvalidInput` if it is misuse.
 pub fn connect_stream(address: &Address, patience: Duration) -> io::Result<OwnedFd> {
     if let Address::Fd(number) = address {
-        return fd::adopt(*number);
+        return Ok(inherited::connection(*number)?);
     }
     let target = to_socket_address(address)?;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;

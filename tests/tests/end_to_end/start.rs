@@ -401,7 +401,7 @@ fn a_listening_socket_that_is_handed_down_is_used_and_outlives_the_broker() {
 fn a_descriptor_that_is_handed_down_and_is_no_listening_socket_is_refused() {
     let (_directory, socket) = place();
     let script = format!("exec env LISTEN_PID=$$ LISTEN_FDS=1 ipcd --socket {} 3</dev/null", socket.display());
-    assert!(refusal(Command::shell(&script), UNUSABLE).contains("LISTEN_FDS: descriptor 3 is no socket"));
+    assert!(refusal(Command::shell(&script), UNUSABLE).contains("LISTEN_FDS: descriptor 3 isn't an AF_UNIX socket"));
     let (unconnected, _other) = UnixStream::pair().unwrap();
     let script = format!("exec env LISTEN_PID=$$ LISTEN_FDS=1 ipcd --socket {} 3<&0", socket.display());
     let line = refusal(Command::shell(&script).input_descriptor(unconnected), UNUSABLE);
@@ -430,7 +430,7 @@ fn a_listening_socket_can_be_the_address() {
     Peer::on(UnixStream::connect(&socket).unwrap()).greet().settle();
     let (connected, _other) = UnixStream::pair().unwrap();
     let line = refusal(Command::shell(script).input_descriptor(connected), UNUSABLE);
-    assert!(line.contains("descriptor 3 is neither a listening"), "{line}");
+    assert!(line.contains("descriptor 3 isn't a listening stream socket"), "{line}");
 }
 
 #[test]

@@ -357,6 +357,13 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    /// Closing is not enough to end a connection over an inherited descriptor: the original stays open.
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("place", &self.place).finish_non_exhaustive()
