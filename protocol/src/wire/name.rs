@@ -1,6 +1,11 @@
 //! Names and targets. Parse, don't validate: whoever holds a [`ServiceName`] or [`MethodName`] holds a well-formed one.
 
-use std::{borrow::Borrow, fmt, str::FromStr};
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -56,7 +61,7 @@ impl fmt::Display for PeerNumber {
 }
 
 /// Name of a service: dotted labels of `[a-z0-9_-]`, at most 255 bytes.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ServiceName(Box<str>);
 
@@ -83,10 +88,18 @@ impl ServiceName {
     }
 }
 
-/// Lets a table of names be searched with the bytes of a frame, which were checked when the frame was decoded.
+/// Lets a table of names be searched with the bytes of a frame, which were checked when the frame was decoded. Names are equal,
+/// ordered and hashed as their bytes are.
 impl Borrow<[u8]> for ServiceName {
     fn borrow(&self) -> &[u8] {
         self.0.as_bytes()
+    }
+}
+
+/// As the bytes hash: str would end in a byte that `[u8]` doesn't have.
+impl Hash for ServiceName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_bytes().hash(state);
     }
 }
 
@@ -233,6 +246,8 @@ fn check_labels(bytes: &[u8], dot: impl Fn(u8) -> Result<(), InvalidName>) -> Re
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeSet, HashSet};
+
     use super::*;
 
     #[test]
@@ -246,6 +261,15 @@ mod tests {
         assert_eq!(ServiceName::parse("a*"), Err(InvalidName::BadByte(b'*')));
         assert!(ServiceName::parse(&"a".repeat(255)).is_ok());
         assert_eq!(ServiceName::parse(&"a".repeat(256)), Err(InvalidName::TooLong));
+    }
+
+    #[test]
+    fn a_table_of_names_is_searched_with_bytes() {
+        let names = ["a", "a.b", "calc"].map(|name| ServiceName::parse(name).unwrap());
+        let hashed = HashSet::from(names.clone());
+        let ordered = BTreeSet::from(names);
+        assert!(hashed.contains(&b"calc"[..]) && ordered.contains(&b"calc"[..]));
+        assert!(!hashed.contains(&b"calc."[..]) && !ordered.contains(&b"calc."[..]));
     }
 
     #[test]
