@@ -30,6 +30,15 @@ pub fn of_peer(socket: BorrowedFd<'_>) -> io::Result<Identity> {
     })
 }
 
+/// The user who connected the socket or, seen by who connected, the user who listens on the other end: all that it takes to tell a
+/// broker from an impostor, at the cost of one system call.
+///
+/// # Errors
+/// What getsockopt(2) says about SO_PEERCRED.
+pub fn uid_of_peer(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(getsockopt(&socket, sockopt::PeerCredentials)?.uid())
+}
+
 /// Inode of the peer's pidfd: since Linux 6.9 pidfs gives each process one that is never reused, unlike its pid.
 fn process_inode(socket: BorrowedFd<'_>) -> Option<u64> {
     const PID_FS_MAGIC: rustix::fs::FsWord = 0x5049_4446; // linux/magic.h; before 6.9 all pidfds share one anonymous inode
@@ -53,5 +62,6 @@ mod tests {
         let identity = of_peer(a.as_fd()).unwrap();
         assert_eq!(identity.uid, nix::unistd::geteuid().as_raw());
         assert_eq!(identity.pid, Some(std::process::id()));
+        assert_eq!(uid_of_peer(a.as_fd()).unwrap(), identity.uid);
     }
 }

@@ -11,6 +11,7 @@ use nix::{
     libc,
     sys::socket::{ControlMessageOwned, MsgFlags, SockaddrLike, UnixAddr, recvmsg},
 };
+use uds::UnixSocketAddr;
 
 /// A copy of whatever descriptor has a number in this process, close-on-exec. The original stays with its owner.
 ///
@@ -84,8 +85,8 @@ pub struct Datagram {
     pub truncated: bool,
     /// User, group and process of the sender, unless it has none to tell.
     pub sender: Option<(u32, u32, Option<u32>)>,
-    /// The abstract name that the sender's socket is bound to, if it is.
-    pub abstract_name: Option<Vec<u8>>,
+    /// The abstract name that the sender's socket is bound to, if it is: the only kind of address that is ever answered.
+    pub return_address: Option<UnixSocketAddr>,
 }
 
 /// Receives one datagram from a socket with SO_PASSCRED, or `None` if there is none now.
@@ -107,7 +108,7 @@ pub fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result
         }
     };
     // The address of an unbound sender has no length at all: nix panics if it is asked for more than that.
-    let address = message.address.filter(|address| address.len() > 2);
+    let address = message.address.as_ref().filter(|address| address.len() > 2);
     let truncated = message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
     let credentials = message.cmsgs().ok().and_then(|mut all| {
         all.find_map(|one| match one {
@@ -119,7 +120,9 @@ pub fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result
         len: message.bytes,
         truncated,
         sender: credentials.map(|of| (of.uid(), of.gid(), u32::try_from(of.pid()).ok().filter(|pid| *pid != 0))),
-        abstract_name: address.and_then(|address| address.as_abstract().map(<[u8]>::to_vec)),
+        return_address: address
+            .and_then(UnixAddr::as_abstract)
+            .and_then(|name| UnixSocketAddr::from_abstract(name).ok()),
     }))
 }
 
