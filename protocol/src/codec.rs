@@ -1,10 +1,11 @@
 //! Bodies of typed calls: the only module that names bincode, so that a drop-in replacement is a change of one line.
 
-use std::fmt;
-
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::wire::{header::Encoding, limits::MAX_BODY};
+use crate::{
+    json::{self, JsonError},
+    wire::{header::Encoding, limits::MAX_BODY},
+};
 
 /// Why a body could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -42,12 +43,12 @@ pub enum CodecError {
 /// # Errors
 /// [`CodecError::Encode`] if the type does not fit the encoding, [`CodecError::TooLarge`] over [`MAX_BODY`] bytes.
 pub fn encode<T: Serialize + ?Sized>(encoding: Encoding, value: &T) -> Result<Vec<u8>, CodecError> {
-    let failed = |reason: &dyn fmt::Display| CodecError::Encode { encoding, reason: reason.to_string() };
     let body = match encoding {
-        Encoding::BINCODE => bincode::serde::encode_to_vec(value, BINCODE).map_err(|e| failed(&e))?,
-        Encoding::BYTES | Encoding::JSON => serde_json::to_vec(value).map_err(|e| failed(&e))?,
+        Encoding::BINCODE => bincode::serde::encode_to_vec(value, BINCODE).map_err(|error| error.to_string()),
+        Encoding::BYTES | Encoding::JSON => json::encode(value).map_err(JsonError::into_reason),
         unknown => return Err(CodecError::UnknownEncoding(unknown)),
     };
+    let body = body.map_err(|reason| CodecError::Encode { encoding, reason })?;
     if body.len() > MAX_BODY as usize {
         return Err(CodecError::TooLarge(body.len()));
     }
@@ -79,11 +80,7 @@ fn decode_bincode<T: DeserializeOwned>(body: &[u8]) -> Result<T, CodecError> {
 }
 
 fn decode_json<T: DeserializeOwned>(encoding: Encoding, body: &[u8]) -> Result<T, CodecError> {
-    let failed = |reason: String| CodecError::Decode { encoding, reason };
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|e| failed(e.to_string()))?;
-    json.end().map_err(|e| failed(e.to_string()))?;
-    Ok(value)
+    json::decode(body).map_err(|error| CodecError::Decode { encoding, reason: error.into_reason() })
 }
 
 /// Little-endian, variable-length integers; the limit keeps a lying length from allocating more than a body can hold.

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use ipc_protocol::{
-    Call, Encoding, Message, PeerNumber, Reply, ServiceName, codec,
+    Call, Encoding, Message, PeerNumber, Reply, ServiceName,
     control::{self, Empty, LimitRow, Names, PeerPage, PeerRow, Shown, StatRow, Stats},
+    json,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -209,13 +210,13 @@ fn reply_with(id: u64, body: Vec<u8>) -> Message {
 }
 
 fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    codec::encode(Encoding::JSON, value).expect("pages are bounded, and their types are plain structs")
+    json::encode(value).expect("pages are bounded, and their types are plain structs")
 }
 
 fn parse<T: DeserializeOwned>(call: &Call) -> Result<T, Refusal> {
     match call.encoding {
         Encoding::JSON | Encoding::BYTES => {
-            codec::decode(call.encoding, &call.body).map_err(|error| Refusal::Invalid(error.to_string()))
+            json::decode_object(&call.body).map_err(|error| Refusal::Invalid(error.to_string()))
         }
         _ => Err(Refusal::NotJson),
     }
