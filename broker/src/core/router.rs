@@ -157,6 +157,17 @@ impl Router {
         }
     }
 
+    /// A peer sent a call of a service or a method that can't exist.
+    pub fn receive_misnamed(&mut self, from: PeerId, id: u64, error: &RoutingError, out: &mut Outputs) {
+        if !self.peers.get(from).is_some_and(|peer| peer.stage == Stage::Ready) {
+            return self.violate(from, &Violation::NoHello(Kind::CALL), out);
+        }
+        match self.note_call(from, id) {
+            Ok(()) => self.refuse(&Caller::Peer { peer: from, id }, Refusal::Invalid(error.to_string()), out),
+            Err(violation) => self.violate(from, &violation, out),
+        }
+    }
+
     /// A datagram arrived.
     pub fn datagram(&mut self, now: Moment, datagram: Datagram, out: &mut Outputs) {
         let Datagram { sender, reply_to, message } = datagram;

@@ -177,17 +177,6 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_of_the_wrong_size_is_refused() {
-        let routing = RoutingBuilder::default()
-            .put(FieldTag::VERSIONS, &[1, 1])
-            .put(FieldTag::PEER, &7_u64.to_le_bytes())
-            .put(FieldTag::MAX_BODY, &1_000_u32.to_le_bytes())
-            .put(FieldTag::CALL_DEFAULT, &[0; 8])
-            .build();
-        assert_eq!(Welcome::from_routing(&routing), Err(RoutingError::Size(11)));
-    }
-
-    #[test]
     fn a_hello_without_versions_is_refused() {
         let routing = RoutingBuilder::default().put(FieldTag::AGENT, b"x").build();
         assert_eq!(Hello::from_routing(&routing), Err(RoutingError::Missing(7)));

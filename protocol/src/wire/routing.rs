@@ -79,6 +79,14 @@ pub enum RoutingError {
     Missing(u8),
 }
 
+impl RoutingError {
+    /// Whether the section is well formed and only names what can't exist: a call of such a name is refused, its sender lives on.
+    #[must_use]
+    pub fn is_bad_name(&self) -> bool {
+        matches!(self, Self::Service(_) | Self::Method(_))
+    }
+}
+
 /// A checked routing section: an encoded text and where its hot fields stand. Cloning shares the bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Routing {
@@ -98,37 +106,28 @@ impl Routing {
     /// Checks a section as it came from the wire.
     ///
     /// # Errors
-    /// [`RoutingError`] names the first field that is wrong.
+    /// [`RoutingError`] names the first field that is wrong; a bad name only if nothing else is.
     pub fn parse(raw: Bytes) -> Result<Self, RoutingError> {
         if raw.len() > usize::from(MAX_ROUTING) {
             return Err(RoutingError::TooLong(raw.len()));
         }
-        let (mut service, mut method) = (Span::default(), Span::default());
+        let (mut service, mut method, mut misnamed) = (Span::default(), Span::default(), None);
         for field in Fields::new(&raw) {
             let (tag, span) = field?;
             let value = span.of(&raw);
             match tag {
                 FieldTag::SERVICE => {
-                    check_service(value).map_err(RoutingError::Service)?;
+                    misnamed = check_service(value).map_err(RoutingError::Service).err();
                     service = span;
                 }
                 FieldTag::METHOD => {
-                    check_method(value).map_err(RoutingError::Method)?;
+                    misnamed = misnamed.or(check_method(value).map_err(RoutingError::Method).err());
                     method = span;
                 }
-                FieldTag::TEXT if value.len() > MAX_TEXT || str::from_utf8(value).is_err() => {
-                    return Err(RoutingError::Text(tag.0));
-                }
-                FieldTag::AGENT if value.len() > MAX_NAME || str::from_utf8(value).is_err() => {
-                    return Err(RoutingError::Text(tag.0));
-                }
-                FieldTag(tag) if tag >= FieldTag::FIRST_MUST_UNDERSTAND => {
-                    return Err(RoutingError::NotUnderstood(tag));
-                }
-                _ => {}
+                _ => check_value(tag, value)?,
             }
         }
-        Ok(Self { raw, service, method })
+        misnamed.map_or(Ok(Self { raw, service, method }), Err)
     }
 
     /// A section with service and method.
@@ -299,6 +298,23 @@ impl Iterator for Fields<'_> {
     }
 }
 
+/// The rules of the tags other than those of names. A receiver may rely on them in any kind of frame, used there or not.
+fn check_value(tag: FieldTag, value: &[u8]) -> Result<(), RoutingError> {
+    let size = |wanted: usize| if value.len() == wanted { Ok(()) } else { Err(RoutingError::Size(tag.0)) };
+    let text = |limit: usize| {
+        if value.len() <= limit && str::from_utf8(value).is_ok() { Ok(()) } else { Err(RoutingError::Text(tag.0)) }
+    };
+    match tag {
+        FieldTag::TEXT => text(MAX_TEXT),
+        FieldTag::AGENT => text(MAX_NAME),
+        FieldTag::VERSIONS => size(2),
+        FieldTag::MAX_BODY | FieldTag::CALL_DEFAULT | FieldTag::CALL_MAX => size(4),
+        FieldTag::FEATURES | FieldTag::PEER => size(8),
+        FieldTag(tag) if tag >= FieldTag::FIRST_MUST_UNDERSTAND => Err(RoutingError::NotUnderstood(tag)),
+        _ => Ok(()),
+    }
+}
+
 /// A service field is a dotted name or the address of one peer.
 fn check_service(value: &[u8]) -> Result<(), InvalidName> {
     if value.first() == Some(&b'@') {
@@ -381,6 +397,26 @@ mod tests {
         assert!(matches!(Routing::parse(section(&[(2, b"@0")])), Err(RoutingError::Service(_))));
         assert!(matches!(Routing::parse(section(&[(2, b"a"), (3, b"b.c")])), Err(RoutingError::Method(_))));
         assert_eq!(Routing::parse(section(&[(5, b"\xff")])), Err(RoutingError::Text(5)));
+    }
+
+    #[test]
+    fn a_bad_name_is_told_only_if_nothing_else_is_wrong() {
+        let bad = |rest: &[(u8, &[u8])]| {
+            Routing::parse(section(&[&[(2, &b"A"[..]), (3, &b"b.c"[..])], rest].concat())).unwrap_err()
+        };
+        assert!(matches!(bad(&[(4, b"t")]), RoutingError::Service(_)) && bad(&[]).is_bad_name());
+        assert_eq!(bad(&[(128, b"")]), RoutingError::NotUnderstood(128));
+        assert_eq!(bad(&[(5, b"\xff")]), RoutingError::Text(5));
+        assert!(!RoutingError::Text(5).is_bad_name());
+    }
+
+    #[test]
+    fn a_field_of_fixed_size_has_that_size_in_every_frame() {
+        for (tag, size) in [(6, 8), (7, 2), (9, 8), (10, 4), (11, 4), (12, 4)] {
+            let of = |len: usize| Routing::parse(section(&[(2, b"a"), (tag, &vec![0; len])]));
+            assert!(of(size).is_ok(), "tag {tag}");
+            assert_eq!([of(size - 1), of(size + 1)], [Err(RoutingError::Size(tag)), Err(RoutingError::Size(tag))]);
+        }
     }
 
     #[test]
