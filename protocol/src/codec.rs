@@ -30,15 +30,15 @@ pub enum CodecError {
         /// What the decoder said.
         reason: String,
     },
-    /// A whole value was read and bytes are left.
-    #[error("{0} bytes follow the value in the body")]
+    /// Bytes are left after the value.
+    #[error("the body has {0} bytes after the value")]
     TrailingBytes(usize),
     /// The encoded value is over [`MAX_BODY`].
     #[error("the body would take {0} bytes, the limit is {MAX_BODY}")]
     TooLarge(usize),
 }
 
-/// Encodes a value. Bytes are written as JSON: that is how a typed method answers a caller who sent plain bytes.
+/// Encodes a value. Bytes are written as JSON: that is how a typed method answers a caller that sent plain bytes.
 ///
 /// # Errors
 /// [`CodecError::Encode`] if the type does not fit the encoding, [`CodecError::TooLarge`] over [`MAX_BODY`] bytes.

@@ -1,4 +1,4 @@
-//! Where the broker is: a path, an abstract name, or a descriptor that was inherited.
+//! Where the broker is: a path, an abstract name, or an inherited descriptor.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -28,15 +28,15 @@ pub enum Address {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// Nothing was given, or nothing behind the `@`.
+    /// Nothing was given, or nothing after the `@`.
     #[error("an address must not be empty")]
     Empty,
     /// `sun_path` can't hold it.
     #[error("the socket address {address:?} has {len} bytes, the limit is {limit} (unix(7))")]
     TooLong {
-        /// The path, or the abstract name behind an `@`.
+        /// The path, or the abstract name after an `@`.
         address: PathBuf,
-        /// Its bytes.
+        /// How many bytes it has.
         len: usize,
         /// How many it may have.
         limit: usize,
@@ -93,7 +93,7 @@ impl Address {
     /// Base Directory Specification). The environment is an argument, so that this can be tested.
     ///
     /// # Errors
-    /// [`AddressError`] if a variable holds no address.
+    /// [`AddressError`] if a variable doesn't hold an address.
     pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>, uid: u32) -> Result<Self, AddressError> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         if let Some(socket) = set("IPCD_SOCKET") {

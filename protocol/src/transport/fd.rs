@@ -1,4 +1,4 @@
-//! The only file with `unsafe` code and raw descriptor numbers: what the crates for system calls do not offer safely.
+//! The only file with `unsafe` code and raw descriptor numbers: what the crates for system calls don't offer safely.
 
 #![expect(unsafe_code, reason = "these calls have no safe wrapper; the rest of the crate is denied them")]
 
@@ -81,9 +81,9 @@ pub fn peer_groups(socket: BorrowedFd<'_>, limit: usize) -> io::Result<(Vec<u32>
 pub struct Datagram {
     /// Bytes received into the buffer.
     pub len: usize,
-    /// Whether the datagram, or control data that came with it, did not fit: descriptors are never taken.
+    /// Whether the datagram, or control data that came with it, didn't fit: descriptors are never accepted.
     pub truncated: bool,
-    /// User, group and process of the sender, unless it has none to tell.
+    /// User, group and process of the sender, if the kernel tells.
     pub sender: Option<(u32, u32, Option<u32>)>,
     /// The abstract name that the sender's socket is bound to, if it is: the only kind of address that is ever answered.
     pub return_address: Option<UnixSocketAddr>,
@@ -91,7 +91,7 @@ pub struct Datagram {
 
 /// Receives one datagram from a socket with SO_PASSCRED, or `None` if there is none now.
 ///
-/// The control buffer has room for the credentials and nothing else, so that the kernel installs no descriptor, whatever is sent.
+/// The control buffer has room for the credentials and nothing else, so the kernel never installs a descriptor, whatever is sent.
 ///
 /// # Errors
 /// What recvmsg(2) says.

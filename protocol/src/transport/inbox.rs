@@ -16,29 +16,29 @@ use crate::wire::{
 /// What a read brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// So many bytes.
+    /// Up to N bytes, at least one.
     Bytes(usize),
-    /// Nothing is there now.
+    /// Nothing has arrived.
     Nothing,
     /// The other side will send nothing more.
     End,
 }
 
-/// The memory that connections read into. Frames are slices of it, so it can be used anew only when they are gone: at the end of a
-/// turn, when everything was written or copied out.
+/// The memory that connections read into. Frames are slices of it, so it can be reused only when they are gone: at the end of a
+/// turn, when everything has been written or copied out.
 #[derive(Debug)]
 pub struct ReadBuffer {
     free: BytesMut,
-    /// Room that is too little for a read.
+    /// With less room than this, no read is worth while.
     least: usize,
 }
 
 impl ReadBuffer {
     /// Bytes read from one connection at a time: the byte budget of a turn.
     pub const READ_LEN: usize = 32 * 1024;
-    /// Bytes of the buffer: a few hundred small frames, or three full reads, before it has to be taken anew.
+    /// Bytes of the buffer: a few hundred small frames, or three full reads, before it is replaced.
     const LEN: usize = 4 * Self::READ_LEN;
-    /// Bytes of the first buffer: a tool that makes one call and ends should not pay for touching a large one.
+    /// Bytes of the first buffer: a tool that makes one call and ends shouldn't pay for touching a large one.
     const FIRST_LEN: usize = 8 * 1024;
 
     /// A buffer; its memory is allocated at the first read.
@@ -118,8 +118,8 @@ impl Inbox {
     }
 }
 
-/// Reads the rest of a long frame straight into its place. No descriptor can belong to the middle of a frame: any that is sent
-/// there is closed by the kernel, for there is no control buffer.
+/// Reads the rest of a long frame straight into its place. No descriptor belongs to the middle of a frame: without a control
+/// buffer, the kernel closes any that is sent there.
 fn read_direct(socket: BorrowedFd<'_>, partial: &mut Vec<u8>, missing: usize) -> io::Result<Received> {
     partial.reserve_exact(missing);
     loop {
@@ -141,7 +141,7 @@ fn receive(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<Received> {
         match recvmsg(socket, &mut [io::IoSliceMut::new(room)], &mut control, flags) {
             Ok(message) => {
                 // Taking the messages out closes the descriptors in them: nothing leaks, whatever was sent.
-                // Control data cut short says the same: descriptors came, more than there was room or a free number for (unix(7)).
+                // Control data cut short says the same: more descriptors came than there was room, or a free number, for (unix(7)).
                 let brought = control.drain().any(|message| matches!(message, RecvAncillaryMessage::ScmRights(_)))
                     || message.flags.contains(ReturnFlags::CTRUNC);
                 return match message.bytes {

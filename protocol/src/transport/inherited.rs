@@ -1,8 +1,8 @@
 //! Sockets that a process was started with: addresses `fd:N`, and what a service manager hands down.
 //!
-//! A number says nothing about who owns the descriptor: in a program of several libraries it may be anybody's. So the original is
-//! never closed, and what is used is a copy, once it has proved to be a socket of the wanted kind. The socket itself is shared
-//! with the original: who wants its end to be seen shuts the copy down (shutdown(2)).
+//! A number says nothing about who owns the descriptor: in a program of several libraries it may be any of theirs. So the original
+//! is never closed, and what is used is a copy, once it has proved to be a socket of the wanted kind. The socket itself is shared
+//! with the original: closing the copy doesn't end the connection, shutdown(2) does.
 
 use std::{
     collections::BTreeMap,
@@ -32,27 +32,27 @@ pub enum InheritError {
     /// A file, or a socket of another family.
     #[error("descriptor {0} isn't an AF_UNIX socket")]
     NotUnixSocket(i32),
-    /// A client needs a connection.
+    /// Something else than a connection, for a client.
     #[error("descriptor {0} isn't a connected stream socket")]
     NotConnected(i32),
     /// The connection is over: an earlier client shut it down, or the broker closed it.
     #[error("the connection on fd:{0} has ended: an inherited connection is good for one client")]
     Ended(i32),
-    /// A broker needs a listener.
+    /// Something else than a listener, for a broker.
     #[error("descriptor {0} isn't a listening stream socket")]
     NotListening(i32),
-    /// Not of a kind that a broker serves.
+    /// Of no kind that a broker serves.
     #[error("descriptor {0} is neither a listening stream socket nor a datagram socket")]
     NotServable(i32),
-    /// The same socket was taken before, by this number or another one. A connection greets once, so it can't be shared.
+    /// The same socket is in use already, by this number or another one. A connection has one hello, so it can't be shared.
     #[error("fd:{0} is in use by another connection of this process")]
     InUse(i32),
-    /// The system refused.
+    /// A system call failed.
     #[error("descriptor {number} can't be used: {error}")]
     System {
         /// The number.
         number: i32,
-        /// What it said.
+        /// How it failed.
         error: io::Error,
     },
 }
@@ -149,7 +149,7 @@ fn kind(number: i32, socket: &OwnedFd) -> Result<Kind, InheritError> {
     })
 }
 
-/// Whether nothing can be sent, and nothing is left to be read: a broker that refuses a connection says why before it closes it.
+/// Whether nothing can be sent, and nothing is left to read: a broker that refuses a connection says why before it closes it.
 fn has_ended(socket: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::empty())];
     let hung_up = poll::wait(&mut fds, Some(Instant::now())).is_ok() && fds[0].revents().contains(PollFlags::HUP);
@@ -157,7 +157,7 @@ fn has_ended(socket: &OwnedFd) -> bool {
 }
 
 /// Notes that the socket is in use, by its inode: a number may be closed and become another socket, which is free. The note stays
-/// when the copy is closed, for the socket can't greet a second time; it goes when its number is taken for another socket.
+/// when the copy is closed, because the connection has had its hello; it goes when another socket is used under the number.
 fn claim(number: i32, socket: OwnedFd) -> Result<OwnedFd, InheritError> {
     static IN_USE: Mutex<BTreeMap<i32, u64>> = Mutex::new(BTreeMap::new());
     let system = |error| InheritError::System { number, error };

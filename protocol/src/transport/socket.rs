@@ -72,7 +72,7 @@ pub fn connect_datagram(address: &Address) -> io::Result<UnixDatagram> {
     Ok(socket)
 }
 
-/// fchmod before bind sets the mode of the file that bind creates, after bind it does nothing: so nobody can connect too early.
+/// fchmod before bind sets the mode of the file that bind creates; after bind it does nothing. So the file never has a wider mode.
 fn bound(address: &Address, kind: SocketType, mode: u32) -> io::Result<OwnedFd> {
     let target = address.to_unix()?;
     let socket = unbound(kind)?;

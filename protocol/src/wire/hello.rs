@@ -15,7 +15,7 @@ use crate::wire::{
 pub struct Features(pub u64);
 
 impl Features {
-    /// What this crate speaks. No bit is given out yet.
+    /// What this crate speaks. No bit is assigned yet.
     pub const SUPPORTED: Self = Self(0);
 
     /// The features that both have.
@@ -34,9 +34,9 @@ impl fmt::Debug for Features {
 /// The range of protocol versions that a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Versions {
-    /// Lowest version.
+    /// The lowest one.
     pub lowest: u8,
-    /// Highest version.
+    /// The highest one.
     pub highest: u8,
 }
 

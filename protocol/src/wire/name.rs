@@ -1,4 +1,4 @@
-//! Names and targets. Parse, don't validate: whoever holds a [`ServiceName`] or [`MethodName`] holds a well-formed one.
+//! Names and targets. Parse, don't validate: a [`ServiceName`] or [`MethodName`] is always well formed.
 
 use std::{
     borrow::Borrow,
@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::limits::MAX_NAME;
 
-/// Why a text is not a name.
+/// Why a text isn't a valid name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidName {
-    /// The name is empty.
+    /// Nothing was given.
     #[error("a name must not be empty")]
     Empty,
     /// The name is longer than [`MAX_NAME`] bytes.
@@ -27,7 +27,7 @@ pub enum InvalidName {
     /// A byte outside `[a-z0-9_-]`.
     #[error("a name is made of a-z, 0-9, '_', '-' and dots (found byte {0:#04x})")]
     BadByte(u8),
-    /// A method with a dot.
+    /// A dot, in a method.
     #[error("a method is a single label, without a dot")]
     DottedMethod,
     /// `@` not followed by a peer's number.
@@ -35,7 +35,7 @@ pub enum InvalidName {
     BadPeer,
 }
 
-/// Number of a peer as `ipcctl peers` prints it: counted from 1, never reused while the broker runs.
+/// Number of a peer, as `ipcctl peers` prints it: they start at 1 and are never reused while the broker runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PeerNumber(pub u64);
@@ -75,7 +75,7 @@ impl ServiceName {
         Ok(Self(text.into()))
     }
 
-    /// The name as text.
+    /// The name as text, never empty.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -118,7 +118,7 @@ impl MethodName {
         Ok(Self(text.into()))
     }
 
-    /// The name as text.
+    /// The name as text, empty for the default method.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -132,7 +132,7 @@ impl MethodName {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
-    /// A dotted name that the broker resolves.
+    /// A dotted name, which the broker resolves.
     Name(ServiceName),
     /// One peer, and the method called on it.
     Peer(PeerNumber, MethodName),
@@ -227,7 +227,7 @@ pub(crate) fn check_method(bytes: &[u8]) -> Result<(), InvalidName> {
     check_labels(bytes, |_| Err(InvalidName::DottedMethod))
 }
 
-/// Checks each byte; `dot` says whether a dot may stand behind the byte before it.
+/// Checks each byte; `dot` says whether a dot may follow the byte before it.
 fn check_labels(bytes: &[u8], dot: impl Fn(u8) -> Result<(), InvalidName>) -> Result<(), InvalidName> {
     if bytes.len() > MAX_NAME {
         return Err(InvalidName::TooLong);

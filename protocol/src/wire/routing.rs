@@ -43,7 +43,7 @@ impl FieldTag {
     const FIRST_MUST_UNDERSTAND: u8 = 128;
 }
 
-/// Why a routing section is not one.
+/// Why bytes aren't a valid routing section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RoutingError {
@@ -56,25 +56,25 @@ pub enum RoutingError {
     /// Tags must ascend, so none can be given twice.
     #[error("the field with tag {0} is repeated or out of order")]
     Order(u8),
-    /// A must-understand field that this version does not know.
-    #[error("the field with tag {0} must be understood and is not")]
+    /// A must-understand field that this version doesn't know.
+    #[error("unknown field with tag {0}, which must be understood")]
     NotUnderstood(u8),
-    /// The service is no service name.
+    /// The service isn't a valid service name.
     #[error("bad service name: {0}")]
     Service(InvalidName),
-    /// The method is no method name.
+    /// The method isn't a valid method name.
     #[error("bad method name: {0}")]
     Method(InvalidName),
-    /// A text field is too long or not UTF-8.
+    /// A text field that is too long or isn't UTF-8.
     #[error("the text in the field with tag {0} is too long or not UTF-8")]
     Text(u8),
     /// A field of fixed size has another one.
-    #[error("the field with tag {0} has a wrong size")]
+    #[error("the field with tag {0} has the wrong size")]
     Size(u8),
     /// A field that only the broker may write.
     #[error("the field with tag {0} is written by the broker alone")]
     Reserved(u8),
-    /// A field that this kind of frame must have is not there.
+    /// A field that this kind of frame requires is missing.
     #[error("the field with tag {0} is missing")]
     Missing(u8),
 }
@@ -177,7 +177,7 @@ impl Routing {
         self.method.of(&self.raw)
     }
 
-    /// The value of a field.
+    /// The value of a field, if it is there.
     #[must_use]
     pub fn field(&self, tag: FieldTag) -> Option<&[u8]> {
         Fields::new(&self.raw).flatten().find(|(found, _)| *found == tag).map(|(_, span)| span.of(&self.raw))
@@ -223,7 +223,7 @@ pub struct RoutingBuilder {
 }
 
 impl RoutingBuilder {
-    /// Appends a field. One that would not fit the section's limit any more is left out, which only a text can run into.
+    /// Appends a field, or leaves it out if the section has no room for it, which only a text can run into.
     pub fn put(&mut self, tag: FieldTag, value: &[u8]) -> &mut Self {
         let room = usize::from(MAX_ROUTING).saturating_sub(self.raw.len() + Fields::PREFIX);
         let Ok(len) = u16::try_from(value.len()) else { return self };

@@ -78,7 +78,7 @@ fn a_json_line_is_refused_as_long_as_it_is_not_spoken() {
 #[test]
 fn a_frame_of_a_future_version_names_the_version_that_is_spoken() {
     let text = told_to(&header(Kind::HELLO, |header| header.version = 2));
-    assert_eq!(text, "frames of version 2 are not spoken here, only version 1");
+    assert_eq!(text, "version 2 is not supported here, only version 1");
 }
 
 #[test]
