@@ -43,16 +43,37 @@ pub enum CodecError {
 /// # Errors
 /// [`CodecError::Encode`] if the type does not fit the encoding, [`CodecError::TooLarge`] over [`MAX_BODY`] bytes.
 pub fn encode<T: Serialize + ?Sized>(encoding: Encoding, value: &T) -> Result<Vec<u8>, CodecError> {
-    let body = match encoding {
-        Encoding::BINCODE => bincode::serde::encode_to_vec(value, BINCODE).map_err(|error| error.to_string()),
-        Encoding::BYTES | Encoding::JSON => json::encode(value).map_err(JsonError::into_reason),
+    let mut body = Vec::new();
+    encode_into(encoding, value, &mut body)?;
+    Ok(body)
+}
+
+/// Encodes a value after what `out` holds, so that a buffer can be reused. After an error `out` is as it was.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_into<T: Serialize + ?Sized>(encoding: Encoding, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let start = out.len();
+    let encoded = append(encoding, value, out).and_then(|()| match out.len() - start {
+        len if len > MAX_BODY as usize => Err(CodecError::TooLarge(len)),
+        _ => Ok(()),
+    });
+    if encoded.is_err() {
+        out.truncate(start);
+    }
+    encoded
+}
+
+fn append<T: Serialize + ?Sized>(encoding: Encoding, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let appended = match encoding {
+        Encoding::BINCODE => match bincode::serde::encode_into_std_write(value, out, BINCODE) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        },
+        Encoding::BYTES | Encoding::JSON => json::encode_into(value, out).map_err(JsonError::into_reason),
         unknown => return Err(CodecError::UnknownEncoding(unknown)),
     };
-    let body = body.map_err(|reason| CodecError::Encode { encoding, reason })?;
-    if body.len() > MAX_BODY as usize {
-        return Err(CodecError::TooLarge(body.len()));
-    }
-    Ok(body)
+    appended.map_err(|reason| CodecError::Encode { encoding, reason })
 }
 
 /// Decodes a value; bytes are read as JSON, and an empty JSON body as `null`, or as `{}` where the type wants members.
@@ -92,6 +113,8 @@ const BINCODE: bincode::config::Configuration<
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde::Deserialize;
 
     use super::*;
@@ -110,6 +133,20 @@ mod tests {
             encode(Encoding::BINCODE, &("hé", 300_u32, Some(true))).unwrap(),
             [3, b'h', 0xc3, 0xa9, 251, 44, 1, 1, 1]
         );
+    }
+
+    #[test]
+    fn a_buffer_is_appended_to_and_left_alone_by_an_error() {
+        let mut out = b"head".to_vec();
+        encode_into(Encoding::BINCODE, &Add { a: 1, b: -2 }, &mut out).unwrap();
+        encode_into(Encoding::JSON, &3, &mut out).unwrap();
+        assert_eq!(out, [b"head", &[2, 3][..], b"3"].concat());
+
+        let too_large = vec![0_u8; MAX_BODY as usize + 1];
+        let unfit = BTreeMap::from([((1, 2), 3)]); // a key that JSON can't have
+        assert!(matches!(encode_into(Encoding::BINCODE, &too_large, &mut out), Err(CodecError::TooLarge(_))));
+        assert!(matches!(encode_into(Encoding::JSON, &unfit, &mut out), Err(CodecError::Encode { .. })));
+        assert_eq!(out.len(), 7);
     }
 
     #[test]

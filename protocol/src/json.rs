@@ -29,7 +29,17 @@ impl JsonError {
 /// # Errors
 /// [`JsonError::Encode`] if the type doesn't fit JSON.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, JsonError> {
-    serde_json::to_vec(value).map_err(|error| JsonError::Encode(error.to_string()))
+    let mut body = Vec::new();
+    encode_into(value, &mut body)?;
+    Ok(body)
+}
+
+/// Writes a value after what `out` holds. After an error, what follows there is of no use.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), JsonError> {
+    serde_json::to_writer(out, value).map_err(|error| JsonError::Encode(error.to_string()))
 }
 
 /// Reads a value that fills the body.
