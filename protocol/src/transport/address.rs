@@ -80,12 +80,12 @@ impl Address {
     /// [`AddressError`] if it is a descriptor, or too long for the system.
     pub fn to_unix(&self) -> Result<UnixSocketAddr, AddressError> {
         self.check_len(SUN_PATH_LEN)?;
-        let unusable = |_| AddressError::Empty; // the length was checked, and a path for NUL bytes
-        match self {
-            Self::Path(path) => UnixSocketAddr::from_path(path).map_err(unusable),
-            Self::Abstract(name) => UnixSocketAddr::from_abstract(name).map_err(unusable),
-            Self::Fd(number) => Err(AddressError::Descriptor(*number)),
-        }
+        let address = match self {
+            Self::Path(path) => UnixSocketAddr::from_path(path),
+            Self::Abstract(name) => UnixSocketAddr::from_abstract(name),
+            Self::Fd(number) => return Err(AddressError::Descriptor(*number)),
+        };
+        Ok(address.expect("its length was just checked, and a path for NUL bytes"))
     }
 
     /// The address used when none is given: `$IPCD_SOCKET`, else `$XDG_RUNTIME_DIR/ipcd/ipcd.sock`, else `/run/ipcd/ipcd.sock`

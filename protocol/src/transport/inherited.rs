@@ -47,6 +47,9 @@ pub enum InheritError {
     /// The same socket is in use already, by this number or another one. A connection has one hello, so it can't be shared.
     #[error("fd:{0} is in use by another connection of this process")]
     InUse(i32),
+    /// A broker of this process serves the same socket, or did: two would take connections from each other.
+    #[error("descriptor {0} was given to another broker of this process")]
+    Served(i32),
     /// A system call failed.
     #[error("descriptor {number} can't be used: {error}")]
     System {
@@ -85,7 +88,7 @@ pub fn connection(number: i32) -> Result<OwnedFd, InheritError> {
     let socket = unix_socket(number)?;
     match kind(number, &socket)? {
         Kind::Connected if has_ended(&socket) => Err(InheritError::Ended(number)),
-        Kind::Connected => claim(number, socket),
+        Kind::Connected => claim(number, socket, InheritError::InUse),
         Kind::Listening | Kind::Datagram | Kind::Other => Err(InheritError::NotConnected(number)),
     }
 }
@@ -97,7 +100,7 @@ pub fn connection(number: i32) -> Result<OwnedFd, InheritError> {
 pub fn listener(number: i32) -> Result<OwnedFd, InheritError> {
     let socket = unix_socket(number)?;
     match kind(number, &socket)? {
-        Kind::Listening => claim(number, socket),
+        Kind::Listening => claim(number, socket, InheritError::Served),
         Kind::Connected | Kind::Datagram | Kind::Other => Err(InheritError::NotListening(number)),
     }
 }
@@ -109,8 +112,8 @@ pub fn listener(number: i32) -> Result<OwnedFd, InheritError> {
 pub fn served(number: i32) -> Result<Served, InheritError> {
     let socket = unix_socket(number)?;
     match kind(number, &socket)? {
-        Kind::Listening => claim(number, socket).map(Served::Listener),
-        Kind::Datagram => claim(number, socket).map(Served::Datagram),
+        Kind::Listening => claim(number, socket, InheritError::Served).map(Served::Listener),
+        Kind::Datagram => claim(number, socket, InheritError::Served).map(Served::Datagram),
         Kind::Connected | Kind::Other => Err(InheritError::NotServable(number)),
     }
 }
@@ -158,13 +161,13 @@ fn has_ended(socket: &OwnedFd) -> bool {
 
 /// Notes that the socket is in use, by its inode: a number may be closed and become another socket, which is free. The note stays
 /// when the copy is closed, because the connection has had its hello; it goes when another socket is used under the number.
-fn claim(number: i32, socket: OwnedFd) -> Result<OwnedFd, InheritError> {
+fn claim(number: i32, socket: OwnedFd, taken: fn(i32) -> InheritError) -> Result<OwnedFd, InheritError> {
     static IN_USE: Mutex<BTreeMap<i32, u64>> = Mutex::new(BTreeMap::new());
     let system = |error| InheritError::System { number, error };
     let inode = rustix::fs::fstat(&socket).map_err(|error| system(error.into()))?.st_ino;
     let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
-    if in_use.values().any(|taken| *taken == inode) {
-        return Err(InheritError::InUse(number));
+    if in_use.values().any(|noted| *noted == inode) {
+        return Err(taken(number));
     }
     fd::close_on_exec(number).map_err(system)?;
     in_use.insert(number, inode);
@@ -200,6 +203,7 @@ mod tests {
         assert!(connection(number_of(&connected)).is_ok());
         assert!(matches!(served(number_of(&stream)), Ok(Served::Listener(_))));
         assert!(matches!(served(number_of(&datagram)), Ok(Served::Datagram(_))));
+        assert!(matches!(listener(number_of(&stream)), Err(InheritError::Served(_))));
     }
 
     #[test]
