@@ -17,6 +17,7 @@ use rustix::net::{AddressFamily, SocketType, getpeername, sockopt};
 use crate::transport::{
     fd,
     poll::{self, PollFd, PollFlags},
+    rights,
 };
 
 /// Why a number isn't the socket that is wanted.
@@ -100,7 +101,7 @@ pub fn connection(number: i32) -> Result<OwnedFd, InheritError> {
 pub fn listener(number: i32) -> Result<OwnedFd, InheritError> {
     let socket = unix_socket(number)?;
     match kind(number, &socket)? {
-        Kind::Listening => claim(number, socket, InheritError::Served),
+        Kind::Listening => serve(number, socket),
         Kind::Connected | Kind::Datagram | Kind::Other => Err(InheritError::NotListening(number)),
     }
 }
@@ -112,8 +113,8 @@ pub fn listener(number: i32) -> Result<OwnedFd, InheritError> {
 pub fn served(number: i32) -> Result<Served, InheritError> {
     let socket = unix_socket(number)?;
     match kind(number, &socket)? {
-        Kind::Listening => claim(number, socket, InheritError::Served).map(Served::Listener),
-        Kind::Datagram => claim(number, socket, InheritError::Served).map(Served::Datagram),
+        Kind::Listening => serve(number, socket).map(Served::Listener),
+        Kind::Datagram => serve(number, socket).map(Served::Datagram),
         Kind::Connected | Kind::Other => Err(InheritError::NotServable(number)),
     }
 }
@@ -157,6 +158,12 @@ fn has_ended(socket: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::empty())];
     let hung_up = poll::wait(&mut fds, Some(Instant::now())).is_ok() && fds[0].revents().contains(PollFlags::HUP);
     hung_up && rustix::io::ioctl_fionread(socket).is_ok_and(|unread| unread == 0)
+}
+
+fn serve(number: i32, socket: OwnedFd) -> Result<OwnedFd, InheritError> {
+    let socket = claim(number, socket, InheritError::Served)?;
+    rights::keep_out(&socket).map_err(|error| InheritError::System { number, error })?;
+    Ok(socket)
 }
 
 /// Notes that the socket is in use, by its inode: a number may be closed and become another socket, which is free. The note stays

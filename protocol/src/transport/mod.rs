@@ -8,6 +8,7 @@ mod inbox;
 pub mod inherited;
 mod outbox;
 pub mod poll;
+mod rights;
 pub mod socket;
 mod wake;
 

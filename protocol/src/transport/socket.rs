@@ -11,13 +11,14 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::socket::{setsockopt, sockopt};
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, listen, socket_with,
     sockopt::{Timeout, set_socket_timeout},
 };
 use uds::{UnixDatagramExt, UnixSocketAddr};
 
-use crate::transport::{Address, inherited};
+use crate::transport::{Address, inherited, rights};
 
 /// A connected stream socket. The wait for room in the listener's backlog is bounded by `patience`: the kernel would otherwise
 /// block for ever on a listener that does not accept, and a non-blocking connect gives nothing to poll for (unix(7)).
@@ -46,6 +47,7 @@ pub fn connect_stream(address: &Address, patience: Duration) -> io::Result<Owned
 /// What socket(2), fchmod(2), bind(2) and listen(2) say.
 pub fn listen_stream(address: &Address, mode: u32, backlog: i32) -> io::Result<OwnedFd> {
     let socket = bound(address, SocketType::STREAM, mode)?;
+    rights::keep_out(&socket)?;
     listen(&socket, backlog)?;
     Ok(socket)
 }
@@ -56,7 +58,8 @@ pub fn listen_stream(address: &Address, mode: u32, backlog: i32) -> io::Result<O
 /// What socket(2), fchmod(2), bind(2) and setsockopt(2) say.
 pub fn bind_datagram(address: &Address, mode: u32) -> io::Result<OwnedFd> {
     let socket = bound(address, SocketType::DGRAM, mode)?;
-    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::PassCred, &true)?;
+    rights::keep_out(&socket)?;
+    setsockopt(&socket, sockopt::PassCred, &true)?;
     Ok(socket)
 }
 
