@@ -1,4 +1,4 @@
-//! A body: what a message carries and nobody but its receiver looks into.
+//! A body: what a message carries for its receiver, opaque to everything in between.
 
 use std::ops::Deref;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub enum Body<F = NoFd> {
     /// Bytes that travel in the frame.
     Inline {
-        /// The bytes.
+        /// The bytes as they lie on the wire.
         bytes: Bytes,
         /// Whether they are a slice of a buffer that many connections share: such a body is [detached](Body::detach) before it is
         /// kept beyond the turn in which it was read. A body that was written down and read again owns its memory.
@@ -52,7 +52,7 @@ impl<F> Body<F> {
 }
 
 impl Body<NoFd> {
-    /// The bytes.
+    /// The bytes, without the knowledge of where they lie.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         match self {

@@ -1,10 +1,11 @@
 //! Bodies of typed calls: the only module that names bincode, so that a drop-in replacement is a change of one line.
 
-use std::fmt;
-
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::wire::{header::Encoding, limits::MAX_BODY};
+use crate::{
+    json::{self, JsonError},
+    wire::{header::Encoding, limits::MAX_BODY},
+};
 
 /// Why a body could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -29,29 +30,50 @@ pub enum CodecError {
         /// What the decoder said.
         reason: String,
     },
-    /// A whole value was read and bytes are left.
-    #[error("{0} bytes follow the value in the body")]
+    /// Bytes are left after the value.
+    #[error("the body has {0} bytes after the value")]
     TrailingBytes(usize),
     /// The encoded value is over [`MAX_BODY`].
     #[error("the body would take {0} bytes, the limit is {MAX_BODY}")]
     TooLarge(usize),
 }
 
-/// Encodes a value. Bytes are written as JSON: that is how a typed method answers a caller who sent plain bytes.
+/// Encodes a value. Bytes are written as JSON: that is how a typed method answers a caller that sent plain bytes.
 ///
 /// # Errors
 /// [`CodecError::Encode`] if the type does not fit the encoding, [`CodecError::TooLarge`] over [`MAX_BODY`] bytes.
 pub fn encode<T: Serialize + ?Sized>(encoding: Encoding, value: &T) -> Result<Vec<u8>, CodecError> {
-    let failed = |reason: &dyn fmt::Display| CodecError::Encode { encoding, reason: reason.to_string() };
-    let body = match encoding {
-        Encoding::BINCODE => bincode::serde::encode_to_vec(value, BINCODE).map_err(|e| failed(&e))?,
-        Encoding::BYTES | Encoding::JSON => serde_json::to_vec(value).map_err(|e| failed(&e))?,
+    let mut body = Vec::new();
+    encode_into(encoding, value, &mut body)?;
+    Ok(body)
+}
+
+/// Encodes a value after what `out` holds, so that a buffer can be reused. After an error `out` is as it was.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_into<T: Serialize + ?Sized>(encoding: Encoding, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let start = out.len();
+    let encoded = append(encoding, value, out).and_then(|()| match out.len() - start {
+        len if len > MAX_BODY as usize => Err(CodecError::TooLarge(len)),
+        _ => Ok(()),
+    });
+    if encoded.is_err() {
+        out.truncate(start);
+    }
+    encoded
+}
+
+fn append<T: Serialize + ?Sized>(encoding: Encoding, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let appended = match encoding {
+        Encoding::BINCODE => match bincode::serde::encode_into_std_write(value, out, BINCODE) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        },
+        Encoding::BYTES | Encoding::JSON => json::encode_into(value, out).map_err(JsonError::into_reason),
         unknown => return Err(CodecError::UnknownEncoding(unknown)),
     };
-    if body.len() > MAX_BODY as usize {
-        return Err(CodecError::TooLarge(body.len()));
-    }
-    Ok(body)
+    appended.map_err(|reason| CodecError::Encode { encoding, reason })
 }
 
 /// Decodes a value; bytes are read as JSON, and an empty JSON body as `null`, or as `{}` where the type wants members.
@@ -79,11 +101,7 @@ fn decode_bincode<T: DeserializeOwned>(body: &[u8]) -> Result<T, CodecError> {
 }
 
 fn decode_json<T: DeserializeOwned>(encoding: Encoding, body: &[u8]) -> Result<T, CodecError> {
-    let failed = |reason: String| CodecError::Decode { encoding, reason };
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|e| failed(e.to_string()))?;
-    json.end().map_err(|e| failed(e.to_string()))?;
-    Ok(value)
+    json::decode(body).map_err(|error| CodecError::Decode { encoding, reason: error.into_reason() })
 }
 
 /// Little-endian, variable-length integers; the limit keeps a lying length from allocating more than a body can hold.
@@ -95,6 +113,8 @@ const BINCODE: bincode::config::Configuration<
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde::Deserialize;
 
     use super::*;
@@ -113,6 +133,20 @@ mod tests {
             encode(Encoding::BINCODE, &("hé", 300_u32, Some(true))).unwrap(),
             [3, b'h', 0xc3, 0xa9, 251, 44, 1, 1, 1]
         );
+    }
+
+    #[test]
+    fn a_buffer_is_appended_to_and_left_alone_by_an_error() {
+        let mut out = b"head".to_vec();
+        encode_into(Encoding::BINCODE, &Add { a: 1, b: -2 }, &mut out).unwrap();
+        encode_into(Encoding::JSON, &3, &mut out).unwrap();
+        assert_eq!(out, [b"head", &[2, 3][..], b"3"].concat());
+
+        let too_large = vec![0_u8; MAX_BODY as usize + 1];
+        let unfit = BTreeMap::from([((1, 2), 3)]); // a key that JSON can't have
+        assert!(matches!(encode_into(Encoding::BINCODE, &too_large, &mut out), Err(CodecError::TooLarge(_))));
+        assert!(matches!(encode_into(Encoding::JSON, &unfit, &mut out), Err(CodecError::Encode { .. })));
+        assert_eq!(out.len(), 7);
     }
 
     #[test]

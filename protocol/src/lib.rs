@@ -1,17 +1,19 @@
 //! The wire of ipcd, shared by the broker and the client library.
 //!
 //! This crate owns what two processes must agree on: the frame header ([`Header`]), the routing section ([`Routing`]), the
-//! message kinds ([`Message`]), names and targets, the error table ([`ErrorCode`]), the body codec ([`codec`]), the operations
-//! of the broker's own service ([`control`]) and the socket transport ([`transport`]). It knows no policy, and reads
-//! the clock only to keep a deadline that [`transport::poll`] is given.
+//! message kinds ([`Message`]), names and targets, the error table ([`ErrorCode`]), the operations of the broker's own service
+//! ([`control`]), the codec of typed bodies (`codec`, behind the feature of that name) and the socket transport ([`transport`]). It
+//! knows no policy, and reads the clock only to keep a deadline that [`transport::poll`] is given.
 //!
 //! `docs/protocol.md` is normative; `tests/golden.rs` holds the code to its tables and hexdumps.
 
 #![deny(unsafe_code)] // only transport/fd.rs lifts this, block by block
 
 mod body;
+#[cfg(feature = "codec")]
 pub mod codec;
 pub mod control;
+pub mod json;
 pub mod transport;
 pub mod wire;
 

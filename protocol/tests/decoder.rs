@@ -428,7 +428,7 @@ fn a_field_of_fixed_size_has_that_size() {
     assert_eq!(decode(Kind::HELLO, features), wrong(FieldTag::FEATURES));
 }
 
-// ---- what the tests say and hear
+// ---- building and reading
 
 /// Limit on bodies where a test crosses it: small, so that a stream can be cut at each of its bytes.
 const LIMIT: u32 = 6_000;
@@ -440,7 +440,7 @@ enum Seen {
     TooLarge(Header),
 }
 
-/// All frames of the document one behind the other, and two that must be assembled when they are cut.
+/// All frames of the document one after the other, and two that must be assembled when they are cut.
 fn session() -> Vec<u8> {
     let mut session: Vec<u8> = document::frames().into_iter().flat_map(|(_, frame)| frame).collect();
     session.extend(call_of(5_000).to_vec());
@@ -481,7 +481,7 @@ fn decode(kind: Kind, routing: Bytes) -> Result<Message, Violation> {
     Message::decode(Frame { header: Header::new(kind, 1), routing, body: Body::default() })
 }
 
-/// A routing section of any fields, wrong ones too.
+/// A routing section of any fields, right or wrong.
 fn section(fields: &[(FieldTag, &[u8])]) -> Bytes {
     let field = |(tag, value): &(FieldTag, &[u8])| {
         let len = u16::try_from(value.len()).unwrap().to_le_bytes();
@@ -490,7 +490,7 @@ fn section(fields: &[(FieldTag, &[u8])]) -> Bytes {
     fields.iter().flat_map(field).collect()
 }
 
-/// A trace context that fills a call's section up, but for so many bytes and its own prefix.
+/// A trace context that fills up a call's section, except for `others` bytes and its own prefix.
 fn trace(others: usize) -> Vec<u8> {
     vec![b'0'; usize::from(MAX_CALL_ROUTING) - others]
 }
@@ -531,7 +531,7 @@ fn pieces<'a>(stream: &'a [u8], random: &mut Random) -> Vec<&'a [u8]> {
     .collect()
 }
 
-/// xorshift64: a seed gives the same test for ever.
+/// xorshift64: the same seed always gives the same test.
 struct Random(u64);
 
 impl Random {

@@ -1,5 +1,5 @@
-//! Descriptors that nobody asked for, when this process has no number left to receive them under. A binary of its own: the limit
-//! on descriptors holds for a whole process.
+//! Unwanted descriptors, when this process has no number left to receive them under. A binary of its own: the limit on descriptors
+//! holds for a whole process.
 #![forbid(unsafe_code)]
 
 use std::{

@@ -34,7 +34,7 @@ fn each_hexdump_is_decoded_to_its_message() {
 
 #[test]
 fn the_stamp_of_the_delivered_call_is_read_back() {
-    let Message::Call(call) = decode(frame("delivered")) else { panic!("no call") };
+    let Message::Call(call) = decode(frame("delivered")) else { panic!("not a call") };
     assert_eq!(Identity::from_stamp(&call.caller), Ok((caller(), Some(PeerNumber(7)))));
     assert_eq!((call.routing.service(), call.routing.method()), (&b"calc"[..], &b"add"[..]));
 }
@@ -53,7 +53,7 @@ fn the_bodies_of_the_registration_are_those_of_the_ipc_service() {
 
 #[test]
 fn the_one_way_body_is_bincode() {
-    let Message::Call(call) = decode(frame("one_way")) else { panic!("no call") };
+    let Message::Call(call) = decode(frame("one_way")) else { panic!("not a call") };
     assert_eq!(codec::decode::<(i64, i64)>(call.encoding, &call.body).unwrap(), (1, -2));
 }
 
@@ -314,12 +314,12 @@ fn call(id: u64, encoding: Encoding, routing: Routing, body: &'static [u8]) -> M
 }
 
 fn with_timeout(timeout_ms: u32, message: Message) -> Message {
-    let Message::Call(call) = message else { panic!("no call") };
+    let Message::Call(call) = message else { panic!("not a call") };
     Message::Call(Call { timeout_ms, ..call })
 }
 
 fn one_way(message: Message) -> Message {
-    let Message::Call(call) = message else { panic!("no call") };
+    let Message::Call(call) = message else { panic!("not a call") };
     Message::Call(Call { one_way: true, ..call })
 }
 

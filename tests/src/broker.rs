@@ -353,6 +353,22 @@ impl Drop for Daemon {
     }
 }
 
+/// Whether the kernel can refuse to deliver descriptors to a socket (SO_PASSRIGHTS, since Linux 6.16); says that the test is skipped
+/// if not.
+///
+/// # Panics
+/// If the kernel doesn't tell its release.
+#[must_use]
+pub fn keeps_descriptors_out() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel has a release");
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
+    let is_new = (numbers.next(), numbers.next()) >= (Some(6), Some(16));
+    if !is_new {
+        skip("this kernel is older than Linux 6.16");
+    }
+    is_new
+}
+
 /// Says that a test did not run, past what cargo captures.
 pub fn skip(why: &str) {
     use std::io::Write;

@@ -1,7 +1,7 @@
 //! Answers of the broker's own service: JSON, under the caller's number of the call.
 
 use ipc_protocol::{
-    Encoding, codec,
+    Encoding, json,
     wire::{Call, Message, Reply},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -15,14 +15,14 @@ pub(crate) fn reply<T: Serialize, F>(id: u64, value: &T) -> Message<F> {
 
 /// The body of a successful answer.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    codec::encode(Encoding::JSON, value).expect("pages are bounded, and their types are plain structs")
+    json::encode(value).expect("pages are bounded, and their types are plain structs")
 }
 
 /// What a call of the broker's service asks for.
 pub(crate) fn parse<T: DeserializeOwned, F>(call: &Call<F>) -> Result<T, Refusal> {
     match call.encoding {
         Encoding::JSON | Encoding::BYTES => {
-            codec::decode(call.encoding, &call.body).map_err(|error| Refusal::Invalid(error.to_string()))
+            json::decode_object(&call.body).map_err(|error| Refusal::Invalid(error.to_string()))
         }
         _ => Err(Refusal::NotJson),
     }

@@ -1,6 +1,6 @@
 //! Inputs: everything that can happen to the router.
 
-use ipc_protocol::{Header, Kind, Violation, wire::Message};
+use ipc_protocol::{Header, Kind, RoutingError, Violation, wire::Message};
 
 use super::{datagrams::Datagram, ids::PeerId, limits::Limits};
 
@@ -32,6 +32,15 @@ pub enum Input<F> {
     Skipped {
         /// Who sent it.
         from: PeerId,
+    },
+    /// A peer called a service or a method that cannot exist.
+    Misnamed {
+        /// Who.
+        from: PeerId,
+        /// Its number of the call.
+        id: u64,
+        /// What is wrong with the name.
+        error: RoutingError,
     },
     /// What was read of a peer ends within a frame.
     Partial {

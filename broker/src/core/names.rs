@@ -108,14 +108,14 @@ impl Names {
 
     /// The name with these bytes.
     pub(crate) fn find(&self, name: &[u8]) -> Option<NameId> {
-        self.by_name.get(str::from_utf8(name).ok()?).copied()
+        self.by_name.get(name).copied()
     }
 
     /// Adds an instance, under a name or under none. Whether the name is free was asked before.
     pub(crate) fn register(&mut self, name: Option<&ServiceName>, shared: bool, instance: Instance) -> InstanceId {
         let id = self.instances.insert(instance);
         if let Some(name) = name {
-            let name_id = self.by_name.get(name.as_str()).copied().unwrap_or_else(|| self.add_name(name, shared));
+            let name_id = self.by_name.get(name).copied().unwrap_or_else(|| self.add_name(name, shared));
             self.enlist(name_id, id);
         }
         id
@@ -163,7 +163,7 @@ impl Names {
             return None;
         }
         let name = self.names.remove(name_id)?;
-        self.by_name.remove(name.name.as_str());
+        self.by_name.remove(&name.name);
         self.epoch += 1;
         Some(name)
     }
@@ -243,8 +243,8 @@ impl Names {
 
     /// Names in order, from the one after `after`.
     pub(crate) fn after(&self, after: Option<&ServiceName>) -> impl Iterator<Item = &ServiceName> {
-        let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded(name.as_str()));
-        self.by_name.range::<str, _>((from, Bound::Unbounded)).map(|(name, _)| name)
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_name.range::<ServiceName, _>((from, Bound::Unbounded)).map(|(name, _)| name)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (NameId, &Name)> {

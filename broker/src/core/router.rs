@@ -74,6 +74,7 @@ impl<F> Router<F> {
             Input::Message { from, message } => self.receive(now, from, message, out),
             Input::Written { to, cost } => self.written(now, to, cost, out),
             Input::Begun { from, frame, held } => self.begin(now, from, frame, held, out),
+            Input::Misnamed { from, id, error } => self.misnamed(from, id, &error, out),
             Input::Skipped { from } => drop(self.assembly.end(&mut self.board.post, from)),
             Input::Partial { from, held } => self.assembly.partial(&mut self.board.post, now, from, held),
             Input::Violation { from, violation } => self.board.post.violate(from, &violation, out),
@@ -228,6 +229,26 @@ impl<F> Router<F> {
         Ok(())
     }
 
+    /// A call of a name that cannot exist. One who may do nothing is denied all the same.
+    fn misnamed(&mut self, from: PeerId, id: u64, error: &RoutingError, out: &mut Outputs<F>) {
+        self.assembly.end(&mut self.board.post, from);
+        let Some(peer) = self.board.post.peers.get(from) else { return };
+        match peer.stage {
+            Stage::Greeting => return self.board.post.violate(from, &Violation::NoHello(Kind::CALL), out),
+            Stage::Leaving | Stage::Ended => return,
+            Stage::Ready => {}
+        }
+        let identity = peer.identity.clone();
+        if let Err(violation) = self.note_call(from, id) {
+            return self.board.post.violate(from, &violation, out);
+        }
+        let refusal = match self.admit(&identity, Some(from), b"", b"", out) {
+            Ok(()) => Refusal::Invalid(error.to_string()),
+            Err(denied) => denied,
+        };
+        self.board.refuse(&Caller::Peer { peer: from, id }, refusal, out);
+    }
+
     /// The way of most calls: to where the last one of the same peer went. The policy agreed to that one.
     fn take_request(
         &mut self,
@@ -265,7 +286,7 @@ impl<F> Router<F> {
         out: &mut Outputs<F>,
     ) -> Result<(), Refusal> {
         let section = call.routing.raw().clone();
-        self.admit(identity, origin.peer, &call, out)?;
+        self.admit(identity, origin.peer, call.routing.service(), call.routing.method(), out)?;
         let found = routing::resolve(&self.board.names, &self.board.post.peers, &mut call.routing);
         let service = routing::service_of(&self.board.names, &call.routing, found.as_ref().copied()).to_vec();
         let request = Request {
@@ -346,16 +367,15 @@ impl<F> Router<F> {
         &mut self,
         identity: &Identity,
         peer: Option<PeerId>,
-        call: &Call<F>,
+        service: &[u8],
+        method: &[u8],
         out: &mut Outputs<F>,
     ) -> Result<(), Refusal> {
         let verdict = self.policy.at_all(identity);
         if verdict.effect == Effect::Allow {
             return Ok(());
         }
-        let service = call.routing.service();
-        let request =
-            Request { identity, operation: Operation::Call, service, method: call.routing.method(), topic: b"" };
+        let request = Request { identity, operation: Operation::Call, service, method, topic: b"" };
         Err(self.deny(&request, verdict.by, peer, out))
     }
 

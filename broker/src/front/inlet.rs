@@ -1,7 +1,7 @@
 //! The inlet of a connection: from bytes to messages, in whatever dialect the connection speaks.
 
 use bytes::Bytes;
-use ipc_protocol::{Violation, wire::Message};
+use ipc_protocol::{RoutingError, Violation, wire::Message};
 use serde::{Deserialize, Serialize};
 
 use super::{Dialect, native};
@@ -15,6 +15,13 @@ pub enum Incoming<F> {
     /// A frame has begun that is longer than what the inlet holds unasked. It stands still until [`Inlet::assemble`] or
     /// [`Inlet::skip`] is called.
     Begun(Begun),
+    /// A call of a service or a method that cannot exist: it is refused, and the connection lives.
+    Misnamed {
+        /// The sender's number of the call.
+        id: u64,
+        /// What is wrong with the name.
+        error: RoutingError,
+    },
     /// The frame that was left out has gone by, and nothing has come behind it.
     Skipped,
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ipc_protocol::{
-    Decoder, Incoming as Decoded, Routing, Violation,
+    Decoder, Header, Incoming as Decoded, Kind, Routing, Violation,
     wire::{Message, limits::MAX_BODY},
 };
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,14 @@ impl Inlet {
             None => None,
             Some(Decoded::Frame(frame)) => {
                 self.skipping = false;
-                Some(Incoming::Message(Message::decode_after(frame, &mut self.last)?))
+                let Header { kind, id, .. } = frame.header;
+                match Message::decode_after(frame, &mut self.last) {
+                    Ok(message) => Some(Incoming::Message(message)),
+                    Err(Violation::Routing(error)) if kind == Kind::CALL && error.is_bad_name() => {
+                        Some(Incoming::Misnamed { id, error })
+                    }
+                    Err(violation) => return Err(violation),
+                }
             }
             Some(Decoded::Begun(header) | Decoded::TooLarge(header)) => Some(Incoming::Begun(Begun::from(&header))),
         })

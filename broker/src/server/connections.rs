@@ -141,6 +141,7 @@ impl Connections {
                     decisions.tell(now, Input::Begun { from: id, frame, held });
                     return true; // it goes on when the decision is carried out
                 }
+                Ok(Some(Incoming::Misnamed { id: number, error })) => Input::Misnamed { from: id, id: number, error },
                 Ok(Some(Incoming::Skipped)) => Input::Skipped { from: id },
                 Ok(None) => {
                     if let Some(held) = connection.inlet.partial() {

@@ -58,7 +58,8 @@ impl Datagrams {
         let mut sender = Identity::new(uid, gid);
         sender.pid = pid;
         sender.groups_incomplete = true; // SCM_CREDENTIALS carries no supplementary groups
-        let reply_to = datagram.abstract_name.as_deref().map(ReturnAddress::from_abstract);
+        let return_address = datagram.return_address.as_ref().and_then(UnixSocketAddr::as_abstract);
+        let reply_to = return_address.map(ReturnAddress::from_abstract);
         let bytes = Bytes::copy_from_slice(self.buffer.get(..datagram.len).unwrap_or_default());
         Ok(Arrival::Datagram(bytes, sender, reply_to))
     }

@@ -120,13 +120,13 @@ fn a_full_instance_is_passed_over() {
 }
 
 #[test]
-fn a_window_of_nothing_is_one_call() {
+fn a_window_of_nothing_is_refused() {
     let mut w = World::new();
-    let (svc, c) = (w.worker("clock", 0), w.peer(OWNER));
+    let svc = w.peer(OWNER);
 
-    w.call_each(c, "clock", ["1", "2"]);
+    let refused = w.register(svc, Some("clock"), 0);
 
-    assert_eq!(w.take_bodies(svc), ["1"]);
+    w.expect_safe(refused, ErrorCode::INVALID);
 }
 
 #[test]

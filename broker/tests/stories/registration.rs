@@ -228,6 +228,16 @@ fn a_registration_in_an_unknown_encoding_is_refused() {
     w.expect_safe(refused, ErrorCode::UNSUPPORTED_ENCODING);
 }
 
+#[test]
+fn members_without_names_are_no_request() {
+    let mut w = World::new();
+    let svc = w.peer(OWNER);
+
+    let refused = w.make(svc, Request::to("ipc", "register").body(br#"["clock", 1]"#));
+
+    w.expect_error(refused, ErrorCode::INVALID);
+}
+
 fn wait_for(name: &str) -> control::Wait {
     control::Wait { name: name.parse().unwrap(), gone: false, target: false }
 }

@@ -126,6 +126,7 @@ impl World {
         let from = fake.id;
         let input = match fake.inlet.next() {
             Ok(Some(Incoming::Message(message))) => Input::Message { from, message },
+            Ok(Some(Incoming::Misnamed { id, error })) => Input::Misnamed { from, id, error },
             Ok(Some(Incoming::Skipped)) => Input::Skipped { from },
             Ok(Some(Incoming::Begun(frame))) => {
                 let held = fake.inlet.partial().unwrap_or(0);

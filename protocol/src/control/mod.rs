@@ -1,10 +1,10 @@
-//! The operations of the broker's own service `ipc`: ordinary calls with JSON bodies, so that every dialect has them at once.
+//! The operations of the broker's own service `ipc`: ordinary calls with JSON bodies, so every dialect has them.
 //!
-//! JSON, because these types must be able to grow: members are only ever added, and a reader ignores those it does not know.
+//! JSON, because these types must be able to grow: members are only ever added, and a reader ignores those it doesn't know.
 
 pub mod operation;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::wire::name::{MethodName, PeerNumber, ServiceName};
 
@@ -19,13 +19,13 @@ pub struct Register {
     /// The name, or none to be callable as `@N` alone.
     #[serde(default)]
     pub name: Option<ServiceName>,
-    /// Calls the instance takes at once; the broker delivers no more. At least 1.
-    #[serde(default = "one")]
+    /// Calls the instance takes at once; the broker delivers no more. 0 is refused.
+    #[serde(default = "one", deserialize_with = "at_least_one")]
     pub window: u32,
     /// Whether other instances may share the name.
     #[serde(default)]
     pub shared: bool,
-    /// Methods the instance answers, for `show`; empty when it does not say.
+    /// Methods the instance answers, for `show`; empty if it doesn't say.
     #[serde(default)]
     pub methods: Vec<MethodName>,
 }
@@ -40,7 +40,7 @@ pub struct Registered {
 /// `ipc.unregister`: the calling peer gives a name back. Calls in its queue go to another instance or end with `service_gone`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unregister {
-    /// The name; none for the anonymous registration.
+    /// The name; none for the registration without a name.
     #[serde(default)]
     pub name: Option<ServiceName>,
 }
@@ -48,10 +48,10 @@ pub struct Unregister {
 /// `ipc.list`: the names on offer, a page at a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct List {
-    /// Only names that the pattern stands for.
+    /// Only names that match.
     #[serde(default)]
     pub pattern: Option<crate::Pattern>,
-    /// Continue after this name: the `next` of the page before.
+    /// Continue after this name: `next` of the previous page.
     #[serde(default)]
     pub after: Option<ServiceName>,
 }
@@ -59,9 +59,9 @@ pub struct List {
 /// A page of names, sorted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Names {
-    /// The names.
+    /// Up to 32 of them.
     pub names: Vec<ServiceName>,
-    /// What to ask `after` for the next page; absent on the last.
+    /// What to pass as `after` for the next page; absent on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<ServiceName>,
 }
@@ -69,37 +69,37 @@ pub struct Names {
 /// `ipc.show`: everything about one name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Show {
-    /// The name.
+    /// A name as it was registered, without a method.
     pub name: ServiceName,
 }
 
 /// Answer to [`Show`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
-    /// The name.
+    /// As asked for.
     pub name: ServiceName,
     /// Whether several instances may share it.
     pub shared: bool,
-    /// Methods it answers, as far as its instances said.
+    /// Methods that its instances said they answer, sorted.
     pub methods: Vec<MethodName>,
     /// Calls waiting in the name's queue.
     pub queued: u32,
     /// Calls delivered since the name appeared.
     pub calls: u64,
-    /// The processes behind it.
+    /// The processes behind it, up to 32 of them.
     pub instances: Vec<Instance>,
 }
 
 /// One process behind a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
-    /// Its peer's number.
+    /// Its number: `@N` calls this one.
     pub peer: PeerNumber,
-    /// Its user.
+    /// Effective user id at connect.
     pub uid: u32,
-    /// Its process, unless it lives in a pid namespace the broker cannot see.
+    /// Process id at connect; none if it is in a pid namespace that the broker can't see.
     pub pid: Option<u32>,
-    /// Its program and version, as it said itself.
+    /// Program and version, as it claims: never checked.
     pub agent: String,
     /// Calls it takes at once.
     pub window: u32,
@@ -110,7 +110,7 @@ pub struct Instance {
 /// `ipc.peers`: the connections, a page at a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peers {
-    /// Continue after this peer: the `next` of the page before.
+    /// Continue after this peer: `next` of the previous page.
     #[serde(default)]
     pub after: Option<PeerNumber>,
 }
@@ -118,33 +118,33 @@ pub struct Peers {
 /// A page of peers, in the order in which they connected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerPage {
-    /// The peers.
+    /// Up to 32 of them.
     pub peers: Vec<PeerRow>,
     /// What to ask `after` for the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<PeerNumber>,
 }
 
-/// One connection.
+/// One connection, as `ipc.peers` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerRow {
     /// Its number: `@N` addresses a call to it.
     pub peer: PeerNumber,
     /// Its user.
     pub uid: u32,
-    /// Its group.
+    /// Effective group id at connect.
     pub gid: u32,
     /// Its process, unless it lives in a pid namespace the broker cannot see.
     pub pid: Option<u32>,
     /// Its program and version, as it said itself.
     pub agent: String,
-    /// Names it offers.
+    /// Names it offers, up to 64 of them.
     pub names: Vec<ServiceName>,
     /// Calls it waits for.
     pub pending: u32,
     /// Calls it is working on.
     pub in_flight: u32,
-    /// Bytes that wait until it reads them.
+    /// Bytes that it hasn't read yet.
     pub unread_bytes: u64,
     /// How long it has been connected, in milliseconds.
     pub connected_ms: u64,
@@ -153,36 +153,36 @@ pub struct PeerRow {
 /// `ipc.stats`: counters since the broker started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
-    /// One row a counter.
+    /// A row for each counter.
     pub stats: Vec<StatRow>,
 }
 
-/// A counter.
+/// A counter, from 0 at the broker's start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatRow {
     /// Its name; never renamed.
     pub name: String,
-    /// Its value.
+    /// The count.
     pub value: u64,
-    /// What it counts.
+    /// What is counted, such as `calls` or `bytes`.
     pub unit: String,
 }
 
 /// `ipc.limits`: every limit with its use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// One row a limit.
+    /// A row for each limit, in the order of the configuration.
     pub limits: Vec<LimitRow>,
 }
 
-/// A limit and how much of it is used. For a limit per peer, name or uid: by the one that uses most.
+/// A limit and how much of it is in use: for a limit per peer, name or uid, by the one that uses most.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitRow {
     /// Its name, as in the configuration file.
     pub name: String,
-    /// Its value.
+    /// The limit itself.
     pub value: u64,
-    /// What it counts.
+    /// What is limited, such as `bytes` or `ms`.
     pub unit: String,
     /// How much is in use; absent for limits of a single frame or call.
     #[serde(default)]
@@ -192,23 +192,44 @@ pub struct LimitRow {
     pub peak: Option<u64>,
 }
 
-/// `ipc.wait`: answers when a name appears, or goes. Ends with `deadline` if that does not happen in time.
+/// `ipc.wait`: answers when a name appears, or goes. Ends with `deadline` if that doesn't happen in time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
-    /// The name. A target `a.b` is satisfied by service `a.b` or, as a method, by `a`.
+    /// What to wait for. As a target, `a.b` is satisfied by service `a.b` or, with method `b`, by service `a`.
     pub name: ServiceName,
-    /// Wait until nothing offers the name, instead of until something does.
+    /// Wait until the name is no longer offered, instead of until it is.
     #[serde(default)]
     pub gone: bool,
-    /// Whether the last label may be a method, so that the name without it will do.
+    /// Whether the name is a target: its last label may be a method.
     #[serde(default)]
     pub target: bool,
 }
 
-/// `ipc.ping`, and every other operation that has nothing to say.
+/// An object without members: the request or answer of an operation that needs none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Empty {}
 
 fn one() -> u32 {
     1
+}
+
+/// An instance with no room for a call would never receive one.
+fn at_least_one<'de, D: Deserializer<'de>>(number: D) -> Result<u32, D::Error> {
+    let number = u32::deserialize(number)?;
+    if number == 0 { Err(de::Error::custom("must be at least 1")) } else { Ok(number) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json;
+
+    #[test]
+    fn a_window_of_nothing_is_refused_and_named() {
+        let register = |body: &str| json::decode_object::<Register>(body.as_bytes());
+        assert_eq!(register(r#"{"window":1}"#).unwrap().window, 1);
+        assert_eq!(register("{}").unwrap().window, 1);
+        assert!(register(r#"{"window":0}"#).unwrap_err().to_string().contains("window: must be at least 1"));
+        assert!(register(r#"{"window":-1}"#).unwrap_err().to_string().contains("window: invalid value"));
+    }
 }

@@ -1,4 +1,4 @@
-//! The operations themselves: a type for each, which ties the method's name to what goes in and what comes out.
+//! The operations themselves: a type for each, which ties the method's name to its request and its answer.
 //!
 //! The client calls one as `Client::control::<operation::List>`, the broker matches a call's method against `List::NAME`; so a
 //! request can't be sent to the wrong method or read as the wrong answer.
@@ -9,7 +9,7 @@ use crate::control;
 
 /// An operation of service `ipc`.
 pub trait Operation {
-    /// The method's name.
+    /// The method, as it stands in the routing section.
     const NAME: &'static str;
     /// The body of the call.
     type Request: Serialize + DeserializeOwned;

@@ -1,4 +1,4 @@
-//! The only file with `unsafe` code and raw descriptor numbers: what the crates for system calls do not offer safely.
+//! The only file with `unsafe` code and raw descriptor numbers: what the crates for system calls don't offer safely.
 
 #![expect(unsafe_code, reason = "these calls have no safe wrapper; the rest of the crate is denied them")]
 
@@ -11,6 +11,7 @@ use nix::{
     libc,
     sys::socket::{ControlMessageOwned, MsgFlags, SockaddrLike, UnixAddr, recvmsg},
 };
+use uds::UnixSocketAddr;
 
 /// A copy of whatever descriptor has a number in this process, close-on-exec. The original stays with its owner.
 ///
@@ -80,17 +81,17 @@ pub fn peer_groups(socket: BorrowedFd<'_>, limit: usize) -> io::Result<(Vec<u32>
 pub struct Datagram {
     /// Bytes received into the buffer.
     pub len: usize,
-    /// Whether the datagram, or control data that came with it, did not fit: descriptors are never taken.
+    /// Whether the datagram, or control data that came with it, didn't fit: descriptors are never accepted.
     pub truncated: bool,
-    /// User, group and process of the sender, unless it has none to tell.
+    /// User, group and process of the sender, if the kernel tells.
     pub sender: Option<(u32, u32, Option<u32>)>,
-    /// The abstract name that the sender's socket is bound to, if it is.
-    pub abstract_name: Option<Vec<u8>>,
+    /// The abstract name that the sender's socket is bound to, if it is: the only kind of address that is ever answered.
+    pub return_address: Option<UnixSocketAddr>,
 }
 
 /// Receives one datagram from a socket with SO_PASSCRED, or `None` if there is none now.
 ///
-/// The control buffer has room for the credentials and nothing else, so that the kernel installs no descriptor, whatever is sent.
+/// The control buffer has room for the credentials and nothing else, so the kernel never installs a descriptor, whatever is sent.
 ///
 /// # Errors
 /// What recvmsg(2) says.
@@ -107,7 +108,7 @@ pub fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result
         }
     };
     // The address of an unbound sender has no length at all: nix panics if it is asked for more than that.
-    let address = message.address.filter(|address| address.len() > 2);
+    let address = message.address.as_ref().filter(|address| address.len() > 2);
     let truncated = message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
     let credentials = message.cmsgs().ok().and_then(|mut all| {
         all.find_map(|one| match one {
@@ -119,7 +120,9 @@ pub fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result
         len: message.bytes,
         truncated,
         sender: credentials.map(|of| (of.uid(), of.gid(), u32::try_from(of.pid()).ok().filter(|pid| *pid != 0))),
-        abstract_name: address.and_then(|address| address.as_abstract().map(<[u8]>::to_vec)),
+        return_address: address
+            .and_then(UnixAddr::as_abstract)
+            .and_then(|name| UnixSocketAddr::from_abstract(name).ok()),
     }))
 }
 

@@ -1,8 +1,8 @@
 //! Sockets that a process was started with: addresses `fd:N`, and what a service manager hands down.
 //!
-//! A number says nothing about who owns the descriptor: in a program of several libraries it may be anybody's. So the original is
-//! never closed, and what is used is a copy, once it has proved to be a socket of the wanted kind. The socket itself is shared
-//! with the original: who wants its end to be seen shuts the copy down (shutdown(2)).
+//! A number says nothing about who owns the descriptor: in a program of several libraries it may be any of theirs. So the original
+//! is never closed, and what is used is a copy, once it has proved to be a socket of the wanted kind. The socket itself is shared
+//! with the original: closing the copy doesn't end the connection, shutdown(2) does.
 
 use std::{
     collections::BTreeMap,
@@ -17,6 +17,7 @@ use rustix::net::{AddressFamily, SocketType, getpeername, sockopt};
 use crate::transport::{
     fd,
     poll::{self, PollFd, PollFlags},
+    rights,
 };
 
 /// Why a number isn't the socket that is wanted.
@@ -32,27 +33,30 @@ pub enum InheritError {
     /// A file, or a socket of another family.
     #[error("descriptor {0} isn't an AF_UNIX socket")]
     NotUnixSocket(i32),
-    /// A client needs a connection.
+    /// Something else than a connection, for a client.
     #[error("descriptor {0} isn't a connected stream socket")]
     NotConnected(i32),
     /// The connection is over: an earlier client shut it down, or the broker closed it.
     #[error("the connection on fd:{0} has ended: an inherited connection is good for one client")]
     Ended(i32),
-    /// A broker needs a listener.
+    /// Something else than a listener, for a broker.
     #[error("descriptor {0} isn't a listening stream socket")]
     NotListening(i32),
-    /// Not of a kind that a broker serves.
+    /// Of no kind that a broker serves.
     #[error("descriptor {0} is neither a listening stream socket nor a datagram socket")]
     NotServable(i32),
-    /// The same socket was taken before, by this number or another one. A connection greets once, so it can't be shared.
+    /// The same socket is in use already, by this number or another one. A connection has one hello, so it can't be shared.
     #[error("fd:{0} is in use by another connection of this process")]
     InUse(i32),
-    /// The system refused.
+    /// A broker of this process serves the same socket, or did: two would take connections from each other.
+    #[error("descriptor {0} was given to another broker of this process")]
+    Served(i32),
+    /// A system call failed.
     #[error("descriptor {number} can't be used: {error}")]
     System {
         /// The number.
         number: i32,
-        /// What it said.
+        /// How it failed.
         error: io::Error,
     },
 }
@@ -85,7 +89,7 @@ pub fn connection(number: i32) -> Result<OwnedFd, InheritError> {
     let socket = unix_socket(number)?;
     match kind(number, &socket)? {
         Kind::Connected if has_ended(&socket) => Err(InheritError::Ended(number)),
-        Kind::Connected => claim(number, socket),
+        Kind::Connected => claim(number, socket, InheritError::InUse),
         Kind::Listening | Kind::Datagram | Kind::Other => Err(InheritError::NotConnected(number)),
     }
 }
@@ -97,7 +101,7 @@ pub fn connection(number: i32) -> Result<OwnedFd, InheritError> {
 pub fn listener(number: i32) -> Result<OwnedFd, InheritError> {
     let socket = unix_socket(number)?;
     match kind(number, &socket)? {
-        Kind::Listening => claim(number, socket),
+        Kind::Listening => serve(number, socket),
         Kind::Connected | Kind::Datagram | Kind::Other => Err(InheritError::NotListening(number)),
     }
 }
@@ -109,8 +113,8 @@ pub fn listener(number: i32) -> Result<OwnedFd, InheritError> {
 pub fn served(number: i32) -> Result<Served, InheritError> {
     let socket = unix_socket(number)?;
     match kind(number, &socket)? {
-        Kind::Listening => claim(number, socket).map(Served::Listener),
-        Kind::Datagram => claim(number, socket).map(Served::Datagram),
+        Kind::Listening => serve(number, socket).map(Served::Listener),
+        Kind::Datagram => serve(number, socket).map(Served::Datagram),
         Kind::Connected | Kind::Other => Err(InheritError::NotServable(number)),
     }
 }
@@ -149,22 +153,28 @@ fn kind(number: i32, socket: &OwnedFd) -> Result<Kind, InheritError> {
     })
 }
 
-/// Whether nothing can be sent, and nothing is left to be read: a broker that refuses a connection says why before it closes it.
+/// Whether nothing can be sent, and nothing is left to read: a broker that refuses a connection says why before it closes it.
 fn has_ended(socket: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::empty())];
     let hung_up = poll::wait(&mut fds, Some(Instant::now())).is_ok() && fds[0].revents().contains(PollFlags::HUP);
     hung_up && rustix::io::ioctl_fionread(socket).is_ok_and(|unread| unread == 0)
 }
 
+fn serve(number: i32, socket: OwnedFd) -> Result<OwnedFd, InheritError> {
+    let socket = claim(number, socket, InheritError::Served)?;
+    rights::keep_out(&socket).map_err(|error| InheritError::System { number, error })?;
+    Ok(socket)
+}
+
 /// Notes that the socket is in use, by its inode: a number may be closed and become another socket, which is free. The note stays
-/// when the copy is closed, for the socket can't greet a second time; it goes when its number is taken for another socket.
-fn claim(number: i32, socket: OwnedFd) -> Result<OwnedFd, InheritError> {
+/// when the copy is closed, because the connection has had its hello; it goes when another socket is used under the number.
+fn claim(number: i32, socket: OwnedFd, taken: fn(i32) -> InheritError) -> Result<OwnedFd, InheritError> {
     static IN_USE: Mutex<BTreeMap<i32, u64>> = Mutex::new(BTreeMap::new());
     let system = |error| InheritError::System { number, error };
     let inode = rustix::fs::fstat(&socket).map_err(|error| system(error.into()))?.st_ino;
     let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
-    if in_use.values().any(|taken| *taken == inode) {
-        return Err(InheritError::InUse(number));
+    if in_use.values().any(|noted| *noted == inode) {
+        return Err(taken(number));
     }
     fd::close_on_exec(number).map_err(system)?;
     in_use.insert(number, inode);
@@ -200,6 +210,7 @@ mod tests {
         assert!(connection(number_of(&connected)).is_ok());
         assert!(matches!(served(number_of(&stream)), Ok(Served::Listener(_))));
         assert!(matches!(served(number_of(&datagram)), Ok(Served::Datagram(_))));
+        assert!(matches!(listener(number_of(&stream)), Err(InheritError::Served(_))));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Sockets: addresses, connecting and binding, reading into an inbox, writing from an outbox. EINTR is retried here, EAGAIN is a
-//! state and not an error, every descriptor has one owner and is close-on-exec.
+//! state and not an error, and every descriptor has one owner and is close-on-exec.
 
 mod address;
 pub mod credentials;
@@ -8,6 +8,7 @@ mod inbox;
 pub mod inherited;
 mod outbox;
 pub mod poll;
+mod rights;
 pub mod socket;
 mod wake;
 

@@ -1,4 +1,4 @@
-//! Writing: frames queue up by reference and leave with one gathering write a turn.
+//! Writing: frames queue up by reference, and each turn sends them with one gathering write.
 
 use std::{
     collections::VecDeque,
@@ -19,11 +19,11 @@ use crate::{Body, Call, Message, transport::inbox::ReadBuffer};
 pub struct Flushed {
     /// Bytes that the kernel took.
     pub written: usize,
-    /// Whether the socket takes no more now: wait until it is writable.
+    /// Whether the socket is full: wait until it is writable.
     pub blocked: bool,
 }
 
-/// The sending half of a connection. Headers and routing sections are copied behind one another, bodies stay where they are,
+/// The sending half of a connection. Headers and routing sections are copied one after another; bodies stay where they are,
 /// unless they are so small that pointing at them costs more than copying them:
 ///
 /// ```text
@@ -55,7 +55,7 @@ struct Buffers {
 
 #[derive(Debug)]
 enum Segment {
-    /// The next so many bytes of `heads`.
+    /// This many of the next bytes of `heads`.
     Head(usize),
     Body(Bytes),
 }
@@ -67,7 +67,7 @@ impl Outbox {
         Self::default()
     }
 
-    /// Queues a message and tells how many bytes it takes.
+    /// Queues a message, and returns how many bytes it takes.
     pub fn push(&mut self, message: Message, pool: &mut Pool) -> usize {
         let none = Body::default();
         let body = message.body().unwrap_or(&none);
@@ -77,8 +77,8 @@ impl Outbox {
         len
     }
 
-    /// Queues a call that its sender keeps, for it may have to go to another connection, and tells how many bytes it takes. A small
-    /// body is copied and not shared: no count of references is touched.
+    /// Queues a call that its sender keeps, because it may have to go to another connection, and returns how many bytes it takes. A
+    /// small body is copied, which touches no count of references.
     pub fn push_call(&mut self, call: &Call, pool: &mut Pool) -> usize {
         let buffers = self.buffers.get_or_insert_with(|| pool.take());
         let len = buffers.push(|heads| call.encode_head(heads), &call.body);
@@ -89,7 +89,7 @@ impl Outbox {
     /// Writes until everything is written or the socket takes no more.
     ///
     /// # Errors
-    /// What sendmsg(2) says; EAGAIN and EINTR are no errors. SIGPIPE is never raised.
+    /// What sendmsg(2) says, apart from EAGAIN and EINTR. SIGPIPE is never raised.
     pub fn flush(&mut self, socket: BorrowedFd<'_>, pool: &mut Pool) -> io::Result<Flushed> {
         let mut written = 0;
         while let Some(buffers) = &mut self.buffers {
@@ -111,8 +111,8 @@ impl Outbox {
         Ok(Flushed { written, blocked: false })
     }
 
-    /// Copies bodies that lie in the shared read buffer into memory of their own: what a turn could not write must not pin the
-    /// buffer of everybody. A body longer than one read was assembled in its own memory and is left where it is.
+    /// Copies bodies that lie in the shared read buffer into memory of their own: what a turn couldn't write must not pin the buffer
+    /// that all connections share. A body longer than one read was assembled in its own memory, and stays there.
     pub fn detach(&mut self) {
         let Some(buffers) = &mut self.buffers else { return };
         for segment in buffers.segments.range_mut(buffers.detached..) {
@@ -126,7 +126,7 @@ impl Outbox {
         buffers.drop_written_heads();
     }
 
-    /// Forgets everything that is queued.
+    /// Drops everything that is queued.
     pub fn discard(&mut self, pool: &mut Pool) {
         pool.put(self.buffers.take());
         self.len = 0;
@@ -146,7 +146,7 @@ impl Outbox {
 }
 
 impl Buffers {
-    /// Copies everything but a long body, which is pointed at, and tells how many bytes the frame has.
+    /// Copies everything but a long body, which is pointed at, and returns how many bytes the frame has.
     fn push(&mut self, encode_head: impl FnOnce(&mut Vec<u8>), body: &Body) -> usize {
         let before = self.heads.len();
         encode_head(&mut self.heads);
@@ -168,7 +168,7 @@ impl Buffers {
 
     /// One gathering write of as many segments as fit its vector.
     fn write(&self, socket: BorrowedFd<'_>) -> Result<usize, Errno> {
-        // Small frames lie behind one another and need no vector; a short one spares the set-up of the long one.
+        // Small frames lie one after another and need no vector; a short vector saves the set-up of the long one.
         match (self.segments.len(), self.segments.front()) {
             (1, Some(Segment::Head(len))) => {
                 let head = self.heads.get(self.heads_written..self.heads_written + len).unwrap_or_default();
@@ -223,7 +223,7 @@ impl Buffers {
         }
     }
 
-    /// Keeps `heads` from growing for ever under a reader that never lets the outbox run empty.
+    /// Keeps `heads` from growing without end for a reader that never lets the outbox run empty.
     fn drop_written_heads(&mut self) {
         if self.heads_written > self.heads.len() / 2 {
             self.heads.drain(..self.heads_written);
@@ -249,11 +249,11 @@ impl Pool {
     }
 }
 
-/// A broken connection is an error and no signal; a full one is a state and no reason to wait.
+/// A broken connection is an error, not a signal; a full one is a state, not a reason to wait.
 const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
-/// Bodies up to so many bytes are copied behind their header. A reference costs an entry of the write's vector, which the kernel
-/// reads and walks, and two atomic counts: 64 calls of 64 bytes took a sixth longer by reference. From a few hundred bytes on it
-/// is the copy that costs more.
+/// Bodies of up to this many bytes are copied behind their header. A reference costs an entry of the write's vector, which the kernel
+/// reads and walks, and two atomic counts: 64 calls of 64 bytes took a sixth longer by reference. From a few hundred bytes on, the
+/// copy costs more.
 const COPIED: usize = 256;
 /// Segments of one gathering write: 64 frames with their bodies. The kernel takes 1,024 (UIO_MAXIOV); the vector lives on the stack.
 const VECTOR: usize = 128;

@@ -1,4 +1,4 @@
-//! The error table: one row an error, used for the wire number, the name, the exit code, JSON-RPC, the docs and `ipcctl help errors`.
+//! The error table: one row for each error, used for the wire number, the name, the exit code, JSON-RPC, the docs and `ipcctl help errors`.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MayHaveRun {
-    /// It has run.
+    /// It ran, or at least began to.
     Yes,
-    /// It has not run.
+    /// It never reached a service.
     No,
-    /// Nobody knows.
+    /// It can't be told.
     Unknown,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for MayHaveRun {
 pub enum Retry {
     /// The request has not run: no service acted on it.
     Safe,
-    /// The request may have run.
+    /// The request may have run: sending it again may run it twice.
     Unknown,
 }
 
@@ -66,7 +66,7 @@ macro_rules! error_codes {
             $(#[doc = concat!("`", $name, "`: ", $sentence, ".")] pub const $konst: Self = Self($number);)*
         }
 
-        /// Every error there is, in the order of design and documentation.
+        /// Every error, in the order of the documentation.
         pub const ERROR_TABLE: &[ErrorRow] = &[$(ErrorRow {
             code: ErrorCode::$konst, name: $name, exit: $exit, json_rpc: $rpc, may_have_run: MayHaveRun::$ran, sentence: $sentence,
         },)*];
@@ -79,9 +79,9 @@ macro_rules! error_codes {
 pub struct ErrorCode(pub u16);
 
 error_codes! {
-    APP_ERROR = 1, "app_error", exit 1, json_rpc Some(-32000), ran Yes, "the service ran the call and said no";
-    USAGE = 2, "usage", exit 2, json_rpc Some(-32600), ran No, "the command or the request is not well formed";
-    INVALID = 3, "invalid", exit 65, json_rpc Some(-32602), ran No, "the payload is not what the method takes";
+    APP_ERROR = 1, "app_error", exit 1, json_rpc Some(-32000), ran Yes, "the service ran the call and returned an error of its own";
+    USAGE = 2, "usage", exit 2, json_rpc Some(-32600), ran No, "the command or the request is malformed";
+    INVALID = 3, "invalid", exit 65, json_rpc Some(-32602), ran No, "a name or the payload is not valid";
     UNSUPPORTED_ENCODING = 4, "unsupported_encoding", exit 65, json_rpc Some(-32009), ran No,
         "the service does not take this encoding";
     TOO_LARGE = 5, "too_large", exit 65, json_rpc Some(-32005), ran No, "the body is over the limit";
@@ -103,7 +103,7 @@ error_codes! {
 }
 
 impl ErrorCode {
-    /// The row of this code, or `None` for a number this version does not know.
+    /// The row of this code, or `None` for a number that this version doesn't know.
     #[must_use]
     pub fn row(self) -> Option<&'static ErrorRow> {
         ERROR_TABLE.iter().find(|row| row.code == self)

@@ -9,17 +9,17 @@ use crate::wire::{
     routing::RoutingError,
 };
 
-/// What a peer did that the protocol does not allow. It is told so in a goodbye, and its connection is closed.
+/// What a peer did that the protocol doesn't allow. A goodbye tells it so, and its connection is closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
     /// The first byte is neither the magic nor that of another dialect.
     #[error("this is not the ipcd protocol: a frame starts with 0xc1, found {0:#04x}")]
     BadMagic(u8),
-    /// A frame in a version that was not agreed on.
-    #[error("frames of version {found} are not spoken here, only version {spoken}")]
+    /// A frame of a version that wasn't agreed on.
+    #[error("version {found} is not supported here, only version {spoken}")]
     Version {
-        /// What the frame says.
+        /// The frame's version.
         found: u8,
         /// What this side speaks.
         spoken: u8,
@@ -37,25 +37,25 @@ pub enum Violation {
     /// The routing section is longer than allowed.
     #[error("a routing section has at most {MAX_ROUTING} bytes, the header says {0}")]
     RoutingTooLong(u16),
-    /// The routing section of a call leaves the broker no room for its stamp.
-    #[error("a call's routing section has at most {MAX_CALL_ROUTING} bytes of its caller, found {0}")]
+    /// The routing section of a call leaves no room for the broker's stamp.
+    #[error("the routing section of a call has at most {MAX_CALL_ROUTING} bytes when its caller sends it, found {0}")]
     CallSectionTooLong(u16),
-    /// More descriptors than may ride with a frame.
+    /// More descriptors than may travel with a frame.
     #[error("a frame carries at most {MAX_FDS} descriptors, the header says {0}")]
     TooManyFds(u8),
-    /// Descriptors where none are taken.
+    /// Descriptors where none are accepted.
     #[error("descriptors are not taken here")]
     UnexpectedFds,
-    /// Must-understand flags that are not understood.
-    #[error("flags {0:?} must be understood and are not")]
+    /// Must-understand flags that this version doesn't know.
+    #[error("unknown flags {0:?}, which must be understood")]
     FlagsNotUnderstood(Flags),
-    /// A kind that this version does not know.
+    /// A kind that this version doesn't know.
     #[error("frames of kind {0} are not known here")]
     UnknownKind(Kind),
-    /// A kind that this side does not take from that peer.
+    /// A kind that this peer must not send, or not now.
     #[error("a frame of kind {0} is not expected here")]
     UnexpectedKind(Kind),
-    /// The routing section is not well formed.
+    /// The routing section isn't well formed.
     #[error("{0}")]
     Routing(#[from] RoutingError),
     /// The first frame was not hello.
@@ -69,10 +69,10 @@ pub enum Violation {
         /// The highest id so far.
         last: u64,
     },
-    /// Something did not come in time.
+    /// Something didn't arrive in time.
     #[error("{0} did not come within {1} s")]
     TooSlow(&'static str, u64),
-    /// The peer does not read what it is sent.
+    /// The peer doesn't read what it is sent.
     #[error("{0} bytes wait to be read, the limit is {1}")]
     NotReading(usize, usize),
     /// Too many replies to calls that were never delivered.
@@ -80,12 +80,12 @@ pub enum Violation {
     StrayReplies(u32),
 }
 
-/// One frame as it lay on the wire; the slices share the memory it was read into.
+/// One frame as it lay on the wire. The slices share the memory that it was read into.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// The header.
+    /// Its 32 bytes, decoded.
     pub header: Header,
-    /// The routing section.
+    /// The routing section, still unchecked.
     pub routing: Bytes,
     /// The body; it knows whether it lies in a shared read buffer.
     pub body: Body,
@@ -96,7 +96,7 @@ pub struct Frame {
 pub enum Incoming {
     /// A whole frame.
     Frame(Frame),
-    /// The header of a frame whose body is over the limit. Its bytes are skipped as they come; the connection lives on.
+    /// The header of a frame whose body is over the limit. Its bytes are skipped as they arrive; the connection lives on.
     TooLarge(Header),
     /// The header of a frame that has begun and is too long for the connection's own allowance. The decoder stands still until
     /// [`Decoder::assemble`] or [`Decoder::skip`] is called: the owner charges the bytes first.
@@ -173,7 +173,7 @@ impl Decoder {
         self.granted = true;
     }
 
-    /// Leaves out the frame that [`Incoming::Begun`] told of: its bytes are skipped as they come, and the next frame follows.
+    /// Leaves out the frame that [`Incoming::Begun`] announced: its bytes are skipped as they arrive, and the next frame follows.
     pub fn skip(&mut self) {
         if let Some(header) = self.header.take() {
             self.skip = header.frame_len().saturating_sub(self.partial.len()) as u64;
@@ -295,7 +295,7 @@ impl Frame {
     /// Reads a datagram, which holds exactly one frame.
     ///
     /// # Errors
-    /// A [`Violation`], or `None` in its place when the datagram is cut short or has bytes behind its frame.
+    /// A [`Violation`], or `None` in its place when the datagram is cut short or has bytes after its frame.
     pub fn from_datagram(datagram: Bytes, max_body: u32) -> Result<Self, Option<Violation>> {
         let Some((head, _)) = datagram.split_first_chunk::<HEADER_LEN>() else { return Err(None) };
         let header = Header::from_bytes(head).ok_or(Violation::BadMagic(head[0]))?;
@@ -308,7 +308,7 @@ impl Frame {
 }
 
 impl Header {
-    /// Refuses what no frame of this version may say.
+    /// Refuses what a frame of this version must not say.
     fn check(&self) -> Result<(), Violation> {
         if self.version != VERSION {
             return Err(Violation::Version { found: self.version, spoken: VERSION });

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::wire::limits::HEADER_LEN;
 
-/// First byte of each frame. 0xC1 occurs in no UTF-8 text, so a frame is never taken for a JSON line, nor the other way round.
+/// First byte of each frame. 0xC1 occurs in no UTF-8 text, so a frame and a JSON line can't be confused.
 pub(crate) const MAGIC: u8 = 0xC1;
 /// The version this crate speaks. Hello and welcome are always sent in version 1, whatever they negotiate.
 pub(crate) const VERSION: u8 = 1;
@@ -20,7 +20,7 @@ macro_rules! wire_enum {
         impl $name {
             $($(#[$vmeta])* pub const $konst: Self = Self($value);)*
 
-            /// The value's name, or `None` for one this version does not know.
+            /// The value's name, or `None` for one that this version doesn't know.
             #[must_use]
             pub const fn name(self) -> Option<&'static str> {
                 match self.0 { $($value => Some($text),)* _ => None }
@@ -58,7 +58,7 @@ wire_enum! {
         END = 7 => "end",
         /// Reserved: how many more items the receiver takes.
         CREDIT = 8 => "credit",
-        /// The end of interest in a call.
+        /// The answer of a call is no longer wanted.
         CANCEL = 9 => "cancel",
         /// Reserved: a published event.
         EVENT = 10 => "event",
@@ -91,7 +91,7 @@ wire_enum! {
 pub struct Flags(pub u16);
 
 impl Flags {
-    /// No flag.
+    /// No bit set.
     pub const NONE: Self = Self(0);
     /// On an error: no byte of the request ever reached a service, so a retry cannot run it twice.
     pub const RETRY_SAFE: Self = Self(1 << 0);
@@ -121,7 +121,7 @@ impl Flags {
         Self(self.0 | other.0)
     }
 
-    /// The must-understand bits that this version does not understand.
+    /// The must-understand bits that this version doesn't know.
     #[must_use]
     pub const fn not_understood(self) -> Self {
         Self(self.0 & Self::MUST_UNDERSTAND & !Self::UNDERSTOOD)
@@ -139,13 +139,13 @@ impl fmt::Debug for Flags {
 pub struct Header {
     /// Protocol version of the frame.
     pub version: u8,
-    /// What the frame is.
+    /// What kind of frame it is.
     pub kind: Kind,
     /// Encoding of the body.
     pub encoding: Encoding,
-    /// Flag bits.
+    /// Flag bits; which of them mean something depends on the kind.
     pub flags: Flags,
-    /// Descriptors that ride with the frame.
+    /// Descriptors that travel with the frame.
     pub fds: u8,
     /// The call (or ping) that the frame belongs to; never reused on a connection.
     pub id: u64,

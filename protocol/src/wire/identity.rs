@@ -17,14 +17,14 @@ pub struct Identity {
     pub uid: u32,
     /// Effective group id at connect.
     pub gid: u32,
-    /// Process id at connect; `None` when the peer lives in a pid namespace that the broker cannot see. For display: it may be
+    /// Process id at connect; `None` if the peer is in a pid namespace that the broker can't see. For display: it may be
     /// reused once the process is gone.
     pub pid: Option<u32>,
-    /// Inode of the process's pidfd, unique until reboot; `None` where the kernel does not tell (before Linux 6.9, datagrams).
+    /// Inode of the process's pidfd, unique until reboot; `None` where the kernel doesn't tell (before Linux 6.9, datagrams).
     pub process: Option<u64>,
     /// Supplementary groups at connect, at most [`MAX_GROUPS`] of them.
     pub groups: Vec<u32>,
-    /// Whether groups are missing from `groups`: there were more than fit, or the kernel does not tell (datagrams).
+    /// Whether groups are missing from `groups`: there were more than fit, or the kernel doesn't tell (datagrams).
     pub groups_incomplete: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Messages: decoded frames, one type a kind, and their way back to bytes.
+//! Messages: decoded frames, a type for each kind, and their way back to bytes.
 //!
 //! They are generic over the type of a descriptor that may hold a body. `ipc_protocol::Message` and its kin are the ones without
 //! descriptors.
@@ -32,7 +32,7 @@ pub enum Message<F> {
     Reply(Reply<F>),
     /// The unsuccessful end of a call.
     Error(Failure<F>),
-    /// The end of interest in a call.
+    /// The answer of a call is no longer wanted.
     Cancel(Cancel),
     /// The last frame of a connection.
     Goodbye(Goodbye),
@@ -78,7 +78,7 @@ pub struct Reply<F> {
 pub struct Failure<F> {
     /// The call it ends.
     pub id: u64,
-    /// What happened.
+    /// What happened, from the error table.
     pub code: ErrorCode,
     /// Whether the same request may be sent again without running twice.
     pub retry: Retry,
@@ -108,7 +108,7 @@ impl<F> Failure<F> {
     }
 }
 
-/// The end of interest in a call: from a caller, or from the broker to the service.
+/// The answer of a call is no longer wanted: sent by a caller, or by the broker to the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancel {
     /// The call whose answer is no longer wanted.
@@ -120,9 +120,9 @@ pub struct Cancel {
 /// The last frame of a connection: why it is closed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Goodbye {
-    /// What happened.
+    /// Why, from the error table.
     pub code: ErrorCode,
-    /// What happened, in a sentence.
+    /// Why, in a sentence.
     pub text: String,
 }
 
@@ -187,7 +187,7 @@ impl<F> Message<F> {
         }
     }
 
-    /// The body, for the kinds that have one.
+    /// The body, if the kind has one.
     #[must_use]
     pub fn body(&self) -> Option<&Body<F>> {
         match self {
@@ -198,7 +198,7 @@ impl<F> Message<F> {
         }
     }
 
-    /// Copies out of a shared read buffer what lies in it.
+    /// Copies out whatever lies in a shared read buffer.
     pub fn detach(&mut self) {
         match self {
             Self::Call(call) => call.detach(),
@@ -249,7 +249,7 @@ impl<F> Message<F> {
         self.rare_head().0
     }
 
-    /// Header and routing section of the kinds that are rare.
+    /// Header and routing section of the rare kinds.
     fn rare_head(&self) -> (Header, Routing) {
         let (header, routing) = match self {
             Self::Call(call) => return (call.header(), call.routing.clone()),

@@ -1,16 +1,21 @@
-//! Names and targets. Parse, don't validate: whoever holds a [`ServiceName`] or [`MethodName`] holds a well-formed one.
+//! Names and targets. Parse, don't validate: a [`ServiceName`] or [`MethodName`] is always well formed.
 
-use std::{borrow::Borrow, fmt, str::FromStr};
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::wire::limits::MAX_NAME;
 
-/// Why a text is not a name.
+/// Why a text isn't a valid name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidName {
-    /// The name is empty.
+    /// Nothing was given.
     #[error("a name must not be empty")]
     Empty,
     /// The name is longer than [`MAX_NAME`] bytes.
@@ -22,7 +27,7 @@ pub enum InvalidName {
     /// A byte outside `[a-z0-9_-]`.
     #[error("a name is made of a-z, 0-9, '_', '-' and dots (found byte {0:#04x})")]
     BadByte(u8),
-    /// A method with a dot.
+    /// A dot, in a method.
     #[error("a method is a single label, without a dot")]
     DottedMethod,
     /// `@` not followed by a peer's number.
@@ -30,7 +35,7 @@ pub enum InvalidName {
     BadPeer,
 }
 
-/// Number of a peer as `ipcctl peers` prints it: counted from 1, never reused while the broker runs.
+/// Number of a peer, as `ipcctl peers` prints it: they start at 1 and are never reused while the broker runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PeerNumber(pub u64);
@@ -56,7 +61,7 @@ impl fmt::Display for PeerNumber {
 }
 
 /// Name of a service: dotted labels of `[a-z0-9_-]`, at most 255 bytes.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ServiceName(Box<str>);
 
@@ -70,7 +75,7 @@ impl ServiceName {
         Ok(Self(text.into()))
     }
 
-    /// The name as text.
+    /// The name as text, never empty.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -83,10 +88,18 @@ impl ServiceName {
     }
 }
 
-/// Lets a table of names be searched with a text: both hash and compare the same.
-impl Borrow<str> for ServiceName {
-    fn borrow(&self) -> &str {
-        &self.0
+/// Lets a table of names be searched with the bytes of a frame, which were checked when the frame was decoded. Names are equal,
+/// ordered and hashed as their bytes are.
+impl Borrow<[u8]> for ServiceName {
+    fn borrow(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// As the bytes hash: str would end in a byte that `[u8]` doesn't have.
+impl Hash for ServiceName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_bytes().hash(state);
     }
 }
 
@@ -105,7 +118,7 @@ impl MethodName {
         Ok(Self(text.into()))
     }
 
-    /// The name as text.
+    /// The name as text, empty for the default method.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -119,7 +132,7 @@ impl MethodName {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
-    /// A dotted name that the broker resolves.
+    /// A dotted name, which the broker resolves.
     Name(ServiceName),
     /// One peer, and the method called on it.
     Peer(PeerNumber, MethodName),
@@ -214,7 +227,7 @@ pub(crate) fn check_method(bytes: &[u8]) -> Result<(), InvalidName> {
     check_labels(bytes, |_| Err(InvalidName::DottedMethod))
 }
 
-/// Checks each byte; `dot` says whether a dot may stand behind the byte before it.
+/// Checks each byte; `dot` says whether a dot may follow the byte before it.
 fn check_labels(bytes: &[u8], dot: impl Fn(u8) -> Result<(), InvalidName>) -> Result<(), InvalidName> {
     if bytes.len() > MAX_NAME {
         return Err(InvalidName::TooLong);
@@ -233,6 +246,8 @@ fn check_labels(bytes: &[u8], dot: impl Fn(u8) -> Result<(), InvalidName>) -> Re
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeSet, HashSet};
+
     use super::*;
 
     #[test]
@@ -246,6 +261,15 @@ mod tests {
         assert_eq!(ServiceName::parse("a*"), Err(InvalidName::BadByte(b'*')));
         assert!(ServiceName::parse(&"a".repeat(255)).is_ok());
         assert_eq!(ServiceName::parse(&"a".repeat(256)), Err(InvalidName::TooLong));
+    }
+
+    #[test]
+    fn a_table_of_names_is_searched_with_bytes() {
+        let names = ["a", "a.b", "calc"].map(|name| ServiceName::parse(name).unwrap());
+        let hashed = HashSet::from(names.clone());
+        let ordered = BTreeSet::from(names);
+        assert!(hashed.contains(&b"calc"[..]) && ordered.contains(&b"calc"[..]));
+        assert!(!hashed.contains(&b"calc."[..]) && !ordered.contains(&b"calc."[..]));
     }
 
     #[test]

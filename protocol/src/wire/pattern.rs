@@ -1,4 +1,4 @@
-//! Patterns over dotted names, written so that the shell needs no quotes: `clock.` is everything below `clock`.
+//! Patterns over dotted names, written so that a shell needs no quotes: `clock.` is everything below `clock`.
 
 use std::{fmt, str::FromStr};
 
@@ -41,7 +41,7 @@ impl Pattern {
         Ok(Self(text.into()))
     }
 
-    /// Whether `name` is one that the pattern stands for.
+    /// Whether the pattern stands for `name`.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         let (labels, open) = match self.0.strip_suffix('.') {
@@ -62,7 +62,7 @@ impl Pattern {
         found.next().is_some() == open
     }
 
-    /// The pattern as text.
+    /// The pattern as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

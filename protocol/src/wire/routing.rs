@@ -43,7 +43,7 @@ impl FieldTag {
     const FIRST_MUST_UNDERSTAND: u8 = 128;
 }
 
-/// Why a routing section is not one.
+/// Why bytes aren't a valid routing section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RoutingError {
@@ -56,27 +56,35 @@ pub enum RoutingError {
     /// Tags must ascend, so none can be given twice.
     #[error("the field with tag {0} is repeated or out of order")]
     Order(u8),
-    /// A must-understand field that this version does not know.
-    #[error("the field with tag {0} must be understood and is not")]
+    /// A must-understand field that this version doesn't know.
+    #[error("unknown field with tag {0}, which must be understood")]
     NotUnderstood(u8),
-    /// The service is no service name.
+    /// The service isn't a valid service name.
     #[error("bad service name: {0}")]
     Service(InvalidName),
-    /// The method is no method name.
+    /// The method isn't a valid method name.
     #[error("bad method name: {0}")]
     Method(InvalidName),
-    /// A text field is too long or not UTF-8.
+    /// A text field that is too long or isn't UTF-8.
     #[error("the text in the field with tag {0} is too long or not UTF-8")]
     Text(u8),
     /// A field of fixed size has another one.
-    #[error("the field with tag {0} has a wrong size")]
+    #[error("the field with tag {0} has the wrong size")]
     Size(u8),
     /// A field that only the broker may write.
     #[error("the field with tag {0} is written by the broker alone")]
     Reserved(u8),
-    /// A field that this kind of frame must have is not there.
+    /// A field that this kind of frame requires is missing.
     #[error("the field with tag {0} is missing")]
     Missing(u8),
+}
+
+impl RoutingError {
+    /// Whether the section is well formed and only names what can't exist: a call of such a name is refused, its sender lives on.
+    #[must_use]
+    pub fn is_bad_name(&self) -> bool {
+        matches!(self, Self::Service(_) | Self::Method(_))
+    }
 }
 
 /// A checked routing section: an encoded text and where its hot fields stand. Cloning shares the bytes.
@@ -98,37 +106,28 @@ impl Routing {
     /// Checks a section as it came from the wire.
     ///
     /// # Errors
-    /// [`RoutingError`] names the first field that is wrong.
+    /// [`RoutingError`] names the first field that is wrong; a bad name only if nothing else is.
     pub fn parse(raw: Bytes) -> Result<Self, RoutingError> {
         if raw.len() > usize::from(MAX_ROUTING) {
             return Err(RoutingError::TooLong(raw.len()));
         }
-        let (mut service, mut method) = (Span::default(), Span::default());
+        let (mut service, mut method, mut misnamed) = (Span::default(), Span::default(), None);
         for field in Fields::new(&raw) {
             let (tag, span) = field?;
             let value = span.of(&raw);
             match tag {
                 FieldTag::SERVICE => {
-                    check_service(value).map_err(RoutingError::Service)?;
+                    misnamed = check_service(value).map_err(RoutingError::Service).err();
                     service = span;
                 }
                 FieldTag::METHOD => {
-                    check_method(value).map_err(RoutingError::Method)?;
+                    misnamed = misnamed.or(check_method(value).map_err(RoutingError::Method).err());
                     method = span;
                 }
-                FieldTag::TEXT if value.len() > MAX_TEXT || str::from_utf8(value).is_err() => {
-                    return Err(RoutingError::Text(tag.0));
-                }
-                FieldTag::AGENT if value.len() > MAX_NAME || str::from_utf8(value).is_err() => {
-                    return Err(RoutingError::Text(tag.0));
-                }
-                FieldTag(tag) if tag >= FieldTag::FIRST_MUST_UNDERSTAND => {
-                    return Err(RoutingError::NotUnderstood(tag));
-                }
-                _ => {}
+                _ => check_value(tag, value)?,
             }
         }
-        Ok(Self { raw, service, method })
+        misnamed.map_or(Ok(Self { raw, service, method }), Err)
     }
 
     /// A section with service and method.
@@ -178,7 +177,7 @@ impl Routing {
         self.method.of(&self.raw)
     }
 
-    /// The value of a field.
+    /// The value of a field, if it is there.
     #[must_use]
     pub fn field(&self, tag: FieldTag) -> Option<&[u8]> {
         Fields::new(&self.raw).flatten().find(|(found, _)| *found == tag).map(|(_, span)| span.of(&self.raw))
@@ -224,7 +223,7 @@ pub struct RoutingBuilder {
 }
 
 impl RoutingBuilder {
-    /// Appends a field. One that would not fit the section's limit any more is left out, which only a text can run into.
+    /// Appends a field, or leaves it out if the section has no room for it, which only a text can run into.
     pub fn put(&mut self, tag: FieldTag, value: &[u8]) -> &mut Self {
         let room = usize::from(MAX_ROUTING).saturating_sub(self.raw.len() + Fields::PREFIX);
         let Ok(len) = u16::try_from(value.len()) else { return self };
@@ -296,6 +295,23 @@ impl Iterator for Fields<'_> {
         self.last = *tag;
         self.at += Self::PREFIX + usize::from(len);
         Some(Ok((FieldTag(*tag), Span { start, len })))
+    }
+}
+
+/// The rules of the tags other than those of names. A receiver may rely on them in any kind of frame, used there or not.
+fn check_value(tag: FieldTag, value: &[u8]) -> Result<(), RoutingError> {
+    let size = |wanted: usize| if value.len() == wanted { Ok(()) } else { Err(RoutingError::Size(tag.0)) };
+    let text = |limit: usize| {
+        if value.len() <= limit && str::from_utf8(value).is_ok() { Ok(()) } else { Err(RoutingError::Text(tag.0)) }
+    };
+    match tag {
+        FieldTag::TEXT => text(MAX_TEXT),
+        FieldTag::AGENT => text(MAX_NAME),
+        FieldTag::VERSIONS => size(2),
+        FieldTag::MAX_BODY | FieldTag::CALL_DEFAULT | FieldTag::CALL_MAX => size(4),
+        FieldTag::FEATURES | FieldTag::PEER => size(8),
+        FieldTag(tag) if tag >= FieldTag::FIRST_MUST_UNDERSTAND => Err(RoutingError::NotUnderstood(tag)),
+        _ => Ok(()),
     }
 }
 
@@ -381,6 +397,26 @@ mod tests {
         assert!(matches!(Routing::parse(section(&[(2, b"@0")])), Err(RoutingError::Service(_))));
         assert!(matches!(Routing::parse(section(&[(2, b"a"), (3, b"b.c")])), Err(RoutingError::Method(_))));
         assert_eq!(Routing::parse(section(&[(5, b"\xff")])), Err(RoutingError::Text(5)));
+    }
+
+    #[test]
+    fn a_bad_name_is_told_only_if_nothing_else_is_wrong() {
+        let bad = |rest: &[(u8, &[u8])]| {
+            Routing::parse(section(&[&[(2, &b"A"[..]), (3, &b"b.c"[..])], rest].concat())).unwrap_err()
+        };
+        assert!(matches!(bad(&[(4, b"t")]), RoutingError::Service(_)) && bad(&[]).is_bad_name());
+        assert_eq!(bad(&[(128, b"")]), RoutingError::NotUnderstood(128));
+        assert_eq!(bad(&[(5, b"\xff")]), RoutingError::Text(5));
+        assert!(!RoutingError::Text(5).is_bad_name());
+    }
+
+    #[test]
+    fn a_field_of_fixed_size_has_that_size_in_every_frame() {
+        for (tag, size) in [(6, 8), (7, 2), (9, 8), (10, 4), (11, 4), (12, 4)] {
+            let of = |len: usize| Routing::parse(section(&[(2, b"a"), (tag, &vec![0; len])]));
+            assert!(of(size).is_ok(), "tag {tag}");
+            assert_eq!([of(size - 1), of(size + 1)], [Err(RoutingError::Size(tag)), Err(RoutingError::Size(tag))]);
+        }
     }
 
     #[test]

@@ -47,12 +47,12 @@ pub(crate) fn number(cell: &str) -> u64 {
         Some(hex) => u64::from_str_radix(hex, 16),
         None => digits.parse(),
     };
-    number.unwrap_or_else(|error| panic!("{cell:?} is no number: {error}"))
+    number.unwrap_or_else(|error| panic!("{cell:?} isn't a number: {error}"))
 }
 
 fn bytes(dump: &str) -> Vec<u8> {
     dump.lines()
         .flat_map(|line| line.split('#').next().unwrap_or_default().split_whitespace())
-        .map(|pair| u8::from_str_radix(pair, 16).unwrap_or_else(|error| panic!("{pair:?} is no byte: {error}")))
+        .map(|pair| u8::from_str_radix(pair, 16).unwrap_or_else(|error| panic!("{pair:?} isn't a byte: {error}")))
         .collect()
 }

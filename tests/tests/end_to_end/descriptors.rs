@@ -1,14 +1,25 @@
-//! Descriptors that nobody asked for: they are closed, their sender is cut, and the broker has as many as before.
+//! Unwanted descriptors: the kernel refuses to send them where it can (since Linux 6.16). Where it can't, they are closed and their
+//! sender is cut. Either way the broker has as many as before.
 
-use std::{fs::File, os::fd::AsFd};
+use std::{
+    fs::File,
+    io::IoSlice,
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::net::UnixDatagram,
+    },
+};
 
 use ipc_protocol::{ErrorCode, Header, Kind, Message, limits::MAX_BODY};
 use ipc_tests::{
-    broker::Broker,
+    broker::{Broker, keeps_descriptors_out},
     peer::{Peer, call, caller_of, hello, send_descriptors},
     scene::Scene,
 };
-use nix::sys::socket::{ControlMessage, UnixCredentials};
+use nix::{
+    errno::Errno,
+    sys::socket::{ControlMessage, MsgFlags, UnixCredentials, sendmsg},
+};
 
 /// Sends descriptors with the bytes, and asserts what becomes of it.
 #[track_caller]
@@ -16,10 +27,35 @@ fn cut_for(peer: impl FnOnce(&Broker) -> Peer, bytes: &[u8], count: usize) {
     let mut scene = Scene::at(Broker::in_process(""));
     let null = File::open("/dev/null").unwrap();
     let mut offender = peer(&scene.broker);
-    send_descriptors(&offender, bytes, null.as_fd(), count).unwrap();
-    let goodbye = offender.goodbye();
-    assert_eq!((goodbye.code, goodbye.text.as_str()), (ErrorCode::PROTOCOL, "descriptors are not taken here"));
+    match send_descriptors(&offender, bytes, null.as_fd(), count) {
+        Err(error) => assert_eq!(error, Errno::EPERM),
+        Ok(_) => {
+            let goodbye = offender.goodbye();
+            assert_eq!((goodbye.code, goodbye.text.as_str()), (ErrorCode::PROTOCOL, "descriptors are not taken here"));
+        }
+    }
+    drop(offender);
     scene.nothing_is_left();
+}
+
+#[test]
+fn the_kernel_keeps_descriptors_out_where_it_can() {
+    if !keeps_descriptors_out() {
+        return;
+    }
+    let scene = Scene::start();
+    let null = File::open("/dev/null").unwrap();
+    let mut peer = Peer::connect(&scene.broker);
+    let early = Peer::open(&scene.broker);
+
+    let sent = [&peer, &early].map(|to| send_descriptors(to, &Message::Ping(1).to_vec(), null.as_fd(), 1));
+    let datagram = UnixDatagram::unbound().unwrap();
+    datagram.connect(scene.broker.datagram_socket()).unwrap();
+    let control = [ControlMessage::ScmRights(&[null.as_raw_fd()])];
+    let in_datagram = sendmsg::<()>(datagram.as_raw_fd(), &[IoSlice::new(b"x")], &control, MsgFlags::empty(), None);
+
+    assert_eq!((sent, in_datagram), ([Err(Errno::EPERM); 2], Err(Errno::EPERM)));
+    peer.settle();
 }
 
 #[test]
@@ -81,8 +117,10 @@ fn descriptors_in_the_middle_of_a_long_frame_are_closed() {
 fn a_socket_that_is_sent_over_itself_does_not_stay() {
     let mut scene = Scene::at(Broker::in_process(""));
     let mut offender = Peer::connect(&scene.broker);
-    send_descriptors(&offender, &Message::Ping(1).to_vec(), offender.stream().as_fd(), 1).unwrap();
-    assert_eq!(offender.goodbye().code, ErrorCode::PROTOCOL);
+    match send_descriptors(&offender, &Message::Ping(1).to_vec(), offender.stream().as_fd(), 1) {
+        Err(error) => assert_eq!(error, Errno::EPERM),
+        Ok(_) => assert_eq!(offender.goodbye().code, ErrorCode::PROTOCOL),
+    }
     drop(offender);
     scene.nothing_is_left();
 }
@@ -92,7 +130,7 @@ fn a_hundred_offenders_at_once_leave_nothing() {
     let mut scene = Scene::at(Broker::in_process(""));
     let null = File::open("/dev/null").unwrap();
     let mut offenders: Vec<Peer> = (0..100).map(|_| Peer::connect(&scene.broker)).collect();
-    offenders.iter().for_each(|peer| _ = send_descriptors(peer, &[0xc1], null.as_fd(), 200));
+    offenders.retain(|peer| send_descriptors(peer, &[0xc1], null.as_fd(), 200).is_ok());
     scene.bystanders_go_on();
     offenders.iter_mut().for_each(|peer| assert_eq!(peer.goodbye().code, ErrorCode::PROTOCOL));
     drop(offenders);

@@ -78,7 +78,7 @@ fn a_json_line_is_refused_as_long_as_it_is_not_spoken() {
 #[test]
 fn a_frame_of_a_future_version_names_the_version_that_is_spoken() {
     let text = told_to(&header(Kind::HELLO, |header| header.version = 2));
-    assert_eq!(text, "frames of version 2 are not spoken here, only version 1");
+    assert_eq!(text, "version 2 is not supported here, only version 1");
 }
 
 #[test]
@@ -141,6 +141,37 @@ fn a_routing_section_over_the_limit_is_a_violation() {
 #[test]
 fn a_call_to_nobody_is_a_violation() {
     told_after_hello(&header(Kind::CALL, |_| {}));
+}
+
+#[test]
+fn a_call_of_what_cannot_exist_is_refused_and_its_sender_lives() {
+    let broker = Broker::start();
+    let mut peer = Peer::connect(&broker);
+    let long = [b'x'; 256];
+    let names: [&[u8]; 9] = [b"", b"a..b", b".a", b"A", b"a*", b"a\0b", b"\xff\xfe", b"@0", &long];
+    for (id, name) in (1..).zip(names) {
+        peer.send_bytes(&call_of(id, name, b"add"));
+        let failure = peer.failure();
+        assert_eq!((failure.id, failure.code, failure.retry), (id, ErrorCode::INVALID, Retry::Safe), "{name:?}");
+        assert!(failure.text.starts_with("bad service name: "), "{}", failure.text);
+    }
+    peer.send_bytes(&call_of(10, b"calc", b"a.b"));
+    assert_eq!(peer.failure().text, "bad method name: a method is a single label, without a dot");
+    peer.send_bytes(&call_of(10, b"A", b""));
+    assert!(matches!(peer.receive(), Some(Message::Goodbye(_))), "its number has been used");
+}
+
+#[test]
+fn a_call_of_what_cannot_exist_is_no_hello() {
+    assert!(told_to(&call_of(1, b"A", b"")).contains("the first frame must be hello"));
+}
+
+fn call_of(id: u64, service: &[u8], method: &[u8]) -> Vec<u8> {
+    let field =
+        |tag: u8, value: &[u8]| [&[tag][..], &u16::try_from(value.len()).unwrap().to_le_bytes(), value].concat();
+    let section = [field(2, service), field(3, method)].concat();
+    let routing_len = u16::try_from(section.len()).unwrap();
+    [&Header { routing_len, ..Header::new(Kind::CALL, id) }.to_bytes()[..], &section].concat()
 }
 
 #[test]

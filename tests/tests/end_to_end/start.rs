@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::{
-        fd::AsRawFd,
+        fd::{AsFd, AsRawFd},
         linux::net::SocketAddrExt,
         unix::{
             ffi::OsStrExt,
@@ -15,11 +15,12 @@ use std::{
     time::Duration,
 };
 
+use ipc_protocol::Message;
 use ipc_tests::{
-    broker::{Broker, Daemon, STRANGER, is_root},
+    broker::{Broker, Daemon, STRANGER, is_root, keeps_descriptors_out},
     command::{Command, Running},
     eventually::{SOON, eventually},
-    peer::Peer,
+    peer::{Peer, send_descriptors},
     programs::Programs,
 };
 use nix::sys::signal::Signal;
@@ -494,7 +495,9 @@ fn a_datagram_socket_that_is_handed_down_tells_who_sends() {
     let kept = rustix::io::dup(&datagram).unwrap(); // stays open in the broker's process
     let handed_down =
         format!("LISTEN_PID=$$ LISTEN_FDS=2 ipcd --socket {} 3<&0 4<&{}", socket.display(), kept.as_raw_fd());
-    let _broker = ready(Command::shell(&format!("exec env {handed_down} </dev/null")).input_descriptor(listener));
+    // bash, because dash takes no descriptor number above 9 in a redirection.
+    let script = format!("exec bash -c 'exec env {handed_down} </dev/null'");
+    let _broker = ready(Command::shell(&script).input_descriptor(listener));
     let ping = Command::ipcctl(["-t", "2s", "send", "--datagram", "ipc.ping"]).socket(&socket);
     assert_eq!(ping.prints_text(), "{}\n");
 }
@@ -505,7 +508,12 @@ fn a_listening_socket_can_be_the_address() {
     let listener = UnixListener::bind(&socket).unwrap();
     let script = "exec ipcd --socket fd:3 3<&0 </dev/null";
     let _broker = ready(Command::shell(script).input_descriptor(listener));
-    Peer::on(UnixStream::connect(&socket).unwrap()).greet().settle();
+    let mut peer = Peer::on(UnixStream::connect(&socket).unwrap()).greet();
+    peer.settle();
+    if keeps_descriptors_out() {
+        let sent = send_descriptors(&peer, &Message::Ping(1).to_vec(), std::io::stderr().as_fd(), 1);
+        assert_eq!(sent, Err(nix::Error::EPERM), "no descriptor gets in");
+    }
     let (connected, _other) = UnixStream::pair().unwrap();
     let line = refusal(Command::shell(script).input_descriptor(connected), UNUSABLE);
     assert!(line.contains("descriptor 3 isn't a listening stream socket"), "{line}");

@@ -2,15 +2,14 @@
 
 use std::{
     io,
-    os::fd::{BorrowedFd, OwnedFd},
-    sync::Arc,
+    os::fd::BorrowedFd,
     thread::{self, Thread},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use rustix::{
-    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd},
-    io::Errno,
+use ipc_protocol::transport::{
+    Bell,
+    poll::{self, PollFd, PollFlags},
 };
 
 /// Wakes one waiting thread. A wake-up that comes before the wait ends it at once, so none is lost.
@@ -19,7 +18,7 @@ pub(crate) enum Waker {
     /// A thread that is parked.
     Thread(Thread),
     /// A thread that waits in poll(2), because it waits for a descriptor too.
-    Event(Arc<OwnedFd>),
+    Bell(Bell),
 }
 
 impl Waker {
@@ -30,7 +29,7 @@ impl Waker {
     pub(crate) fn of_this_thread(interrupt: Option<BorrowedFd<'_>>) -> io::Result<Self> {
         match interrupt {
             None => Ok(Self::Thread(thread::current())),
-            Some(_) => Ok(Self::Event(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))),
+            Some(_) => Bell::new().map(Self::Bell),
         }
     }
 
@@ -38,8 +37,7 @@ impl Waker {
     pub(crate) fn wake(&self) {
         match self {
             Self::Thread(thread) => thread.unpark(),
-            // A full counter is a wake-up that was not taken yet, so an error changes nothing.
-            Self::Event(event) => drop(rustix::io::write(event, &1_u64.to_ne_bytes())),
+            Self::Bell(bell) => bell.ring(),
         }
     }
 
@@ -50,42 +48,33 @@ impl Waker {
     /// What poll(2) says.
     pub(crate) fn sleep(&self, until: Instant, interrupt: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         match (self, interrupt) {
-            (Self::Event(event), Some(interrupt)) => {
-                let mut fds = [PollFd::new(event, PollFlags::IN), PollFd::from_borrowed_fd(interrupt, PollFlags::IN)];
-                poll(&mut fds, Some(until))?;
+            (Self::Bell(bell), Some(interrupt)) => {
+                let mut fds = [PollFd::new(bell, PollFlags::IN), PollFd::from_borrowed_fd(interrupt, PollFlags::IN)];
+                poll::wait(&mut fds, Some(until))?;
                 Ok(!fds[1].revents().is_empty())
             }
             _ => {
-                thread::park_timeout(time_until(until));
+                thread::park_timeout(until.saturating_duration_since(Instant::now()));
                 Ok(false)
             }
         }
     }
 }
 
-/// Waits for descriptors, until a time if there is one. A signal ends the wait early and without a result.
+/// Waits for descriptors, until a time if there is one.
 ///
 /// # Errors
 /// What ppoll(2) says.
 pub(crate) fn poll(fds: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<()> {
-    let left = until.and_then(|until| Timespec::try_from(time_until(until)).ok());
-    match rustix::event::poll(fds, left.as_ref()) {
-        Ok(_) => Ok(()),
-        Err(Errno::INTR) => {
-            fds.iter_mut().for_each(PollFd::clear_revents);
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn time_until(until: Instant) -> Duration {
-    until.saturating_duration_since(Instant::now())
+    poll::wait(fds, until).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::{fd::AsFd, unix::net::UnixStream};
+    use std::{
+        os::{fd::AsFd, unix::net::UnixStream},
+        time::Duration,
+    };
 
     use super::*;
 
