@@ -8,13 +8,13 @@
 mod calc;
 
 use calc::{Add, CalcError, Div, Factorial};
-use ipc_client::{Caller, Context, Service};
+use ipc_client::{Context, Service};
 
 fn main() -> ipc_client::Result<()> {
     Service::new("calc").threads(2).window(64).quick(add).method(div).method(factorial).run()
 }
 
-fn add(request: Add, _caller: &Caller) -> Result<i64, CalcError> {
+fn add(request: Add, _context: &Context) -> Result<i64, CalcError> {
     request.a.checked_add(request.b).ok_or(CalcError::Overflow)
 }
 

@@ -10,22 +10,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_protocol::{Call, Encoding, ErrorCode, PeerNumber, Retry, codec, control, transport::Address};
+use ipc_protocol::{ErrorCode, PeerNumber, Retry, control, limits::DEFAULT_TIMEOUT_MS, transport::Address};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     connect::Connect,
     error::{CallError, Error, Result},
-    link::blocking::{Connection, Departure},
-    link::dial::{self, Dial},
+    link::{
+        blocking::{Connection, Departure},
+        dial::{self, Dial},
+    },
     method::Method,
     pending::{Pending, PendingBytes, Ticket},
     request::{Request, Response},
-    session::Role,
-    session::outgoing::{
-        Answer, GRACE, decode_reply, encode, outgoing, outgoing_bytes, outgoing_control, span, unencodable,
+    scratch::with_body,
+    session::{
+        Outcome, Outgoing, Patience, Role,
+        outgoing::{Answer, Operated, decode_reply, routing_of},
+        patience::GRACE,
+        routes::Routes,
+        typed::{Asked, Settled},
     },
-    session::routes::Routes,
 };
 
 /// A connection to a broker, for calls. Cloning it shares the connection; many threads may have many calls under way on it.
@@ -109,7 +114,7 @@ impl Client {
     /// # Errors
     /// [`CallError::App`] is the service's own no; [`CallError::Failed`] says what else happened and whether a retry is safe.
     pub fn call<M: Method>(&self, request: &M) -> Result<M::Reply, CallError<M::Error>> {
-        self.begin(request, None)?.wait()
+        self.ask(request, None)
     }
 
     /// Calls a method and waits for its reply, at most `timeout` long: 1 ms to 1 h, other values are moved to the nearer end.
@@ -117,7 +122,7 @@ impl Client {
     /// # Errors
     /// As [`Client::call`]; `deadline` when the time is over.
     pub fn call_within<M: Method>(&self, request: &M, timeout: Duration) -> Result<M::Reply, CallError<M::Error>> {
-        self.begin(request, Some(timeout))?.wait()
+        self.ask(request, Some(timeout))
     }
 
     /// Sends a call and does not wait; its deadline of 30 s starts now. Dropping what is returned cancels the call.
@@ -127,8 +132,11 @@ impl Client {
     ///
     /// # Errors
     /// `unavailable`, `denied` or `broker_lost` if there is no connection, `too_large`, `usage` if the names in `M` are none.
-    pub fn start<M: Method>(&self, request: &M) -> Result<Pending<M>> {
-        self.begin(request, None)
+    pub fn start<M: Method>(&self, request: M) -> Result<Pending<M>> {
+        let (connection, now, asked) = self.prepare::<M>(None)?;
+        let ticket =
+            with_body(asked.encoding, &request, |body| self.submit_on(connection, now, &asked.outgoing(body)))?;
+        Ok(Pending::new(self.clone(), ticket, asked, request))
     }
 
     /// Lets calls that are started gather, so that many leave with one write: when the returned value is dropped, when 32 KiB have
@@ -161,25 +169,19 @@ impl Client {
     /// # Errors
     /// As [`Client::start`].
     pub fn start_bytes(&self, request: Request) -> Result<PendingBytes> {
-        let mut call = outgoing_bytes(request, Answer::Wanted)?;
-        self.submit(&mut call).map(PendingBytes::new)
+        let routing = routing_of(&request)?;
+        self.submit(&Outgoing::of_request(&request, &routing, Answer::Wanted)).map(PendingBytes::new)
     }
 
     /// Sends a call that wants no reply. Returns once the broker has accepted or refused it; whether it runs, and what it ends
-    /// with, nobody hears.
+    /// with, is not told.
     ///
     /// # Errors
     /// The broker's refusal: `no_service`, `busy`, `denied` and others, all `retry: safe`. `broker_lost` if the connection ended
     /// before the broker said either.
     pub fn one_way(&self, request: Request) -> Result<()> {
-        let mut call = outgoing_bytes(request, Answer::Unwanted)?;
-        let (now, until) = span(call.timeout_ms);
-        let connection = self.line().connection.clone();
-        if let Some(result) = send_one_way(&connection, &mut call, now, until)? {
-            return result;
-        }
-        let connection = self.replace(&connection, until)?;
-        send_one_way(&connection, &mut call, now, until)?.unwrap_or_else(|| Err(gone(&connection)))
+        let routing = routing_of(&request)?;
+        self.submit(&Outgoing::of_request(&request, &routing, Answer::Unwanted))?.wait(None).map(drop)
     }
 
     /// Calls an operation of the broker itself, such as `list` with [`control::List`].
@@ -192,8 +194,9 @@ impl Client {
         request: &Q,
         timeout: Option<Duration>,
     ) -> Result<A> {
-        let mut call = outgoing_control(operation, request, timeout)?;
-        let response = self.submit(&mut call)?.wait(None)?;
+        let operated = Operated::new(operation, request, timeout)?;
+        let (_, response) =
+            self.on_a_live_one(self.connection(), &operated.outgoing(), Instant::now(), Connection::exchange)?;
         decode_reply(control::SERVICE, operation, &response)
     }
 
@@ -202,17 +205,18 @@ impl Client {
     /// # Errors
     /// `unavailable` or `broker_lost` if there is no connection, `deadline` after 30 s.
     pub fn ping(&self) -> Result<Duration> {
-        let (now, until) = span(0);
-        let connection = self.line().connection.clone();
-        let (connection, id) = match connection.ping(until)? {
+        let now = Instant::now();
+        let patience = Patience::new(now, 0);
+        let connection = self.connection();
+        let (connection, id) = match connection.ping(patience)? {
             Some(id) => (connection, id),
             None => {
-                let connection = self.replace(&connection, until)?;
-                let id = connection.ping(until)?.ok_or_else(|| gone(&connection))?;
+                let connection = self.replace(&connection, patience)?;
+                let id = connection.ping(patience)?.ok_or_else(|| gone(&connection))?;
                 (connection, id)
             }
         };
-        connection.wait(id, until, None).map(|_| now.elapsed())
+        connection.wait(id, patience, None).map(|_| now.elapsed())
     }
 
     /// The own number, under which the broker lists this connection. Asks the broker if it has not said so yet; 0, which no peer
@@ -221,15 +225,6 @@ impl Client {
     pub fn peer(&self) -> PeerNumber {
         let known = || self.line().connection.peer();
         known().or_else(|| self.ping().ok().and_then(|_| known())).unwrap_or(PeerNumber(0))
-    }
-
-    /// Sends a call again that its service refused for its encoding.
-    pub(crate) fn resend_as_json<M: Method>(&self, refused: Call, until: Instant) -> Result<Ticket> {
-        let request: M = codec::decode(refused.encoding, &refused.body).map_err(|error| unencodable(&error))?;
-        self.line().routes.prefer_json(M::SERVICE);
-        let left = until.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
-        let body = encode(Encoding::JSON, &request)?;
-        self.submit(&mut outgoing(refused.routing, Encoding::JSON, body, Some(left)))
     }
 
     /// Puts a registered connection in place of a dead one.
@@ -249,37 +244,76 @@ impl Client {
         Self(Arc::new(Shared { redial, line: Mutex::new(line), corks: AtomicUsize::new(0) }))
     }
 
-    fn begin<M: Method>(&self, request: &M, timeout: Option<Duration>) -> Result<Pending<M>> {
-        let (connection, routing, encoding) = {
-            let mut line = self.line();
-            let (routing, encoding) = line.routes.of::<M>()?;
-            (line.connection.clone(), routing, encoding)
-        };
-        let mut call = outgoing(routing, encoding, encode(encoding, request)?, timeout);
-        let ticket = self.submit_on(connection, &mut call)?;
-        Ok(Pending::new(self.clone(), ticket, call))
+    fn ask<M: Method>(&self, request: &M, timeout: Option<Duration>) -> Result<M::Reply, CallError<M::Error>> {
+        let (connection, now, asked) = self.prepare::<M>(timeout)?;
+        let outcome = with_body(asked.encoding, request, |body| {
+            self.on_a_live_one(connection, &asked.outgoing(body), now, Connection::exchange)
+                .map(|(_, response)| response)
+        });
+        self.settle(outcome, asked, request)
     }
 
-    fn submit(&self, call: &mut Call) -> Result<Ticket> {
-        self.submit_on(self.connection(), call)
+    /// What a typed call needs before its request is encoded.
+    fn prepare<M: Method>(&self, timeout: Option<Duration>) -> Result<(Arc<Connection>, Instant, Asked)> {
+        let now = Instant::now();
+        let mut line = self.line();
+        Ok((line.connection.clone(), now, line.routes.ask::<M>(now, timeout)?))
+    }
+
+    /// What a typed call ended with. It is sent once more if its service wants it in another encoding.
+    pub(crate) fn settle<M: Method>(
+        &self,
+        outcome: Outcome,
+        mut asked: Asked,
+        request: &M,
+    ) -> Result<M::Reply, CallError<M::Error>> {
+        let mut outcome = outcome;
+        loop {
+            match asked.settle::<M>(outcome) {
+                Settled::Done(result) => return result,
+                Settled::Again => {
+                    let now = Instant::now();
+                    self.line().routes.ask_again::<M>(now, &mut asked);
+                    outcome = with_body(asked.encoding, request, |body| {
+                        self.on_a_live_one(self.connection(), &asked.outgoing(body), now, Connection::exchange)
+                            .map(|(_, response)| response)
+                    });
+                }
+            }
+        }
+    }
+
+    fn submit(&self, call: &Outgoing<'_>) -> Result<Ticket> {
+        self.submit_on(self.connection(), Instant::now(), call)
+    }
+
+    fn submit_on(&self, connection: Arc<Connection>, now: Instant, call: &Outgoing<'_>) -> Result<Ticket> {
+        let patience = Patience::new(now, call.timeout_ms);
+        let (connection, id) = self.on_a_live_one(connection, call, now, Connection::submit)?;
+        Ok(Ticket::new(connection, id, patience))
     }
 
     /// Sends a call; on a new connection if the one at hand is dead and nothing of the call was written there.
-    fn submit_on(&self, connection: Arc<Connection>, call: &mut Call) -> Result<Ticket> {
-        let (now, until) = span(call.timeout_ms);
+    fn on_a_live_one<T>(
+        &self,
+        connection: Arc<Connection>,
+        call: &Outgoing<'_>,
+        now: Instant,
+        send: impl Fn(&Connection, &Outgoing<'_>, Departure, Instant) -> Result<Option<T>>,
+    ) -> Result<(Arc<Connection>, T)> {
         let departure = if self.0.corks.load(Ordering::Relaxed) > 0 { Departure::Gathered } else { Departure::AtOnce };
-        if let Some(id) = connection.submit(call, departure, now, until)? {
-            return Ok(Ticket::new(connection, id, until));
+        if let Some(sent) = send(&connection, call, departure, now)? {
+            return Ok((connection, sent));
         }
-        let connection = self.replace(&connection, until)?;
-        match connection.submit(call, departure, now, until)? {
-            Some(id) => Ok(Ticket::new(connection, id, until)),
+        let connection = self.replace(&connection, Patience::new(now, call.timeout_ms))?;
+        match send(&connection, call, departure, now)? {
+            Some(sent) => Ok((connection, sent)),
             None => Err(gone(&connection)),
         }
     }
 
     /// A live connection instead of a dead one, unless another thread was faster.
-    fn replace(&self, dead: &Arc<Connection>, until: Instant) -> Result<Arc<Connection>> {
+    fn replace(&self, dead: &Arc<Connection>, patience: Patience) -> Result<Arc<Connection>> {
         let mut line = self.line();
         if Arc::ptr_eq(&line.connection, dead) || !line.connection.takes_more() {
             let dial = match &self.0.redial {
@@ -287,6 +321,7 @@ impl Client {
                 Redial::Service => return Err(reconnecting(&line.connection)),
                 Redial::Never => return Err(gone(&line.connection)),
             };
+            let until = patience.until(DEFAULT_TIMEOUT_MS);
             let patience = until.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
             line.connection = Arc::new(dial.connect(patience, Role::Caller)?);
         }
@@ -316,17 +351,6 @@ impl Drop for Corked<'_> {
         self.client.0.corks.fetch_sub(1, Ordering::Relaxed);
         self.client.connection().flush_now();
     }
-}
-
-fn send_one_way(connection: &Connection, call: &mut Call, now: Instant, until: Instant) -> Result<Option<Result<()>>> {
-    let Some((call, ping)) = connection.one_way(call, now, until)? else { return Ok(None) };
-    let accepted = connection.wait(ping, until, None);
-    let refused = connection.take(call);
-    connection.abandon(call); // nothing more is expected of it, and nothing is sent for it
-    Ok(Some(match refused {
-        Some(Err(refusal)) => Err(refusal),
-        Some(Ok(_)) | None => accepted.map(drop),
-    }))
 }
 
 fn gone(connection: &Connection) -> Error {

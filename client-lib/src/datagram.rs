@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use ipc_protocol::{
     Call, ErrorCode, Frame, Message,
-    limits::{MAX_BODY, MAX_DATAGRAM},
+    limits::{DEFAULT_TIMEOUT_MS, MAX_BODY, MAX_DATAGRAM},
     transport::Address,
 };
 use rustix::event::{PollFd, PollFlags};
@@ -24,8 +24,11 @@ use crate::{
     link::blocking::waker::poll,
     link::dial::{Dial, refused},
     request::{Request, Response},
-    session::Outcome,
-    session::outgoing::{Answer, outgoing_bytes, span},
+    session::{
+        Outcome, Patience,
+        outgoing::{Answer, routing_of},
+        patience::to_ms,
+    },
 };
 
 /// A sender of datagrams to a broker.
@@ -74,7 +77,7 @@ impl Datagram {
     /// # Errors
     /// `busy` if the broker's queue is full, `unavailable` if the broker is gone, `too_large`: the call was not sent.
     pub fn one_way(&self, request: Request) -> Result<()> {
-        let call = outgoing_bytes(request, Answer::Unwanted)?;
+        let call = call_of(request, Answer::Unwanted)?;
         let mut last_id = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
         self.send(call, &mut last_id)
     }
@@ -84,8 +87,8 @@ impl Datagram {
     /// # Errors
     /// As [`Datagram::one_way`]; what the call ended with. A datagram may be lost on its way, then the call ends with `deadline`.
     pub fn call_bytes(&self, request: Request) -> Result<Response> {
-        let call = outgoing_bytes(request, Answer::Wanted)?;
-        let (_, until) = span(call.timeout_ms);
+        let call = call_of(request, Answer::Wanted)?;
+        let until = Patience::new(Instant::now(), call.timeout_ms).until(DEFAULT_TIMEOUT_MS);
         let mut last_id = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
         self.send(call, &mut last_id)?;
         self.receive(*last_id, until)
@@ -165,6 +168,19 @@ fn unix_address(address: &Address) -> io::Result<UnixSocketAddr> {
         Address::Abstract(name) => UnixSocketAddr::from_abstract(name),
         _ => Err(io::ErrorKind::InvalidInput.into()),
     }
+}
+
+fn call_of(request: Request, answer: Answer) -> Result<Call> {
+    let routing = routing_of(&request)?;
+    Ok(Call {
+        id: 0,
+        one_way: answer == Answer::Unwanted,
+        encoding: request.encoding,
+        timeout_ms: request.timeout.map_or(0, to_ms),
+        caller: Bytes::new(),
+        routing,
+        body: request.body.into(),
+    })
 }
 
 fn frame(call: Call, id: u64) -> Result<Vec<u8>> {

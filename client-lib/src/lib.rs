@@ -60,6 +60,7 @@ mod link;
 mod method;
 mod pending;
 mod request;
+mod scratch;
 mod service;
 mod session;
 

@@ -28,7 +28,7 @@ use serde::{Serialize, de::DeserializeOwned};
 ///     type Error = String;
 /// }
 /// ```
-pub trait Method: Serialize + DeserializeOwned {
+pub trait Method: Serialize {
     /// Name of the service that a client calls. A service may offer the method under any name.
     const SERVICE: &'static str;
     /// Name of the method; empty for the default method of the service.
@@ -37,4 +37,12 @@ pub trait Method: Serialize + DeserializeOwned {
     type Reply: Serialize + DeserializeOwned;
     /// What the service says when it says no. Its `Display` is the text that callers without this type see.
     type Error: Serialize + DeserializeOwned + Display;
+}
+
+/// A request can be sent by reference, too.
+impl<M: Method> Method for &M {
+    const SERVICE: &'static str = M::SERVICE;
+    const METHOD: &'static str = M::METHOD;
+    type Reply = M::Reply;
+    type Error = M::Error;
 }

@@ -2,23 +2,19 @@
 
 use std::{
     fmt,
-    marker::PhantomData,
     ops::ControlFlow,
     os::fd::BorrowedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use ipc_protocol::{Call, Encoding, ErrorCode, codec};
-
 use crate::{
     client::Client,
-    error::{CallError, Error, Result},
+    error::{CallError, Result},
     link::blocking::Connection,
     method::Method,
     request::Response,
-    session::outgoing::decode_reply,
-    session::{CallId, Outcome},
+    session::{CallId, Outcome, Patience, typed::Asked},
 };
 
 /// A typed call that is under way. Dropping it cancels the call.
@@ -26,14 +22,14 @@ use crate::{
 pub struct Pending<M: Method> {
     client: Client,
     ticket: Ticket,
-    /// What was sent, for a service that does not take its encoding.
-    call: Call,
-    method: PhantomData<fn() -> M>,
+    asked: Asked,
+    /// Kept for a service that wants it in another encoding.
+    request: M,
 }
 
 impl<M: Method> Pending<M> {
-    pub(crate) fn new(client: Client, ticket: Ticket, call: Call) -> Self {
-        Self { client, ticket, call, method: PhantomData }
+    pub(crate) fn new(client: Client, ticket: Ticket, asked: Asked, request: M) -> Self {
+        Self { client, ticket, asked, request }
     }
 
     /// Waits for the reply.
@@ -41,22 +37,10 @@ impl<M: Method> Pending<M> {
     /// # Errors
     /// As [`Client::call`].
     pub fn wait(self) -> Result<M::Reply, CallError<M::Error>> {
-        let Self { client, ticket, call, .. } = self;
-        let until = ticket.until;
-        let mut outcome = ticket.wait(None);
-        if let Err(refusal) = &outcome
-            && refusal.code() == ErrorCode::UNSUPPORTED_ENCODING
-            && call.encoding == Encoding::BINCODE
-        {
-            outcome = client.resend_as_json::<M>(call, until)?.wait(None);
-        }
-        match outcome {
-            Ok(response) => Ok(decode_reply(M::SERVICE, M::METHOD, &response)?),
-            Err(error) => Err(said_no::<M>(error)),
-        }
+        self.client.settle(self.ticket.wait(None), self.asked, &self.request)
     }
 
-    /// Cancels the call: whoever works on it is told, nobody waits. The same as dropping it.
+    /// Cancels the call: the service is told. The same as dropping it.
     pub fn cancel(self) {}
 }
 
@@ -103,7 +87,7 @@ impl PendingBytes {
         }
     }
 
-    /// Cancels the call: whoever works on it is told, nobody waits. The same as dropping it.
+    /// Cancels the call: the service is told. The same as dropping it.
     pub fn cancel(self) {}
 }
 
@@ -112,20 +96,19 @@ impl PendingBytes {
 pub(crate) struct Ticket {
     connection: Arc<Connection>,
     id: CallId,
-    until: Instant,
+    patience: Patience,
     open: bool,
 }
 
 impl Ticket {
-    pub(crate) fn new(connection: Arc<Connection>, id: CallId, until: Instant) -> Self {
-        Self { connection, id, until, open: true }
+    pub(crate) fn new(connection: Arc<Connection>, id: CallId, patience: Patience) -> Self {
+        Self { connection, id, patience, open: true }
     }
 
     /// Waits for the end of the call, for a while.
     fn wait_for(&mut self, patience: Duration) -> Option<Outcome> {
-        let now = Instant::now();
-        let until = now.checked_add(patience).map_or(self.until, |until| until.min(self.until));
-        let outcome = self.connection.wait_until(self.id, until)?;
+        let at_most = Instant::now().checked_add(patience);
+        let outcome = self.connection.wait_until(self.id, self.patience, at_most)?;
         self.open = false;
         Some(outcome)
     }
@@ -133,7 +116,7 @@ impl Ticket {
     /// Waits for the end of the call.
     pub(crate) fn wait(mut self, interrupt: Option<BorrowedFd<'_>>) -> Outcome {
         self.open = false;
-        self.connection.wait(self.id, self.until, interrupt)
+        self.connection.wait(self.id, self.patience, interrupt)
     }
 }
 
@@ -142,18 +125,5 @@ impl Drop for Ticket {
         if self.open {
             self.connection.abandon(self.id);
         }
-    }
-}
-
-/// An `app_error` that carries a value of the application's type is that value. A service in another language may send a text
-/// alone: bytes that are empty or no such value.
-fn said_no<M: Method>(error: Error) -> CallError<M::Error> {
-    let value = error.body();
-    if error.code() != ErrorCode::APP_ERROR || (value.encoding == Encoding::BYTES && value.body.is_empty()) {
-        return CallError::Failed(error);
-    }
-    match codec::decode(value.encoding, &value.body) {
-        Ok(value) => CallError::App(value),
-        Err(_) => CallError::Failed(error),
     }
 }

@@ -46,6 +46,11 @@ impl Response {
         Self { encoding: Encoding::BYTES, body: body.into() }
     }
 
+    /// The end of something that has no reply.
+    pub(crate) fn empty() -> Self {
+        Self { encoding: Encoding::BYTES, body: Bytes::new() }
+    }
+
     /// The same reply in memory of its own. A body that came in one read is a slice of the buffer that all replies are read into;
     /// kept for long it would pin the whole of it.
     pub(crate) fn detached(mut self) -> Self {

@@ -157,7 +157,7 @@ fn dropping_a_call_cancels_it_and_its_late_reply_harms_nobody() {
 fn corked_calls_leave_together() {
     let (client, mut line) = Line::open_pair();
     let corked = client.cork();
-    let started: Vec<_> = (0..10).map(|a| client.start(&Add { a, b: 0 }).unwrap()).collect();
+    let started: Vec<_> = (0..10).map(|a| client.start(Add { a, b: 0 }).unwrap()).collect();
     assert!(line.is_silent());
     drop(corked);
     assert_eq!(line.next_read().len(), 10);
@@ -168,7 +168,7 @@ fn corked_calls_leave_together() {
 fn corked_calls_leave_when_enough_have_gathered_or_somebody_waits() {
     let (client, mut line) = Line::open_pair();
     let _corked = client.cork();
-    let _long = client.start(&Text("x".repeat(33 * 1024))).unwrap();
+    let _long = client.start(Text("x".repeat(33 * 1024))).unwrap();
     assert_eq!(line.expect_call().routing.method(), b"text");
 
     let short = client.start(&ADD).unwrap();
@@ -239,7 +239,7 @@ fn a_service_that_takes_no_bincode_gets_json_from_then_on() {
     });
     let _add = client.start(&ADD).unwrap();
     assert_eq!(line.expect_call().encoding, Encoding::JSON);
-    let _other = client.start(&Text(String::new())).unwrap();
+    let _other = client.start(Text(String::new())).unwrap();
     assert_eq!(line.expect_call().encoding, Encoding::JSON);
 }
 
@@ -330,10 +330,10 @@ fn a_writer_that_is_stuck_goes_on_reading() {
     // The broker sends a long reply and reads nothing until it has left: the socket's buffers hold neither the reply nor the call.
     let (client, mut line) = Line::open_pair();
     let long = "x".repeat(1_000_000);
-    let first = client.start(&Text(String::new())).unwrap();
+    let first = client.start(Text(String::new())).unwrap();
     let first_call = line.expect_call();
     thread::scope(|scope| {
-        let writing = scope.spawn(|| client.start(&Text(long.clone())).unwrap());
+        let writing = scope.spawn(|| client.start(Text(long.clone())).unwrap());
         line.reply(first_call.id, &long);
         let second_call = line.expect_call();
         line.reply(second_call.id, &"done");

@@ -42,16 +42,31 @@ pub enum CodecError {
 /// # Errors
 /// [`CodecError::Encode`] if the type does not fit the encoding, [`CodecError::TooLarge`] over [`MAX_BODY`] bytes.
 pub fn encode<T: Serialize + ?Sized>(encoding: Encoding, value: &T) -> Result<Vec<u8>, CodecError> {
-    let failed = |reason: &dyn fmt::Display| CodecError::Encode { encoding, reason: reason.to_string() };
-    let body = match encoding {
-        Encoding::BINCODE => bincode::serde::encode_to_vec(value, BINCODE).map_err(|e| failed(&e))?,
-        Encoding::BYTES | Encoding::JSON => serde_json::to_vec(value).map_err(|e| failed(&e))?,
-        unknown => return Err(CodecError::UnknownEncoding(unknown)),
-    };
-    if body.len() > MAX_BODY as usize {
-        return Err(CodecError::TooLarge(body.len()));
-    }
+    let mut body = Vec::new();
+    encode_into(encoding, value, &mut body)?;
     Ok(body)
+}
+
+/// Encodes a value behind what `out` holds, so that a buffer can be used again. After an error `out` is as it was.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_into<T: Serialize + ?Sized>(encoding: Encoding, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let failed = |reason: &dyn fmt::Display| CodecError::Encode { encoding, reason: reason.to_string() };
+    let start = out.len();
+    let written = match encoding {
+        Encoding::BINCODE => {
+            bincode::serde::encode_into_std_write(value, out, BINCODE).map(drop).map_err(|e| failed(&e))
+        }
+        Encoding::BYTES | Encoding::JSON => serde_json::to_writer(&mut *out, value).map_err(|e| failed(&e)),
+        unknown => Err(CodecError::UnknownEncoding(unknown)),
+    };
+    let len = out.len() - start;
+    let checked = written.and_then(|()| if len > MAX_BODY as usize { Err(CodecError::TooLarge(len)) } else { Ok(()) });
+    if checked.is_err() {
+        out.truncate(start);
+    }
+    checked
 }
 
 /// Decodes a value; bytes are read as JSON, and an empty JSON body as `null`, or as `{}` where the type wants members.

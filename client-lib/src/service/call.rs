@@ -11,7 +11,7 @@ use ipc_protocol::{Encoding, Identity, PeerNumber};
 use crate::{client::Client, service::cancel::CancelToken};
 
 /// Who called: stamped by the broker, nothing in it comes from the caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Caller {
     /// User, groups and process of the caller, from the kernel.

@@ -10,7 +10,8 @@ mod running;
 mod serving;
 mod turns;
 
-use ipc_protocol::{ErrorCode, MethodName, ServiceName, transport::Address};
+use ipc_protocol::{Call, ErrorCode, MethodName, ServiceName, transport::Address};
+use serde::de::DeserializeOwned;
 
 pub use self::{
     call::{Caller, Context, Incoming},
@@ -19,7 +20,7 @@ pub use self::{
     serving::Serving,
 };
 use self::{
-    methods::{Methods, answer_any, answer_typed},
+    methods::{Methods, Place, answer_any, answer_typed},
     offer::Offer,
 };
 use crate::{
@@ -27,7 +28,7 @@ use crate::{
     error::{Error, Result},
     method::Method,
     request::Response,
-    session::routes::misnamed,
+    session::{Frames, outgoing::misnamed},
 };
 
 /// A service: made here, then [`run`](Service::run) or [`start`](Service::start)ed.
@@ -149,24 +150,30 @@ impl Service {
 
     /// Answers a method on the pool. It may block and make calls of its own with [`Context::client`]. It should end soon after
     /// [`Context::cancel`] says that nobody waits.
-    pub fn method<M: Method>(
+    pub fn method<M: Method + DeserializeOwned>(
         mut self,
         answer: impl Fn(M, &Context) -> Result<M::Reply, M::Error> + Send + Sync + 'static,
     ) -> Self {
         if let Some(name) = self.method_name::<M>() {
-            self.methods.add_pooled(name, move |call, context| answer_typed::<M>(call, |m| answer(m, context)));
+            let answer = move |call: &Call, context: &Context, answers: &mut Frames| {
+                answer_typed::<M>(call, answers, |request| answer(request, context));
+            };
+            self.methods.add(name, Place::Pool, answer);
         }
         self
     }
 
     /// Answers a method on the thread that reads: it must not block, for everything else waits meanwhile, and it cannot call. The
     /// replies to all quick calls of one read leave with one write.
-    pub fn quick<M: Method>(
+    pub fn quick<M: Method + DeserializeOwned>(
         mut self,
-        answer: impl Fn(M, &Caller) -> Result<M::Reply, M::Error> + Send + Sync + 'static,
+        answer: impl Fn(M, &Context) -> Result<M::Reply, M::Error> + Send + Sync + 'static,
     ) -> Self {
         if let Some(name) = self.method_name::<M>() {
-            self.methods.add_quick(name, move |call, caller| answer_typed::<M>(call, |m| answer(m, caller)));
+            let answer = move |call: &Call, context: &Context, answers: &mut Frames| {
+                answer_typed::<M>(call, answers, |request| answer(request, context));
+            };
+            self.methods.add(name, Place::Here, answer);
         }
         self
     }
@@ -176,7 +183,9 @@ impl Service {
         mut self,
         answer: impl Fn(&Incoming, &Context) -> Result<Response, Failed> + Send + Sync + 'static,
     ) -> Self {
-        self.methods.set_any(move |call, context| answer_any(call, |incoming| answer(incoming, context)));
+        self.methods.set_any(move |call, context, answers| {
+            answer_any(call, answers, |incoming| answer(incoming, context));
+        });
         self
     }
 

@@ -1,6 +1,6 @@
 //! What a service offers, and how it says so to a broker.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipc_protocol::{
     ErrorCode, ServiceName,
@@ -12,8 +12,10 @@ use crate::{
     error::{Error, Result},
     link::blocking::{Connection, Departure},
     link::dial::Dial,
-    session::Role,
-    session::outgoing::{decode_reply, outgoing_control, span},
+    session::{
+        Role,
+        outgoing::{Operated, decode_reply},
+    },
 };
 
 /// A finished [`Service`](super::Service): all that stays the same while it serves.
@@ -40,10 +42,9 @@ impl Offer {
             shared: self.shared,
             methods: self.methods.names(),
         };
-        let mut call = outgoing_control("register", &register, Some(REGISTER_TIMEOUT))?;
-        let (now, until) = span(call.timeout_ms);
-        let id = connection.submit(&mut call, Departure::AtOnce, now, until)?.ok_or_else(|| went_away(&connection))?;
-        let response = connection.wait(id, until, None)?;
+        let operated = Operated::new("register", &register, Some(REGISTER_TIMEOUT))?;
+        let (call, now) = (operated.outgoing(), Instant::now());
+        let response = connection.exchange(&call, Departure::AtOnce, now)?.ok_or_else(|| went_away(&connection))?;
         let _: Registered = decode_reply(control::SERVICE, "register", &response)?;
         Ok(connection)
     }

@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Result},
     link::backoff::Backoff,
     link::blocking::{Connection, Receiver},
-    session::Loss,
+    session::{Loss, Patience, patience::to_ms},
 };
 
 /// A service that runs on threads of its own. Dropping it stops the service.
@@ -140,8 +140,9 @@ fn claim(connection: &Connection) -> Result<Box<Receiver>> {
 /// Waits until the reading thread has begun, or answered, the calls that were read together with the answer to unregister: the pong
 /// comes behind them, in a later turn.
 fn wait_until_read(connection: &Connection, until: Instant) {
-    if let Ok(Some(ping)) = connection.ping(until) {
-        drop(connection.wait(ping, until, None));
+    let patience = Patience::new(Instant::now(), to_ms(until.saturating_duration_since(Instant::now())));
+    if let Ok(Some(ping)) = connection.ping(patience) {
+        drop(connection.wait(ping, patience, None));
     }
 }
 

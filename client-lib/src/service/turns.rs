@@ -6,11 +6,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message, limits::DEFAULT_TIMEOUT_MS};
+use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message};
 
 use super::{
-    Caller, Context,
-    methods::{Pooled, Way, target},
+    Caller, CancelToken, Context,
+    methods::{Answer, Place, target},
     offer::Offer,
     pool::{Job, Pool},
     running::Running,
@@ -18,29 +18,22 @@ use super::{
 use crate::{
     client::Client,
     link::blocking::{Connection, Receiver},
-    session::{Inbound, Loss},
+    session::{Frames, Inbound, Loss},
 };
 
 /// One connection of a service, from registration to loss.
 pub(super) struct Turns<'a> {
-    pub(super) offer: &'a Offer,
-    pub(super) pool: &'a Pool,
-    pub(super) client: &'a Client,
-    pub(super) connection: Arc<Connection>,
-    pub(super) running: Arc<Running>,
-    answers: Answers,
-    last_caller: LastCaller,
-}
-
-/// The caller of the last call, by its stamp: most calls have the same as the one before, and reading a stamp allocates.
-#[derive(Default)]
-struct LastCaller(Option<(Box<[u8]>, Arc<Caller>)>);
-
-/// Answers of a turn, which leave together.
-#[derive(Default)]
-struct Answers {
-    messages: Vec<Message>,
-    bytes: usize,
+    offer: &'a Offer,
+    pool: &'a Pool,
+    client: &'a Client,
+    connection: Arc<Connection>,
+    running: Arc<Running>,
+    /// Answers of a turn, which leave together.
+    answers: Frames,
+    /// Stamp of the caller in `context`: most calls have the same as the one before, and reading a stamp allocates.
+    stamp: Vec<u8>,
+    /// The context of quick calls, one after the other.
+    context: Context,
 }
 
 impl<'a> Turns<'a> {
@@ -51,15 +44,13 @@ impl<'a> Turns<'a> {
         connection: Arc<Connection>,
         running: Arc<Running>,
     ) -> Self {
-        Self {
-            offer,
-            pool,
-            client,
-            connection,
-            running,
-            answers: Answers::default(),
-            last_caller: LastCaller::default(),
-        }
+        let context = Context {
+            caller: Arc::default(),
+            deadline: Instant::now(),
+            cancel: CancelToken::default(),
+            client: client.clone(),
+        };
+        Self { offer, pool, client, connection, running, answers: Frames::default(), stamp: Vec::new(), context }
     }
 
     /// Serves until the connection is lost.
@@ -87,67 +78,67 @@ impl<'a> Turns<'a> {
     }
 
     fn take(&mut self, call: Call, now: Instant) {
-        let offer = self.offer;
-        let Some(caller) = self.last_caller.of(&call.caller) else {
+        if !self.recognise(&call.caller) {
             let text = "the broker did not say who calls";
-            return self.answer(Message::Error(Failure::new(call.id, ErrorCode::PROTOCOL, text)));
+            return self.refuse(Failure::new(call.id, ErrorCode::PROTOCOL, text));
+        }
+        let Some(way) = self.offer.methods.find(call.routing.method()) else {
+            let failure = Failure::new(call.id, ErrorCode::NO_METHOD, no_method(self.offer, &call));
+            return self.refuse(failure);
         };
-        match offer.methods.find(call.routing.method()) {
-            Some(Way::Quick(quick)) => {
-                let answer = quick(&call, caller);
-                self.answer(answer);
+        let deadline = now + Duration::from_millis(u64::from(self.time_of(&call)));
+        match way.place {
+            Place::Here => {
+                self.context.deadline = deadline;
+                (way.answer)(&call, &self.context, &mut self.answers);
+                self.flush_if_many();
             }
-            Some(Way::Pooled(answer)) => {
-                let caller = caller.clone();
-                self.hand_to_pool(call, caller, answer.clone(), now);
-            }
-            None => {
-                let failure = Failure::new(call.id, ErrorCode::NO_METHOD, no_method(offer, &call));
-                self.answer(Message::Error(failure));
-            }
+            Place::Pool => self.hand_to_pool(call, way.answer.clone(), deadline),
         }
     }
 
-    fn hand_to_pool(&mut self, call: Call, caller: Arc<Caller>, answer: Pooled, now: Instant) {
+    /// The time that a call has left, in milliseconds.
+    fn time_of(&self, call: &Call) -> u32 {
+        if call.timeout_ms == 0 { self.connection.call_default_ms() } else { call.timeout_ms }
+    }
+
+    fn hand_to_pool(&mut self, call: Call, answer: Answer, deadline: Instant) {
         let Some(cancel) = self.running.enter(call.id, self.offer.limit()) else {
             let text = format!("{} takes {} calls at once", target(&call), self.offer.window);
-            return self.answer(Message::Error(Failure::new(call.id, ErrorCode::BUSY, text)));
+            return self.refuse(Failure::new(call.id, ErrorCode::BUSY, text));
         };
-        let left = if call.timeout_ms == 0 { DEFAULT_TIMEOUT_MS } else { call.timeout_ms };
-        let deadline = now + Duration::from_millis(u64::from(left));
-        let context = Context { caller, deadline, cancel, client: self.client.clone() };
+        let context = Context { caller: self.context.caller.clone(), deadline, cancel, client: self.client.clone() };
         let (connection, running) = (self.connection.clone(), self.running.clone());
         self.pool.push(Job { call: detached(call), context, answer, connection, running });
     }
 
-    fn answer(&mut self, answer: Message) {
-        self.answers.bytes += match &answer {
-            Message::Reply(reply) => reply.body.len(),
-            Message::Error(failure) => failure.body.len(),
-            _ => 0,
-        };
-        self.answers.messages.push(answer);
-        if self.answers.bytes >= ANSWERS {
+    fn refuse(&mut self, failure: Failure) {
+        self.answers.push_message(Message::Error(failure));
+        self.flush_if_many();
+    }
+
+    fn flush_if_many(&mut self) {
+        if self.answers.queued() >= ANSWERS {
             self.flush();
         }
     }
 
     fn flush(&mut self) {
-        if !self.answers.messages.is_empty() {
-            self.connection.answer(&mut self.answers.messages);
-            self.answers.bytes = 0;
+        if self.answers.queued() > 0 {
+            self.connection.answer(&mut self.answers);
         }
     }
-}
 
-impl LastCaller {
-    /// Who a stamp says it is; `None` if it is none.
-    fn of(&mut self, stamp: &[u8]) -> Option<&Arc<Caller>> {
-        if !matches!(&self.0, Some((last, _)) if **last == *stamp) {
-            let (identity, peer) = Identity::from_stamp(stamp).ok()?;
-            self.0 = Some((stamp.into(), Arc::new(Caller { identity, peer })));
+    /// Reads who calls from a stamp; false if it isn't one.
+    fn recognise(&mut self, stamp: &[u8]) -> bool {
+        if self.stamp == stamp && !stamp.is_empty() {
+            return true;
         }
-        self.0.as_ref().map(|(_, caller)| caller)
+        let Ok((identity, peer)) = Identity::from_stamp(stamp) else { return false };
+        self.context.caller = Arc::new(Caller { identity, peer });
+        self.stamp.clear();
+        self.stamp.extend_from_slice(stamp);
+        true
     }
 }
 

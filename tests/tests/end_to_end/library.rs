@@ -69,7 +69,7 @@ fn a_call_under_way_when_the_broker_dies_ends_once_with_broker_lost_and_is_not_r
         capitals(request, context)
     });
     let client = connect(&broker);
-    let pending = client.start(&shout("x")).unwrap();
+    let pending = client.start(shout("x")).unwrap();
     begun.recv_timeout(SOON).unwrap();
     broker.restart();
     let error = failed(pending.wait());
@@ -218,7 +218,7 @@ fn a_dropped_call_is_cancelled_at_its_handler() {
         Err("nobody waits".to_owned())
     });
     let client = connect(&broker);
-    let pending = client.start(&shout("x")).unwrap();
+    let pending = client.start(shout("x")).unwrap();
     begun.recv_timeout(SOON).unwrap();
     drop(pending);
     assert_eq!(hears.recv_timeout(SOON), Ok(true));
@@ -318,7 +318,7 @@ fn a_service_that_stops_frees_its_name_and_finishes_what_it_has_begun() {
         capitals(request, context)
     });
     let client = connect(&broker);
-    let pending = client.start(&shout("last")).unwrap();
+    let pending = client.start(shout("last")).unwrap();
     begun.recv_timeout(SOON).unwrap();
     let stopping = thread::spawn(move || {
         service.stop();

@@ -157,7 +157,7 @@ fn s04_threads_give_the_same_results_in_the_order_of_each_caller() {
     thread::scope(|scope| {
         for client in &clients {
             scope.spawn(move || {
-                let pending: Vec<_> = (0..50).map(|of| client.start(&Double { of }).unwrap()).collect();
+                let pending: Vec<_> = (0..50).map(|of| client.start(Double { of }).unwrap()).collect();
                 let replies: Vec<u64> = pending.into_iter().map(|one| one.wait().unwrap()).collect();
                 assert_eq!(replies, (0..50).map(|of| of * 2).collect::<Vec<_>>());
             });
@@ -184,7 +184,7 @@ fn s04_four_threads_work_side_by_side() {
         .start()
         .unwrap();
     let client = Client::connect_to(&broker.address()).unwrap();
-    let pending: Vec<_> = (0..8).map(|of| client.start(&Double { of }).unwrap()).collect();
+    let pending: Vec<_> = (0..8).map(|of| client.start(Double { of }).unwrap()).collect();
     let replies: Vec<u64> = pending.into_iter().map(|one| one.wait().unwrap()).collect();
     assert_eq!(replies, (0..8).map(|of| of * 2).collect::<Vec<_>>());
 }
@@ -196,7 +196,7 @@ fn s05_one_thread_serves_a_thousand_concurrent_calls() {
         Service::new("double").address(&broker.address()).quick(|request: Double, _| double(request)).start().unwrap();
     let client = Client::connect_to(&broker.address()).unwrap();
     let corked = client.cork();
-    let pending: Vec<_> = (0..1_000).map(|of| client.start(&Double { of }).unwrap()).collect();
+    let pending: Vec<_> = (0..1_000).map(|of| client.start(Double { of }).unwrap()).collect();
     drop(corked);
     let sum: u64 = pending.into_iter().map(|one| one.wait().unwrap()).sum();
     assert_eq!(sum, 999 * 1_000);
