@@ -1,18 +1,22 @@
 //! Calls by datagram: no connection to set up, one frame each way.
 
 use std::{
+    hash::{BuildHasher, Hasher, RandomState},
     io,
     os::{
         fd::AsFd,
         unix::{fs::MetadataExt, net::UnixDatagram},
     },
-    sync::{Mutex, PoisonError},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
 use bytes::Bytes;
 use ipc_protocol::{
-    Call, ErrorCode, Frame, Message,
+    Call, ErrorCode, Frame, Message, Retry,
     limits::{DEFAULT_TIMEOUT_MS, MAX_BODY, MAX_DATAGRAM},
     transport::Address,
 };
@@ -35,14 +39,26 @@ use crate::{
 ///
 /// For processes that send one call and go, or that must never wait for a broker: sending never blocks. A datagram takes at most
 /// 65,536 bytes, names and header included, and the kernel queues about ten of them: `busy` says that a call was not sent. One call
-/// at a time waits for its reply; threads that share a sender take turns.
+/// at a time waits for its reply: threads that share a sender take turns, and the time that a call waits for its turn counts.
 #[derive(Debug)]
 pub struct Datagram {
     socket: UnixDatagram,
     address: Address,
-    /// Id of the last call. The lock is held while a call waits for its reply.
-    last_id: Mutex<u64>,
+    /// Id of the last call. Ids start at random: the kernel gives the address of a sender that is gone to the next one, and an answer
+    /// that comes late must not be taken for one of its own.
+    last_id: AtomicU64,
+    turn: Turn,
 }
+
+/// One call at a time waits for its reply.
+#[derive(Debug, Default)]
+struct Turn {
+    taken: Mutex<bool>,
+    freed: Condvar,
+}
+
+/// The turn of one call.
+struct Taken<'a>(&'a Turn);
 
 impl Datagram {
     /// A sender to the broker that the environment gives: see [`Client::connect`](crate::Client::connect).
@@ -69,7 +85,7 @@ impl Datagram {
             dial.check_uid(owner)?;
         }
         let socket = open(&address).map_err(|error| refused(&address, &error))?;
-        Ok(Self { socket, address, last_id: Mutex::new(0) })
+        Ok(Self { socket, address, last_id: AtomicU64::new(random_id()), turn: Turn::default() })
     }
 
     /// Sends a call that wants no reply, and does not wait: whether anybody takes it, nobody hears.
@@ -78,8 +94,7 @@ impl Datagram {
     /// `busy` if the broker's queue is full, `unavailable` if the broker is gone, `too_large`: the call was not sent.
     pub fn one_way(&self, request: Request) -> Result<()> {
         let call = call_of(request, Answer::Unwanted)?;
-        let mut last_id = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
-        self.send(call, &mut last_id)
+        self.send(call).map(drop)
     }
 
     /// Sends a call and waits for its reply.
@@ -87,17 +102,24 @@ impl Datagram {
     /// # Errors
     /// As [`Datagram::one_way`]; what the call ended with. A datagram may be lost on its way, then the call ends with `deadline`.
     pub fn call_bytes(&self, request: Request) -> Result<Response> {
-        let call = call_of(request, Answer::Wanted)?;
+        let mut call = call_of(request, Answer::Wanted)?;
+        if call.timeout_ms == 0 {
+            call.timeout_ms = DEFAULT_TIMEOUT_MS; // nothing tells the broker's own default here
+        }
         let until = Patience::new(Instant::now(), call.timeout_ms).until(DEFAULT_TIMEOUT_MS);
-        let mut last_id = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
-        self.send(call, &mut last_id)?;
-        self.receive(*last_id, until)
+        let Some(_turn) = self.turn.take(until) else {
+            let text = "another call on this sender waited for its reply until then; this one was not sent";
+            return Err(Error::new(ErrorCode::DEADLINE, text).with_retry(Retry::Safe));
+        };
+        let id = self.send(call)?;
+        self.receive(id, until)
     }
 
-    /// A broker that was started anew has a new socket at the same address: nothing has reached it, so the frame goes there.
-    fn send(&self, call: Call, last_id: &mut u64) -> Result<()> {
-        *last_id += 1;
-        let frame = frame(call, *last_id)?;
+    /// Sends a call and tells its id. A broker that was started anew has a new socket at the same address: nothing has reached it, so
+    /// the frame goes there.
+    fn send(&self, call: Call) -> Result<u64> {
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let frame = frame(call, id)?;
         match self.socket.send(&frame) {
             Err(error) if is_gone(&error) => {
                 let target = unix_address(&self.address).map_err(|error| refused(&self.address, &error))?;
@@ -106,7 +128,7 @@ impl Datagram {
             }
             sent => sent,
         }
-        .map(drop)
+        .map(|_| id)
         .map_err(|error| self.not_sent(&error))
     }
 
@@ -149,6 +171,33 @@ impl Datagram {
     fn lost(&self, error: &io::Error) -> Error {
         let text = format!("the broker at {} cannot be heard any more ({error}); the call may have run", self.address);
         Error::new(ErrorCode::BROKER_LOST, text)
+    }
+}
+
+impl Turn {
+    /// Waits until no other call has the turn; `None` if the time comes first.
+    fn take(&self, until: Instant) -> Option<Taken<'_>> {
+        let mut taken = self.taken();
+        while *taken {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            (taken, _) = self.freed.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner);
+        }
+        *taken = true;
+        Some(Taken(self))
+    }
+
+    fn taken(&self) -> MutexGuard<'_, bool> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        *self.0.taken() = false;
+        self.0.freed.notify_one();
     }
 }
 
@@ -205,6 +254,11 @@ fn outcome_of(id: u64, datagram: Bytes) -> Option<Outcome> {
         Message::Error(failure) if failure.id == id => Some(Err(failure.into())),
         _ => None,
     }
+}
+
+/// Somewhere in the first half of the numbers, so that they can grow.
+fn random_id() -> u64 {
+    RandomState::new().build_hasher().finish() >> 1
 }
 
 fn is_gone(error: &io::Error) -> bool {
