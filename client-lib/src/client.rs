@@ -4,7 +4,7 @@ use std::{
     fmt,
     os::fd::OwnedFd,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -24,6 +24,7 @@ use crate::{
     pending::{Pending, PendingBytes, Ticket},
     request::{Request, Response},
     scratch::with_body,
+    service::CancelToken,
     session::{
         Outcome, Outgoing, Patience, Role,
         outgoing::{Answer, Operated, decode_reply, routing_of},
@@ -40,20 +41,44 @@ use crate::{
 ///
 /// After fork(2) a client must not be used in the child: both would read from one socket.
 #[derive(Clone)]
-pub struct Client(Arc<Shared>);
+pub struct Client {
+    shared: Arc<Shared>,
+    /// The running call on whose behalf this client calls.
+    scope: Option<CancelToken>,
+}
 
 struct Shared {
     redial: Redial,
     line: Mutex<Line>,
+    /// A thread that connected has come back.
+    redialled: Condvar,
     /// How many [`Corked`] live.
     corks: AtomicUsize,
 }
 
-/// What changes when the connection does, and what each typed call looks up: one lock for both. May be held while a socket is
-/// connected, at most as long as the call that needs it may take.
+/// What changes when the connection does, and what each typed call looks up: one lock for both, never held while anything is waited
+/// for.
 struct Line {
     connection: Arc<Connection>,
     routes: Routes,
+    dialling: Dialling,
+}
+
+/// Whether a thread connects, so that the others need not.
+enum Dialling {
+    /// The number of attempts that have ended, and what the last one ended with if it failed.
+    Idle(u64, Option<Error>),
+    /// The number of attempts before this one.
+    Busy(u64),
+}
+
+impl Dialling {
+    fn attempts(&self) -> u64 {
+        match self {
+            Self::Idle(ended, _) => *ended,
+            Self::Busy(before) => *before,
+        }
+    }
 }
 
 /// Who makes a new connection when this one is dead.
@@ -104,6 +129,18 @@ impl Client {
         Ok(Self::on(connection, redial))
     }
 
+    /// The same connection for calls that do not end with the method they were made in: [`Context::client`](crate::Context::client)
+    /// gives a client whose calls do.
+    #[must_use]
+    pub fn unbound(&self) -> Self {
+        Self { shared: self.shared.clone(), scope: None }
+    }
+
+    /// The same connection for calls on behalf of a running one.
+    pub(crate) fn bound_to(&self, scope: CancelToken) -> Self {
+        Self { shared: self.shared.clone(), scope: Some(scope) }
+    }
+
     /// A client on the connection of a service.
     pub(crate) fn of_service(connection: Connection) -> Self {
         Self::on(connection, Redial::Service)
@@ -140,7 +177,8 @@ impl Client {
     }
 
     /// Lets calls that are started gather, so that many leave with one write: when the returned value is dropped, when 32 KiB have
-    /// come together, or as soon as anyone waits for a reply. Holds for all threads that share the client.
+    /// come together, or as soon as anyone waits for a reply. Holds for all threads that share the client. Dropping it waits until
+    /// everything has left; [`Corked::flush`] also says whether it has.
     ///
     /// ```no_run
     /// # use ipc_client::{CallError, Client, Method};
@@ -152,7 +190,7 @@ impl Client {
     /// # }
     /// ```
     pub fn cork(&self) -> Corked<'_> {
-        self.0.corks.fetch_add(1, Ordering::Relaxed);
+        self.shared.corks.fetch_add(1, Ordering::Relaxed);
         Corked { client: self }
     }
 
@@ -195,8 +233,7 @@ impl Client {
         timeout: Option<Duration>,
     ) -> Result<A> {
         let operated = Operated::new(operation, request, timeout)?;
-        let (_, response) =
-            self.on_a_live_one(self.connection(), &operated.outgoing(), Instant::now(), Connection::exchange)?;
+        let response = self.exchange(self.connection(), Instant::now(), &operated.outgoing())?;
         decode_reply(control::SERVICE, operation, &response)
     }
 
@@ -240,16 +277,15 @@ impl Client {
     }
 
     fn on(connection: Connection, redial: Redial) -> Self {
-        let line = Line { connection: Arc::new(connection), routes: Routes::default() };
-        Self(Arc::new(Shared { redial, line: Mutex::new(line), corks: AtomicUsize::new(0) }))
+        let line =
+            Line { connection: Arc::new(connection), routes: Routes::default(), dialling: Dialling::Idle(0, None) };
+        let shared = Shared { redial, line: Mutex::new(line), redialled: Condvar::new(), corks: AtomicUsize::new(0) };
+        Self { shared: Arc::new(shared), scope: None }
     }
 
     fn ask<M: Method>(&self, request: &M, timeout: Option<Duration>) -> Result<M::Reply, CallError<M::Error>> {
         let (connection, now, asked) = self.prepare::<M>(timeout)?;
-        let outcome = with_body(asked.encoding, request, |body| {
-            self.on_a_live_one(connection, &asked.outgoing(body), now, Connection::exchange)
-                .map(|(_, response)| response)
-        });
+        let outcome = with_body(asked.encoding, request, |body| self.exchange(connection, now, &asked.outgoing(body)));
         self.settle(outcome, asked, request)
     }
 
@@ -275,8 +311,7 @@ impl Client {
                     let now = Instant::now();
                     self.line().routes.ask_again::<M>(now, &mut asked);
                     outcome = with_body(asked.encoding, request, |body| {
-                        self.on_a_live_one(self.connection(), &asked.outgoing(body), now, Connection::exchange)
-                            .map(|(_, response)| response)
+                        self.exchange(self.connection(), now, &asked.outgoing(body))
                     });
                 }
             }
@@ -288,20 +323,31 @@ impl Client {
     }
 
     fn submit_on(&self, connection: Arc<Connection>, now: Instant, call: &Outgoing<'_>) -> Result<Ticket> {
+        if let Some(scope) = &self.scope {
+            return scope.submit(connection, now, call);
+        }
         let patience = Patience::new(now, call.timeout_ms);
-        let (connection, id) = self.on_a_live_one(connection, call, now, Connection::submit)?;
+        let (connection, id) = self.on_a_live_one(connection, now, call, Connection::submit)?;
         Ok(Ticket::new(connection, id, patience))
+    }
+
+    /// Sends a call and waits for its end.
+    fn exchange(&self, connection: Arc<Connection>, now: Instant, call: &Outgoing<'_>) -> Outcome {
+        if let Some(scope) = &self.scope {
+            return scope.submit(connection, now, call)?.wait(None);
+        }
+        self.on_a_live_one(connection, now, call, Connection::exchange).map(|(_, response)| response)
     }
 
     /// Sends a call; on a new connection if the one at hand is dead and nothing of the call was written there.
     fn on_a_live_one<T>(
         &self,
         connection: Arc<Connection>,
-        call: &Outgoing<'_>,
         now: Instant,
+        call: &Outgoing<'_>,
         send: impl Fn(&Connection, &Outgoing<'_>, Departure, Instant) -> Result<Option<T>>,
     ) -> Result<(Arc<Connection>, T)> {
-        let departure = if self.0.corks.load(Ordering::Relaxed) > 0 { Departure::Gathered } else { Departure::AtOnce };
+        let departure = self.departure();
         if let Some(sent) = send(&connection, call, departure, now)? {
             return Ok((connection, sent));
         }
@@ -312,24 +358,57 @@ impl Client {
         }
     }
 
-    /// A live connection instead of a dead one, unless another thread was faster.
+    fn departure(&self) -> Departure {
+        if self.shared.corks.load(Ordering::Relaxed) > 0 { Departure::Gathered } else { Departure::AtOnce }
+    }
+
+    /// A live connection instead of a dead one. One thread connects; the others wait for it, each no longer than its own call may take.
     fn replace(&self, dead: &Arc<Connection>, patience: Patience) -> Result<Arc<Connection>> {
+        let until = patience.until(DEFAULT_TIMEOUT_MS) - GRACE;
         let mut line = self.line();
-        if Arc::ptr_eq(&line.connection, dead) || !line.connection.takes_more() {
-            let dial = match &self.0.redial {
-                Redial::NextCall(dial) => dial,
-                Redial::Service => return Err(reconnecting(&line.connection)),
-                Redial::Never => return Err(gone(&line.connection)),
-            };
-            let until = patience.until(DEFAULT_TIMEOUT_MS);
-            let patience = until.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
-            line.connection = Arc::new(dial.connect(patience, Role::Caller)?);
+        let seen = line.dialling.attempts();
+        loop {
+            if !Arc::ptr_eq(&line.connection, dead) && line.connection.takes_more() {
+                return Ok(line.connection.clone());
+            }
+            match &line.dialling {
+                Dialling::Idle(ended, Some(error)) if *ended > seen => return Err(error.clone()),
+                Dialling::Idle(before, _) => {
+                    line.dialling = Dialling::Busy(*before);
+                    drop(line);
+                    return self.redial(dead, until);
+                }
+                Dialling::Busy(_) => {}
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(still_connecting(dead));
+            }
+            (line, _) = self.shared.redialled.wait_timeout(line, left).unwrap_or_else(PoisonError::into_inner);
         }
-        Ok(line.connection.clone())
+    }
+
+    /// Connects, for all threads that wait for it.
+    fn redial(&self, dead: &Connection, until: Instant) -> Result<Arc<Connection>> {
+        let connected = match &self.shared.redial {
+            Redial::NextCall(dial) => {
+                dial.connect(until.saturating_duration_since(Instant::now()), Role::Caller).map(Arc::new)
+            }
+            Redial::Service => Err(reconnecting(dead)),
+            Redial::Never => Err(gone(dead)),
+        };
+        let mut line = self.line();
+        if let Ok(connection) = &connected {
+            line.connection = connection.clone();
+        }
+        line.dialling = Dialling::Idle(line.dialling.attempts() + 1, connected.as_ref().err().cloned());
+        drop(line);
+        self.shared.redialled.notify_all();
+        connected
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
-        self.0.line.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -346,22 +425,49 @@ pub struct Corked<'a> {
     client: &'a Client,
 }
 
+impl Corked<'_> {
+    /// Sends what has gathered, and returns when it has left.
+    ///
+    /// # Errors
+    /// `broker_lost` if the connection ended before, `deadline` if the broker took nothing for 30 s. What each call ended with, its
+    /// [`Pending`] says.
+    pub fn flush(&self) -> Result<()> {
+        let connection = self.client.connection();
+        if connection.flush_all(Instant::now() + FLUSH) {
+            return Ok(());
+        }
+        match connection.loss() {
+            Some(loss) => Err(Error::new(ErrorCode::BROKER_LOST, loss.text)),
+            None if !connection.takes_more() => Err(gone(&connection)),
+            None => {
+                let text = format!("the broker at {} takes nothing of what is sent", connection.place());
+                Err(Error::new(ErrorCode::DEADLINE, text))
+            }
+        }
+    }
+}
+
+/// Waits as [`Corked::flush`] does: calls that nobody waits for would stay here otherwise.
 impl Drop for Corked<'_> {
     fn drop(&mut self) {
-        self.client.0.corks.fetch_sub(1, Ordering::Relaxed);
-        self.client.connection().flush_now();
+        self.client.shared.corks.fetch_sub(1, Ordering::Relaxed);
+        drop(self.flush());
     }
 }
 
 fn gone(connection: &Connection) -> Error {
-    let reason = connection.loss().map_or_else(
-        || format!("the connection to the broker at {} ended before the call was sent", connection.place()),
-        |loss| loss.text,
-    );
-    Error::new(ErrorCode::BROKER_LOST, reason).with_retry(Retry::Safe)
+    Error::new(ErrorCode::BROKER_LOST, connection.ended_before()).with_retry(Retry::Safe)
 }
 
 fn reconnecting(connection: &Connection) -> Error {
     let text = format!("the broker at {} went away and the service is not registered again yet", connection.place());
     Error::new(ErrorCode::UNAVAILABLE, text)
 }
+
+fn still_connecting(connection: &Connection) -> Error {
+    let text = format!("the broker at {} does not accept a connection in time", connection.place());
+    Error::new(ErrorCode::UNAVAILABLE, text)
+}
+
+/// How long a cork waits for the socket to take what has gathered.
+const FLUSH: Duration = Duration::from_secs(30);

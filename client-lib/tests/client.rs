@@ -182,6 +182,75 @@ fn corked_calls_leave_when_enough_have_gathered_or_somebody_waits() {
 }
 
 #[test]
+fn a_cork_lets_everything_go_even_if_the_socket_takes_it_in_pieces() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    rustix::net::sockopt::set_socket_send_buffer_size(&theirs, 4_096).unwrap();
+    let end = theirs.try_clone().unwrap();
+    let (client, mut line) = (Client::from_fd(theirs.into()).unwrap(), Line::new(ours));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let corked = client.cork();
+            let started: Vec<_> = (0..10)
+                .map(|_| client.start(Text("x".repeat(3_000))).unwrap())
+                .map(std::mem::ManuallyDrop::new)
+                .collect();
+            drop(corked);
+            drop(started);
+        });
+        common::wait_until_full(&end);
+        line.greet();
+        (0..10).for_each(|_| drop(line.expect_call()));
+    });
+}
+
+#[test]
+fn a_cork_says_when_it_could_not_let_go() {
+    let (client, line) = Line::open_pair();
+    let corked = client.cork();
+    let pending = client.start(&ADD).unwrap();
+    drop(line);
+    let error = corked.flush().unwrap_err();
+    assert_eq!(error.code(), ErrorCode::BROKER_LOST);
+    assert_eq!(failed(pending.wait()).retry(), Retry::Safe);
+}
+
+#[test]
+fn a_call_that_names_no_time_has_the_default_of_the_broker() {
+    let (client, mut line) = Line::pair();
+    thread::scope(|scope| {
+        let calling = scope.spawn(|| failed(client.call(&ADD)));
+        line.greet_with(|welcome| welcome.call_default_ms = 50);
+        line.expect_call();
+        assert_eq!(line.expect_cancel().reason, ErrorCode::DEADLINE); // long before the usual 30 s
+        assert_eq!(calling.join().unwrap().code(), ErrorCode::DEADLINE);
+    });
+}
+
+#[test]
+fn a_deadline_does_not_wait_for_the_connect_of_another_thread() {
+    let door = Door::open();
+    let client = Client::connect_to(&door.address()).unwrap();
+    thread::scope(|scope| {
+        let first = scope.spawn(|| client.ping());
+        let mut line = door.accept();
+        line.expect_ping();
+        first.join().unwrap().unwrap();
+        let _crowd = door.crowd(); // nobody gets in any more
+        drop(line);
+
+        let patient = scope.spawn(|| failed(client.call(&ADD)));
+        let began = std::time::Instant::now();
+        let hasty: Vec<_> =
+            (0..2).map(|_| scope.spawn(|| failed(client.call_within(&ADD, Duration::from_millis(100))))).collect();
+        for error in hasty.into_iter().map(|thread| thread.join().unwrap()) {
+            assert_eq!((error.code(), error.retry()), (ErrorCode::UNAVAILABLE, Retry::Safe));
+        }
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+        assert_eq!(patient.join().unwrap().code(), ErrorCode::UNAVAILABLE);
+    });
+}
+
+#[test]
 fn a_deadline_that_the_broker_forgets_is_kept_here() {
     let (client, mut line) = Line::open_pair();
     let error = failed(client.call_within(&ADD, Duration::ZERO));

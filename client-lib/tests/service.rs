@@ -190,6 +190,97 @@ fn a_nested_call_comes_back_over_the_same_connection() {
     stop(serving, line);
 }
 
+/// A service with one method on the pool: it makes a nested call, tells how that ended, and then goes on as the test says.
+fn nesting(
+    then: impl Fn(&ipc_client::Context) + Send + Sync + 'static,
+) -> (Service, mpsc::Receiver<Result<i64, ipc_client::Error>>) {
+    let (ended, end) = mpsc::channel();
+    let service = Service::new("calc").method(move |_: Text, context| {
+        let nested = match context.client().call(&ADD) {
+            Ok(sum) => Ok(sum),
+            Err(CallError::Failed(error)) => Err(error),
+            Err(other) => panic!("{other}"),
+        };
+        ended.send(nested).unwrap();
+        then(context);
+        Ok(String::new())
+    });
+    (service, end)
+}
+
+#[test]
+fn a_nested_call_ends_when_the_caller_of_its_method_cancels() {
+    let door = Door::open();
+    let (service, end) = nesting(|context| assert!(context.cancel().is_cancelled()));
+    let (serving, mut line) = start(&door, service);
+    line.deliver(1, Encoding::BINCODE, &Text(String::new()));
+    let nested = line.expect_call();
+    line.cancel(1, ErrorCode::CANCELLED);
+    assert_eq!(line.expect_cancel().id, nested.id);
+    let error = end.recv_timeout(PATIENCE).unwrap().unwrap_err();
+    assert_eq!((error.code(), error.retry()), (ErrorCode::CANCELLED, Retry::Unknown));
+    assert_eq!(line.expect_reply().id, 1);
+    stop(serving, line);
+}
+
+#[test]
+fn a_nested_call_has_no_longer_than_its_method() {
+    let door = Door::open();
+    let (service, end) = nesting(|_| {});
+    let (serving, mut line) = start(&door, service);
+    line.send(Message::Call(Call { timeout_ms: 5_000, ..delivered(1, "text", Encoding::JSON, "\"\"") }));
+    let nested = line.expect_call();
+    assert!((1..=5_000).contains(&nested.timeout_ms), "{} ms", nested.timeout_ms);
+    line.reply(nested.id, &3_i64);
+    assert_eq!(end.recv_timeout(PATIENCE).unwrap().unwrap(), 3);
+    assert_eq!(line.expect_reply().id, 1);
+    stop(serving, line);
+}
+
+#[test]
+fn a_call_through_the_context_of_a_cancelled_method_never_leaves() {
+    let door = Door::open();
+    let (told, tell) = mpsc::channel();
+    let service = Service::new("calc").method(move |_: Text, context| {
+        assert!(context.cancel().wait(PATIENCE));
+        told.send(context.client().call(&ADD).unwrap_err().to_string()).unwrap();
+        Ok(String::new())
+    });
+    let (serving, mut line) = start(&door, service);
+    line.deliver(1, Encoding::JSON, &Text(String::new()));
+    line.cancel(1, ErrorCode::DEADLINE);
+    assert!(tell.recv_timeout(PATIENCE).unwrap().starts_with("deadline: "));
+    assert_eq!(line.expect_reply().id, 1);
+    stop(serving, line);
+}
+
+#[test]
+fn a_call_that_its_method_leaves_behind_ends_with_it() {
+    let door = Door::open();
+    let (leave, left) = mpsc::channel();
+    let service = Service::new("calc").method(move |_: Text, context| {
+        leave.send((context.client().clone(), context.client().start(ADD).unwrap())).unwrap();
+        Ok(String::new())
+    });
+    let (serving, mut line) = start(&door, service);
+    line.deliver(1, Encoding::JSON, &Text(String::new()));
+    let nested = line.expect_call();
+    let replied_or_cancelled = [line.next(), line.next()];
+    assert!(replied_or_cancelled.iter().any(|m| matches!(m, Message::Cancel(cancel) if cancel.id == nested.id)));
+    let (client, pending) = left.recv_timeout(PATIENCE).unwrap();
+    let code = |ended: CallError<TooLarge>| match ended {
+        CallError::Failed(error) => error.code(),
+        other => panic!("{other}"),
+    };
+    assert_eq!(code(pending.wait().unwrap_err()), ErrorCode::CANCELLED);
+    assert_eq!(code(client.call(&ADD).unwrap_err()), ErrorCode::CANCELLED);
+    let pending = client.unbound().start(ADD).unwrap();
+    let call = line.expect_call();
+    line.reply(call.id, &3_i64);
+    assert_eq!(pending.wait().unwrap(), 3);
+    stop(serving, line);
+}
+
 #[test]
 fn the_reading_thread_refuses_to_wait_for_itself() {
     let door = Door::open();

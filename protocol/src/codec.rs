@@ -62,7 +62,7 @@ pub fn encode_into<T: Serialize + ?Sized>(encoding: Encoding, value: &T, out: &m
         unknown => Err(CodecError::UnknownEncoding(unknown)),
     };
     let len = out.len() - start;
-    let checked = written.and_then(|()| if len > MAX_BODY as usize { Err(CodecError::TooLarge(len)) } else { Ok(()) });
+    let checked = if len > MAX_BODY as usize { written.and(Err(CodecError::TooLarge(len))) } else { written };
     if checked.is_err() {
         out.truncate(start);
     }

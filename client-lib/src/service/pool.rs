@@ -109,6 +109,7 @@ impl Job {
                 answers.push_message(Message::Error(Failure { retry: Retry::Safe, ..failure }));
             }
         }
+        self.context.cancel.end(&self.connection);
         self.connection.answer_one(answers);
         self.running.leave(self.call.id);
     }

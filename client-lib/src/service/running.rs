@@ -1,4 +1,4 @@
-//! The calls that a service has been given on one connection and has not answered.
+//! The calls that a service was given on one connection and has not answered.
 
 use std::{
     collections::HashMap,
@@ -9,8 +9,9 @@ use std::{
 use ipc_protocol::ErrorCode;
 
 use super::CancelToken;
+use crate::link::blocking::Connection;
 
-/// Pooled calls by the broker's number, each with what tells it that nobody waits any more.
+/// Pooled calls by the broker's number, each with what tells it that its caller has stopped waiting.
 #[derive(Default)]
 pub(super) struct Running {
     calls: Mutex<HashMap<u64, CancelToken>>,
@@ -18,13 +19,13 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Enters a call, unless `limit` calls are running already: a broker that keeps its word never sends so many.
-    pub(super) fn enter(&self, id: u64, limit: usize) -> Option<CancelToken> {
+    /// Enters a call, unless `limit` calls are running already: a broker that keeps its word never sends more.
+    pub(super) fn enter(&self, id: u64, deadline: Option<Instant>, limit: usize) -> Option<CancelToken> {
         let mut calls = self.calls();
         if calls.len() >= limit {
             return None;
         }
-        let token = CancelToken::default();
+        let token = CancelToken::of_call(id, deadline);
         calls.insert(id, token.clone());
         Some(token)
     }
@@ -38,18 +39,18 @@ impl Running {
         }
     }
 
-    /// Tells a call that nobody waits for it. Outside the lock: what waits for this may do anything.
-    pub(super) fn cancel(&self, id: u64, reason: ErrorCode) {
+    /// Tells a call that its caller has stopped waiting. Outside the lock: what waits for this may do anything.
+    pub(super) fn cancel(&self, connection: &Connection, id: u64, reason: ErrorCode) {
         let token = self.calls().get(&id).cloned();
         if let Some(token) = token {
-            token.cancel(reason);
+            token.cancel(connection, reason);
         }
     }
 
     /// Tells all of them.
-    pub(super) fn cancel_all(&self, reason: ErrorCode) {
+    pub(super) fn cancel_all(&self, connection: &Connection, reason: ErrorCode) {
         let tokens: Vec<_> = self.calls().values().cloned().collect();
-        tokens.iter().for_each(|token| token.cancel(reason));
+        tokens.iter().for_each(|token| token.cancel(connection, reason));
     }
 
     /// Waits until all are answered, or until a time.

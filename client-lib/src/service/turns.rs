@@ -68,12 +68,12 @@ impl<'a> Turns<'a> {
             for inbound in inbound.drain(..) {
                 match inbound {
                     Inbound::Call(call) => self.take(call, now),
-                    Inbound::Cancel(cancel) => self.running.cancel(cancel.id, cancel.reason),
+                    Inbound::Cancel(cancel) => self.running.cancel(&self.connection, cancel.id, cancel.reason),
                 }
             }
             self.flush();
         };
-        self.running.cancel_all(ErrorCode::BROKER_LOST);
+        self.running.cancel_all(&self.connection, ErrorCode::BROKER_LOST);
         loss
     }
 
@@ -103,11 +103,13 @@ impl<'a> Turns<'a> {
     }
 
     fn hand_to_pool(&mut self, call: Call, answer: Answer, deadline: Instant) {
-        let Some(cancel) = self.running.enter(call.id, self.offer.limit()) else {
+        let ends = (!call.one_way).then_some(deadline); // the caller of a one-way call waits for nothing
+        let Some(cancel) = self.running.enter(call.id, ends, self.offer.limit()) else {
             let text = format!("{} takes {} calls at once", target(&call), self.offer.window);
             return self.refuse(Failure::new(call.id, ErrorCode::BUSY, text));
         };
-        let context = Context { caller: self.context.caller.clone(), deadline, cancel, client: self.client.clone() };
+        let client = self.client.bound_to(cancel.clone());
+        let context = Context { caller: self.context.caller.clone(), deadline, cancel, client };
         let (connection, running) = (self.connection.clone(), self.running.clone());
         self.pool.push(Job { call: detached(call), context, answer, connection, running });
     }

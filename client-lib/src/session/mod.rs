@@ -24,11 +24,14 @@ pub(crate) mod routes;
 mod slots;
 pub(crate) mod typed;
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroU64,
+    time::{Duration, Instant},
+};
 
 use ipc_protocol::{
-    Call, Cancel, ErrorCode, Failure, Flags, Goodbye, Header, Hello, Incoming, Kind, Message, Reply, Retry, Routing,
-    Violation, Welcome,
+    Call, Cancel, ErrorCode, Failure, Flags, Goodbye, Header, Hello, Incoming, Kind, Message, Reply, Retry, Violation,
+    Welcome,
     limits::{DEFAULT_TIMEOUT_MS, MAX_BODY},
     transport::Inbox,
 };
@@ -101,8 +104,6 @@ pub(crate) struct Session {
     last_id: u64,
     slots: Slots,
     inbound: Vec<Inbound>,
-    /// Of the last delivered call: most callers repeat themselves.
-    last_routing: Routing,
     transmit: Frames,
     /// Calls started since something was last received, each of which may bring a frame back.
     unheard: usize,
@@ -120,7 +121,6 @@ impl Session {
             last_id: 0,
             slots: Slots::default(),
             inbound: Vec::new(),
-            last_routing: Routing::default(),
             transmit: Frames::default(),
             unheard: 0,
             touched: now,
@@ -211,7 +211,7 @@ impl Session {
 
     /// Ends the calls that were made on behalf of a delivered call, which has ended itself; the broker is told. `ended` is called
     /// with each of them.
-    pub(crate) fn end_nested(&mut self, parent: u64, reason: ErrorCode, mut ended: impl FnMut(CallId)) {
+    pub(crate) fn end_nested(&mut self, parent: NonZeroU64, reason: ErrorCode, mut ended: impl FnMut(CallId)) {
         let nested = self.slots.waiting_for_parent(parent);
         for id in nested {
             self.push(Message::Cancel(Cancel { id: id.0, reason }));
@@ -239,10 +239,7 @@ impl Session {
         loop {
             let event = match inbox.next() {
                 Ok(None) => return Ok(()),
-                Ok(Some(Incoming::Frame(frame))) => {
-                    let message = Message::decode_after(frame, &mut self.last_routing);
-                    message.and_then(|message| self.apply(message))
-                }
+                Ok(Some(Incoming::Frame(frame))) => Message::decode(frame).and_then(|message| self.apply(message)),
                 Ok(Some(Incoming::TooLarge(header))) => Ok(self.skipped(&header)),
                 Ok(Some(Incoming::Begun(_))) => {
                     inbox.decoder().assemble(); // bounded by MAX_BODY, and there is one inbox

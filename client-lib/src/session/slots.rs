@@ -100,9 +100,9 @@ impl Slots {
     }
 
     /// Calls that were made on behalf of a delivered call and have not ended.
-    pub(super) fn waiting_for_parent(&self, parent: u64) -> Vec<CallId> {
+    pub(super) fn waiting_for_parent(&self, parent: NonZeroU64) -> Vec<CallId> {
         let is_nested = |slot: &Slot| match slot {
-            Slot::Waiting(waiting) => waiting.parent.is_some_and(|of| of.get() == parent),
+            Slot::Waiting(waiting) => waiting.parent == Some(parent) && waiting.kind == SlotKind::Call,
             Slot::Ended(_) => false,
         };
         self.0.iter().filter(|(_, slot)| is_nested(slot)).map(|(id, _)| *id).collect()

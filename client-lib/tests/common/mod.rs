@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     os::{
-        fd::AsFd,
+        fd::{AsFd, OwnedFd},
         unix::net::{UnixListener, UnixStream},
     },
     time::{Duration, Instant},
@@ -95,6 +95,19 @@ impl Door {
         (line, register)
     }
 
+    /// Connections that nobody accepts, as many as the backlog holds: the next connect waits.
+    pub(crate) fn crowd(&self) -> Vec<OwnedFd> {
+        rustix::net::listen(&self.listener, 0).unwrap();
+        let address = rustix::net::SocketAddrUnix::new(self.directory.path().join("s")).unwrap();
+        let connect = || {
+            let flags = rustix::net::SocketFlags::NONBLOCK;
+            let kind = rustix::net::SocketType::STREAM;
+            let socket = rustix::net::socket_with(rustix::net::AddressFamily::UNIX, kind, flags, None).unwrap();
+            rustix::net::connect(&socket, &address).ok().map(|()| socket)
+        };
+        std::iter::from_fn(connect).collect()
+    }
+
     /// Whether somebody wants to connect.
     pub(crate) fn is_knocked_at(&self) -> bool {
         is_ready(&self.listener)
@@ -132,8 +145,13 @@ impl Line {
     }
 
     pub(crate) fn greet(&mut self) {
+        self.greet_with(|_| {});
+    }
+
+    /// Answers hello with a welcome that says something else than usual.
+    pub(crate) fn greet_with(&mut self, change: impl FnOnce(&mut Welcome)) {
         let Message::Hello(_) = self.next() else { panic!("no hello") };
-        self.send(Message::Welcome(Welcome {
+        let mut welcome = Welcome {
             version: 1,
             features: Features(0),
             peer: PeerNumber(42),
@@ -141,7 +159,9 @@ impl Line {
             call_default_ms: 30_000,
             call_max_ms: 3_600_000,
             agent: "fake 1".into(),
-        }));
+        };
+        change(&mut welcome);
+        self.send(Message::Welcome(welcome));
     }
 
     /// The next message; panics after ten seconds, and at the end of the connection.
@@ -310,6 +330,16 @@ pub(crate) fn wait_for(fd: &impl AsFd, what: PollFlags) {
     while fds[0].revents().is_empty() {
         assert!(Instant::now() < until, "nothing happened within {PATIENCE:?}");
         let _ = poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }));
+    }
+}
+
+/// Waits until a socket takes no more.
+pub(crate) fn wait_until_full(fd: &impl AsFd) {
+    let until = Instant::now() + PATIENCE;
+    let mut fds = [PollFd::new(fd, PollFlags::OUT)];
+    while poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() > 0 {
+        assert!(Instant::now() < until, "it still takes something after {PATIENCE:?}");
+        std::thread::yield_now();
     }
 }
 

@@ -6,8 +6,7 @@
 //!
 //! # Locks
 //! There is one lock for each connection, and every system call under it is non-blocking; `poll` and `park` happen outside. A thread
-//! that holds it takes no other lock of this crate, so the order is: the client's lock (which may be held while a socket is
-//! connected), then a connection's lock, then nothing.
+//! that holds it takes no other lock of this crate, so the order is: the client's lock, then a connection's lock, then nothing.
 //!
 //! # No lost wake-up
 //! - A parked thread is in `parked` from before the lock is released until after it is taken again, and both park(3) and eventfd(2)
@@ -23,6 +22,7 @@ pub(crate) mod waker;
 
 use std::{
     fmt, io,
+    num::NonZeroU64,
     os::fd::{BorrowedFd, OwnedFd},
     sync::Mutex,
     time::Instant,
@@ -154,10 +154,15 @@ impl Connection {
         state.hand_over();
     }
 
-    /// Writes what has gathered, as far as the socket takes it now.
-    pub(crate) fn flush_now(&self) {
-        let mut state = self.lock();
-        self.flush(&mut state);
+    /// Writes what has gathered, and tells whether all of it has left: not if the time has come or the connection ended before.
+    pub(crate) fn flush_all(&self, until: Instant) -> bool {
+        let state = self.lock();
+        if state.session.unsent() == 0 {
+            return state.session.takes_more();
+        }
+        let end = state.session.end();
+        let state = self.send(state, end, Some(until));
+        state.session.takes_more() && state.session.has_left(end)
     }
 
     /// Answers delivered calls with one write; waits only while more than [`HIGH_WATER`] bytes are unsent.
@@ -178,7 +183,7 @@ impl Connection {
     }
 
     /// Ends the calls made on behalf of a delivered call, which has ended itself.
-    pub(crate) fn end_nested(&self, parent: u64, reason: ErrorCode) {
+    pub(crate) fn end_nested(&self, parent: NonZeroU64, reason: ErrorCode) {
         let mut state = self.lock();
         state.end_nested(parent, reason);
         self.flush(&mut state);
@@ -213,6 +218,12 @@ impl Connection {
     /// Where the broker is.
     pub(crate) fn place(&self) -> &str {
         &self.place
+    }
+
+    /// What to say of a call that could not leave.
+    pub(crate) fn ended_before(&self) -> String {
+        let unsaid = || format!("the connection to the broker at {} ended before the call was sent", self.place);
+        self.loss().map_or_else(unsaid, |loss| loss.text)
     }
 
     fn lock(&self) -> Locked<'_> {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     mem,
+    num::NonZeroU64,
     ops::{Deref, DerefMut},
     sync::{Mutex, MutexGuard, PoisonError},
     thread::{self, ThreadId},
@@ -77,7 +78,7 @@ impl State {
     }
 
     /// Ends the calls made on behalf of a delivered call.
-    pub(super) fn end_nested(&mut self, parent: u64, reason: ErrorCode) {
+    pub(super) fn end_nested(&mut self, parent: NonZeroU64, reason: ErrorCode) {
         let Self { session, parked, wake, .. } = self;
         session.end_nested(parent, reason, |id| wake.extend(parked.remove(&id)));
     }

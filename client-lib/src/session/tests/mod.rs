@@ -1,5 +1,3 @@
-use std::num::NonZeroU64;
-
 use bytes::Bytes;
 use ipc_protocol::{Encoding, Features, PeerNumber, Routing};
 
@@ -309,7 +307,7 @@ fn calls_made_on_behalf_of_a_delivered_call_end_with_it() {
     let before = session.unsent();
     let mut ended = Vec::new();
 
-    session.end_nested(7, ErrorCode::DEADLINE, |id| ended.push(id));
+    session.end_nested(NonZeroU64::new(7).unwrap(), ErrorCode::DEADLINE, |id| ended.push(id));
 
     assert_eq!(ended, [of_seven]);
     let cancel = Message::Cancel(Cancel { id: of_seven.0, reason: ErrorCode::DEADLINE });

@@ -86,12 +86,12 @@ impl Wire {
             if asked.is_empty() && answered.is_empty() {
                 return;
             }
-            answered.into_iter().for_each(|message| self.from_service(message));
-            asked.into_iter().for_each(|message| self.from_caller(message));
+            answered.into_iter().for_each(|message| self.carry_from_service(message));
+            asked.into_iter().for_each(|message| self.carry_from_caller(message));
         }
     }
 
-    fn from_caller(&mut self, message: Message) {
+    fn carry_from_caller(&mut self, message: Message) {
         match message {
             Message::Hello(_) => self.caller.hears(&welcome()),
             Message::Ping(id) => self.caller.hears(&Message::Pong(id)),
@@ -109,7 +109,7 @@ impl Wire {
         }
     }
 
-    fn from_service(&mut self, message: Message) {
+    fn carry_from_service(&mut self, message: Message) {
         let number = |id: u64| self.delivered[usize::try_from(id).unwrap() - 1];
         match message {
             Message::Hello(_) => self.service.hears(&welcome()),
