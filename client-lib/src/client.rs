@@ -95,14 +95,18 @@ impl Client {
     /// Connects to the broker that the environment gives: `$IPCD_SOCKET`, else `$XDG_RUNTIME_DIR/ipcd/ipcd.sock`, else
     /// `/run/ipcd/ipcd.sock` for root, else `/tmp/ipcd-UID/ipcd.sock`.
     ///
+    /// A broker that belongs to another user is not trusted with calls, unless that user is root or the address was chosen: by
+    /// [`Client::connect_to`], or by `$IPCD_SOCKET`. Root trusts no broker of another user by any variable, for su(1) and `sudo -E`
+    /// keep those of the user before.
+    ///
     /// # Errors
-    /// `unavailable` if no broker answers, `denied` if its socket may not be opened or, found by this search, belongs to
-    /// somebody who is neither root nor this user, `usage` if `$IPCD_SOCKET` holds no address.
+    /// `unavailable` if no broker answers, `denied` if its socket may not be opened or the broker is not trusted, `usage` if
+    /// `$IPCD_SOCKET` holds no address.
     pub fn connect() -> Result<Self> {
         Self::builder().connect()
     }
 
-    /// Connects to the broker at an address.
+    /// Connects to the broker at an address, whoever it belongs to.
     ///
     /// # Errors
     /// `unavailable` if no broker answers, `denied` if its socket may not be opened.

@@ -1,10 +1,11 @@
 //! Calls by datagram: no connection to set up, one frame each way.
 
 use std::{
+    fs::File,
     hash::{BuildHasher, Hasher, RandomState},
     io,
     os::{
-        fd::AsFd,
+        fd::{AsFd, AsRawFd},
         unix::{fs::MetadataExt, net::UnixDatagram},
     },
     sync::{
@@ -20,13 +21,16 @@ use ipc_protocol::{
     limits::{DEFAULT_TIMEOUT_MS, MAX_BODY, MAX_DATAGRAM},
     transport::Address,
 };
-use rustix::event::{PollFd, PollFlags};
+use rustix::{
+    event::{PollFd, PollFlags},
+    fs::{Mode, OFlags},
+};
 use uds::{UnixDatagramExt, UnixSocketAddr};
 
 use crate::{
     error::{Error, Result},
     link::blocking::waker::poll,
-    link::dial::{Dial, refused},
+    link::dial::{Dial, own_uid, refused},
     request::{Request, Response},
     session::{
         Outcome, Patience,
@@ -44,6 +48,7 @@ use crate::{
 pub struct Datagram {
     socket: UnixDatagram,
     address: Address,
+    dial: Dial,
     /// Id of the last call. Ids start at random: the kernel gives the address of a sender that is gone to the next one, and an answer
     /// that comes late must not be taken for one of its own.
     last_id: AtomicU64,
@@ -67,7 +72,7 @@ impl Datagram {
     /// `unavailable` if no broker takes datagrams there, `denied` if its socket may not be opened or, found by the default search,
     /// belongs to a stranger, `usage` if `$IPCD_SOCKET` holds no address.
     pub fn connect() -> Result<Self> {
-        Self::dial(&Dial::from_environment()?)
+        Self::dial(Dial::from_environment()?)
     }
 
     /// A sender to the broker whose stream socket is at this address; the datagram socket is beside it.
@@ -75,20 +80,37 @@ impl Datagram {
     /// # Errors
     /// As [`Datagram::connect`]; `usage` for an inherited descriptor.
     pub fn connect_to(address: &Address) -> Result<Self> {
-        Self::dial(&Dial::to(address.clone()))
+        Self::dial(Dial::to(address.clone()))
     }
 
-    fn dial(dial: &Dial) -> Result<Self> {
+    fn dial(dial: Dial) -> Result<Self> {
         let address = dial.datagram_address()?;
-        if let Address::Path(path) = &address {
-            let owner = std::fs::symlink_metadata(path).map_err(|error| refused(&address, &error))?.uid();
-            dial.check_uid(owner)?;
-        }
-        let socket = open(&address).map_err(|error| refused(&address, &error))?;
-        Ok(Self { socket, address, last_id: AtomicU64::new(random_id()), turn: Turn::default() })
+        let socket = open().map_err(|error| refused(&address, &error))?;
+        let sender = Self { socket, address, dial, last_id: AtomicU64::new(random_id()), turn: Turn::default() };
+        sender.connect_socket()?;
+        Ok(sender)
     }
 
-    /// Sends a call that wants no reply, and does not wait: whether anybody takes it, nobody hears.
+    /// Connects the socket, so that nobody but the broker can send to it. Whom a stream socket belongs to, the kernel says once it is
+    /// connected; of a datagram socket only its file tells. The file that was looked at is the one that is connected to, whatever
+    /// its path leads to by then.
+    fn connect_socket(&self) -> Result<()> {
+        let refused = |error: io::Error| refused(&self.address, &error);
+        let connect = |target: &UnixSocketAddr| self.socket.connect_to_unix_addr(target).map_err(refused);
+        if !self.dial.is_wary(own_uid()) {
+            return connect(&unix_address(&self.address).map_err(refused)?);
+        }
+        let Address::Path(path) = &self.address else {
+            let text = format!("whom {} belongs to cannot be told: name it with -s if it is meant", self.address);
+            return Err(Error::new(ErrorCode::DENIED, text));
+        };
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| refused(error.into()))?);
+        self.dial.check_owner(file.metadata().map_err(refused)?.uid())?;
+        connect(&UnixSocketAddr::from_path(&format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(refused)?)
+    }
+
+    /// Sends a call that wants no reply, and does not wait. Whether a service takes it is not told.
     ///
     /// # Errors
     /// `busy` if the broker's queue is full, `unavailable` if the broker is gone, `too_large`: the call was not sent.
@@ -122,8 +144,7 @@ impl Datagram {
         let frame = frame(call, id)?;
         match self.socket.send(&frame) {
             Err(error) if is_gone(&error) => {
-                let target = unix_address(&self.address).map_err(|error| refused(&self.address, &error))?;
-                self.socket.connect_to_unix_addr(&target).map_err(|error| refused(&self.address, &error))?;
+                self.connect_socket()?;
                 self.socket.send(&frame)
             }
             sent => sent,
@@ -202,11 +223,10 @@ impl Drop for Taken<'_> {
 }
 
 /// A non-blocking socket under an abstract name that the kernel chooses (unix(7), "Autobind"): so it can be answered, and nothing
-/// has to be removed afterwards. Connected, so that nobody but the broker can send to it.
-fn open(address: &Address) -> io::Result<UnixDatagram> {
+/// has to be removed afterwards.
+fn open() -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     socket.bind_to_unix_addr(&UnixSocketAddr::new_unspecified())?;
-    socket.connect_to_unix_addr(&unix_address(address)?)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
