@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_protocol::{ErrorCode, PeerNumber, Retry, control, limits::DEFAULT_TIMEOUT_MS, transport::Address};
+use ipc_protocol::{Encoding, ErrorCode, PeerNumber, Retry, control, limits::DEFAULT_TIMEOUT_MS, transport::Address};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
     session::{
         Outcome, Outgoing, Patience, Role,
         outgoing::{Answer, Operated, decode_reply, routing_of},
-        patience::GRACE,
+        patience::{GRACE, to_ms},
         routes::Routes,
         typed::{Asked, Settled},
     },
@@ -226,6 +226,26 @@ impl Client {
         self.submit(&Outgoing::of_request(&request, &routing, Answer::Unwanted))?.wait(None).map(drop)
     }
 
+    /// Tells a service something, and wants no reply: a typed [`Client::one_way`]. It travels as JSON, which every service takes.
+    ///
+    /// # Errors
+    /// As [`Client::one_way`]; `usage` if the names in `M` are not valid, `invalid` if the request cannot be encoded.
+    pub fn tell<M: Method>(&self, request: &M) -> Result<()> {
+        let routing = self.line().routes.of::<M>()?.0;
+        with_body(Encoding::JSON, request, |body| {
+            self.submit(&Outgoing {
+                routing: &routing,
+                encoding: Encoding::JSON,
+                timeout_ms: 0,
+                body,
+                answer: Answer::Unwanted,
+                parent: None,
+            })
+        })?
+        .wait(None)
+        .map(drop)
+    }
+
     /// Calls an operation of the broker itself, such as `list` with [`control::List`].
     ///
     /// # Errors
@@ -246,8 +266,20 @@ impl Client {
     /// # Errors
     /// `unavailable` or `broker_lost` if there is no connection, `deadline` after 30 s.
     pub fn ping(&self) -> Result<Duration> {
+        self.ping_in(0)
+    }
+
+    /// As [`Client::ping`], but waits no longer than `timeout`.
+    ///
+    /// # Errors
+    /// As [`Client::ping`]; `deadline` when the time is over.
+    pub fn ping_within(&self, timeout: Duration) -> Result<Duration> {
+        self.ping_in(to_ms(timeout))
+    }
+
+    fn ping_in(&self, timeout_ms: u32) -> Result<Duration> {
         let now = Instant::now();
-        let patience = Patience::new(now, 0);
+        let patience = Patience::new(now, timeout_ms);
         let connection = self.connection();
         let (connection, id) = match connection.ping(patience)? {
             Some(id) => (connection, id),
@@ -307,19 +339,20 @@ impl Client {
         mut asked: Asked,
         request: &M,
     ) -> Result<M::Reply, CallError<M::Error>> {
-        let mut outcome = outcome;
-        loop {
-            match asked.settle::<M>(outcome) {
-                Settled::Done(result) => return result,
-                Settled::Again => {
-                    let now = Instant::now();
-                    self.line().routes.ask_again::<M>(now, &mut asked);
-                    outcome = with_body(asked.encoding, request, |body| {
-                        self.exchange(self.connection(), now, &asked.outgoing(body))
-                    });
-                }
+        match asked.settle::<M>(outcome) {
+            Settled::Done(result) => result,
+            Settled::Again => {
+                let outcome = self.send_again(&mut asked, request)?.wait(None);
+                self.settle(outcome, asked, request)
             }
         }
+    }
+
+    /// Sends a typed call once more, as its service wants it.
+    pub(crate) fn send_again<M: Method>(&self, asked: &mut Asked, request: &M) -> Result<Ticket> {
+        let now = Instant::now();
+        self.line().routes.ask_again::<M>(now, asked);
+        with_body(asked.encoding, request, |body| self.submit_on(self.connection(), now, &asked.outgoing(body)))
     }
 
     fn submit(&self, call: &Outgoing<'_>) -> Result<Ticket> {

@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use ipc_protocol::{
-    Call, ErrorCode, Frame, Message, Retry,
+    Call, Encoding, ErrorCode, Frame, Message, Retry,
     limits::{DEFAULT_TIMEOUT_MS, MAX_BODY, MAX_DATAGRAM},
     transport::Address,
 };
@@ -28,14 +28,17 @@ use rustix::{
 use uds::{UnixDatagramExt, UnixSocketAddr};
 
 use crate::{
-    error::{Error, Result},
+    error::{CallError, Error, Result},
     link::blocking::waker::poll,
     link::dial::{Dial, own_uid, refused},
+    method::Method,
     request::{Request, Response},
     session::{
         Outcome, Patience,
-        outgoing::{Answer, routing_of},
+        outgoing::{Answer, encode, routing_of},
         patience::to_ms,
+        routes::Routes,
+        typed::read_end,
     },
 };
 
@@ -85,7 +88,7 @@ impl Datagram {
 
     fn dial(dial: Dial) -> Result<Self> {
         let address = dial.datagram_address()?;
-        let socket = open().map_err(|error| refused(&address, &error))?;
+        let socket = open().map_err(|error| refused(&address, error))?;
         let sender = Self { socket, address, dial, last_id: AtomicU64::new(random_id()), turn: Turn::default() };
         sender.connect_socket()?;
         Ok(sender)
@@ -95,7 +98,7 @@ impl Datagram {
     /// connected; of a datagram socket only its file tells. The file that was looked at is the one that is connected to, whatever
     /// its path leads to by then.
     fn connect_socket(&self) -> Result<()> {
-        let refused = |error: io::Error| refused(&self.address, &error);
+        let refused = |error: io::Error| refused(&self.address, error);
         let connect = |target: &UnixSocketAddr| self.socket.connect_to_unix_addr(target).map_err(refused);
         if !self.dial.is_wary(own_uid()) {
             return connect(&unix_address(&self.address).map_err(refused)?);
@@ -108,6 +111,22 @@ impl Datagram {
         let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| refused(error.into()))?);
         self.dial.check_owner(file.metadata().map_err(refused)?.uid())?;
         connect(&UnixSocketAddr::from_path(&format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(refused)?)
+    }
+
+    /// Calls a method and waits for its reply, up to 30 s. It travels as JSON, which every service takes.
+    ///
+    /// # Errors
+    /// [`CallError::App`] is the service's own error; otherwise as [`Datagram::call_bytes`].
+    pub fn call<M: Method>(&self, request: &M) -> Result<M::Reply, CallError<M::Error>> {
+        read_end::<M>(self.exchange(typed_call(request, Answer::Wanted)?))
+    }
+
+    /// Tells a service something: a typed [`Datagram::one_way`].
+    ///
+    /// # Errors
+    /// As [`Datagram::one_way`]; `usage` if the names in `M` are not valid, `invalid` if the request cannot be encoded.
+    pub fn tell<M: Method>(&self, request: &M) -> Result<()> {
+        self.send(typed_call(request, Answer::Unwanted)?).map(drop)
     }
 
     /// Sends a call that wants no reply, and does not wait. Whether a service takes it is not told.
@@ -124,7 +143,10 @@ impl Datagram {
     /// # Errors
     /// As [`Datagram::one_way`]; what the call ended with. A datagram may be lost on its way, then the call ends with `deadline`.
     pub fn call_bytes(&self, request: Request) -> Result<Response> {
-        let mut call = call_of(request, Answer::Wanted)?;
+        self.exchange(call_of(request, Answer::Wanted)?)
+    }
+
+    fn exchange(&self, mut call: Call) -> Outcome {
         if call.timeout_ms == 0 {
             call.timeout_ms = DEFAULT_TIMEOUT_MS; // nothing tells the broker's own default here
         }
@@ -150,7 +172,7 @@ impl Datagram {
             sent => sent,
         }
         .map(|_| id)
-        .map_err(|error| self.not_sent(&error))
+        .map_err(|error| self.not_sent(error))
     }
 
     /// Waits for the end of call `id`. Everything else that comes is an answer to an earlier call that nobody waits for.
@@ -177,7 +199,7 @@ impl Datagram {
         }
     }
 
-    fn not_sent(&self, error: &io::Error) -> Error {
+    fn not_sent(&self, error: io::Error) -> Error {
         match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
             Some(rustix::io::Errno::AGAIN | rustix::io::Errno::NOBUFS) => {
                 Error::new(ErrorCode::BUSY, format!("the datagram queue of the broker at {} is full", self.address))
@@ -250,6 +272,14 @@ fn call_of(request: Request, answer: Answer) -> Result<Call> {
         routing,
         body: request.body.into(),
     })
+}
+
+/// A typed call in JSON: a sender of datagrams has no other chance should its service not take bincode.
+fn typed_call<M: Method>(request: &M, answer: Answer) -> Result<Call> {
+    let (routing, _) = Routes::default().of::<M>()?;
+    let body = encode(Encoding::JSON, request)?.into();
+    let one_way = answer == Answer::Unwanted;
+    Ok(Call { id: 0, one_way, encoding: Encoding::JSON, timeout_ms: 0, caller: Bytes::new(), routing, body })
 }
 
 fn frame(call: Call, id: u64) -> Result<Vec<u8>> {

@@ -21,7 +21,7 @@
 //! }
 //!
 //! fn service() -> ipc_client::Result<()> {
-//!     Service::new("calc").quick(|add: Add, _| add.a.checked_add(add.b).ok_or("too large".to_owned())).run()
+//!     Service::new("calc").quick(|add: Add, _| Ok(add.a.checked_add(add.b).ok_or("too large".to_owned())?)).run()
 //! }
 //!
 //! fn client() -> Result<i64, CallError<String>> {
@@ -52,6 +52,7 @@
 
 #![forbid(unsafe_code)]
 
+mod app_error;
 mod client;
 mod connect;
 mod datagram;
@@ -64,6 +65,7 @@ mod scratch;
 mod service;
 mod session;
 
+pub use app_error::{AppError, MethodError};
 pub use client::{Client, Corked};
 pub use connect::Connect;
 pub use datagram::Datagram;

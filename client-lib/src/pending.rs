@@ -14,7 +14,10 @@ use crate::{
     link::blocking::Connection,
     method::Method,
     request::Response,
-    session::{CallId, Outcome, Patience, typed::Asked},
+    session::{
+        CallId, Outcome, Patience,
+        typed::{Asked, Settled},
+    },
 };
 
 /// A typed call that is under way. Dropping it cancels the call.
@@ -37,7 +40,37 @@ impl<M: Method> Pending<M> {
     /// # Errors
     /// As [`Client::call`].
     pub fn wait(self) -> Result<M::Reply, CallError<M::Error>> {
-        self.client.settle(self.ticket.wait(None), self.asked, &self.request)
+        let Self { client, mut ticket, asked, request } = self;
+        client.settle(ticket.wait(None), asked, &request)
+    }
+
+    /// Waits for the reply, or until `interrupt` is readable, for example a signalfd: the call is cancelled then.
+    ///
+    /// # Errors
+    /// As [`Client::call`]; `cancelled` after an interrupt.
+    pub fn wait_or_interrupt(mut self, interrupt: BorrowedFd<'_>) -> Result<M::Reply, CallError<M::Error>> {
+        loop {
+            match self.asked.settle::<M>(self.ticket.wait(Some(interrupt))) {
+                Settled::Done(result) => return result,
+                Settled::Again => self.ticket = self.client.send_again(&mut self.asked, &self.request)?,
+            }
+        }
+    }
+
+    /// Waits for the reply, but for no longer than `patience`: breaks with what the call ended with, or continues with the call, which
+    /// is still under way.
+    pub fn wait_for(mut self, patience: Duration) -> ControlFlow<Result<M::Reply, CallError<M::Error>>, Self> {
+        let at_most = Instant::now().checked_add(patience);
+        loop {
+            let Some(outcome) = self.ticket.wait_until(at_most) else { return ControlFlow::Continue(self) };
+            match self.asked.settle::<M>(outcome) {
+                Settled::Done(result) => return ControlFlow::Break(result),
+                Settled::Again => match self.client.send_again(&mut self.asked, &self.request) {
+                    Ok(ticket) => self.ticket = ticket,
+                    Err(error) => return ControlFlow::Break(Err(error.into())),
+                },
+            }
+        }
     }
 
     /// Cancels the call: the service is told. The same as dropping it.
@@ -66,7 +99,7 @@ impl PendingBytes {
     ///
     /// # Errors
     /// What the call ended with.
-    pub fn wait(self) -> Result<Response> {
+    pub fn wait(mut self) -> Result<Response> {
         self.ticket.wait(None).map(Response::detached)
     }
 
@@ -74,14 +107,14 @@ impl PendingBytes {
     ///
     /// # Errors
     /// What the call ended with; `cancelled` after an interrupt.
-    pub fn wait_or_interrupt(self, interrupt: BorrowedFd<'_>) -> Result<Response> {
+    pub fn wait_or_interrupt(mut self, interrupt: BorrowedFd<'_>) -> Result<Response> {
         self.ticket.wait(Some(interrupt)).map(Response::detached)
     }
 
     /// Waits for the reply, but for no longer than `patience`: breaks with what the call ended with, or continues with the call, which
     /// is still under way.
     pub fn wait_for(mut self, patience: Duration) -> ControlFlow<Result<Response>, Self> {
-        match self.ticket.wait_for(patience) {
+        match self.ticket.wait_until(Instant::now().checked_add(patience)) {
             Some(outcome) => ControlFlow::Break(outcome.map(Response::detached)),
             None => ControlFlow::Continue(self),
         }
@@ -105,16 +138,15 @@ impl Ticket {
         Self { connection, id, patience, open: true }
     }
 
-    /// Waits for the end of the call, for a while.
-    fn wait_for(&mut self, patience: Duration) -> Option<Outcome> {
-        let at_most = Instant::now().checked_add(patience);
+    /// Waits for the end of the call, until a time.
+    fn wait_until(&mut self, at_most: Option<Instant>) -> Option<Outcome> {
         let outcome = self.connection.wait_until(self.id, self.patience, at_most)?;
         self.open = false;
         Some(outcome)
     }
 
     /// Waits for the end of the call.
-    pub(crate) fn wait(mut self, interrupt: Option<BorrowedFd<'_>>) -> Outcome {
+    pub(crate) fn wait(&mut self, interrupt: Option<BorrowedFd<'_>>) -> Outcome {
         self.open = false;
         self.connection.wait(self.id, self.patience, interrupt)
     }

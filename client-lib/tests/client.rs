@@ -271,6 +271,87 @@ fn a_call_can_be_waited_for_in_steps() {
     assert_eq!(pending.wait().unwrap().encoding, Encoding::BINCODE);
 }
 
+/// `calc.text` as a caller has it that owns nothing.
+#[derive(serde::Serialize)]
+struct Borrowed<'a>(&'a str);
+
+impl ipc_client::Method for Borrowed<'_> {
+    const SERVICE: &'static str = "calc";
+    const METHOD: &'static str = "text";
+    type Reply = String;
+    type Error = std::convert::Infallible;
+}
+
+#[test]
+fn a_request_may_borrow_even_if_it_is_sent_twice() {
+    let (client, mut line) = Line::open_pair();
+    let text = "borrowed".to_owned();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| client.start(Borrowed(&text)).unwrap().wait().unwrap());
+        let refused = line.expect_call();
+        line.refuse(refused.id, ErrorCode::UNSUPPORTED_ENCODING, "json is taken");
+        let again = line.expect_call();
+        assert_eq!(&again.body[..], br#""borrowed""#);
+        line.reply_json(again.id, &"back");
+        assert_eq!(waiting.join().unwrap(), "back");
+    });
+}
+
+#[test]
+fn a_typed_call_can_be_waited_for_in_steps_and_interrupted() {
+    let (client, mut line) = Line::open_pair();
+    let pending = client.start(ADD).unwrap();
+    let std::ops::ControlFlow::Continue(pending) = pending.wait_for(Duration::from_millis(1)) else {
+        panic!("nobody has answered");
+    };
+    let call = line.expect_call();
+    line.refuse(call.id, ErrorCode::UNSUPPORTED_ENCODING, "json is taken");
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| pending.wait_for(common::PATIENCE));
+        let again = line.expect_call();
+        line.reply_json(again.id, &3_i64);
+        assert!(matches!(waiting.join().unwrap(), std::ops::ControlFlow::Break(Ok(3))));
+    });
+
+    let (stop, mut stopper) = UnixStream::pair().unwrap();
+    let pending = client.start(ADD).unwrap();
+    stopper.write_all(b"!").unwrap();
+    assert_eq!(failed(pending.wait_or_interrupt(stop.as_fd())).code(), ErrorCode::CANCELLED);
+}
+
+#[test]
+fn a_typed_call_can_be_told_without_an_answer() {
+    let (client, mut line) = Line::open_pair();
+    thread::scope(|scope| {
+        let telling = scope.spawn(|| client.tell(&ADD));
+        let call = line.expect_call();
+        assert!(call.one_way);
+        assert_eq!((call.encoding, &call.body[..]), (Encoding::JSON, &br#"{"a":1,"b":2}"#[..]));
+        line.expect_ping();
+        telling.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_ping_has_a_time_of_its_own() {
+    let (client, mut line) = Line::open_pair();
+    let error = client.ping_within(Duration::from_millis(1)).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::DEADLINE);
+    assert!(matches!(line.next(), Message::Ping(_)));
+}
+
+#[test]
+fn the_cause_of_an_error_can_be_asked_for() {
+    use std::error::Error;
+    let door = Door::open();
+    let address = door.address();
+    drop(door);
+    let error = CallError::<String>::from(Client::connect_to(&address).unwrap_err());
+    let cause = error.source().expect("connect(2) said why");
+    assert_eq!(cause.downcast_ref::<std::io::Error>().unwrap().kind(), std::io::ErrorKind::NotFound);
+    assert!(!error.to_string().contains("os error"), "{error}");
+}
+
 #[test]
 fn an_application_error_is_its_own_type() {
     let (client, mut line) = Line::open_pair();

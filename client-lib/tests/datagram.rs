@@ -201,3 +201,32 @@ fn a_deadline_does_not_wait_for_the_call_of_another_thread() {
         assert_eq!(patient.join().unwrap().unwrap(), Response::bytes("done"));
     });
 }
+
+/// `calc.add` by datagram.
+#[derive(serde::Serialize)]
+struct Add {
+    a: i64,
+}
+
+impl ipc_client::Method for Add {
+    const SERVICE: &'static str = "calc";
+    const METHOD: &'static str = "add";
+    type Reply = i64;
+    type Error = String;
+}
+
+#[test]
+fn typed_calls_travel_as_json() {
+    let broker = Broker::start();
+    let sender = Datagram::connect_to(&broker.address()).unwrap();
+    thread::scope(|scope| {
+        let calling = scope.spawn(|| sender.call(&Add { a: 1 }));
+        let (call, from) = broker.next();
+        assert_eq!((call.encoding, &call.body[..]), (Encoding::JSON, &br#"{"a":1}"#[..]));
+        let reply = Reply { id: call.id, encoding: Encoding::JSON, body: "2".into() };
+        broker.send(&Message::Reply(reply), &from);
+        assert_eq!(calling.join().unwrap().unwrap(), 2);
+    });
+    sender.tell(&Add { a: 1 }).unwrap();
+    assert!(broker.next().0.one_way);
+}

@@ -11,14 +11,15 @@ use std::{
 
 use common::{Add, Door, Line, PATIENCE, Text, TooLarge, delivered};
 use ipc_client::{
-    CallError, Client, Encoding, ErrorCode, Failed, MethodName, PeerNumber, Response, Retry, Service, Serving, control,
+    CallError, Client, Encoding, ErrorCode, Failed, Method, MethodName, PeerNumber, Response, Retry, Service, Serving,
+    control,
 };
 use ipc_protocol::{Call, Failure, Message, Reply, codec};
 
 const ADD: Add = Add { a: 1, b: 2 };
 
-fn sum(add: Add) -> Result<i64, TooLarge> {
-    add.a.checked_add(add.b).ok_or(TooLarge { a: add.a, b: add.b })
+fn sum(add: Add) -> Result<i64, Failed<TooLarge>> {
+    Ok(add.a.checked_add(add.b).ok_or(TooLarge { a: add.a, b: add.b })?)
 }
 
 fn adder() -> Service {
@@ -147,6 +148,74 @@ fn calls_behind_the_answer_to_the_registration_are_served() {
     });
 }
 
+/// `calc.never`: a method that never says no.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Never;
+
+impl Method for Never {
+    const SERVICE: &'static str = "calc";
+    const METHOD: &'static str = "never";
+    type Reply = ();
+    type Error = std::convert::Infallible;
+}
+
+#[test]
+fn a_method_that_never_says_no_says_so() {
+    let door = Door::open();
+    let (serving, mut line) = start(&door, Service::new("calc").quick(|_: Never, _| Ok(())));
+    line.deliver(1, Encoding::JSON, &Never);
+    assert_eq!(&line.expect_reply().body[..], b"null");
+    stop(serving, line);
+}
+
+#[test]
+fn an_error_of_the_service_has_its_code_its_value_and_its_text() {
+    let door = Door::open();
+    let (serving, mut line) = start(&door, adder());
+    line.deliver(1, Encoding::JSON, &Add { a: i64::MAX, b: 1 });
+    let failure = line.expect_error();
+    assert_eq!((failure.code, failure.app_code), (ErrorCode::APP_ERROR, 7));
+    assert_eq!(failure.text, format!("the sum of {} and 1 is too large", i64::MAX));
+    assert_eq!(&failure.body[..], format!(r#"{{"a":{},"b":1}}"#, i64::MAX).as_bytes());
+    stop(serving, line);
+}
+
+#[test]
+fn a_typed_method_can_refuse_a_call_that_it_has_not_run() {
+    let door = Door::open();
+    let service = Service::new("calc").quick(|text: Text, _| {
+        Err(match text.0.as_str() {
+            "busy" => Failed::busy("full"),
+            "denied" => Failed::denied("not you"),
+            _ => Failed::invalid("what?"),
+        })
+    });
+    let (serving, mut line) = start(&door, service);
+    let mut refusal = |word: &str| {
+        line.deliver(1, Encoding::BINCODE, &Text(word.into()));
+        let failure = line.expect_error();
+        (failure.code, failure.retry, failure.text)
+    };
+    assert_eq!(refusal("busy"), (ErrorCode::BUSY, Retry::Safe, "full".into()));
+    assert_eq!(refusal("denied"), (ErrorCode::DENIED, Retry::Safe, "not you".into()));
+    assert_eq!(refusal(""), (ErrorCode::INVALID, Retry::Safe, "what?".into()));
+    stop(serving, line);
+}
+
+#[test]
+fn the_error_of_a_nested_call_is_not_taken_for_the_services_own() {
+    let door = Door::open();
+    let service = Service::new("calc").method(|_: Text, context| Ok(context.client().call(&ADD)?.to_string()));
+    let (serving, mut line) = start(&door, service);
+    line.deliver(1, Encoding::JSON, &Text(String::new()));
+    let nested = line.expect_call();
+    line.refuse(nested.id, ErrorCode::BUSY, "full");
+    let failure = line.expect_error();
+    assert_eq!((failure.code, failure.retry), (ErrorCode::INTERNAL, Retry::Unknown));
+    assert_eq!(failure.text, "a nested call ended with busy: full");
+    stop(serving, line);
+}
+
 #[test]
 fn a_panic_is_internal_for_its_caller_and_nothing_else() {
     let door = Door::open();
@@ -178,7 +247,7 @@ fn a_panic_on_the_pool_costs_no_thread() {
 fn a_nested_call_comes_back_over_the_same_connection() {
     let door = Door::open();
     let service = Service::new("calc").threads(1).method(|text: Text, context| {
-        let sum = context.client().call(&ADD).map_err(|error| error.to_string())?;
+        let sum = context.client().call(&ADD)?;
         Ok(format!("{}{sum}", text.0))
     });
     let (serving, mut line) = start(&door, service);
@@ -288,7 +357,7 @@ fn the_reading_thread_refuses_to_wait_for_itself() {
     let service = Service::new("calc").quick(|text: Text, _| {
         let client = client.lock().unwrap().clone().unwrap();
         match client.call(&ADD) {
-            Err(CallError::Failed(error)) => Err(format!("{} {}", text.0, error.code())),
+            Err(CallError::Failed(error)) => Err(format!("{} {}", text.0, error.code()).into()),
             other => panic!("{other:?}"),
         }
     });
@@ -323,7 +392,7 @@ fn a_cancel_reaches_the_call_that_runs() {
         context.cancel().on_cancel(move |reason| told.send(reason).unwrap());
         began.send(()).unwrap();
         assert!(context.cancel().wait(PATIENCE));
-        Err(format!("stopped by {}", hear.recv_timeout(PATIENCE).unwrap()))
+        Err(format!("stopped by {}", hear.recv_timeout(PATIENCE).unwrap()).into())
     });
     let (serving, mut line) = start(&door, service);
     line.deliver(1, Encoding::JSON, &Text(String::new()));

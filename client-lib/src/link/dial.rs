@@ -73,7 +73,10 @@ impl Dial {
     /// `unavailable` if nobody listens there, `denied` if the socket may not be opened or belongs to a stranger.
     pub(crate) fn connect(&self, patience: Duration, role: Role) -> Result<Connection, Error> {
         let socket = socket::connect_stream(&self.address, patience.min(self.patience))
-            .map_err(|error| refused(&self.address, &error))?;
+            .map_err(|error| refused(&self.address, error))?;
+        if matches!(self.address, Address::Fd(_)) {
+            check_stream(&socket)?;
+        }
         self.check_peer(&socket)?;
         Ok(Connection::new(socket, self.address.to_string(), &self.agent, role))
     }
@@ -127,7 +130,7 @@ impl Dial {
         if !self.is_wary(own_uid()) {
             return Ok(());
         }
-        let owner = credentials::of_peer(socket.as_fd()).map_err(|error| refused(&self.address, &error))?.uid;
+        let owner = credentials::of_peer(socket.as_fd()).map_err(|error| refused(&self.address, error))?.uid;
         self.check_owner(owner)
     }
 }
@@ -150,21 +153,29 @@ fn check_stream(fd: &OwnedFd) -> Result<(), Error> {
 }
 
 /// What a failed connect(2) means for the caller.
-pub(crate) fn refused(address: &Address, error: &io::Error) -> Error {
+pub(crate) fn refused(address: &Address, error: io::Error) -> Error {
     if let Address::Fd(_) = address {
         let is_misuse = error.kind() == io::ErrorKind::InvalidInput;
-        return Error::new(if is_misuse { ErrorCode::USAGE } else { ErrorCode::UNAVAILABLE }, error.to_string());
+        let code = if is_misuse { ErrorCode::USAGE } else { ErrorCode::UNAVAILABLE };
+        return Error::new(code, error.to_string()).caused_by(error);
     }
-    let (code, hint) = match error.kind() {
-        io::ErrorKind::PermissionDenied => (ErrorCode::DENIED, "its mode or that of its directory keeps this user out"),
-        io::ErrorKind::TimedOut => (ErrorCode::UNAVAILABLE, "it does not accept connections in time"),
-        _ => (
-            ErrorCode::UNAVAILABLE,
-            "start one with `ipcd --socket PATH`, or run the command under `ipcctl run -- CMD`",
-        ),
+    const START: &str = "start one with `ipcd --socket PATH`, or run the command under `ipcctl run -- CMD`";
+    let unavailable = |what: &str, hint: &str| {
+        Error::new(ErrorCode::UNAVAILABLE, format!("no broker answers at {address}: {what} ({hint})"))
     };
-    let what = if code == ErrorCode::DENIED { "the broker may not be used" } else { "no broker answers" };
-    Error::new(code, format!("{what} at {address}: {error} ({hint})"))
+    let refusal = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let text = format!(
+                "the broker at {address} may not be used: its mode, that of its directory, or a sandbox keeps this user out"
+            );
+            Error::new(ErrorCode::DENIED, text)
+        }
+        io::ErrorKind::TimedOut => unavailable("it does not accept connections in time", "it is overloaded or stopped"),
+        io::ErrorKind::NotFound => unavailable("there is no such socket", START),
+        io::ErrorKind::ConnectionRefused => unavailable("nothing listens there", START),
+        other => unavailable(&other.to_string(), START),
+    };
+    refusal.caused_by(error)
 }
 
 fn bad_address(error: &AddressError) -> Error {

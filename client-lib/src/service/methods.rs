@@ -14,11 +14,7 @@ use ipc_protocol::{
 use serde::de::DeserializeOwned;
 
 use super::{Context, Failed, Incoming};
-use crate::{
-    method::Method,
-    request::Response,
-    session::{Frames, outgoing::into_bytes},
-};
+use crate::{method::Method, request::Response, session::Frames};
 
 /// Answers a call: exactly one frame is pushed.
 pub(super) type Answer = Arc<dyn Fn(&Call, &Context, &mut Frames) + Send + Sync>;
@@ -90,7 +86,7 @@ impl Methods {
 pub(super) fn answer_typed<M: Method + DeserializeOwned>(
     call: &Call,
     answers: &mut Frames,
-    run: impl FnOnce(M) -> Result<M::Reply, M::Error>,
+    run: impl FnOnce(M) -> Result<M::Reply, Failed<M::Error>>,
 ) {
     guarded(call, answers, |answers| {
         let request = match codec::decode::<M>(call.encoding, &call.body) {
@@ -99,7 +95,7 @@ pub(super) fn answer_typed<M: Method + DeserializeOwned>(
         };
         match run(request) {
             Ok(reply) => push_reply(call, answers, &reply),
-            Err(error) => Err(app_error(call, &error)),
+            Err(failed) => Err(failed.into_failure(call.id, reply_encoding(call.encoding))),
         }
     });
 }
@@ -112,7 +108,7 @@ pub(super) fn answer_any(call: &Call, answers: &mut Frames, run: impl FnOnce(&In
             answers.push_message(Message::Reply(Reply { id: call.id, encoding, body: body.into() }));
             Ok(())
         }
-        Err(Failed(failure)) => Err(Failure { id: call.id, ..failure }),
+        Err(failed) => Err(failed.into_failure(call.id, call.encoding)),
     });
 }
 
@@ -137,16 +133,6 @@ fn push_reply<T: serde::Serialize>(call: &Call, answers: &mut Frames, reply: &T)
         CodecError::TooLarge(len) => too_long(call.id, len),
         error => Failure::new(call.id, ErrorCode::INTERNAL, format!("the reply cannot be sent: {error}")),
     })
-}
-
-/// The service's own no. Without its value, when that cannot be encoded: the text says it all the same.
-fn app_error<E: serde::Serialize + std::fmt::Display>(call: &Call, error: &E) -> Failure {
-    let encoding = reply_encoding(call.encoding);
-    let failure = Failure::new(call.id, ErrorCode::APP_ERROR, error.to_string());
-    match codec::encode(encoding, error) {
-        Ok(body) => Failure { encoding, body: into_bytes(body).into(), ..failure },
-        Err(_) => failure,
-    }
 }
 
 fn undecodable(id: u64, error: &CodecError) -> Failure {
@@ -229,7 +215,7 @@ mod tests {
         let mut answers = Frames::default();
         answer_typed::<Half>(&call(encoding, body), &mut answers, |half| match half.of {
             13 => panic!("thirteen"),
-            odd if odd % 2 != 0 => Err(format!("{odd} is odd")),
+            odd if odd % 2 != 0 => Err(format!("{odd} is odd").into()),
             even => Ok(even / 2),
         });
         only(&answers)

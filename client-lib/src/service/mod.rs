@@ -71,7 +71,7 @@ use crate::{
 ///
 /// fn main() -> ipc_client::Result<()> {
 ///     Service::new(Add::SERVICE)
-///         .quick(|add: Add, _caller| add.a.checked_add(add.b).ok_or_else(|| "the sum is too large".to_owned()))
+///         .quick(|add: Add, _| Ok(add.a.checked_add(add.b).ok_or_else(|| "the sum is too large".to_owned())?))
 ///         .run()
 /// }
 /// ```
@@ -152,7 +152,7 @@ impl Service {
     /// [`Context::cancel`] says that nobody waits.
     pub fn method<M: Method + DeserializeOwned>(
         mut self,
-        answer: impl Fn(M, &Context) -> Result<M::Reply, M::Error> + Send + Sync + 'static,
+        answer: impl Fn(M, &Context) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,
     ) -> Self {
         if let Some(name) = self.method_name::<M>() {
             let answer = move |call: &Call, context: &Context, answers: &mut Frames| {
@@ -167,7 +167,7 @@ impl Service {
     /// replies to all quick calls of one read leave with one write.
     pub fn quick<M: Method + DeserializeOwned>(
         mut self,
-        answer: impl Fn(M, &Context) -> Result<M::Reply, M::Error> + Send + Sync + 'static,
+        answer: impl Fn(M, &Context) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,
     ) -> Self {
         if let Some(name) = self.method_name::<M>() {
             let answer = move |call: &Call, context: &Context, answers: &mut Frames| {

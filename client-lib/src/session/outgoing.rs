@@ -111,13 +111,12 @@ pub(crate) fn decode_reply<A: DeserializeOwned>(service: &str, method: &str, res
     })
 }
 
-fn encode<T: Serialize>(encoding: Encoding, value: &T) -> Result<Bytes> {
-    codec::encode(encoding, value).map(into_bytes).map_err(|error| unencodable(&error))
-}
-
-/// A body that has its exact size: a vector with room to spare would take a second allocation to be counted.
-pub(crate) fn into_bytes(body: Vec<u8>) -> Bytes {
-    Bytes::from(body.into_boxed_slice())
+/// A body.
+///
+/// # Errors
+/// `too_large` or `invalid`.
+pub(crate) fn encode<T: Serialize>(encoding: Encoding, value: &T) -> Result<Bytes> {
+    codec::encode(encoding, value).map(Bytes::from).map_err(|error| unencodable(&error))
 }
 
 /// What a request that cannot be encoded ends with.

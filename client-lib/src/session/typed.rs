@@ -11,9 +11,10 @@
 
 use std::time::{Duration, Instant};
 
-use ipc_protocol::{Encoding, ErrorCode, Routing, codec};
+use ipc_protocol::{Encoding, ErrorCode, Routing};
 
 use crate::{
+    app_error::MethodError,
     error::{CallError, Error},
     method::Method,
     session::{
@@ -74,12 +75,19 @@ impl Asked {
     /// Reads how the call ended.
     pub(crate) fn settle<M: Method>(&self, outcome: Outcome) -> Settled<M> {
         match outcome {
-            Ok(response) => Settled::Done(decode_reply(M::SERVICE, M::METHOD, &response).map_err(CallError::Failed)),
             Err(error) if error.code() == ErrorCode::UNSUPPORTED_ENCODING && self.encoding == Encoding::BINCODE => {
                 Settled::Again
             }
-            Err(error) => Settled::Done(Err(said_no::<M>(error))),
+            outcome => Settled::Done(read_end::<M>(outcome)),
         }
+    }
+}
+
+/// What a typed call that is not asked again has ended with.
+pub(crate) fn read_end<M: Method>(outcome: Outcome) -> Result<M::Reply, CallError<M::Error>> {
+    match outcome {
+        Ok(response) => decode_reply(M::SERVICE, M::METHOD, &response).map_err(CallError::Failed),
+        Err(error) => Err(said_no::<M>(error)),
     }
 }
 
@@ -90,8 +98,8 @@ fn said_no<M: Method>(error: Error) -> CallError<M::Error> {
     if error.code() != ErrorCode::APP_ERROR || (value.encoding == Encoding::BYTES && value.body.is_empty()) {
         return CallError::Failed(error);
     }
-    match codec::decode(value.encoding, &value.body) {
-        Ok(value) => CallError::App(value),
-        Err(_) => CallError::Failed(error),
+    match M::Error::decode(value.encoding, &value.body) {
+        Some(value) => CallError::App(value),
+        None => CallError::Failed(error),
     }
 }

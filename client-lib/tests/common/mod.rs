@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use ipc_client::{Address, Client, Encoding, ErrorCode, Identity, Method, PeerNumber, control};
+use ipc_client::{Address, AppError, Client, Encoding, ErrorCode, Identity, Method, PeerNumber, control};
 use ipc_protocol::{
     Call, Cancel, Failure, Features, Incoming, Message, Reply, Routing, Welcome, codec,
     transport::{Inbox, Outbox, Pool, ReadBuffer, Received},
@@ -33,6 +33,12 @@ pub(crate) struct Add {
 pub(crate) struct TooLarge {
     pub(crate) a: i64,
     pub(crate) b: i64,
+}
+
+impl AppError for TooLarge {
+    fn code(&self) -> u8 {
+        7
+    }
 }
 
 impl Method for Add {

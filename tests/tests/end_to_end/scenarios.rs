@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_client::{Client, Datagram, Method, Request, Service, Target};
+use ipc_client::{Client, Datagram, Failed, Method, Request, Service, Target};
 use ipc_protocol::control;
 use ipc_tests::{
     broker::{AT_ONCE, Broker, skip},
@@ -38,8 +38,8 @@ impl Method for Double {
     type Error = String;
 }
 
-fn double(request: Double) -> Result<u64, String> {
-    request.of.checked_mul(2).ok_or_else(|| "too large".to_owned())
+fn double(request: Double) -> Result<u64, Failed<String>> {
+    Ok(request.of.checked_mul(2).ok_or_else(|| "too large".to_owned())?)
 }
 
 fn target(text: &str) -> Target {
