@@ -1,4 +1,4 @@
-//! A key-value store, both sides: `kv serve &`, then `kv put color blue`, `kv get color`, `kv list`; from a shell without it,
+//! A key-value store, both sides: `kv serve &`, then `kv put color blue`, `kv get color`, `kv list`. From a shell,
 //! `ipcctl send --propagate kv.get key=color` exits with the error's own code, here 2.
 #![forbid(unsafe_code)]
 

@@ -292,19 +292,27 @@ impl Client {
         connection.wait(id, patience, None).map(|_| now.elapsed())
     }
 
-    /// The own number, under which the broker lists this connection. Asks the broker if it has not said so yet; 0, which no peer
-    /// has, if it cannot be reached.
-    #[must_use]
-    pub fn peer(&self) -> PeerNumber {
-        let known = || self.line().connection.peer();
-        known().or_else(|| self.ping().ok().and_then(|_| known())).unwrap_or(PeerNumber(0))
+    /// The own number, under which the broker lists this connection. Asks the broker if it has not said so yet.
+    ///
+    /// # Errors
+    /// As [`Client::ping`].
+    pub fn peer(&self) -> Result<PeerNumber> {
+        loop {
+            if let Some(number) = self.connection().peer() {
+                return Ok(number);
+            }
+            self.ping()?; // its end comes behind the welcome
+        }
     }
 
     /// Puts a registered connection in place of a dead one.
-    pub(crate) fn publish(&self, connection: Connection) -> Arc<Connection> {
-        let connection = Arc::new(connection);
-        self.line().connection = connection.clone();
-        connection
+    pub(crate) fn publish(&self, connection: Arc<Connection>) {
+        self.line().connection = connection;
+    }
+
+    /// The number of a service's connection, which it has been told by the time it is registered.
+    pub(crate) fn number(&self) -> PeerNumber {
+        self.connection().peer().unwrap_or(PeerNumber(0))
     }
 
     /// The connection that calls use now.

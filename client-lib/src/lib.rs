@@ -78,4 +78,4 @@ pub use ipc_protocol::{
 pub use method::Method;
 pub use pending::{Pending, PendingBytes};
 pub use request::{Request, Response};
-pub use service::{Caller, CancelToken, Context, Failed, Incoming, Service, Serving};
+pub use service::{Caller, CancelToken, Context, Failed, Incoming, Polled, Service, Serving, Stopper};

@@ -9,12 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Add, Door, Line, PATIENCE, Text, TooLarge, delivered};
+use common::{Add, Door, Line, PATIENCE, Text, TooLarge, delivered, wait_for, wait_with};
 use ipc_client::{
     CallError, Client, Encoding, ErrorCode, Failed, Method, MethodName, PeerNumber, Response, Retry, Service, Serving,
-    control,
+    Stopper, control,
 };
 use ipc_protocol::{Call, Failure, Message, Reply, codec};
+use rustix::event::PollFlags;
 
 const ADD: Add = Add { a: 1, b: 2 };
 
@@ -65,12 +66,8 @@ fn a_call_that_comes_together_with_the_end_of_the_registration_is_answered() {
         let answer = Reply { id: unregister.id, encoding: Encoding::JSON, body: "{}".into() };
         line.send_all([Message::Call(last), Message::Reply(answer)]);
         begun.recv_timeout(PATIENCE).unwrap();
-        let Message::Ping(ping) = line.next() else {
-            panic!("the connection is not closed before the call is answered")
-        };
         go.send(()).unwrap();
         assert_eq!(line.expect_reply().id, 1);
-        line.send(Message::Pong(ping));
         line.expect_end();
         stopping.join().unwrap();
     });
@@ -309,14 +306,16 @@ fn a_nested_call_has_no_longer_than_its_method() {
 #[test]
 fn a_call_through_the_context_of_a_cancelled_method_never_leaves() {
     let door = Door::open();
-    let (told, tell) = mpsc::channel();
+    let ((told, tell), (began, begun)) = (mpsc::channel(), mpsc::channel());
     let service = Service::new("calc").method(move |_: Text, context| {
+        began.send(()).unwrap();
         assert!(context.cancel().wait(PATIENCE));
         told.send(context.client().call(&ADD).unwrap_err().to_string()).unwrap();
         Ok(String::new())
     });
     let (serving, mut line) = start(&door, service);
     line.deliver(1, Encoding::JSON, &Text(String::new()));
+    begun.recv_timeout(PATIENCE).unwrap();
     line.cancel(1, ErrorCode::DEADLINE);
     assert!(tell.recv_timeout(PATIENCE).unwrap().starts_with("deadline: "));
     assert_eq!(line.expect_reply().id, 1);
@@ -590,6 +589,64 @@ fn stop_gives_the_name_back_and_lets_a_running_call_end() {
         stopping.join().unwrap();
     });
     serving.wait().unwrap();
+}
+
+#[test]
+fn a_service_that_runs_on_the_only_thread_can_be_stopped() {
+    let door = Door::open();
+    let stopper = Stopper::new().unwrap();
+    let service = adder().stopped_by(&stopper).address(&door.address());
+    thread::scope(|scope| {
+        let running = scope.spawn(|| service.run());
+        let (mut line, _) = door.accept_service();
+        stopper.stop();
+        line.expect_unregister();
+        line.expect_end();
+        running.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn the_end_of_a_service_can_be_polled_for() {
+    let door = Door::open();
+    let (serving, mut line) = start(&door, adder());
+    serving.stopper().stop();
+    line.expect_unregister();
+    wait_for(&serving, PollFlags::IN);
+    serving.wait().unwrap();
+}
+
+#[test]
+fn a_service_answers_from_the_loop_of_its_program() {
+    let door = Door::open();
+    let stopper = Stopper::new().unwrap();
+    let service = adder().method(|text: Text, _| Ok(text.0)).threads(1).stopped_by(&stopper).address(&door.address());
+    thread::scope(|scope| {
+        let serving = scope.spawn(|| {
+            let mut polled = service.poll().unwrap();
+            let mut turns = 0;
+            while polled.turn().unwrap().is_continue() {
+                turns += 1;
+                assert!(turns < 100, "it turns without anything to do");
+                wait_with(&polled, polled.timeout());
+            }
+        });
+        let (mut line, _) = door.accept_service();
+        line.deliver(1, Encoding::JSON, &ADD);
+        assert_eq!(&line.expect_reply().body[..], b"3");
+        line.deliver(2, Encoding::JSON, &Text("pooled".into()));
+        assert_eq!(&line.expect_reply().body[..], b"\"pooled\"");
+
+        drop(line);
+        let mut line = door.accept_with(|welcome| welcome.peer = PeerNumber(43));
+        line.expect_register();
+        line.deliver(1, Encoding::JSON, &ADD);
+        assert_eq!(line.expect_reply().id, 1);
+        stopper.stop();
+        line.expect_unregister();
+        line.expect_end();
+        serving.join().unwrap();
+    });
 }
 
 #[test]

@@ -3,11 +3,14 @@
 mod call;
 mod cancel;
 mod failed;
+mod life;
 mod methods;
 mod offer;
+mod polled;
 mod pool;
 mod running;
 mod serving;
+mod stopper;
 mod turns;
 
 use ipc_protocol::{Call, ErrorCode, MethodName, ServiceName, transport::Address};
@@ -17,9 +20,12 @@ pub use self::{
     call::{Caller, Context, Incoming},
     cancel::CancelToken,
     failed::Failed,
+    polled::Polled,
     serving::Serving,
+    stopper::Stopper,
 };
 use self::{
+    life::Life,
     methods::{Methods, Place, answer_any, answer_typed},
     offer::Offer,
 };
@@ -83,6 +89,7 @@ pub struct Service {
     window: Option<u32>,
     sharing: Sharing,
     connect: Connect,
+    stopper: Option<Stopper>,
     /// The first mistake in what was asked for; `start` reports it.
     mistake: Option<Error>,
 }
@@ -114,6 +121,7 @@ impl Service {
             window: None,
             sharing: Sharing::Exclusive,
             connect: Connect::default(),
+            stopper: None,
             mistake: None,
         }
     }
@@ -145,6 +153,12 @@ impl Service {
     /// Connects to this address, instead of the one that the environment gives.
     pub fn address(mut self, address: &Address) -> Self {
         self.connect = self.connect.address(address);
+        self
+    }
+
+    /// Lets this stop the service, also one that [`run`](Service::run)s.
+    pub fn stopped_by(mut self, stopper: &Stopper) -> Self {
+        self.stopper = Some(stopper.clone());
         self
     }
 
@@ -195,15 +209,28 @@ impl Service {
     /// `usage` for a bad name or a method given twice, `unavailable` or `denied` if there is no connection, `name_taken` with the
     /// holder in its text, `internal` if a thread cannot be started.
     pub fn start(self) -> Result<Serving> {
-        Serving::start(self.offer()?)
+        Serving::start(self.begin()?)
     }
 
-    /// Connects, registers, and answers calls on this thread, and on the pool, for ever.
+    /// Connects, registers, and answers calls on this thread, and on the pool, until it is [stopped](Service::stopped_by).
     ///
     /// # Errors
     /// As [`Service::start`], also later, when the service has to register again.
     pub fn run(self) -> Result<()> {
-        Serving::run(self.offer()?)
+        self.begin()?.run()
+    }
+
+    /// Connects and registers, and leaves it to the program's own loop to take the turns.
+    ///
+    /// # Errors
+    /// As [`Service::start`].
+    pub fn poll(self) -> Result<Polled> {
+        Polled::new(self.begin()?)
+    }
+
+    fn begin(mut self) -> Result<Life> {
+        let stopper = self.stopper.take();
+        Life::begin(self.offer()?, stopper)
     }
 
     fn offer(self) -> Result<Offer> {

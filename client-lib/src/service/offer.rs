@@ -35,28 +35,46 @@ impl Offer {
     /// # Errors
     /// As [`Service::start`](super::Service::start).
     pub(super) fn register(&self) -> Result<Connection> {
-        let connection = self.dial.connect(Duration::MAX, Role::Service)?;
+        let (connection, registration) = (self.connect(Duration::MAX)?, self.registration()?);
+        let exchanged = connection.exchange(&registration.outgoing(), Departure::AtOnce, Instant::now())?;
+        let response = exchanged.ok_or_else(|| went_away(&connection))?;
+        let _: Registered = decode_reply(control::SERVICE, "register", &response)?;
+        Ok(connection)
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// `unavailable` or `denied`.
+    pub(super) fn connect(&self, patience: Duration) -> Result<Connection> {
+        self.dial.connect(patience, Role::Service)
+    }
+
+    /// What asks for the name.
+    ///
+    /// # Errors
+    /// `too_large` if the names of the methods don't fit a body.
+    pub(super) fn registration(&self) -> Result<Operated> {
         let register = Register {
             name: self.name.clone(),
             window: self.window,
             shared: self.shared,
             methods: self.methods.names(),
         };
-        let operated = Operated::new("register", &register, Some(REGISTER_TIMEOUT))?;
-        let (call, now) = (operated.outgoing(), Instant::now());
-        let response = connection.exchange(&call, Departure::AtOnce, now)?.ok_or_else(|| went_away(&connection))?;
-        let _: Registered = decode_reply(control::SERVICE, "register", &response)?;
-        Ok(connection)
+        Operated::new("register", &register, Some(REGISTER_TIMEOUT))
+    }
+
+    /// What gives the name back.
+    ///
+    /// # Errors
+    /// None that can happen.
+    pub(super) fn unregistration(&self) -> Result<Operated> {
+        Operated::new("unregister", &Unregister { name: self.name.clone() }, Some(REGISTER_TIMEOUT))
     }
 
     /// Calls that may be running: the window, and those whose answer is on its way while the broker fills their places again.
     pub(super) fn limit(&self) -> usize {
         usize::try_from(self.window).unwrap_or(usize::MAX).saturating_add(self.threads)
-    }
-
-    /// What takes the name back.
-    pub(super) fn unregister(&self) -> Unregister {
-        Unregister { name: self.name.clone() }
     }
 }
 

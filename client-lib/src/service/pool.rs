@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -50,10 +51,7 @@ impl Pool {
         let pool = Self(Arc::default());
         for number in 1..=threads {
             let queue = pool.0.clone();
-            thread::Builder::new()
-                .name(format!("ipc-call-{number}"))
-                .spawn(move || queue.work())
-                .map_err(|error| Error::new(ErrorCode::INTERNAL, format!("a thread cannot be started: {error}")))?;
+            thread::Builder::new().name(format!("ipc-call-{number}")).spawn(move || queue.work()).map_err(no_thread)?;
         }
         Ok(pool)
     }
@@ -113,4 +111,8 @@ impl Job {
         self.connection.answer_one(answers);
         self.running.leave(self.call.id);
     }
+}
+
+pub(super) fn no_thread(error: io::Error) -> Error {
+    Error::new(ErrorCode::INTERNAL, format!("the system gives no thread ({})", error.kind())).caused_by(error)
 }

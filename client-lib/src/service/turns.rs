@@ -1,12 +1,13 @@
 //! The turns of the reading thread on one connection: read, run what is quick, queue the rest, write.
 
 use std::{
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message};
+use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message, transport::Bell};
 
 use super::{
     Caller, CancelToken, Context,
@@ -21,13 +22,25 @@ use crate::{
     session::{Frames, Inbound, Loss},
 };
 
+/// What all connections of a service have in common.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) offer: Arc<Offer>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) client: Client,
+    /// Rings when the last call that runs was answered, while that is waited for.
+    pub(super) idle: Bell,
+}
+
 /// One connection of a service, from registration to loss.
-pub(super) struct Turns<'a> {
-    offer: &'a Offer,
-    pool: &'a Pool,
-    client: &'a Client,
+pub(super) struct Turns {
+    common: Common,
     connection: Arc<Connection>,
+    receiver: Box<Receiver>,
+    /// Whether the connection knows the thread that reads.
+    is_announced: bool,
     running: Arc<Running>,
+    inbound: Vec<Inbound>,
     /// Answers of a turn, which leave together.
     answers: Frames,
     /// Stamp of the caller in `context`: most calls have the same as the one before, and reading a stamp allocates.
@@ -36,45 +49,82 @@ pub(super) struct Turns<'a> {
     context: Context,
 }
 
-impl<'a> Turns<'a> {
-    pub(super) fn new(
-        offer: &'a Offer,
-        pool: &'a Pool,
-        client: &'a Client,
-        connection: Arc<Connection>,
-        running: Arc<Running>,
-    ) -> Self {
+impl Turns {
+    pub(super) fn new(common: &Common, connection: Arc<Connection>, receiver: Box<Receiver>) -> Self {
         let context = Context {
             caller: Arc::default(),
             deadline: Instant::now(),
             cancel: CancelToken::default(),
-            client: client.clone(),
+            client: common.client.clone(),
         };
-        Self { offer, pool, client, connection, running, answers: Frames::default(), stamp: Vec::new(), context }
+        Self {
+            common: common.clone(),
+            connection,
+            receiver,
+            is_announced: false,
+            running: Arc::new(Running::new(common.idle.clone())),
+            inbound: Vec::new(),
+            answers: Frames::default(),
+            stamp: Vec::new(),
+            context,
+        }
     }
 
-    /// Serves until the connection is lost.
-    pub(super) fn run(mut self, receiver: &mut Receiver) -> Loss {
-        self.connection.read_here();
-        let mut inbound = Vec::new();
-        let loss = loop {
-            if let Err(loss) = self.connection.turn(receiver, &mut inbound) {
-                break loss;
+    /// Reads once and answers what came.
+    ///
+    /// # Errors
+    /// As [`Turns::read`].
+    pub(super) fn turn(&mut self, bell: &Bell, until: Option<Instant>) -> Result<(), Loss> {
+        let read = self.read(bell, until);
+        self.answer();
+        read
+    }
+
+    /// Waits for the broker until `bell` rings or the time comes, and reads once.
+    ///
+    /// # Errors
+    /// The loss of the connection; what came before it is to be answered all the same.
+    pub(super) fn read(&mut self, bell: &Bell, until: Option<Instant>) -> Result<(), Loss> {
+        if !self.is_announced {
+            self.connection.read_here();
+            self.is_announced = true;
+        }
+        self.connection.turn(&mut self.receiver, &mut self.inbound, bell, until)
+    }
+
+    /// Answers what was read, or hands it to the pool.
+    pub(super) fn answer(&mut self) {
+        if self.inbound.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut inbound = mem::take(&mut self.inbound);
+        for inbound in inbound.drain(..) {
+            match inbound {
+                Inbound::Call(call) => self.take(call, now),
+                Inbound::Cancel(cancel) => self.running.cancel(&self.connection, cancel.id, cancel.reason),
             }
-            if inbound.is_empty() {
-                continue;
-            }
-            let now = Instant::now();
-            for inbound in inbound.drain(..) {
-                match inbound {
-                    Inbound::Call(call) => self.take(call, now),
-                    Inbound::Cancel(cancel) => self.running.cancel(&self.connection, cancel.id, cancel.reason),
-                }
-            }
-            self.flush();
-        };
+        }
+        self.inbound = inbound; // its room is used again
+        self.flush();
+    }
+
+    /// The connection has ended: so have the calls that came over it.
+    pub(super) fn end(&self) {
         self.running.cancel_all(&self.connection, ErrorCode::BROKER_LOST);
-        loss
+    }
+
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// From now on the bell rings when the last running call is answered.
+    pub(super) fn watch_for_idle(&self) {
+        self.running.watch();
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.is_empty()
     }
 
     fn take(&mut self, call: Call, now: Instant) {
@@ -82,9 +132,9 @@ impl<'a> Turns<'a> {
             let text = "the broker did not say who calls";
             return self.refuse(Failure::new(call.id, ErrorCode::PROTOCOL, text));
         }
-        let Some(way) = self.offer.methods.find(call.routing.method()) else {
-            let failure = Failure::new(call.id, ErrorCode::NO_METHOD, no_method(self.offer, &call));
-            return self.refuse(failure);
+        let offer = self.common.offer.clone();
+        let Some(way) = offer.methods.find(call.routing.method()) else {
+            return self.refuse(Failure::new(call.id, ErrorCode::NO_METHOD, no_method(&offer, &call)));
         };
         let deadline = now + Duration::from_millis(u64::from(self.time_of(&call)));
         match way.place {
@@ -104,14 +154,14 @@ impl<'a> Turns<'a> {
 
     fn hand_to_pool(&mut self, call: Call, answer: Answer, deadline: Instant) {
         let ends = (!call.one_way).then_some(deadline); // the caller of a one-way call waits for nothing
-        let Some(cancel) = self.running.enter(call.id, ends, self.offer.limit()) else {
-            let text = format!("{} takes {} calls at once", target(&call), self.offer.window);
+        let Some(cancel) = self.running.enter(call.id, ends, self.common.offer.limit()) else {
+            let text = format!("{} takes {} calls at once", target(&call), self.common.offer.window);
             return self.refuse(Failure::new(call.id, ErrorCode::BUSY, text));
         };
-        let client = self.client.bound_to(cancel.clone());
+        let client = self.common.client.bound_to(cancel.clone());
         let context = Context { caller: self.context.caller.clone(), deadline, cancel, client };
         let (connection, running) = (self.connection.clone(), self.running.clone());
-        self.pool.push(Job { call: detached(call), context, answer, connection, running });
+        self.common.pool.push(Job { call: detached(call), context, answer, connection, running });
     }
 
     fn refuse(&mut self, failure: Failure) {

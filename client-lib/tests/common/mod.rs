@@ -88,9 +88,14 @@ impl Door {
 
     /// Takes the next connection and answers its hello.
     pub(crate) fn accept(&self) -> Line {
+        self.accept_with(|_| {})
+    }
+
+    /// The same with a welcome that says something else than usual.
+    pub(crate) fn accept_with(&self, change: impl FnOnce(&mut Welcome)) -> Line {
         wait_for(&self.listener, PollFlags::IN);
         let mut line = Line::new(self.listener.accept().unwrap().0);
-        line.greet();
+        line.greet_with(change);
         line
     }
 
@@ -235,7 +240,6 @@ impl Line {
         let call = self.expect_call();
         assert_eq!(call.routing.method(), b"unregister");
         self.reply_json(call.id, &control::Empty {});
-        self.expect_ping(); // what was read with the answer is dealt with
     }
 
     pub(crate) fn reply<T: Serialize>(&mut self, id: u64, value: &T) {
@@ -337,6 +341,12 @@ pub(crate) fn wait_for(fd: &impl AsFd, what: PollFlags) {
         assert!(Instant::now() < until, "nothing happened within {PATIENCE:?}");
         let _ = poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }));
     }
+}
+
+/// Waits until something can be read, for as long as it is told.
+pub(crate) fn wait_with(fd: &impl AsFd, timeout: Option<Duration>) {
+    let until = Instant::now() + timeout.unwrap_or(PATIENCE).min(PATIENCE);
+    ipc_protocol::transport::poll::wait(&mut [PollFd::new(fd, PollFlags::IN)], Some(until)).unwrap();
 }
 
 /// Waits until a socket takes no more.

@@ -109,6 +109,22 @@ impl Connection {
         self.begin(call, departure, now).map(|(_, id)| id)
     }
 
+    /// Starts a call from the thread that reads for life, which takes its end with [`Connection::take`] in a later turn. `None` as for
+    /// [`Connection::submit`].
+    ///
+    /// # Errors
+    /// As [`Connection::submit`].
+    pub(crate) fn submit_from_reader(&self, call: &Outgoing<'_>, now: Instant) -> Result<Option<CallId>> {
+        let (mut state, id) = self.begin_locked(self.lock(), call, Departure::Gathered, now)?;
+        self.flush(&mut state);
+        Ok(id.filter(|id| !state.session.reclaim(*id)))
+    }
+
+    /// Takes how a call ended, without waiting.
+    pub(crate) fn take(&self, id: CallId) -> Option<Outcome> {
+        self.lock().session.take(id)
+    }
+
     /// Starts a call and waits for its end: less work than one after the other. `None` as for [`Connection::submit`].
     ///
     /// # Errors
@@ -231,8 +247,18 @@ impl Connection {
     }
 
     fn begin(&self, call: &Outgoing<'_>, departure: Departure, now: Instant) -> Result<(Locked<'_>, Option<CallId>)> {
-        let mut state = self.lock();
+        let state = self.lock();
         state.refuse_reading_thread()?;
+        self.begin_locked(state, call, departure, now)
+    }
+
+    fn begin_locked<'a>(
+        &'a self,
+        mut state: Locked<'a>,
+        call: &Outgoing<'_>,
+        departure: Departure,
+        now: Instant,
+    ) -> Result<(Locked<'a>, Option<CallId>)> {
         if state.session.is_behind(now) {
             self.catch_up(&mut state);
         }

@@ -9,7 +9,7 @@ use std::{
 
 use ipc_protocol::{
     limits::MAX_BODY,
-    transport::{Inbox, ReadBuffer, Received},
+    transport::{Bell, Inbox, ReadBuffer, Received},
 };
 use rustix::event::{PollFd, PollFlags};
 
@@ -44,11 +44,17 @@ impl Connection {
     }
 
     /// Waits for the broker, reads once, and swaps out what it wants of a service. Calls that came right behind the answer to the
-    /// registration were read with it, and are not waited for.
+    /// registration were read with it, and are not waited for. Ends early when `bell` rings or the time comes.
     ///
     /// # Errors
     /// The loss of the connection; `inbound` is valid all the same.
-    pub(crate) fn turn(&self, receiver: &mut Receiver, inbound: &mut Vec<Inbound>) -> Result<(), Loss> {
+    pub(crate) fn turn(
+        &self,
+        receiver: &mut Receiver,
+        inbound: &mut Vec<Inbound>,
+        bell: &Bell,
+        until: Option<Instant>,
+    ) -> Result<(), Loss> {
         let mut state = self.lock();
         state.session.take_inbound(inbound);
         if !inbound.is_empty() {
@@ -56,13 +62,18 @@ impl Connection {
         }
         let interest = state.interest();
         drop(state);
-        let mut fds = [PollFd::new(&self.socket, interest)];
-        let polled = poll(&mut fds, None);
+        let mut fds = [PollFd::new(&self.socket, interest), PollFd::new(bell, PollFlags::IN)];
+        let polled = poll(&mut fds, until);
         let ready = fds[0].revents();
         let mut state = self.receive(receiver, polled, ready);
         self.flush(&mut state);
         state.session.take_inbound(inbound);
         state.session.loss().cloned().map_or(Ok(()), Err)
+    }
+
+    /// What the thread that reads for life waits for, and whether to read or to write.
+    pub(crate) fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
+        (self.socket.as_fd(), self.lock().interest())
     }
 
     /// poll first, then read: a reader that blocks in read(2) is woken once more, when the broker takes the request out of the
