@@ -184,14 +184,29 @@ impl Client {
     /// come together, or as soon as anyone waits for a reply. Holds for all threads that share the client. Dropping it waits until
     /// everything has left; [`Corked::flush`] also says whether it has.
     ///
-    /// ```no_run
-    /// # use ipc_client::{CallError, Client, Method};
-    /// # fn ask<M: Method>(client: &Client, requests: &[M]) -> Result<Vec<M::Reply>, CallError<M::Error>> {
-    /// let corked = client.cork();
-    /// let started: Vec<_> = requests.iter().map(|request| client.start(request)).collect::<Result<_, _>>()?;
-    /// drop(corked);
-    /// started.into_iter().map(|pending| pending.wait()).collect()
+    /// ```
+    /// # use ipc_client::{CallError, Client, Method, Service};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Double(u32);
+    /// # impl Method for Double {
+    /// #     const SERVICE: &'static str = "double";
+    /// #     const METHOD: &'static str = "";
+    /// #     type Reply = u32;
+    /// #     type Error = std::convert::Infallible;
     /// # }
+    /// # let directory = tempfile::tempdir()?;
+    /// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
+    /// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
+    /// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
+    /// # std::thread::spawn(move || broker.run(stopped.into()));
+    /// # let _serving = Service::new("double").address(&address).quick(|of: Double, _| Ok(of.0 * 2)).start()?;
+    /// # let client = Client::connect_to(&address)?;
+    /// let corked = client.cork();
+    /// let started: Vec<_> = (0..64).map(|n| client.start(Double(n))).collect::<Result<_, _>>()?;
+    /// drop(corked);
+    /// let doubled: Vec<u32> = started.into_iter().map(|pending| pending.wait()).collect::<Result<_, _>>()?;
+    /// # assert_eq!(doubled[63], 126);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cork(&self) -> Corked<'_> {
         self.shared.corks.fetch_add(1, Ordering::Relaxed);

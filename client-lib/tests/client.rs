@@ -470,7 +470,7 @@ fn the_own_number_is_asked_for_when_it_is_not_known() {
 #[test]
 fn a_body_over_the_limit_stays_here() {
     let (client, line) = Line::open_pair();
-    let error = client.call_bytes(Request { body: vec![0; (1 << 20) + 1].into(), ..request() }).unwrap_err();
+    let error = client.call_bytes(Request::new(request().target, vec![0; (1 << 20) + 1])).unwrap_err();
     assert_eq!((error.code(), error.retry()), (ErrorCode::TOO_LARGE, Retry::Safe));
     assert!(line.is_silent());
 }
@@ -672,7 +672,7 @@ fn a_refusal_that_was_there_before_the_first_call_says_why_too() {
 #[test]
 fn a_reply_of_bytes_comes_as_it_is() {
     let (client, mut line) = Line::open_pair();
-    let pending = client.start_bytes(Request { trace: Some("00-1-2-01".into()), ..request() }).unwrap();
+    let pending = client.start_bytes(request().trace("00-1-2-01")).unwrap();
     let call = line.expect_call();
     assert_eq!((call.encoding, &call.body[..]), (Encoding::BYTES, &b"1 2"[..]));
     assert_eq!(call.routing.text(ipc_protocol::FieldTag::TRACE), Some("00-1-2-01"));

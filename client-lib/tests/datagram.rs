@@ -137,7 +137,7 @@ fn without_a_broker_it_is_unavailable() {
 fn a_deadline_passes_without_an_answer() {
     let broker = Broker::start();
     let sender = Datagram::connect_to(&broker.address()).unwrap();
-    let error = sender.call_bytes(Request { timeout: Some(Duration::ZERO), ..request("hi") }).unwrap_err();
+    let error = sender.call_bytes(request("hi").timeout(Duration::ZERO)).unwrap_err();
     assert_eq!((error.code(), error.retry()), (ErrorCode::DEADLINE, Retry::Unknown));
 }
 
@@ -194,7 +194,7 @@ fn a_deadline_does_not_wait_for_the_call_of_another_thread() {
     thread::scope(|scope| {
         let patient = scope.spawn(|| sender.call_bytes(request("slow")));
         let (call, from) = broker.next();
-        let hasty = Request { timeout: Some(Duration::from_millis(1)), ..request("hasty") };
+        let hasty = request("hasty").timeout(Duration::from_millis(1));
         let error = sender.call_bytes(hasty).unwrap_err();
         assert_eq!((error.code(), error.retry()), (ErrorCode::DEADLINE, Retry::Safe));
         broker.send(&reply(call.id, b"done"), &from);

@@ -59,8 +59,8 @@ use crate::{
 /// The calls that run are cancelled with `broker_lost`. The service connects again, after 50 ms to 2 s, and registers before
 /// anything else leaves. `name_taken` is taken for an answer after 5 s, any other refusal at once.
 ///
-/// ```no_run
-/// use ipc_client::{Method, Service};
+/// ```
+/// use ipc_client::{Client, Failed, Method, Service, Stopper};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize)]
@@ -75,11 +75,25 @@ use crate::{
 ///     type Error = String;
 /// }
 ///
-/// fn main() -> ipc_client::Result<()> {
-///     Service::new(Add::SERVICE)
-///         .quick(|add: Add, _| Ok(add.a.checked_add(add.b).ok_or_else(|| "the sum is too large".to_owned())?))
-///         .run()
-/// }
+/// # let directory = tempfile::tempdir()?;
+/// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
+/// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
+/// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
+/// # std::thread::spawn(move || broker.run(stopped.into()));
+/// let stopper = Stopper::new()?; // stops a service that runs on the only thread: from a signal handler's thread, for example
+/// let service = Service::new(Add::SERVICE)
+///     .address(&address)
+///     .stopped_by(&stopper)
+///     .quick(|add: Add, context| match context.caller().identity.uid {
+///         65_534 => Err(Failed::denied("not for strangers")),
+///         _ => Ok(add.a.checked_add(add.b).ok_or_else(|| "the sum is too large".to_owned())?),
+///     });
+/// # std::thread::spawn(move || {
+/// #     while Client::connect_to(&address).unwrap().call(&Add { a: 1, b: 2 }).is_err() {}
+/// #     stopper.stop();
+/// # });
+/// service.run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a service does nothing until it is started"]
 pub struct Service {

@@ -26,16 +26,22 @@ use crate::{
 /// A service without a thread that reads: the program's own loop waits for its descriptor, and takes a turn when it is readable or
 /// when [`Polled::timeout`] is over. Quick methods run in the turn.
 ///
-/// ```no_run
-/// # fn wait_for(_: impl std::os::fd::AsFd, _: Option<std::time::Duration>) {}
-/// # fn main() -> ipc_client::Result<()> {
-/// # let service = ipc_client::Service::new("x");
-/// let mut polled = service.poll()?;
+/// ```
+/// use ipc_client::Service;
+/// use rustix::event::{PollFd, PollFlags, poll};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
+/// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
+/// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
+/// # std::thread::spawn(move || broker.run(stopped.into()));
+/// let mut polled = Service::new("clock").address(&address).poll()?;
+/// # polled.stopper().stop();
 /// while polled.turn()?.is_continue() {
-///     wait_for(&polled, polled.timeout()); // poll(2), with everything else that the program waits for
+///     let timeout = polled.timeout().map(|timeout| timeout.try_into()).transpose()?;
+///     poll(&mut [PollFd::new(&polled, PollFlags::IN)], timeout.as_ref())?; // with everything else that the program waits for
 /// }
-/// # Ok(())
-/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// A turn does not wait for the broker, for a pooled method or for the network. Dropping it closes the connection: what runs ends

@@ -358,7 +358,7 @@ fn a_key_value_store_takes_75_lines() {
     assert_eq!(kv(&["get", "color"]).run().stdout(), "blue\n");
     assert_eq!(kv(&["list"]).run().stdout(), "color\n");
     let missing = kv(&["get", "shape"]).run();
-    assert_eq!((missing.code, missing.stderr.contains("there is no key")), (1, true), "{}", missing.stderr);
+    assert_eq!((missing.code, missing.stderr.contains("NoKey(\"shape\")")), (1, true), "{}", missing.stderr);
 
     let shell = |arguments: &[&str]| broker.ipcctl(arguments).run();
     assert_eq!(shell(&["send", "kv.put", "key=shape", "value=round"]).stdout(), "null\n");
