@@ -30,7 +30,11 @@ pub(crate) struct Template {
 impl Template {
     /// A call with this body.
     pub(crate) fn request(&self, body: Body) -> Request {
-        Request { encoding: body.encoding, timeout: self.time, ..Request::new(self.target.clone(), body.bytes) }
+        let request = Request::new(self.target.clone(), body.bytes).encoding(body.encoding);
+        match self.time {
+            Some(time) => request.timeout(time),
+            None => request,
+        }
     }
 
     /// Calls and waits. SIGINT, SIGTERM and SIGHUP cancel the call, so that the service stops working for nobody.

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     fn json(body: &'static str) -> Response {
-        Response { encoding: Encoding::JSON, ..Response::bytes(body) }
+        Response::new(Encoding::JSON, body)
     }
 
     #[test]

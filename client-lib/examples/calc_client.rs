@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let corked = client.cork(); // the calls leave together, with one write
-    let sums: Vec<_> = (0..64).map(|n| client.start(&Add { a: n, b: n })).collect::<Result<_, _>>()?;
+    let sums: Vec<_> = (0..64).map(|n| client.start(Add { a: n, b: n })).collect::<Result<_, _>>()?;
     drop(corked);
     let total: i64 = sums.into_iter().map(|sum| sum.wait().unwrap_or(0)).sum();
     println!("64 sums, together {total}");

@@ -8,25 +8,25 @@
 mod calc;
 
 use calc::{Add, CalcError, Div, Factorial};
-use ipc_client::{Caller, Context, Service};
+use ipc_client::{Context, Failed, Service};
 
 fn main() -> ipc_client::Result<()> {
     Service::new("calc").threads(2).window(64).quick(add).method(div).method(factorial).run()
 }
 
-fn add(request: Add, _caller: &Caller) -> Result<i64, CalcError> {
-    request.a.checked_add(request.b).ok_or(CalcError::Overflow)
+fn add(request: Add, _context: &Context) -> Result<i64, Failed<CalcError>> {
+    Ok(request.a.checked_add(request.b).ok_or(CalcError::Overflow)?)
 }
 
-fn div(request: Div, context: &Context) -> Result<i64, CalcError> {
+fn div(request: Div, context: &Context) -> Result<i64, Failed<CalcError>> {
     if request.b == 0 {
         eprintln!("uid {} divides by zero", context.caller().identity.uid);
-        return Err(CalcError::DivisionByZero);
+        return Err(CalcError::DivisionByZero.into());
     }
-    request.a.checked_div(request.b).ok_or(CalcError::Overflow)
+    Ok(request.a.checked_div(request.b).ok_or(CalcError::Overflow)?)
 }
 
-fn factorial(request: Factorial, _context: &Context) -> Result<u64, CalcError> {
+fn factorial(request: Factorial, _context: &Context) -> Result<u64, Failed<CalcError>> {
     let times = |product: u64, n| product.checked_mul(n).expect("a factorial fits 64 bits");
     Ok((1..=request.of).fold(1, times))
 }

@@ -4,28 +4,34 @@ use std::{
     fmt,
     os::fd::OwnedFd,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use ipc_protocol::{Call, Encoding, ErrorCode, PeerNumber, Retry, codec, control, transport::Address};
+use ipc_protocol::{Encoding, ErrorCode, PeerNumber, Retry, control, limits::DEFAULT_TIMEOUT_MS, transport::Address};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     connect::Connect,
     error::{CallError, Error, Result},
-    link::blocking::{Connection, Departure},
-    link::dial::{self, Dial},
+    link::{
+        blocking::{Connection, Departure},
+        dial::{self, Dial},
+    },
     method::Method,
     pending::{Pending, PendingBytes, Ticket},
     request::{Request, Response},
-    session::Role,
-    session::outgoing::{
-        Answer, GRACE, decode_reply, encode, outgoing, outgoing_bytes, outgoing_control, span, unencodable,
+    scratch::with_body,
+    service::CancelToken,
+    session::{
+        Outcome, Outgoing, Patience, Role,
+        outgoing::{Answer, Operated, decode_reply, routing_of},
+        patience::{GRACE, to_ms},
+        routes::Routes,
+        typed::{Asked, Settled},
     },
-    session::routes::Routes,
 };
 
 /// A connection to a broker, for calls. Cloning it shares the connection; many threads may have many calls under way on it.
@@ -35,20 +41,44 @@ use crate::{
 ///
 /// After fork(2) a client must not be used in the child: both would read from one socket.
 #[derive(Clone)]
-pub struct Client(Arc<Shared>);
+pub struct Client {
+    shared: Arc<Shared>,
+    /// The running call on whose behalf this client calls.
+    scope: Option<CancelToken>,
+}
 
 struct Shared {
     redial: Redial,
     line: Mutex<Line>,
+    /// A thread that connected has come back.
+    redialled: Condvar,
     /// How many [`Corked`] live.
     corks: AtomicUsize,
 }
 
-/// What changes when the connection does, and what each typed call looks up: one lock for both. May be held while a socket is
-/// connected, at most as long as the call that needs it may take.
+/// What changes when the connection does, and what each typed call looks up: one lock for both, never held while anything is waited
+/// for.
 struct Line {
     connection: Arc<Connection>,
     routes: Routes,
+    dialling: Dialling,
+}
+
+/// Whether a thread connects, so that the others need not.
+enum Dialling {
+    /// The number of attempts that have ended, and what the last one ended with if it failed.
+    Idle(u64, Option<Error>),
+    /// The number of attempts before this one.
+    Busy(u64),
+}
+
+impl Dialling {
+    fn attempts(&self) -> u64 {
+        match self {
+            Self::Idle(ended, _) => *ended,
+            Self::Busy(before) => *before,
+        }
+    }
 }
 
 /// Who makes a new connection when this one is dead.
@@ -65,14 +95,18 @@ impl Client {
     /// Connects to the broker that the environment gives: `$IPCD_SOCKET`, else `$XDG_RUNTIME_DIR/ipcd/ipcd.sock`, else
     /// `/run/ipcd/ipcd.sock` for root, else `/tmp/ipcd-UID/ipcd.sock`.
     ///
+    /// A broker that belongs to another user is not trusted with calls, unless that user is root or the address was chosen: by
+    /// [`Client::connect_to`], or by `$IPCD_SOCKET`. Root trusts no broker of another user by any variable, for su(1) and `sudo -E`
+    /// keep those of the user before.
+    ///
     /// # Errors
-    /// `unavailable` if no broker answers, `denied` if its socket may not be opened or, found by this search, belongs to
-    /// somebody who is neither root nor this user, `usage` if `$IPCD_SOCKET` holds no address.
+    /// `unavailable` if no broker answers, `denied` if its socket may not be opened or the broker is not trusted, `usage` if
+    /// `$IPCD_SOCKET` holds no address.
     pub fn connect() -> Result<Self> {
         Self::builder().connect()
     }
 
-    /// Connects to the broker at an address.
+    /// Connects to the broker at an address, whoever it belongs to.
     ///
     /// # Errors
     /// `unavailable` if no broker answers, `denied` if its socket may not be opened.
@@ -99,6 +133,18 @@ impl Client {
         Ok(Self::on(connection, redial))
     }
 
+    /// The same connection for calls that do not end with the method they were made in: [`Context::client`](crate::Context::client)
+    /// gives a client whose calls do.
+    #[must_use]
+    pub fn unbound(&self) -> Self {
+        Self { shared: self.shared.clone(), scope: None }
+    }
+
+    /// The same connection for calls on behalf of a running one.
+    pub(crate) fn bound_to(&self, scope: CancelToken) -> Self {
+        Self { shared: self.shared.clone(), scope: Some(scope) }
+    }
+
     /// A client on the connection of a service.
     pub(crate) fn of_service(connection: Connection) -> Self {
         Self::on(connection, Redial::Service)
@@ -109,7 +155,7 @@ impl Client {
     /// # Errors
     /// [`CallError::App`] is the service's own no; [`CallError::Failed`] says what else happened and whether a retry is safe.
     pub fn call<M: Method>(&self, request: &M) -> Result<M::Reply, CallError<M::Error>> {
-        self.begin(request, None)?.wait()
+        self.ask(request, None)
     }
 
     /// Calls a method and waits for its reply, at most `timeout` long: 1 ms to 1 h, other values are moved to the nearer end.
@@ -117,7 +163,7 @@ impl Client {
     /// # Errors
     /// As [`Client::call`]; `deadline` when the time is over.
     pub fn call_within<M: Method>(&self, request: &M, timeout: Duration) -> Result<M::Reply, CallError<M::Error>> {
-        self.begin(request, Some(timeout))?.wait()
+        self.ask(request, Some(timeout))
     }
 
     /// Sends a call and does not wait; its deadline of 30 s starts now. Dropping what is returned cancels the call.
@@ -127,24 +173,43 @@ impl Client {
     ///
     /// # Errors
     /// `unavailable`, `denied` or `broker_lost` if there is no connection, `too_large`, `usage` if the names in `M` are none.
-    pub fn start<M: Method>(&self, request: &M) -> Result<Pending<M>> {
-        self.begin(request, None)
+    pub fn start<M: Method>(&self, request: M) -> Result<Pending<M>> {
+        let (connection, now, asked) = self.prepare::<M>(None)?;
+        let ticket =
+            with_body(asked.encoding, &request, |body| self.submit_on(connection, now, &asked.outgoing(body)))?;
+        Ok(Pending::new(self.clone(), ticket, asked, request))
     }
 
     /// Lets calls that are started gather, so that many leave with one write: when the returned value is dropped, when 32 KiB have
-    /// come together, or as soon as anyone waits for a reply. Holds for all threads that share the client.
+    /// come together, or as soon as anyone waits for a reply. Holds for all threads that share the client. Dropping it waits until
+    /// everything has left; [`Corked::flush`] also says whether it has.
     ///
-    /// ```no_run
-    /// # use ipc_client::{CallError, Client, Method};
-    /// # fn ask<M: Method>(client: &Client, requests: &[M]) -> Result<Vec<M::Reply>, CallError<M::Error>> {
-    /// let corked = client.cork();
-    /// let started: Vec<_> = requests.iter().map(|request| client.start(request)).collect::<Result<_, _>>()?;
-    /// drop(corked);
-    /// started.into_iter().map(|pending| pending.wait()).collect()
+    /// ```
+    /// # use ipc_client::{CallError, Client, Method, Service};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Double(u32);
+    /// # impl Method for Double {
+    /// #     const SERVICE: &'static str = "double";
+    /// #     const METHOD: &'static str = "";
+    /// #     type Reply = u32;
+    /// #     type Error = std::convert::Infallible;
     /// # }
+    /// # let directory = tempfile::tempdir()?;
+    /// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
+    /// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
+    /// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
+    /// # std::thread::spawn(move || broker.run(stopped.into()));
+    /// # let _serving = Service::new("double").address(&address).quick(|of: Double, _| Ok(of.0 * 2)).start()?;
+    /// # let client = Client::connect_to(&address)?;
+    /// let corked = client.cork();
+    /// let started: Vec<_> = (0..64).map(|n| client.start(Double(n))).collect::<Result<_, _>>()?;
+    /// drop(corked);
+    /// let doubled: Vec<u32> = started.into_iter().map(|pending| pending.wait()).collect::<Result<_, _>>()?;
+    /// # assert_eq!(doubled[63], 126);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cork(&self) -> Corked<'_> {
-        self.0.corks.fetch_add(1, Ordering::Relaxed);
+        self.shared.corks.fetch_add(1, Ordering::Relaxed);
         Corked { client: self }
     }
 
@@ -161,25 +226,39 @@ impl Client {
     /// # Errors
     /// As [`Client::start`].
     pub fn start_bytes(&self, request: Request) -> Result<PendingBytes> {
-        let mut call = outgoing_bytes(request, Answer::Wanted)?;
-        self.submit(&mut call).map(PendingBytes::new)
+        let routing = routing_of(&request)?;
+        self.submit(&Outgoing::of_request(&request, &routing, Answer::Wanted)).map(PendingBytes::new)
     }
 
     /// Sends a call that wants no reply. Returns once the broker has accepted or refused it; whether it runs, and what it ends
-    /// with, nobody hears.
+    /// with, is not told.
     ///
     /// # Errors
     /// The broker's refusal: `no_service`, `busy`, `denied` and others, all `retry: safe`. `broker_lost` if the connection ended
     /// before the broker said either.
     pub fn one_way(&self, request: Request) -> Result<()> {
-        let mut call = outgoing_bytes(request, Answer::Unwanted)?;
-        let (now, until) = span(call.timeout_ms);
-        let connection = self.line().connection.clone();
-        if let Some(result) = send_one_way(&connection, &mut call, now, until)? {
-            return result;
-        }
-        let connection = self.replace(&connection, until)?;
-        send_one_way(&connection, &mut call, now, until)?.unwrap_or_else(|| Err(gone(&connection)))
+        let routing = routing_of(&request)?;
+        self.submit(&Outgoing::of_request(&request, &routing, Answer::Unwanted))?.wait(None).map(drop)
+    }
+
+    /// Tells a service something, and wants no reply: a typed [`Client::one_way`]. It travels as JSON, which every service takes.
+    ///
+    /// # Errors
+    /// As [`Client::one_way`]; `usage` if the names in `M` are not valid, `invalid` if the request cannot be encoded.
+    pub fn tell<M: Method>(&self, request: &M) -> Result<()> {
+        let routing = self.line().routes.of::<M>()?.0;
+        with_body(Encoding::JSON, request, |body| {
+            self.submit(&Outgoing {
+                routing: &routing,
+                encoding: Encoding::JSON,
+                timeout_ms: 0,
+                body,
+                answer: Answer::Unwanted,
+                parent: None,
+            })
+        })?
+        .wait(None)
+        .map(drop)
     }
 
     /// Calls an operation of the broker itself, such as `list` with [`control::List`].
@@ -192,8 +271,8 @@ impl Client {
         request: &Q,
         timeout: Option<Duration>,
     ) -> Result<A> {
-        let mut call = outgoing_control(operation, request, timeout)?;
-        let response = self.submit(&mut call)?.wait(None)?;
+        let operated = Operated::new(operation, request, timeout)?;
+        let response = self.exchange(self.connection(), Instant::now(), &operated.outgoing())?;
         decode_reply(control::SERVICE, operation, &response)
     }
 
@@ -202,41 +281,53 @@ impl Client {
     /// # Errors
     /// `unavailable` or `broker_lost` if there is no connection, `deadline` after 30 s.
     pub fn ping(&self) -> Result<Duration> {
-        let (now, until) = span(0);
-        let connection = self.line().connection.clone();
-        let (connection, id) = match connection.ping(until)? {
+        self.ping_in(0)
+    }
+
+    /// As [`Client::ping`], but waits no longer than `timeout`.
+    ///
+    /// # Errors
+    /// As [`Client::ping`]; `deadline` when the time is over.
+    pub fn ping_within(&self, timeout: Duration) -> Result<Duration> {
+        self.ping_in(to_ms(timeout))
+    }
+
+    fn ping_in(&self, timeout_ms: u32) -> Result<Duration> {
+        let now = Instant::now();
+        let patience = Patience::new(now, timeout_ms);
+        let connection = self.connection();
+        let (connection, id) = match connection.ping(patience)? {
             Some(id) => (connection, id),
             None => {
-                let connection = self.replace(&connection, until)?;
-                let id = connection.ping(until)?.ok_or_else(|| gone(&connection))?;
+                let connection = self.replace(&connection, patience)?;
+                let id = connection.ping(patience)?.ok_or_else(|| gone(&connection))?;
                 (connection, id)
             }
         };
-        connection.wait(id, until, None).map(|_| now.elapsed())
+        connection.wait(id, patience, None).map(|_| now.elapsed())
     }
 
-    /// The own number, under which the broker lists this connection. Asks the broker if it has not said so yet; 0, which no peer
-    /// has, if it cannot be reached.
-    #[must_use]
-    pub fn peer(&self) -> PeerNumber {
-        let known = || self.line().connection.peer();
-        known().or_else(|| self.ping().ok().and_then(|_| known())).unwrap_or(PeerNumber(0))
-    }
-
-    /// Sends a call again that its service refused for its encoding.
-    pub(crate) fn resend_as_json<M: Method>(&self, refused: Call, until: Instant) -> Result<Ticket> {
-        let request: M = codec::decode(refused.encoding, &refused.body).map_err(|error| unencodable(&error))?;
-        self.line().routes.prefer_json(M::SERVICE);
-        let left = until.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
-        let body = encode(Encoding::JSON, &request)?;
-        self.submit(&mut outgoing(refused.routing, Encoding::JSON, body, Some(left)))
+    /// The own number, under which the broker lists this connection. Asks the broker if it has not said so yet.
+    ///
+    /// # Errors
+    /// As [`Client::ping`].
+    pub fn peer(&self) -> Result<PeerNumber> {
+        loop {
+            if let Some(number) = self.connection().peer() {
+                return Ok(number);
+            }
+            self.ping()?; // its end comes behind the welcome
+        }
     }
 
     /// Puts a registered connection in place of a dead one.
-    pub(crate) fn publish(&self, connection: Connection) -> Arc<Connection> {
-        let connection = Arc::new(connection);
-        self.line().connection = connection.clone();
-        connection
+    pub(crate) fn publish(&self, connection: Arc<Connection>) {
+        self.line().connection = connection;
+    }
+
+    /// The number of a service's connection, which it has been told by the time it is registered.
+    pub(crate) fn number(&self) -> PeerNumber {
+        self.connection().peer().unwrap_or(PeerNumber(0))
     }
 
     /// The connection that calls use now.
@@ -245,56 +336,139 @@ impl Client {
     }
 
     fn on(connection: Connection, redial: Redial) -> Self {
-        let line = Line { connection: Arc::new(connection), routes: Routes::default() };
-        Self(Arc::new(Shared { redial, line: Mutex::new(line), corks: AtomicUsize::new(0) }))
+        let line =
+            Line { connection: Arc::new(connection), routes: Routes::default(), dialling: Dialling::Idle(0, None) };
+        let shared = Shared { redial, line: Mutex::new(line), redialled: Condvar::new(), corks: AtomicUsize::new(0) };
+        Self { shared: Arc::new(shared), scope: None }
     }
 
-    fn begin<M: Method>(&self, request: &M, timeout: Option<Duration>) -> Result<Pending<M>> {
-        let (connection, routing, encoding) = {
-            let mut line = self.line();
-            let (routing, encoding) = line.routes.of::<M>()?;
-            (line.connection.clone(), routing, encoding)
-        };
-        let mut call = outgoing(routing, encoding, encode(encoding, request)?, timeout);
-        let ticket = self.submit_on(connection, &mut call)?;
-        Ok(Pending::new(self.clone(), ticket, call))
+    fn ask<M: Method>(&self, request: &M, timeout: Option<Duration>) -> Result<M::Reply, CallError<M::Error>> {
+        let (connection, now, asked) = self.prepare::<M>(timeout)?;
+        let outcome = with_body(asked.encoding, request, |body| self.exchange(connection, now, &asked.outgoing(body)));
+        self.settle(outcome, asked, request)
     }
 
-    fn submit(&self, call: &mut Call) -> Result<Ticket> {
-        self.submit_on(self.connection(), call)
+    /// What a typed call needs before its request is encoded.
+    fn prepare<M: Method>(&self, timeout: Option<Duration>) -> Result<(Arc<Connection>, Instant, Asked)> {
+        let now = Instant::now();
+        let mut line = self.line();
+        Ok((line.connection.clone(), now, line.routes.ask::<M>(now, timeout)?))
+    }
+
+    /// What a typed call ended with. It is sent once more if its service wants it in another encoding.
+    pub(crate) fn settle<M: Method>(
+        &self,
+        outcome: Outcome,
+        mut asked: Asked,
+        request: &M,
+    ) -> Result<M::Reply, CallError<M::Error>> {
+        match asked.settle::<M>(outcome) {
+            Settled::Done(result) => result,
+            Settled::Again => {
+                let outcome = self.send_again(&mut asked, request)?.wait(None);
+                self.settle(outcome, asked, request)
+            }
+        }
+    }
+
+    /// Sends a typed call once more, as its service wants it.
+    pub(crate) fn send_again<M: Method>(&self, asked: &mut Asked, request: &M) -> Result<Ticket> {
+        let now = Instant::now();
+        self.line().routes.ask_again::<M>(now, asked);
+        with_body(asked.encoding, request, |body| self.submit_on(self.connection(), now, &asked.outgoing(body)))
+    }
+
+    fn submit(&self, call: &Outgoing<'_>) -> Result<Ticket> {
+        self.submit_on(self.connection(), Instant::now(), call)
+    }
+
+    fn submit_on(&self, connection: Arc<Connection>, now: Instant, call: &Outgoing<'_>) -> Result<Ticket> {
+        if let Some(scope) = &self.scope {
+            return scope.submit(connection, now, call);
+        }
+        let patience = Patience::new(now, call.timeout_ms);
+        let (connection, id) = self.on_a_live_one(connection, now, call, Connection::submit)?;
+        Ok(Ticket::new(connection, id, patience))
+    }
+
+    /// Sends a call and waits for its end.
+    fn exchange(&self, connection: Arc<Connection>, now: Instant, call: &Outgoing<'_>) -> Outcome {
+        if let Some(scope) = &self.scope {
+            return scope.submit(connection, now, call)?.wait(None);
+        }
+        self.on_a_live_one(connection, now, call, Connection::exchange).map(|(_, response)| response)
     }
 
     /// Sends a call; on a new connection if the one at hand is dead and nothing of the call was written there.
-    fn submit_on(&self, connection: Arc<Connection>, call: &mut Call) -> Result<Ticket> {
-        let (now, until) = span(call.timeout_ms);
-        let departure = if self.0.corks.load(Ordering::Relaxed) > 0 { Departure::Gathered } else { Departure::AtOnce };
-        if let Some(id) = connection.submit(call, departure, now, until)? {
-            return Ok(Ticket::new(connection, id, until));
+    fn on_a_live_one<T>(
+        &self,
+        connection: Arc<Connection>,
+        now: Instant,
+        call: &Outgoing<'_>,
+        send: impl Fn(&Connection, &Outgoing<'_>, Departure, Instant) -> Result<Option<T>>,
+    ) -> Result<(Arc<Connection>, T)> {
+        let departure = self.departure();
+        if let Some(sent) = send(&connection, call, departure, now)? {
+            return Ok((connection, sent));
         }
-        let connection = self.replace(&connection, until)?;
-        match connection.submit(call, departure, now, until)? {
-            Some(id) => Ok(Ticket::new(connection, id, until)),
+        let connection = self.replace(&connection, Patience::new(now, call.timeout_ms))?;
+        match send(&connection, call, departure, now)? {
+            Some(sent) => Ok((connection, sent)),
             None => Err(gone(&connection)),
         }
     }
 
-    /// A live connection instead of a dead one, unless another thread was faster.
-    fn replace(&self, dead: &Arc<Connection>, until: Instant) -> Result<Arc<Connection>> {
+    fn departure(&self) -> Departure {
+        if self.shared.corks.load(Ordering::Relaxed) > 0 { Departure::Gathered } else { Departure::AtOnce }
+    }
+
+    /// A live connection instead of a dead one. One thread connects; the others wait for it, each no longer than its own call may take.
+    fn replace(&self, dead: &Arc<Connection>, patience: Patience) -> Result<Arc<Connection>> {
+        let until = patience.until(DEFAULT_TIMEOUT_MS) - GRACE;
         let mut line = self.line();
-        if Arc::ptr_eq(&line.connection, dead) || !line.connection.takes_more() {
-            let dial = match &self.0.redial {
-                Redial::NextCall(dial) => dial,
-                Redial::Service => return Err(reconnecting(&line.connection)),
-                Redial::Never => return Err(gone(&line.connection)),
-            };
-            let patience = until.saturating_duration_since(Instant::now()).saturating_sub(GRACE);
-            line.connection = Arc::new(dial.connect(patience, Role::Caller)?);
+        let seen = line.dialling.attempts();
+        loop {
+            if !Arc::ptr_eq(&line.connection, dead) && line.connection.takes_more() {
+                return Ok(line.connection.clone());
+            }
+            match &line.dialling {
+                Dialling::Idle(ended, Some(error)) if *ended > seen => return Err(error.clone()),
+                Dialling::Idle(before, _) => {
+                    line.dialling = Dialling::Busy(*before);
+                    drop(line);
+                    return self.redial(dead, until);
+                }
+                Dialling::Busy(_) => {}
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(still_connecting(dead));
+            }
+            (line, _) = self.shared.redialled.wait_timeout(line, left).unwrap_or_else(PoisonError::into_inner);
         }
-        Ok(line.connection.clone())
+    }
+
+    /// Connects, for all threads that wait for it.
+    fn redial(&self, dead: &Connection, until: Instant) -> Result<Arc<Connection>> {
+        let connected = match &self.shared.redial {
+            Redial::NextCall(dial) => {
+                dial.connect(until.saturating_duration_since(Instant::now()), Role::Caller).map(Arc::new)
+            }
+            Redial::Service => Err(reconnecting(dead)),
+            Redial::Never => Err(gone(dead)),
+        };
+        let mut line = self.line();
+        if let Ok(connection) = &connected {
+            line.connection = connection.clone();
+        }
+        line.dialling = Dialling::Idle(line.dialling.attempts() + 1, connected.as_ref().err().cloned());
+        drop(line);
+        self.shared.redialled.notify_all();
+        connected
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
-        self.0.line.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -311,33 +485,49 @@ pub struct Corked<'a> {
     client: &'a Client,
 }
 
-impl Drop for Corked<'_> {
-    fn drop(&mut self) {
-        self.client.0.corks.fetch_sub(1, Ordering::Relaxed);
-        self.client.connection().flush_now();
+impl Corked<'_> {
+    /// Sends what has gathered, and returns when it has left.
+    ///
+    /// # Errors
+    /// `broker_lost` if the connection ended before, `deadline` if the broker took nothing for 30 s. What each call ended with, its
+    /// [`Pending`] says.
+    pub fn flush(&self) -> Result<()> {
+        let connection = self.client.connection();
+        if connection.flush_all(Instant::now() + FLUSH) {
+            return Ok(());
+        }
+        match connection.loss() {
+            Some(loss) => Err(Error::new(ErrorCode::BROKER_LOST, loss.text)),
+            None if !connection.takes_more() => Err(gone(&connection)),
+            None => {
+                let text = format!("the broker at {} takes nothing of what is sent", connection.place());
+                Err(Error::new(ErrorCode::DEADLINE, text))
+            }
+        }
     }
 }
 
-fn send_one_way(connection: &Connection, call: &mut Call, now: Instant, until: Instant) -> Result<Option<Result<()>>> {
-    let Some((call, ping)) = connection.one_way(call, now, until)? else { return Ok(None) };
-    let accepted = connection.wait(ping, until, None);
-    let refused = connection.take(call);
-    connection.abandon(call); // nothing more is expected of it, and nothing is sent for it
-    Ok(Some(match refused {
-        Some(Err(refusal)) => Err(refusal),
-        Some(Ok(_)) | None => accepted.map(drop),
-    }))
+/// Waits as [`Corked::flush`] does: calls that nobody waits for would stay here otherwise.
+impl Drop for Corked<'_> {
+    fn drop(&mut self) {
+        self.client.shared.corks.fetch_sub(1, Ordering::Relaxed);
+        drop(self.flush());
+    }
 }
 
 fn gone(connection: &Connection) -> Error {
-    let reason = connection.loss().map_or_else(
-        || format!("the connection to the broker at {} ended before the call was sent", connection.place()),
-        |loss| loss.text,
-    );
-    Error::new(ErrorCode::BROKER_LOST, reason).with_retry(Retry::Safe)
+    Error::new(ErrorCode::BROKER_LOST, connection.ended_before()).with_retry(Retry::Safe)
 }
 
 fn reconnecting(connection: &Connection) -> Error {
     let text = format!("the broker at {} went away and the service is not registered again yet", connection.place());
     Error::new(ErrorCode::UNAVAILABLE, text)
 }
+
+fn still_connecting(connection: &Connection) -> Error {
+    let text = format!("the broker at {} does not accept a connection in time", connection.place());
+    Error::new(ErrorCode::UNAVAILABLE, text)
+}
+
+/// How long a cork waits for the socket to take what has gathered.
+const FLUSH: Duration = Duration::from_secs(30);

@@ -8,13 +8,19 @@ use crate::{client::Client, error::Result, link::dial::Dial};
 
 /// Settings of a connection, made by [`Client::builder`].
 ///
-/// ```no_run
+/// ```
 /// use std::time::Duration;
 ///
-/// # fn main() -> ipc_client::Result<()> {
-/// let client = ipc_client::Client::builder().agent("backup 1.2").patience(Duration::from_millis(500)).connect()?;
-/// # Ok(())
-/// # }
+/// use ipc_client::Client;
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
+/// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
+/// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
+/// # std::thread::spawn(move || broker.run(stopped.into()));
+/// let client = Client::builder().address(&address).agent("backup 1.2").patience(Duration::from_millis(500)).connect()?;
+/// client.ping()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]

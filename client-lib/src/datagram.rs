@@ -1,45 +1,72 @@
 //! Calls by datagram: no connection to set up, one frame each way.
 
 use std::{
+    fs::File,
+    hash::{BuildHasher, Hasher, RandomState},
     io,
     os::{
-        fd::AsFd,
+        fd::{AsFd, AsRawFd},
         unix::{fs::MetadataExt, net::UnixDatagram},
     },
-    sync::{Mutex, PoisonError},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
 use bytes::Bytes;
 use ipc_protocol::{
-    Call, ErrorCode, Frame, Message,
-    limits::{MAX_BODY, MAX_DATAGRAM},
+    Call, Encoding, ErrorCode, Frame, Message, Retry,
+    limits::{DEFAULT_TIMEOUT_MS, MAX_BODY, MAX_DATAGRAM},
     transport::Address,
 };
-use rustix::event::{PollFd, PollFlags};
+use rustix::{
+    event::{PollFd, PollFlags},
+    fs::{Mode, OFlags},
+};
 use uds::{UnixDatagramExt, UnixSocketAddr};
 
 use crate::{
-    error::{Error, Result},
+    error::{CallError, Error, Result},
     link::blocking::waker::poll,
-    link::dial::{Dial, refused},
+    link::dial::{Dial, own_uid, refused},
+    method::Method,
     request::{Request, Response},
-    session::Outcome,
-    session::outgoing::{Answer, outgoing_bytes, span},
+    session::{
+        Outcome, Patience,
+        outgoing::{Answer, encode, routing_of},
+        patience::to_ms,
+        routes::Routes,
+        typed::read_end,
+    },
 };
 
 /// A sender of datagrams to a broker.
 ///
 /// For processes that send one call and go, or that must never wait for a broker: sending never blocks. A datagram takes at most
 /// 65,536 bytes, names and header included, and the kernel queues about ten of them: `busy` says that a call was not sent. One call
-/// at a time waits for its reply; threads that share a sender take turns.
+/// at a time waits for its reply: threads that share a sender take turns, and the time that a call waits for its turn counts.
 #[derive(Debug)]
 pub struct Datagram {
     socket: UnixDatagram,
     address: Address,
-    /// Id of the last call. The lock is held while a call waits for its reply.
-    last_id: Mutex<u64>,
+    dial: Dial,
+    /// Id of the last call. Ids start at random: the kernel gives the address of a sender that is gone to the next one, and an answer
+    /// that comes late must not be taken for one of its own.
+    last_id: AtomicU64,
+    turn: Turn,
 }
+
+/// One call at a time waits for its reply.
+#[derive(Debug, Default)]
+struct Turn {
+    taken: Mutex<bool>,
+    freed: Condvar,
+}
+
+/// The turn of one call.
+struct Taken<'a>(&'a Turn);
 
 impl Datagram {
     /// A sender to the broker that the environment gives: see [`Client::connect`](crate::Client::connect).
@@ -48,7 +75,7 @@ impl Datagram {
     /// `unavailable` if no broker takes datagrams there, `denied` if its socket may not be opened or, found by the default search,
     /// belongs to a stranger, `usage` if `$IPCD_SOCKET` holds no address.
     pub fn connect() -> Result<Self> {
-        Self::dial(&Dial::from_environment()?)
+        Self::dial(Dial::from_environment()?)
     }
 
     /// A sender to the broker whose stream socket is at this address; the datagram socket is beside it.
@@ -56,27 +83,59 @@ impl Datagram {
     /// # Errors
     /// As [`Datagram::connect`]; `usage` for an inherited descriptor.
     pub fn connect_to(address: &Address) -> Result<Self> {
-        Self::dial(&Dial::to(address.clone()))
+        Self::dial(Dial::to(address.clone()))
     }
 
-    fn dial(dial: &Dial) -> Result<Self> {
+    fn dial(dial: Dial) -> Result<Self> {
         let address = dial.datagram_address()?;
-        if let Address::Path(path) = &address {
-            let owner = std::fs::symlink_metadata(path).map_err(|error| refused(&address, &error))?.uid();
-            dial.check_uid(owner)?;
-        }
-        let socket = open(&address).map_err(|error| refused(&address, &error))?;
-        Ok(Self { socket, address, last_id: Mutex::new(0) })
+        let socket = open().map_err(|error| refused(&address, error))?;
+        let sender = Self { socket, address, dial, last_id: AtomicU64::new(random_id()), turn: Turn::default() };
+        sender.connect_socket()?;
+        Ok(sender)
     }
 
-    /// Sends a call that wants no reply, and does not wait: whether anybody takes it, nobody hears.
+    /// Connects the socket, so that nobody but the broker can send to it. Whom a stream socket belongs to, the kernel says once it is
+    /// connected; of a datagram socket only its file tells. The file that was looked at is the one that is connected to, whatever
+    /// its path leads to by then.
+    fn connect_socket(&self) -> Result<()> {
+        let refused = |error: io::Error| refused(&self.address, error);
+        let connect = |target: &UnixSocketAddr| self.socket.connect_to_unix_addr(target).map_err(refused);
+        if !self.dial.is_wary(own_uid()) {
+            return connect(&unix_address(&self.address).map_err(refused)?);
+        }
+        let Address::Path(path) = &self.address else {
+            let text = format!("whom {} belongs to cannot be told: name it with -s if it is meant", self.address);
+            return Err(Error::new(ErrorCode::DENIED, text));
+        };
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| refused(error.into()))?);
+        self.dial.check_owner(file.metadata().map_err(refused)?.uid())?;
+        connect(&UnixSocketAddr::from_path(&format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(refused)?)
+    }
+
+    /// Calls a method and waits for its reply, up to 30 s. It travels as JSON, which every service takes.
+    ///
+    /// # Errors
+    /// [`CallError::App`] is the service's own error; otherwise as [`Datagram::call_bytes`].
+    pub fn call<M: Method>(&self, request: &M) -> Result<M::Reply, CallError<M::Error>> {
+        read_end::<M>(self.exchange(typed_call(request, Answer::Wanted)?))
+    }
+
+    /// Tells a service something: a typed [`Datagram::one_way`].
+    ///
+    /// # Errors
+    /// As [`Datagram::one_way`]; `usage` if the names in `M` are not valid, `invalid` if the request cannot be encoded.
+    pub fn tell<M: Method>(&self, request: &M) -> Result<()> {
+        self.send(typed_call(request, Answer::Unwanted)?).map(drop)
+    }
+
+    /// Sends a call that wants no reply, and does not wait. Whether a service takes it is not told.
     ///
     /// # Errors
     /// `busy` if the broker's queue is full, `unavailable` if the broker is gone, `too_large`: the call was not sent.
     pub fn one_way(&self, request: Request) -> Result<()> {
-        let call = outgoing_bytes(request, Answer::Unwanted)?;
-        let mut last_id = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
-        self.send(call, &mut last_id)
+        let call = call_of(request, Answer::Unwanted)?;
+        self.send(call).map(drop)
     }
 
     /// Sends a call and waits for its reply.
@@ -84,27 +143,36 @@ impl Datagram {
     /// # Errors
     /// As [`Datagram::one_way`]; what the call ended with. A datagram may be lost on its way, then the call ends with `deadline`.
     pub fn call_bytes(&self, request: Request) -> Result<Response> {
-        let call = outgoing_bytes(request, Answer::Wanted)?;
-        let (_, until) = span(call.timeout_ms);
-        let mut last_id = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
-        self.send(call, &mut last_id)?;
-        self.receive(*last_id, until)
+        self.exchange(call_of(request, Answer::Wanted)?)
     }
 
-    /// A broker that was started anew has a new socket at the same address: nothing has reached it, so the frame goes there.
-    fn send(&self, call: Call, last_id: &mut u64) -> Result<()> {
-        *last_id += 1;
-        let frame = frame(call, *last_id)?;
+    fn exchange(&self, mut call: Call) -> Outcome {
+        if call.timeout_ms == 0 {
+            call.timeout_ms = DEFAULT_TIMEOUT_MS; // nothing tells the broker's own default here
+        }
+        let until = Patience::new(Instant::now(), call.timeout_ms).until(DEFAULT_TIMEOUT_MS);
+        let Some(_turn) = self.turn.take(until) else {
+            let text = "another call on this sender waited for its reply until then; this one was not sent";
+            return Err(Error::new(ErrorCode::DEADLINE, text).with_retry(Retry::Safe));
+        };
+        let id = self.send(call)?;
+        self.receive(id, until)
+    }
+
+    /// Sends a call and tells its id. A broker that was started anew has a new socket at the same address: nothing has reached it, so
+    /// the frame goes there.
+    fn send(&self, call: Call) -> Result<u64> {
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let frame = frame(call, id)?;
         match self.socket.send(&frame) {
             Err(error) if is_gone(&error) => {
-                let target = unix_address(&self.address).map_err(|error| refused(&self.address, &error))?;
-                self.socket.connect_to_unix_addr(&target).map_err(|error| refused(&self.address, &error))?;
+                self.connect_socket()?;
                 self.socket.send(&frame)
             }
             sent => sent,
         }
-        .map(drop)
-        .map_err(|error| self.not_sent(&error))
+        .map(|_| id)
+        .map_err(|error| self.not_sent(error))
     }
 
     /// Waits for the end of call `id`. Everything else that comes is an answer to an earlier call that nobody waits for.
@@ -131,7 +199,7 @@ impl Datagram {
         }
     }
 
-    fn not_sent(&self, error: &io::Error) -> Error {
+    fn not_sent(&self, error: io::Error) -> Error {
         match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
             Some(rustix::io::Errno::AGAIN | rustix::io::Errno::NOBUFS) => {
                 Error::new(ErrorCode::BUSY, format!("the datagram queue of the broker at {} is full", self.address))
@@ -149,12 +217,38 @@ impl Datagram {
     }
 }
 
+impl Turn {
+    /// Waits until no other call has the turn; `None` if the time comes first.
+    fn take(&self, until: Instant) -> Option<Taken<'_>> {
+        let mut taken = self.taken();
+        while *taken {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            (taken, _) = self.freed.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner);
+        }
+        *taken = true;
+        Some(Taken(self))
+    }
+
+    fn taken(&self) -> MutexGuard<'_, bool> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        *self.0.taken() = false;
+        self.0.freed.notify_one();
+    }
+}
+
 /// A non-blocking socket under an abstract name that the kernel chooses (unix(7), "Autobind"): so it can be answered, and nothing
-/// has to be removed afterwards. Connected, so that nobody but the broker can send to it.
-fn open(address: &Address) -> io::Result<UnixDatagram> {
+/// has to be removed afterwards.
+fn open() -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     socket.bind_to_unix_addr(&UnixSocketAddr::new_unspecified())?;
-    socket.connect_to_unix_addr(&unix_address(address)?)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -165,6 +259,27 @@ fn unix_address(address: &Address) -> io::Result<UnixSocketAddr> {
         Address::Abstract(name) => UnixSocketAddr::from_abstract(name),
         _ => Err(io::ErrorKind::InvalidInput.into()),
     }
+}
+
+fn call_of(request: Request, answer: Answer) -> Result<Call> {
+    let routing = routing_of(&request)?;
+    Ok(Call {
+        id: 0,
+        one_way: answer == Answer::Unwanted,
+        encoding: request.encoding,
+        timeout_ms: request.timeout.map_or(0, to_ms),
+        caller: Bytes::new(),
+        routing,
+        body: request.body.into(),
+    })
+}
+
+/// A typed call in JSON: a sender of datagrams has no other chance should its service not take bincode.
+fn typed_call<M: Method>(request: &M, answer: Answer) -> Result<Call> {
+    let (routing, _) = Routes::default().of::<M>()?;
+    let body = encode(Encoding::JSON, request)?.into();
+    let one_way = answer == Answer::Unwanted;
+    Ok(Call { id: 0, one_way, encoding: Encoding::JSON, timeout_ms: 0, caller: Bytes::new(), routing, body })
 }
 
 fn frame(call: Call, id: u64) -> Result<Vec<u8>> {
@@ -189,6 +304,11 @@ fn outcome_of(id: u64, datagram: Bytes) -> Option<Outcome> {
         Message::Error(failure) if failure.id == id => Some(Err(failure.into())),
         _ => None,
     }
+}
+
+/// Somewhere in the first half of the numbers, so that they can grow.
+fn random_id() -> u64 {
+    RandomState::new().build_hasher().finish() >> 1
 }
 
 fn is_gone(error: &io::Error) -> bool {

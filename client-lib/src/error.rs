@@ -1,6 +1,6 @@
 //! What a call can end with instead of a reply.
 
-use std::fmt;
+use std::{fmt, io, sync::Arc};
 
 use ipc_protocol::{Encoding, ErrorCode, Failure, Retry};
 
@@ -9,8 +9,7 @@ use crate::request::Response;
 /// Why a call ended without a reply, or why it could not be made.
 ///
 /// Says with [`Error::retry`] whether the same request may be sent again without running twice.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{}: {}", .0.code, .0.text)]
+#[derive(Clone, Debug)]
 pub struct Error(Box<Cause>); // boxed: every Result in this crate carries one, and nearly all of them are Ok
 
 #[derive(Clone, Debug)]
@@ -20,6 +19,8 @@ struct Cause {
     text: String,
     app_code: u32,
     body: Response,
+    /// What the system said, if it was asked.
+    source: Option<Arc<io::Error>>,
 }
 
 /// Result of a fallible operation of this crate.
@@ -30,13 +31,19 @@ impl Error {
     #[must_use]
     pub fn new(code: ErrorCode, text: impl Into<String>) -> Self {
         let body = Response { encoding: Encoding::BYTES, body: bytes::Bytes::new() };
-        Self(Box::new(Cause { code, retry: code.retry(), text: text.into(), app_code: 0, body }))
+        Self(Box::new(Cause { code, retry: code.retry(), text: text.into(), app_code: 0, body, source: None }))
     }
 
     /// The same error with another answer to whether it may be retried.
     #[must_use]
     pub fn with_retry(mut self, retry: Retry) -> Self {
         self.0.retry = retry;
+        self
+    }
+
+    /// The same error with what the system said: its [`source`](std::error::Error::source).
+    pub(crate) fn caused_by(mut self, error: io::Error) -> Self {
+        self.0.source = Some(Arc::new(error));
         self
     }
 
@@ -71,6 +78,18 @@ impl Error {
     }
 }
 
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.code, self.0.text)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|error| error as _)
+    }
+}
+
 /// An error that came over the wire. One without a text gets the sentence of its code.
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
@@ -84,12 +103,14 @@ impl From<Failure> for Error {
             text,
             app_code,
             body: Response { encoding, body: body.into_bytes() }.detached(),
+            source: None,
         }))
     }
 }
 
 /// Why a typed call ended without its reply.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum CallError<E> {
     /// The service ran the call and said no, in its own words.
     App(E),
@@ -112,4 +133,11 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
     }
 }
 
-impl<E: fmt::Debug + fmt::Display> std::error::Error for CallError<E> {}
+impl<E: fmt::Debug + fmt::Display> std::error::Error for CallError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::App(_) => None,
+            Self::Failed(error) => error.source(), // the error itself is what is displayed
+        }
+    }
+}

@@ -2,8 +2,8 @@
 //!
 //! A method is a type: its fields are the request, [`Method`] names the service, the reply and the error. Both sides share it.
 //!
-//! ```no_run
-//! use ipc_client::{CallError, Client, Method, Service};
+//! ```
+//! use ipc_client::{Client, Method, Service};
 //! use serde::{Deserialize, Serialize};
 //!
 //! #[derive(Serialize, Deserialize)]
@@ -20,15 +20,20 @@
 //!     type Error = String;
 //! }
 //!
-//! fn service() -> ipc_client::Result<()> {
-//!     Service::new("calc").quick(|add: Add, _| add.a.checked_add(add.b).ok_or("too large".to_owned())).run()
-//! }
+//! # let directory = tempfile::tempdir()?;
+//! # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
+//! # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
+//! # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
+//! # std::thread::spawn(move || broker.run(stopped.into()));
+//! let serving = Service::new("calc")
+//!     .address(&address) // without it: the broker that the environment names
+//!     .quick(|add: Add, _| Ok(add.a.checked_add(add.b).ok_or("too large".to_owned())?))
+//!     .start()?;
 //!
-//! fn client() -> Result<i64, CallError<String>> {
-//!     Client::connect()?.call(&Add { a: 1, b: 2 })
-//! }
+//! let client = Client::connect_to(&address)?;
+//! assert_eq!(client.call(&Add { a: 1, b: 2 })?, 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-//!
 //! The same service answers `ipcctl send calc.add a:=1 b:=2` and anybody who sends JSON.
 //!
 //! | to | use |
@@ -52,6 +57,7 @@
 
 #![forbid(unsafe_code)]
 
+mod app_error;
 mod client;
 mod connect;
 mod datagram;
@@ -60,9 +66,11 @@ mod link;
 mod method;
 mod pending;
 mod request;
+mod scratch;
 mod service;
 mod session;
 
+pub use app_error::{AppError, MethodError};
 pub use client::{Client, Corked};
 pub use connect::Connect;
 pub use datagram::Datagram;
@@ -75,4 +83,4 @@ pub use ipc_protocol::{
 pub use method::Method;
 pub use pending::{Pending, PendingBytes};
 pub use request::{Request, Response};
-pub use service::{Caller, CancelToken, Context, Failed, Incoming, Service, Serving};
+pub use service::{Caller, CancelToken, Context, Failed, Incoming, Polled, Service, Serving, Stopper};

@@ -2,23 +2,22 @@
 
 use std::{
     fmt,
-    marker::PhantomData,
     ops::ControlFlow,
     os::fd::BorrowedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use ipc_protocol::{Call, Encoding, ErrorCode, codec};
-
 use crate::{
     client::Client,
-    error::{CallError, Error, Result},
+    error::{CallError, Result},
     link::blocking::Connection,
     method::Method,
     request::Response,
-    session::outgoing::decode_reply,
-    session::{CallId, Outcome},
+    session::{
+        CallId, Outcome, Patience,
+        typed::{Asked, Settled},
+    },
 };
 
 /// A typed call that is under way. Dropping it cancels the call.
@@ -26,14 +25,14 @@ use crate::{
 pub struct Pending<M: Method> {
     client: Client,
     ticket: Ticket,
-    /// What was sent, for a service that does not take its encoding.
-    call: Call,
-    method: PhantomData<fn() -> M>,
+    asked: Asked,
+    /// Kept for a service that wants it in another encoding.
+    request: M,
 }
 
 impl<M: Method> Pending<M> {
-    pub(crate) fn new(client: Client, ticket: Ticket, call: Call) -> Self {
-        Self { client, ticket, call, method: PhantomData }
+    pub(crate) fn new(client: Client, ticket: Ticket, asked: Asked, request: M) -> Self {
+        Self { client, ticket, asked, request }
     }
 
     /// Waits for the reply.
@@ -41,22 +40,40 @@ impl<M: Method> Pending<M> {
     /// # Errors
     /// As [`Client::call`].
     pub fn wait(self) -> Result<M::Reply, CallError<M::Error>> {
-        let Self { client, ticket, call, .. } = self;
-        let until = ticket.until;
-        let mut outcome = ticket.wait(None);
-        if let Err(refusal) = &outcome
-            && refusal.code() == ErrorCode::UNSUPPORTED_ENCODING
-            && call.encoding == Encoding::BINCODE
-        {
-            outcome = client.resend_as_json::<M>(call, until)?.wait(None);
-        }
-        match outcome {
-            Ok(response) => Ok(decode_reply(M::SERVICE, M::METHOD, &response)?),
-            Err(error) => Err(said_no::<M>(error)),
+        let Self { client, mut ticket, asked, request } = self;
+        client.settle(ticket.wait(None), asked, &request)
+    }
+
+    /// Waits for the reply, or until `interrupt` is readable, for example a signalfd: the call is cancelled then.
+    ///
+    /// # Errors
+    /// As [`Client::call`]; `cancelled` after an interrupt.
+    pub fn wait_or_interrupt(mut self, interrupt: BorrowedFd<'_>) -> Result<M::Reply, CallError<M::Error>> {
+        loop {
+            match self.asked.settle::<M>(self.ticket.wait(Some(interrupt))) {
+                Settled::Done(result) => return result,
+                Settled::Again => self.ticket = self.client.send_again(&mut self.asked, &self.request)?,
+            }
         }
     }
 
-    /// Cancels the call: whoever works on it is told, nobody waits. The same as dropping it.
+    /// Waits for the reply, but for no longer than `patience`: breaks with what the call ended with, or continues with the call, which
+    /// is still under way.
+    pub fn wait_for(mut self, patience: Duration) -> ControlFlow<Result<M::Reply, CallError<M::Error>>, Self> {
+        let at_most = Instant::now().checked_add(patience);
+        loop {
+            let Some(outcome) = self.ticket.wait_until(at_most) else { return ControlFlow::Continue(self) };
+            match self.asked.settle::<M>(outcome) {
+                Settled::Done(result) => return ControlFlow::Break(result),
+                Settled::Again => match self.client.send_again(&mut self.asked, &self.request) {
+                    Ok(ticket) => self.ticket = ticket,
+                    Err(error) => return ControlFlow::Break(Err(error.into())),
+                },
+            }
+        }
+    }
+
+    /// Cancels the call: the service is told. The same as dropping it.
     pub fn cancel(self) {}
 }
 
@@ -82,7 +99,7 @@ impl PendingBytes {
     ///
     /// # Errors
     /// What the call ended with.
-    pub fn wait(self) -> Result<Response> {
+    pub fn wait(mut self) -> Result<Response> {
         self.ticket.wait(None).map(Response::detached)
     }
 
@@ -90,20 +107,20 @@ impl PendingBytes {
     ///
     /// # Errors
     /// What the call ended with; `cancelled` after an interrupt.
-    pub fn wait_or_interrupt(self, interrupt: BorrowedFd<'_>) -> Result<Response> {
+    pub fn wait_or_interrupt(mut self, interrupt: BorrowedFd<'_>) -> Result<Response> {
         self.ticket.wait(Some(interrupt)).map(Response::detached)
     }
 
     /// Waits for the reply, but for no longer than `patience`: breaks with what the call ended with, or continues with the call, which
     /// is still under way.
     pub fn wait_for(mut self, patience: Duration) -> ControlFlow<Result<Response>, Self> {
-        match self.ticket.wait_for(patience) {
+        match self.ticket.wait_until(Instant::now().checked_add(patience)) {
             Some(outcome) => ControlFlow::Break(outcome.map(Response::detached)),
             None => ControlFlow::Continue(self),
         }
     }
 
-    /// Cancels the call: whoever works on it is told, nobody waits. The same as dropping it.
+    /// Cancels the call: the service is told. The same as dropping it.
     pub fn cancel(self) {}
 }
 
@@ -112,28 +129,26 @@ impl PendingBytes {
 pub(crate) struct Ticket {
     connection: Arc<Connection>,
     id: CallId,
-    until: Instant,
+    patience: Patience,
     open: bool,
 }
 
 impl Ticket {
-    pub(crate) fn new(connection: Arc<Connection>, id: CallId, until: Instant) -> Self {
-        Self { connection, id, until, open: true }
+    pub(crate) fn new(connection: Arc<Connection>, id: CallId, patience: Patience) -> Self {
+        Self { connection, id, patience, open: true }
     }
 
-    /// Waits for the end of the call, for a while.
-    fn wait_for(&mut self, patience: Duration) -> Option<Outcome> {
-        let now = Instant::now();
-        let until = now.checked_add(patience).map_or(self.until, |until| until.min(self.until));
-        let outcome = self.connection.wait_until(self.id, until)?;
+    /// Waits for the end of the call, until a time.
+    fn wait_until(&mut self, at_most: Option<Instant>) -> Option<Outcome> {
+        let outcome = self.connection.wait_until(self.id, self.patience, at_most)?;
         self.open = false;
         Some(outcome)
     }
 
     /// Waits for the end of the call.
-    pub(crate) fn wait(mut self, interrupt: Option<BorrowedFd<'_>>) -> Outcome {
+    pub(crate) fn wait(&mut self, interrupt: Option<BorrowedFd<'_>>) -> Outcome {
         self.open = false;
-        self.connection.wait(self.id, self.until, interrupt)
+        self.connection.wait(self.id, self.patience, interrupt)
     }
 }
 
@@ -142,18 +157,5 @@ impl Drop for Ticket {
         if self.open {
             self.connection.abandon(self.id);
         }
-    }
-}
-
-/// An `app_error` that carries a value of the application's type is that value. A service in another language may send a text
-/// alone: bytes that are empty or no such value.
-fn said_no<M: Method>(error: Error) -> CallError<M::Error> {
-    let value = error.body();
-    if error.code() != ErrorCode::APP_ERROR || (value.encoding == Encoding::BYTES && value.body.is_empty()) {
-        return CallError::Failed(error);
-    }
-    match codec::decode(value.encoding, &value.body) {
-        Ok(value) => CallError::App(value),
-        Err(_) => CallError::Failed(error),
     }
 }

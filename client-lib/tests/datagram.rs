@@ -137,6 +137,96 @@ fn without_a_broker_it_is_unavailable() {
 fn a_deadline_passes_without_an_answer() {
     let broker = Broker::start();
     let sender = Datagram::connect_to(&broker.address()).unwrap();
-    let error = sender.call_bytes(Request { timeout: Some(Duration::ZERO), ..request("hi") }).unwrap_err();
+    let error = sender.call_bytes(request("hi").timeout(Duration::ZERO)).unwrap_err();
     assert_eq!((error.code(), error.retry()), (ErrorCode::DEADLINE, Retry::Unknown));
+}
+
+#[test]
+fn one_way_does_not_wait_for_a_call_on_the_same_sender() {
+    let broker = Broker::start();
+    let sender = Datagram::connect_to(&broker.address()).unwrap();
+    thread::scope(|scope| {
+        let calling = scope.spawn(|| sender.call_bytes(request("slow")));
+        let (call, from) = broker.next();
+        let (sent, done) = std::sync::mpsc::channel();
+        let waiting = &sender;
+        let other = scope.spawn(move || sent.send(waiting.one_way(request("quick"))).unwrap());
+        done.recv_timeout(Duration::from_secs(20)).expect("it is sent while the call waits").unwrap();
+        assert!(broker.next().0.one_way);
+        broker.send(&reply(call.id, b"done"), &from);
+        assert_eq!(calling.join().unwrap().unwrap(), Response::bytes("done"));
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn a_late_answer_cannot_be_meant_for_another_sender() {
+    let broker = Broker::start();
+    let first_id = || {
+        let sender = Datagram::connect_to(&broker.address()).unwrap();
+        sender.one_way(request("hi")).unwrap();
+        broker.next().0.id
+    };
+    let ids = [first_id(), first_id(), first_id()];
+    assert!(
+        ids[0] != ids[1] && ids[1] != ids[2],
+        "the kernel gives the address of a sender that is gone to the next: {ids:?}"
+    );
+}
+
+#[test]
+fn a_call_that_names_no_time_says_how_long_it_is_waited_for() {
+    let broker = Broker::start();
+    let sender = Datagram::connect_to(&broker.address()).unwrap();
+    thread::scope(|scope| {
+        let calling = scope.spawn(|| sender.call_bytes(request("hi")));
+        let (call, from) = broker.next();
+        assert_eq!(call.timeout_ms, 30_000);
+        broker.send(&reply(call.id, b""), &from);
+        calling.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_deadline_does_not_wait_for_the_call_of_another_thread() {
+    let broker = Broker::start();
+    let sender = Datagram::connect_to(&broker.address()).unwrap();
+    thread::scope(|scope| {
+        let patient = scope.spawn(|| sender.call_bytes(request("slow")));
+        let (call, from) = broker.next();
+        let hasty = request("hasty").timeout(Duration::from_millis(1));
+        let error = sender.call_bytes(hasty).unwrap_err();
+        assert_eq!((error.code(), error.retry()), (ErrorCode::DEADLINE, Retry::Safe));
+        broker.send(&reply(call.id, b"done"), &from);
+        assert_eq!(patient.join().unwrap().unwrap(), Response::bytes("done"));
+    });
+}
+
+/// `calc.add` by datagram.
+#[derive(serde::Serialize)]
+struct Add {
+    a: i64,
+}
+
+impl ipc_client::Method for Add {
+    const SERVICE: &'static str = "calc";
+    const METHOD: &'static str = "add";
+    type Reply = i64;
+    type Error = String;
+}
+
+#[test]
+fn typed_calls_travel_as_json() {
+    let broker = Broker::start();
+    let sender = Datagram::connect_to(&broker.address()).unwrap();
+    thread::scope(|scope| {
+        let calling = scope.spawn(|| sender.call(&Add { a: 1 }));
+        let (call, from) = broker.next();
+        assert_eq!((call.encoding, &call.body[..]), (Encoding::JSON, &br#"{"a":1}"#[..]));
+        let reply = Reply { id: call.id, encoding: Encoding::JSON, body: "2".into() };
+        broker.send(&Message::Reply(reply), &from);
+        assert_eq!(calling.join().unwrap().unwrap(), 2);
+    });
+    sender.tell(&Add { a: 1 }).unwrap();
+    assert!(broker.next().0.one_way);
 }

@@ -9,16 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Add, Door, Line, PATIENCE, Text, TooLarge, delivered};
+use common::{Add, Door, Line, PATIENCE, Text, TooLarge, delivered, wait_for, wait_with};
 use ipc_client::{
-    CallError, Client, Encoding, ErrorCode, Failed, MethodName, PeerNumber, Response, Retry, Service, Serving, control,
+    CallError, Client, Encoding, ErrorCode, Failed, Method, MethodName, PeerNumber, Response, Retry, Service, Serving,
+    Stopper, control,
 };
 use ipc_protocol::{Call, Failure, Message, Reply, codec};
+use rustix::event::PollFlags;
 
 const ADD: Add = Add { a: 1, b: 2 };
 
-fn sum(add: Add) -> Result<i64, TooLarge> {
-    add.a.checked_add(add.b).ok_or(TooLarge { a: add.a, b: add.b })
+fn sum(add: Add) -> Result<i64, Failed<TooLarge>> {
+    Ok(add.a.checked_add(add.b).ok_or(TooLarge { a: add.a, b: add.b })?)
 }
 
 fn adder() -> Service {
@@ -64,12 +66,8 @@ fn a_call_that_comes_together_with_the_end_of_the_registration_is_answered() {
         let answer = Reply { id: unregister.id, encoding: Encoding::JSON, body: "{}".into() };
         line.send_all([Message::Call(last), Message::Reply(answer)]);
         begun.recv_timeout(PATIENCE).unwrap();
-        let Message::Ping(ping) = line.next() else {
-            panic!("the connection is not closed before the call is answered")
-        };
         go.send(()).unwrap();
         assert_eq!(line.expect_reply().id, 1);
-        line.send(Message::Pong(ping));
         line.expect_end();
         stopping.join().unwrap();
     });
@@ -147,6 +145,74 @@ fn calls_behind_the_answer_to_the_registration_are_served() {
     });
 }
 
+/// `calc.never`: a method that never says no.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Never;
+
+impl Method for Never {
+    const SERVICE: &'static str = "calc";
+    const METHOD: &'static str = "never";
+    type Reply = ();
+    type Error = std::convert::Infallible;
+}
+
+#[test]
+fn a_method_that_never_says_no_says_so() {
+    let door = Door::open();
+    let (serving, mut line) = start(&door, Service::new("calc").quick(|_: Never, _| Ok(())));
+    line.deliver(1, Encoding::JSON, &Never);
+    assert_eq!(&line.expect_reply().body[..], b"null");
+    stop(serving, line);
+}
+
+#[test]
+fn an_error_of_the_service_has_its_code_its_value_and_its_text() {
+    let door = Door::open();
+    let (serving, mut line) = start(&door, adder());
+    line.deliver(1, Encoding::JSON, &Add { a: i64::MAX, b: 1 });
+    let failure = line.expect_error();
+    assert_eq!((failure.code, failure.app_code), (ErrorCode::APP_ERROR, 7));
+    assert_eq!(failure.text, format!("the sum of {} and 1 is too large", i64::MAX));
+    assert_eq!(&failure.body[..], format!(r#"{{"a":{},"b":1}}"#, i64::MAX).as_bytes());
+    stop(serving, line);
+}
+
+#[test]
+fn a_typed_method_can_refuse_a_call_that_it_has_not_run() {
+    let door = Door::open();
+    let service = Service::new("calc").quick(|text: Text, _| {
+        Err(match text.0.as_str() {
+            "busy" => Failed::busy("full"),
+            "denied" => Failed::denied("not you"),
+            _ => Failed::invalid("what?"),
+        })
+    });
+    let (serving, mut line) = start(&door, service);
+    let mut refusal = |word: &str| {
+        line.deliver(1, Encoding::BINCODE, &Text(word.into()));
+        let failure = line.expect_error();
+        (failure.code, failure.retry, failure.text)
+    };
+    assert_eq!(refusal("busy"), (ErrorCode::BUSY, Retry::Safe, "full".into()));
+    assert_eq!(refusal("denied"), (ErrorCode::DENIED, Retry::Safe, "not you".into()));
+    assert_eq!(refusal(""), (ErrorCode::INVALID, Retry::Safe, "what?".into()));
+    stop(serving, line);
+}
+
+#[test]
+fn the_error_of_a_nested_call_is_not_taken_for_the_services_own() {
+    let door = Door::open();
+    let service = Service::new("calc").method(|_: Text, context| Ok(context.client().call(&ADD)?.to_string()));
+    let (serving, mut line) = start(&door, service);
+    line.deliver(1, Encoding::JSON, &Text(String::new()));
+    let nested = line.expect_call();
+    line.refuse(nested.id, ErrorCode::BUSY, "full");
+    let failure = line.expect_error();
+    assert_eq!((failure.code, failure.retry), (ErrorCode::INTERNAL, Retry::Unknown));
+    assert_eq!(failure.text, "a nested call ended with busy: full");
+    stop(serving, line);
+}
+
 #[test]
 fn a_panic_is_internal_for_its_caller_and_nothing_else() {
     let door = Door::open();
@@ -178,7 +244,7 @@ fn a_panic_on_the_pool_costs_no_thread() {
 fn a_nested_call_comes_back_over_the_same_connection() {
     let door = Door::open();
     let service = Service::new("calc").threads(1).method(|text: Text, context| {
-        let sum = context.client().call(&ADD).map_err(|error| error.to_string())?;
+        let sum = context.client().call(&ADD)?;
         Ok(format!("{}{sum}", text.0))
     });
     let (serving, mut line) = start(&door, service);
@@ -190,6 +256,99 @@ fn a_nested_call_comes_back_over_the_same_connection() {
     stop(serving, line);
 }
 
+/// A service with one method on the pool: it makes a nested call, tells how that ended, and then goes on as the test says.
+fn nesting(
+    then: impl Fn(&ipc_client::Context) + Send + Sync + 'static,
+) -> (Service, mpsc::Receiver<Result<i64, ipc_client::Error>>) {
+    let (ended, end) = mpsc::channel();
+    let service = Service::new("calc").method(move |_: Text, context| {
+        let nested = match context.client().call(&ADD) {
+            Ok(sum) => Ok(sum),
+            Err(CallError::Failed(error)) => Err(error),
+            Err(other) => panic!("{other}"),
+        };
+        ended.send(nested).unwrap();
+        then(context);
+        Ok(String::new())
+    });
+    (service, end)
+}
+
+#[test]
+fn a_nested_call_ends_when_the_caller_of_its_method_cancels() {
+    let door = Door::open();
+    let (service, end) = nesting(|context| assert!(context.cancel().is_cancelled()));
+    let (serving, mut line) = start(&door, service);
+    line.deliver(1, Encoding::BINCODE, &Text(String::new()));
+    let nested = line.expect_call();
+    line.cancel(1, ErrorCode::CANCELLED);
+    assert_eq!(line.expect_cancel().id, nested.id);
+    let error = end.recv_timeout(PATIENCE).unwrap().unwrap_err();
+    assert_eq!((error.code(), error.retry()), (ErrorCode::CANCELLED, Retry::Unknown));
+    assert_eq!(line.expect_reply().id, 1);
+    stop(serving, line);
+}
+
+#[test]
+fn a_nested_call_has_no_longer_than_its_method() {
+    let door = Door::open();
+    let (service, end) = nesting(|_| {});
+    let (serving, mut line) = start(&door, service);
+    line.send(Message::Call(Call { timeout_ms: 5_000, ..delivered(1, "text", Encoding::JSON, "\"\"") }));
+    let nested = line.expect_call();
+    assert!((1..=5_000).contains(&nested.timeout_ms), "{} ms", nested.timeout_ms);
+    line.reply(nested.id, &3_i64);
+    assert_eq!(end.recv_timeout(PATIENCE).unwrap().unwrap(), 3);
+    assert_eq!(line.expect_reply().id, 1);
+    stop(serving, line);
+}
+
+#[test]
+fn a_call_through_the_context_of_a_cancelled_method_never_leaves() {
+    let door = Door::open();
+    let ((told, tell), (began, begun)) = (mpsc::channel(), mpsc::channel());
+    let service = Service::new("calc").method(move |_: Text, context| {
+        began.send(()).unwrap();
+        assert!(context.cancel().wait(PATIENCE));
+        told.send(context.client().call(&ADD).unwrap_err().to_string()).unwrap();
+        Ok(String::new())
+    });
+    let (serving, mut line) = start(&door, service);
+    line.deliver(1, Encoding::JSON, &Text(String::new()));
+    begun.recv_timeout(PATIENCE).unwrap();
+    line.cancel(1, ErrorCode::DEADLINE);
+    assert!(tell.recv_timeout(PATIENCE).unwrap().starts_with("deadline: "));
+    assert_eq!(line.expect_reply().id, 1);
+    stop(serving, line);
+}
+
+#[test]
+fn a_call_that_its_method_leaves_behind_ends_with_it() {
+    let door = Door::open();
+    let (leave, left) = mpsc::channel();
+    let service = Service::new("calc").method(move |_: Text, context| {
+        leave.send((context.client().clone(), context.client().start(ADD).unwrap())).unwrap();
+        Ok(String::new())
+    });
+    let (serving, mut line) = start(&door, service);
+    line.deliver(1, Encoding::JSON, &Text(String::new()));
+    let nested = line.expect_call();
+    let replied_or_cancelled = [line.next(), line.next()];
+    assert!(replied_or_cancelled.iter().any(|m| matches!(m, Message::Cancel(cancel) if cancel.id == nested.id)));
+    let (client, pending) = left.recv_timeout(PATIENCE).unwrap();
+    let code = |ended: CallError<TooLarge>| match ended {
+        CallError::Failed(error) => error.code(),
+        other => panic!("{other}"),
+    };
+    assert_eq!(code(pending.wait().unwrap_err()), ErrorCode::CANCELLED);
+    assert_eq!(code(client.call(&ADD).unwrap_err()), ErrorCode::CANCELLED);
+    let pending = client.unbound().start(ADD).unwrap();
+    let call = line.expect_call();
+    line.reply(call.id, &3_i64);
+    assert_eq!(pending.wait().unwrap(), 3);
+    stop(serving, line);
+}
+
 #[test]
 fn the_reading_thread_refuses_to_wait_for_itself() {
     let door = Door::open();
@@ -197,7 +356,7 @@ fn the_reading_thread_refuses_to_wait_for_itself() {
     let service = Service::new("calc").quick(|text: Text, _| {
         let client = client.lock().unwrap().clone().unwrap();
         match client.call(&ADD) {
-            Err(CallError::Failed(error)) => Err(format!("{} {}", text.0, error.code())),
+            Err(CallError::Failed(error)) => Err(format!("{} {}", text.0, error.code()).into()),
             other => panic!("{other:?}"),
         }
     });
@@ -232,7 +391,7 @@ fn a_cancel_reaches_the_call_that_runs() {
         context.cancel().on_cancel(move |reason| told.send(reason).unwrap());
         began.send(()).unwrap();
         assert!(context.cancel().wait(PATIENCE));
-        Err(format!("stopped by {}", hear.recv_timeout(PATIENCE).unwrap()))
+        Err(format!("stopped by {}", hear.recv_timeout(PATIENCE).unwrap()).into())
     });
     let (serving, mut line) = start(&door, service);
     line.deliver(1, Encoding::JSON, &Text(String::new()));
@@ -430,6 +589,64 @@ fn stop_gives_the_name_back_and_lets_a_running_call_end() {
         stopping.join().unwrap();
     });
     serving.wait().unwrap();
+}
+
+#[test]
+fn a_service_that_runs_on_the_only_thread_can_be_stopped() {
+    let door = Door::open();
+    let stopper = Stopper::new().unwrap();
+    let service = adder().stopped_by(&stopper).address(&door.address());
+    thread::scope(|scope| {
+        let running = scope.spawn(|| service.run());
+        let (mut line, _) = door.accept_service();
+        stopper.stop();
+        line.expect_unregister();
+        line.expect_end();
+        running.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn the_end_of_a_service_can_be_polled_for() {
+    let door = Door::open();
+    let (serving, mut line) = start(&door, adder());
+    serving.stopper().stop();
+    line.expect_unregister();
+    wait_for(&serving, PollFlags::IN);
+    serving.wait().unwrap();
+}
+
+#[test]
+fn a_service_answers_from_the_loop_of_its_program() {
+    let door = Door::open();
+    let stopper = Stopper::new().unwrap();
+    let service = adder().method(|text: Text, _| Ok(text.0)).threads(1).stopped_by(&stopper).address(&door.address());
+    thread::scope(|scope| {
+        let serving = scope.spawn(|| {
+            let mut polled = service.poll().unwrap();
+            let mut turns = 0;
+            while polled.turn().unwrap().is_continue() {
+                turns += 1;
+                assert!(turns < 100, "it turns without anything to do");
+                wait_with(&polled, polled.timeout());
+            }
+        });
+        let (mut line, _) = door.accept_service();
+        line.deliver(1, Encoding::JSON, &ADD);
+        assert_eq!(&line.expect_reply().body[..], b"3");
+        line.deliver(2, Encoding::JSON, &Text("pooled".into()));
+        assert_eq!(&line.expect_reply().body[..], b"\"pooled\"");
+
+        drop(line);
+        let mut line = door.accept_with(|welcome| welcome.peer = PeerNumber(43));
+        line.expect_register();
+        line.deliver(1, Encoding::JSON, &ADD);
+        assert_eq!(line.expect_reply().id, 1);
+        stopper.stop();
+        line.expect_unregister();
+        line.expect_end();
+        serving.join().unwrap();
+    });
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub struct Programs {
     pub calc_service: PathBuf,
     /// Its client.
     pub calc_client: PathBuf,
+    /// The key-value store among them.
+    pub kv: PathBuf,
 }
 
 impl Programs {
@@ -49,6 +51,7 @@ impl Programs {
             ipcctl: directory.join("ipcctl"),
             calc_service: directory.join("examples/calc_service"),
             calc_client: directory.join("examples/calc_client"),
+            kv: directory.join("examples/kv"),
             directory,
         }
     }
@@ -68,7 +71,7 @@ fn build() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("Cargo.toml");
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["build", "--quiet", "--workspace", "--bins", "--profile", &profile]);
-    command.args(["--example", "calc_service", "--example", "calc_client"]);
+    command.args(["--example", "calc_service", "--example", "calc_client", "--example", "kv"]);
     command.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(target_directory);
     if !is_target_directory {
         command.args(["--target", name_of(above)]);

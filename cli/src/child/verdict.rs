@@ -23,7 +23,7 @@ pub(crate) fn of(finished: Finished, asked: Encoding) -> Result<Response, Failed
 pub(crate) fn reply(body: Vec<u8>, asked: Encoding) -> Response {
     let parsed = || json::check(&body);
     let encoding = if asked == Encoding::JSON && parsed().is_ok() { Encoding::JSON } else { Encoding::BYTES };
-    Response { encoding, body: body.into() }
+    Response::new(encoding, body)
 }
 
 /// The error of a call whose command was ended.

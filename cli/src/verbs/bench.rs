@@ -177,8 +177,8 @@ impl Calls {
         let echo = Echo { body: Bytes::from(vec![b'x'; self.size as usize]) };
         let body = codec::encode(Encoding::BINCODE, &echo).expect("a megabyte at most is not too large");
         let target: Target = service.to_string().parse().expect("a peer's number is a target");
-        let method = Some(Echo::METHOD.parse().expect("a constant that is a method's name"));
-        Request { method, encoding: Encoding::BINCODE, ..Request::new(target, body) }
+        let method = Echo::METHOD.parse().expect("a constant that is a method's name");
+        Request::new(target, body).method(method).encoding(Encoding::BINCODE)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The contract of the service `calc`: what `calc_service` and `calc_client` share.
 #![allow(dead_code, reason = "each of the two programs uses a part")]
 
-use ipc_client::Method;
+use ipc_client::{AppError, Method};
 use serde::{Deserialize, Serialize};
 
 /// `calc.add`: the sum of two numbers.
@@ -34,6 +34,15 @@ pub(crate) enum CalcError {
     DivisionByZero,
     #[error("the result does not fit 64 bits")]
     Overflow,
+}
+
+impl AppError for CalcError {
+    fn code(&self) -> u8 {
+        match self {
+            Self::DivisionByZero => 2,
+            Self::Overflow => 3,
+        }
+    }
 }
 
 impl Method for Add {

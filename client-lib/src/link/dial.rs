@@ -18,17 +18,19 @@ use crate::{error::Error, link::blocking::Connection, session::Role};
 #[derive(Clone, Debug)]
 pub(crate) struct Dial {
     address: Address,
-    trust: Trust,
+    origin: Origin,
     agent: String,
     patience: Duration,
 }
 
-/// Whom a socket may belong to.
+/// Where the address is from, which decides whom the broker may belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trust {
-    /// The address was chosen: whoever listens there is meant.
-    Chosen,
-    /// The address was found by the default search, maybe in a directory that others can write to: only root's broker or our own.
+enum Origin {
+    /// The program, or its user, named it: the broker there is meant, whoever it belongs to.
+    Named,
+    /// `$IPCD_SOCKET`. As good as named, but for root: su(1) and sudo -E keep the variable of the user that they were called by.
+    Variable,
+    /// The default search, maybe in a directory that others can write to.
     Searched,
 }
 
@@ -39,17 +41,17 @@ impl Dial {
     /// `usage` if a variable holds no address.
     pub(crate) fn from_environment() -> Result<Self, Error> {
         let variable = |name: &str| std::env::var_os(name);
-        let trust = match variable("IPCD_SOCKET") {
-            Some(chosen) if !chosen.is_empty() => Trust::Chosen,
-            _ => Trust::Searched,
+        let origin = match variable("IPCD_SOCKET") {
+            Some(chosen) if !chosen.is_empty() => Origin::Variable,
+            _ => Origin::Searched,
         };
         let address = Address::from_environment(variable, own_uid()).map_err(|error| bad_address(&error))?;
-        Ok(Self { trust, ..Self::to(address) })
+        Ok(Self { origin, ..Self::to(address) })
     }
 
     /// The broker at an address.
     pub(crate) fn to(address: Address) -> Self {
-        Self { address, trust: Trust::Chosen, agent: own_name(), patience: PATIENCE }
+        Self { address, origin: Origin::Named, agent: own_name(), patience: PATIENCE }
     }
 
     pub(crate) fn agent(&mut self, agent: &str) {
@@ -71,8 +73,11 @@ impl Dial {
     /// `unavailable` if nobody listens there, `denied` if the socket may not be opened or belongs to a stranger.
     pub(crate) fn connect(&self, patience: Duration, role: Role) -> Result<Connection, Error> {
         let socket = socket::connect_stream(&self.address, patience.min(self.patience))
-            .map_err(|error| refused(&self.address, &error))?;
-        self.check_owner(&socket)?;
+            .map_err(|error| refused(&self.address, error))?;
+        if matches!(self.address, Address::Fd(_)) {
+            check_stream(&socket)?;
+        }
+        self.check_peer(&socket)?;
         Ok(Connection::new(socket, self.address.to_string(), &self.agent, role))
     }
 
@@ -85,25 +90,48 @@ impl Dial {
         self.address.datagram().ok_or_else(|| Error::new(ErrorCode::USAGE, text))
     }
 
-    /// Refuses a broker of a stranger, where the address was searched: anybody can make `/tmp/ipcd-UID` before its owner does, and
-    /// would get all calls.
+    /// Refuses a broker of a stranger, which would receive all calls: anybody can make `/tmp/ipcd-UID` before its owner does, and a
+    /// variable of the environment may be that of the user that root was before.
     ///
     /// # Errors
     /// `denied`.
-    pub(crate) fn check_uid(&self, owner: u32) -> Result<(), Error> {
-        if self.is_wary() { check_uid(owner, own_uid(), &self.address) } else { Ok(()) }
-    }
-
-    fn check_owner(&self, socket: &OwnedFd) -> Result<(), Error> {
-        if !self.is_wary() {
-            return Ok(()); // asking the kernel costs several system calls
+    pub(crate) fn check_owner(&self, owner: u32) -> Result<(), Error> {
+        let own = own_uid();
+        if !self.is_wary(own) || owner == 0 || owner == own {
+            return Ok(());
         }
-        let owner = credentials::of_peer(socket.as_fd()).map_err(|error| refused(&self.address, &error))?.uid;
-        self.check_uid(owner)
+        let remedy = match self.origin {
+            Origin::Variable => {
+                "IPCD_SOCKET leads root to the broker of another user: unset it, or name the broker with -s if it is meant"
+            }
+            Origin::Searched if own == 0 => {
+                "it was found by XDG_RUNTIME_DIR or in /tmp: unset that, or name the broker with -s if it is meant"
+            }
+            Origin::Searched | Origin::Named => {
+                "it may be an impostor: set IPCD_SOCKET, or name the broker with -s, if it is meant"
+            }
+        };
+        let whom =
+            if own == 0 { "not to root".to_owned() } else { format!("neither to root nor to this user (uid {own})") };
+        let text = format!("the socket {} belongs to uid {owner}, {whom} ({remedy})", self.address);
+        Err(Error::new(ErrorCode::DENIED, text))
     }
 
-    fn is_wary(&self) -> bool {
-        self.trust == Trust::Searched && own_uid() != 0
+    /// Whether it matters whom the broker belongs to. Asking the kernel costs several system calls.
+    pub(crate) fn is_wary(&self, own: u32) -> bool {
+        match self.origin {
+            Origin::Named => false,
+            Origin::Variable => own == 0,
+            Origin::Searched => true,
+        }
+    }
+
+    fn check_peer(&self, socket: &OwnedFd) -> Result<(), Error> {
+        if !self.is_wary(own_uid()) {
+            return Ok(());
+        }
+        let owner = credentials::of_peer(socket.as_fd()).map_err(|error| refused(&self.address, error))?.uid;
+        self.check_owner(owner)
     }
 }
 
@@ -125,39 +153,36 @@ fn check_stream(fd: &OwnedFd) -> Result<(), Error> {
 }
 
 /// What a failed connect(2) means for the caller.
-pub(crate) fn refused(address: &Address, error: &io::Error) -> Error {
+pub(crate) fn refused(address: &Address, error: io::Error) -> Error {
     if let Address::Fd(_) = address {
         let is_misuse = error.kind() == io::ErrorKind::InvalidInput;
-        return Error::new(if is_misuse { ErrorCode::USAGE } else { ErrorCode::UNAVAILABLE }, error.to_string());
+        let code = if is_misuse { ErrorCode::USAGE } else { ErrorCode::UNAVAILABLE };
+        return Error::new(code, error.to_string()).caused_by(error);
     }
-    let (code, hint) = match error.kind() {
-        io::ErrorKind::PermissionDenied => (ErrorCode::DENIED, "its mode or that of its directory keeps this user out"),
-        io::ErrorKind::TimedOut => (ErrorCode::UNAVAILABLE, "it does not accept connections in time"),
-        _ => (
-            ErrorCode::UNAVAILABLE,
-            "start one with `ipcd --socket PATH`, or run the command under `ipcctl run -- CMD`",
-        ),
+    const START: &str = "start one with `ipcd --socket PATH`, or run the command under `ipcctl run -- CMD`";
+    let unavailable = |what: &str, hint: &str| {
+        Error::new(ErrorCode::UNAVAILABLE, format!("no broker answers at {address}: {what} ({hint})"))
     };
-    let what = if code == ErrorCode::DENIED { "the broker may not be used" } else { "no broker answers" };
-    Error::new(code, format!("{what} at {address}: {error} ({hint})"))
-}
-
-fn check_uid(owner: u32, own: u32, address: &Address) -> Result<(), Error> {
-    if owner == 0 || owner == own {
-        return Ok(());
-    }
-    let text = format!(
-        "the socket {address} belongs to uid {owner}, not to root or to this user (uid {own}): it may be an impostor's \
-         (set IPCD_SOCKET if it is meant)"
-    );
-    Err(Error::new(ErrorCode::DENIED, text))
+    let refusal = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let text = format!(
+                "the broker at {address} may not be used: its mode, that of its directory, or a sandbox keeps this user out"
+            );
+            Error::new(ErrorCode::DENIED, text)
+        }
+        io::ErrorKind::TimedOut => unavailable("it does not accept connections in time", "it is overloaded or stopped"),
+        io::ErrorKind::NotFound => unavailable("there is no such socket", START),
+        io::ErrorKind::ConnectionRefused => unavailable("nothing listens there", START),
+        other => unavailable(&other.to_string(), START),
+    };
+    refusal.caused_by(error)
 }
 
 fn bad_address(error: &AddressError) -> Error {
     Error::new(ErrorCode::USAGE, format!("the environment names no address of a broker: {error}"))
 }
 
-fn own_uid() -> u32 {
+pub(crate) fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
@@ -174,14 +199,27 @@ const PATIENCE: Duration = Duration::from_secs(5);
 mod tests {
     use super::*;
 
+    fn dial(origin: Origin) -> Dial {
+        Dial { origin, ..Dial::to(Address::Path("/tmp/ipcd-1000/ipcd.sock".into())) }
+    }
+
     #[test]
-    fn a_socket_of_a_stranger_is_refused() {
-        let address = Address::Path("/tmp/ipcd-1000/ipcd.sock".into());
-        assert!(check_uid(0, 1000, &address).is_ok());
-        assert!(check_uid(1000, 1000, &address).is_ok());
-        let error = check_uid(1001, 1000, &address).unwrap_err();
+    fn a_broker_of_a_stranger_is_refused_unless_it_was_named() {
+        let stranger = own_uid() + 1;
+        let error = dial(Origin::Searched).check_owner(stranger).unwrap_err();
         assert_eq!(error.code(), ErrorCode::DENIED);
-        assert!(error.text().contains("belongs to uid 1001"));
+        assert!(error.text().contains(&format!("belongs to uid {stranger}")), "{error}");
+        assert!(dial(Origin::Named).check_owner(stranger).is_ok());
+        for owner in [0, own_uid()] {
+            assert!(dial(Origin::Searched).check_owner(owner).is_ok());
+        }
+    }
+
+    #[test]
+    fn root_is_wary_of_its_environment_too() {
+        assert!(dial(Origin::Searched).is_wary(0) && dial(Origin::Variable).is_wary(0));
+        assert!(dial(Origin::Searched).is_wary(1_000) && !dial(Origin::Variable).is_wary(1_000));
+        assert!(!dial(Origin::Named).is_wary(0) && !dial(Origin::Named).is_wary(1_000));
     }
 
     #[test]

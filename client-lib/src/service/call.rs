@@ -11,7 +11,7 @@ use ipc_protocol::{Encoding, Identity, PeerNumber};
 use crate::{client::Client, service::cancel::CancelToken};
 
 /// Who called: stamped by the broker, nothing in it comes from the caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Caller {
     /// User, groups and process of the caller, from the kernel.
@@ -66,15 +66,19 @@ impl Context {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// Tells when nobody waits for this call any more.
+    /// Tells when the caller stops waiting.
     #[must_use]
     pub fn cancel(&self) -> &CancelToken {
         &self.cancel
     }
 
-    /// A client on the service's own connection, for nested calls. The service's reading thread never waits for a method, so a
-    /// nested call cannot dead-lock on the connection. A call to a pooled method of this same service needs a free thread of the
-    /// pool: with all of them waiting for such calls, each ends at its deadline.
+    /// A client on the service's own connection, for nested calls. A call through it, or through a clone of it, is one on behalf of
+    /// this call: it has no more time than this call has left, and it ends when the caller cancels and when the method returns.
+    /// [`Client::unbound`] gives a client whose calls live longer.
+    ///
+    /// The service's reading thread never waits for a method, so a nested call cannot dead-lock on the connection. A call to a pooled
+    /// method of this same service needs a free thread of the pool: with all of them waiting for such calls, each ends at its
+    /// deadline.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client

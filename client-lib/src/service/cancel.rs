@@ -1,13 +1,21 @@
-//! Tells a running call that nobody waits for it any more.
+//! Tells a running call that its caller has stopped waiting, and ends what it has called itself.
 
 use std::{
     fmt,
+    num::NonZeroU64,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use ipc_protocol::ErrorCode;
+use ipc_protocol::{ErrorCode, Retry};
+
+use crate::{
+    error::{Error, Result},
+    link::blocking::{Connection, Departure},
+    pending::Ticket,
+    session::{Outgoing, Patience, patience::to_ms},
+};
 
 /// Whether a call was cancelled, and why. Cloning it shares it.
 #[derive(Clone, Default)]
@@ -15,6 +23,10 @@ pub struct CancelToken(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
+    /// The broker's number of the call, none for a call that nothing is made on behalf of.
+    id: Option<NonZeroU64>,
+    /// When the caller stops waiting, if it waits.
+    deadline: Option<Instant>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -23,33 +35,100 @@ struct Shared {
 struct State {
     reason: Option<ErrorCode>,
     actions: Vec<Action>,
+    /// Whether the method has returned.
+    is_over: bool,
+    /// Whether it has made calls of its own.
+    has_nested: bool,
+}
+
+impl State {
+    /// What a nested call ends with, once this one has ended.
+    fn ended(&self) -> Option<ErrorCode> {
+        self.reason.or(self.is_over.then_some(ErrorCode::CANCELLED))
+    }
 }
 
 type Action = Box<dyn FnOnce(ErrorCode) + Send>;
 
 impl CancelToken {
-    /// Marks the call as cancelled and runs what waits for that, outside the lock. The first reason stays.
-    pub(crate) fn cancel(&self, reason: ErrorCode) {
+    /// The token of a delivered call.
+    pub(crate) fn of_call(id: u64, deadline: Option<Instant>) -> Self {
+        Self(Arc::new(Shared { id: NonZeroU64::new(id), deadline, ..Shared::default() }))
+    }
+
+    /// Sends a nested call, which has no more time than this one and ends with it. It is not sent on a new connection should this
+    /// one be dead: this call has ended with it.
+    ///
+    /// # Errors
+    /// What this call ended with, if it has; `broker_lost` if the connection takes no more; as [`Connection::submit`].
+    pub(crate) fn submit(&self, connection: Arc<Connection>, now: Instant, call: &Outgoing<'_>) -> Result<Ticket> {
+        let mut call = Outgoing { parent: self.0.id, ..call.clone() };
+        if let Some(deadline) = self.0.deadline {
+            let left = to_ms(deadline.saturating_duration_since(now));
+            call.timeout_ms = if call.timeout_ms == 0 { left } else { call.timeout_ms.min(left) };
+        }
+        self.enter()?;
+        let Some(id) = connection.submit(&call, Departure::AtOnce, now)? else {
+            return Err(Error::new(ErrorCode::BROKER_LOST, connection.ended_before()).with_retry(Retry::Safe));
+        };
+        // It may have been cancelled before the nested call was in the table, and after it was entered here.
+        let state = self.state();
+        if let Some(reason) = state.ended() {
+            self.end_nested(state, &connection, reason);
+        }
+        Ok(Ticket::new(connection, id, Patience::new(now, call.timeout_ms)))
+    }
+
+    /// Says that a call is about to be made on behalf of this one.
+    fn enter(&self) -> Result<()> {
+        let mut state = self.state();
+        state.has_nested = true;
+        match state.ended() {
+            None => Ok(()),
+            Some(reason) => {
+                let text = "the call that this one would be made for has ended; it was not sent";
+                Err(Error::new(reason, text).with_retry(Retry::Safe))
+            }
+        }
+    }
+
+    /// The method has returned: what it has called and not waited for ends now.
+    pub(crate) fn end(&self, connection: &Connection) {
+        let mut state = self.state();
+        state.is_over = true;
+        self.end_nested(state, connection, ErrorCode::CANCELLED);
+    }
+
+    /// Marks the call as cancelled, ends what it has called, and runs what waits for that, outside the lock. The first reason stays.
+    pub(crate) fn cancel(&self, connection: &Connection, reason: ErrorCode) {
         let mut state = self.state();
         if state.reason.is_some() {
             return;
         }
         state.reason = Some(reason);
         let actions = std::mem::take(&mut state.actions);
-        drop(state);
+        self.end_nested(state, connection, reason);
         self.0.changed.notify_all();
         for action in actions {
             run(action, reason);
         }
     }
 
-    /// Whether nobody waits for the call any more.
+    fn end_nested(&self, state: MutexGuard<'_, State>, connection: &Connection, reason: ErrorCode) {
+        let has_nested = state.has_nested;
+        drop(state);
+        if let Some(id) = self.0.id.filter(|_| has_nested) {
+            connection.end_nested(id, reason);
+        }
+    }
+
+    /// Whether the caller has stopped waiting.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.reason().is_some()
     }
 
-    /// Why nobody waits any more: `cancelled`, `deadline`, or `broker_lost`.
+    /// Why the caller has stopped waiting: `cancelled`, `deadline`, or `broker_lost`.
     #[must_use]
     pub fn reason(&self) -> Option<ErrorCode> {
         self.state().reason
@@ -104,14 +183,20 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::session::Role;
+
+    fn connection() -> Connection {
+        let (ours, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        Connection::new(ours.into(), "here".into(), "test", Role::Service)
+    }
 
     #[test]
     fn an_action_runs_once_with_the_first_reason() {
         let (token, (tx, rx)) = (CancelToken::default(), mpsc::channel());
         token.on_cancel(move |reason| tx.send(reason).unwrap());
 
-        token.cancel(ErrorCode::DEADLINE);
-        token.cancel(ErrorCode::CANCELLED);
+        token.cancel(&connection(), ErrorCode::DEADLINE);
+        token.cancel(&connection(), ErrorCode::CANCELLED);
 
         assert_eq!(rx.iter().collect::<Vec<_>>(), [ErrorCode::DEADLINE]);
         assert_eq!(token.reason(), Some(ErrorCode::DEADLINE));
@@ -120,7 +205,7 @@ mod tests {
     #[test]
     fn an_action_given_too_late_runs_at_once() {
         let (token, (tx, rx)) = (CancelToken::default(), mpsc::channel());
-        token.cancel(ErrorCode::CANCELLED);
+        token.cancel(&connection(), ErrorCode::CANCELLED);
         token.on_cancel(move |reason| tx.send(reason).unwrap());
         assert_eq!(rx.try_recv(), Ok(ErrorCode::CANCELLED));
     }
@@ -129,7 +214,7 @@ mod tests {
     fn a_panic_in_an_action_ends_there() {
         let token = CancelToken::default();
         token.on_cancel(|_| panic!("on purpose"));
-        token.cancel(ErrorCode::CANCELLED);
+        token.cancel(&connection(), ErrorCode::CANCELLED);
         assert!(token.is_cancelled());
     }
 
@@ -139,7 +224,7 @@ mod tests {
         assert!(!token.wait(Duration::from_millis(1)));
         let waiting = token.clone();
         let thread = std::thread::spawn(move || waiting.wait(Duration::MAX));
-        token.cancel(ErrorCode::CANCELLED);
+        token.cancel(&connection(), ErrorCode::CANCELLED);
         assert!(thread.join().unwrap());
     }
 }

@@ -7,23 +7,30 @@ use std::{
 };
 
 use ipc_protocol::{
-    Call, Encoding, ErrorCode, Failure, FieldTag, Message, MethodName, Reply,
+    Call, Encoding, ErrorCode, Failure, FieldTag, Header, Kind, Message, MethodName, Reply,
     codec::{self, CodecError},
     limits::MAX_BODY,
 };
+use serde::de::DeserializeOwned;
 
-use super::{Caller, Context, Failed, Incoming};
-use crate::{method::Method, request::Response, session::outgoing::into_bytes};
+use super::{Context, Failed, Incoming};
+use crate::{method::Method, request::Response, session::Frames};
 
-/// Answers a call on the reading thread.
-pub(super) type Quick = Box<dyn Fn(&Call, &Caller) -> Message + Send + Sync>;
-/// Answers a call on the pool.
-pub(super) type Pooled = Arc<dyn Fn(&Call, &Context) -> Message + Send + Sync>;
+/// Answers a call: exactly one frame is pushed.
+pub(super) type Answer = Arc<dyn Fn(&Call, &Context, &mut Frames) + Send + Sync>;
+
+/// Where a method runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On the thread that reads.
+    Here,
+    Pool,
+}
 
 /// How a method is answered.
-pub(super) enum Way {
-    Quick(Quick),
-    Pooled(Pooled),
+pub(super) struct Way {
+    pub(super) place: Place,
+    pub(super) answer: Answer,
 }
 
 /// The methods of a service, sorted by name: for the few that there are, comparing names is faster than hashing them.
@@ -34,24 +41,19 @@ pub(super) struct Methods {
 }
 
 impl Methods {
-    pub(super) fn add_quick(
+    pub(super) fn add(
         &mut self,
         name: MethodName,
-        answer: impl Fn(&Call, &Caller) -> Message + Send + Sync + 'static,
+        place: Place,
+        answer: impl Fn(&Call, &Context, &mut Frames) + Send + Sync + 'static,
     ) {
-        self.add(name, Way::Quick(Box::new(answer)));
+        if let Err(at) = self.position(name.as_str().as_bytes()) {
+            self.by_name.insert(at, (name, Way { place, answer: Arc::new(answer) }));
+        }
     }
 
-    pub(super) fn add_pooled(
-        &mut self,
-        name: MethodName,
-        answer: impl Fn(&Call, &Context) -> Message + Send + Sync + 'static,
-    ) {
-        self.add(name, Way::Pooled(Arc::new(answer)));
-    }
-
-    pub(super) fn set_any(&mut self, answer: impl Fn(&Call, &Context) -> Message + Send + Sync + 'static) {
-        self.any = Some(Way::Pooled(Arc::new(answer)));
+    pub(super) fn set_any(&mut self, answer: impl Fn(&Call, &Context, &mut Frames) + Send + Sync + 'static) {
+        self.any = Some(Way { place: Place::Pool, answer: Arc::new(answer) });
     }
 
     /// How the method of a frame is answered.
@@ -67,18 +69,12 @@ impl Methods {
     }
 
     pub(super) fn need_pool(&self) -> bool {
-        self.any.iter().chain(self.by_name.iter().map(|(_, way)| way)).any(|way| matches!(way, Way::Pooled(_)))
+        self.any.iter().chain(self.by_name.iter().map(|(_, way)| way)).any(|way| way.place == Place::Pool)
     }
 
     /// The named methods, sorted.
     pub(super) fn names(&self) -> Vec<MethodName> {
         self.by_name.iter().map(|(name, _)| name.clone()).collect()
-    }
-
-    fn add(&mut self, name: MethodName, way: Way) {
-        if let Err(at) = self.position(name.as_str().as_bytes()) {
-            self.by_name.insert(at, (name, way));
-        }
     }
 
     fn position(&self, name: &[u8]) -> Result<usize, usize> {
@@ -87,57 +83,56 @@ impl Methods {
 }
 
 /// Answers a call of a typed method: in the encoding of the request, and in JSON to a caller that sent bytes.
-pub(super) fn answer_typed<M: Method>(call: &Call, run: impl FnOnce(M) -> Result<M::Reply, M::Error>) -> Message {
-    guarded(call, || {
+pub(super) fn answer_typed<M: Method + DeserializeOwned>(
+    call: &Call,
+    answers: &mut Frames,
+    run: impl FnOnce(M) -> Result<M::Reply, Failed<M::Error>>,
+) {
+    guarded(call, answers, |answers| {
         let request = match codec::decode::<M>(call.encoding, &call.body) {
             Ok(request) => request,
             Err(error) => return Err(undecodable(call.id, &error)),
         };
         match run(request) {
-            Ok(reply) => reply_with(call, &reply),
-            Err(error) => Err(app_error(call, &error)),
+            Ok(reply) => push_reply(call, answers, &reply),
+            Err(failed) => Err(failed.into_failure(call.id, reply_encoding(call.encoding))),
         }
-    })
+    });
 }
 
 /// Answers a call with what an untyped method makes of it.
-pub(super) fn answer_any(call: &Call, run: impl FnOnce(&Incoming) -> Result<Response, Failed>) -> Message {
-    guarded(call, || match run(&incoming(call)) {
+pub(super) fn answer_any(call: &Call, answers: &mut Frames, run: impl FnOnce(&Incoming) -> Result<Response, Failed>) {
+    guarded(call, answers, |answers| match run(&incoming(call)) {
         Ok(response) if response.body.len() > MAX_BODY as usize => Err(too_long(call.id, response.body.len())),
-        Ok(Response { encoding, body }) => Ok(Reply { id: call.id, encoding, body: body.into() }),
-        Err(Failed(failure)) => Err(Failure { id: call.id, ..failure }),
-    })
+        Ok(Response { encoding, body }) => {
+            answers.push_message(Message::Reply(Reply { id: call.id, encoding, body: body.into() }));
+            Ok(())
+        }
+        Err(failed) => Err(failed.into_failure(call.id, call.encoding)),
+    });
 }
 
 /// Runs a method, and the encoding of its types, which is the application's code too: a panic is answered and goes no further.
-fn guarded(call: &Call, answer: impl FnOnce() -> Result<Reply, Failure>) -> Message {
-    match catch_unwind(AssertUnwindSafe(answer)) {
-        Ok(Ok(reply)) => Message::Reply(reply),
-        Ok(Err(failure)) => Message::Error(failure),
+fn guarded(call: &Call, answers: &mut Frames, answer: impl FnOnce(&mut Frames) -> Result<(), Failure>) {
+    let failure = match catch_unwind(AssertUnwindSafe(|| answer(answers))) {
+        Ok(Ok(())) => return,
+        Ok(Err(failure)) => failure,
         Err(panic) => {
+            answers.repair();
             let text = format!("{} panicked: {}", target(call), panic_text(&*panic));
-            Message::Error(Failure::new(call.id, ErrorCode::INTERNAL, text))
+            Failure::new(call.id, ErrorCode::INTERNAL, text)
         }
-    }
+    };
+    answers.push_message(Message::Error(failure));
 }
 
-fn reply_with<T: serde::Serialize>(call: &Call, reply: &T) -> Result<Reply, Failure> {
+fn push_reply<T: serde::Serialize>(call: &Call, answers: &mut Frames, reply: &T) -> Result<(), Failure> {
     let encoding = reply_encoding(call.encoding);
-    match codec::encode(encoding, reply) {
-        Ok(body) => Ok(Reply { id: call.id, encoding, body: into_bytes(body).into() }),
-        Err(CodecError::TooLarge(len)) => Err(too_long(call.id, len)),
-        Err(error) => Err(Failure::new(call.id, ErrorCode::INTERNAL, format!("the reply cannot be sent: {error}"))),
-    }
-}
-
-/// The service's own no. Without its value, when that cannot be encoded: the text says it all the same.
-fn app_error<E: serde::Serialize + std::fmt::Display>(call: &Call, error: &E) -> Failure {
-    let encoding = reply_encoding(call.encoding);
-    let failure = Failure::new(call.id, ErrorCode::APP_ERROR, error.to_string());
-    match codec::encode(encoding, error) {
-        Ok(body) => Failure { encoding, body: into_bytes(body).into(), ..failure },
-        Err(_) => failure,
-    }
+    let header = Header { encoding, ..Header::new(Kind::REPLY, call.id) };
+    answers.push_encoded(header, |out| codec::encode_into(encoding, reply, out)).map_err(|error| match error {
+        CodecError::TooLarge(len) => too_long(call.id, len),
+        error => Failure::new(call.id, ErrorCode::INTERNAL, format!("the reply cannot be sent: {error}")),
+    })
 }
 
 fn undecodable(id: u64, error: &CodecError) -> Failure {
@@ -186,7 +181,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use ipc_protocol::{Retry, Routing};
+    use ipc_protocol::{Frame, Retry, Routing};
     use serde::{Deserialize, Serialize};
 
     use super::*;
@@ -217,11 +212,19 @@ mod tests {
     }
 
     fn half(encoding: Encoding, body: &[u8]) -> Message {
-        answer_typed::<Half>(&call(encoding, body), |half| match half.of {
+        let mut answers = Frames::default();
+        answer_typed::<Half>(&call(encoding, body), &mut answers, |half| match half.of {
             13 => panic!("thirteen"),
-            odd if odd % 2 != 0 => Err(format!("{odd} is odd")),
+            odd if odd % 2 != 0 => Err(format!("{odd} is odd").into()),
             even => Ok(even / 2),
-        })
+        });
+        only(&answers)
+    }
+
+    fn only(answers: &Frames) -> Message {
+        let frame = Bytes::copy_from_slice(answers.next().unwrap());
+        assert_eq!(frame.len(), answers.queued());
+        Message::decode(Frame::from_datagram(frame, MAX_BODY).unwrap()).unwrap()
     }
 
     fn failure(message: Message) -> Failure {
@@ -272,7 +275,9 @@ mod tests {
     #[test]
     fn a_reply_over_the_limit_has_run() {
         let call = call(Encoding::BYTES, b"");
-        let answer = answer_any(&call, |_| Ok(Response::bytes(vec![0; MAX_BODY as usize + 1])));
-        assert_eq!((failure(answer.clone()).code, failure(answer).retry), (ErrorCode::INTERNAL, Retry::Unknown));
+        let mut answers = Frames::default();
+        answer_any(&call, &mut answers, |_| Ok(Response::bytes(vec![0; MAX_BODY as usize + 1])));
+        let failure = failure(only(&answers));
+        assert_eq!((failure.code, failure.retry), (ErrorCode::INTERNAL, Retry::Unknown));
     }
 }

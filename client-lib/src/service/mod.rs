@@ -3,23 +3,30 @@
 mod call;
 mod cancel;
 mod failed;
+mod life;
 mod methods;
 mod offer;
+mod polled;
 mod pool;
 mod running;
 mod serving;
+mod stopper;
 mod turns;
 
-use ipc_protocol::{ErrorCode, MethodName, ServiceName, transport::Address};
+use ipc_protocol::{Call, ErrorCode, MethodName, ServiceName, transport::Address};
+use serde::de::DeserializeOwned;
 
 pub use self::{
     call::{Caller, Context, Incoming},
     cancel::CancelToken,
     failed::Failed,
+    polled::Polled,
     serving::Serving,
+    stopper::Stopper,
 };
 use self::{
-    methods::{Methods, answer_any, answer_typed},
+    life::Life,
+    methods::{Methods, Place, answer_any, answer_typed},
     offer::Offer,
 };
 use crate::{
@@ -27,7 +34,7 @@ use crate::{
     error::{Error, Result},
     method::Method,
     request::Response,
-    session::routes::misnamed,
+    session::{Frames, outgoing::misnamed},
 };
 
 /// A service: made here, then [`run`](Service::run) or [`start`](Service::start)ed.
@@ -52,8 +59,8 @@ use crate::{
 /// The calls that run are cancelled with `broker_lost`. The service connects again, after 50 ms to 2 s, and registers before
 /// anything else leaves. `name_taken` is taken for an answer after 5 s, any other refusal at once.
 ///
-/// ```no_run
-/// use ipc_client::{Method, Service};
+/// ```
+/// use ipc_client::{Client, Failed, Method, Service, Stopper};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize)]
@@ -68,11 +75,25 @@ use crate::{
 ///     type Error = String;
 /// }
 ///
-/// fn main() -> ipc_client::Result<()> {
-///     Service::new(Add::SERVICE)
-///         .quick(|add: Add, _caller| add.a.checked_add(add.b).ok_or_else(|| "the sum is too large".to_owned()))
-///         .run()
-/// }
+/// # let directory = tempfile::tempdir()?;
+/// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
+/// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
+/// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
+/// # std::thread::spawn(move || broker.run(stopped.into()));
+/// let stopper = Stopper::new()?; // stops a service that runs on the only thread: from a signal handler's thread, for example
+/// let service = Service::new(Add::SERVICE)
+///     .address(&address)
+///     .stopped_by(&stopper)
+///     .quick(|add: Add, context| match context.caller().identity.uid {
+///         65_534 => Err(Failed::denied("not for strangers")),
+///         _ => Ok(add.a.checked_add(add.b).ok_or_else(|| "the sum is too large".to_owned())?),
+///     });
+/// # std::thread::spawn(move || {
+/// #     while Client::connect_to(&address).unwrap().call(&Add { a: 1, b: 2 }).is_err() {}
+/// #     stopper.stop();
+/// # });
+/// service.run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a service does nothing until it is started"]
 pub struct Service {
@@ -82,6 +103,7 @@ pub struct Service {
     window: Option<u32>,
     sharing: Sharing,
     connect: Connect,
+    stopper: Option<Stopper>,
     /// The first mistake in what was asked for; `start` reports it.
     mistake: Option<Error>,
 }
@@ -113,6 +135,7 @@ impl Service {
             window: None,
             sharing: Sharing::Exclusive,
             connect: Connect::default(),
+            stopper: None,
             mistake: None,
         }
     }
@@ -147,26 +170,38 @@ impl Service {
         self
     }
 
+    /// Lets this stop the service, also one that [`run`](Service::run)s.
+    pub fn stopped_by(mut self, stopper: &Stopper) -> Self {
+        self.stopper = Some(stopper.clone());
+        self
+    }
+
     /// Answers a method on the pool. It may block and make calls of its own with [`Context::client`]. It should end soon after
     /// [`Context::cancel`] says that nobody waits.
-    pub fn method<M: Method>(
+    pub fn method<M: Method + DeserializeOwned>(
         mut self,
-        answer: impl Fn(M, &Context) -> Result<M::Reply, M::Error> + Send + Sync + 'static,
+        answer: impl Fn(M, &Context) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,
     ) -> Self {
         if let Some(name) = self.method_name::<M>() {
-            self.methods.add_pooled(name, move |call, context| answer_typed::<M>(call, |m| answer(m, context)));
+            let answer = move |call: &Call, context: &Context, answers: &mut Frames| {
+                answer_typed::<M>(call, answers, |request| answer(request, context));
+            };
+            self.methods.add(name, Place::Pool, answer);
         }
         self
     }
 
     /// Answers a method on the thread that reads: it must not block, for everything else waits meanwhile, and it cannot call. The
     /// replies to all quick calls of one read leave with one write.
-    pub fn quick<M: Method>(
+    pub fn quick<M: Method + DeserializeOwned>(
         mut self,
-        answer: impl Fn(M, &Caller) -> Result<M::Reply, M::Error> + Send + Sync + 'static,
+        answer: impl Fn(M, &Context) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,
     ) -> Self {
         if let Some(name) = self.method_name::<M>() {
-            self.methods.add_quick(name, move |call, caller| answer_typed::<M>(call, |m| answer(m, caller)));
+            let answer = move |call: &Call, context: &Context, answers: &mut Frames| {
+                answer_typed::<M>(call, answers, |request| answer(request, context));
+            };
+            self.methods.add(name, Place::Here, answer);
         }
         self
     }
@@ -176,7 +211,9 @@ impl Service {
         mut self,
         answer: impl Fn(&Incoming, &Context) -> Result<Response, Failed> + Send + Sync + 'static,
     ) -> Self {
-        self.methods.set_any(move |call, context| answer_any(call, |incoming| answer(incoming, context)));
+        self.methods.set_any(move |call, context, answers| {
+            answer_any(call, answers, |incoming| answer(incoming, context));
+        });
         self
     }
 
@@ -186,15 +223,28 @@ impl Service {
     /// `usage` for a bad name or a method given twice, `unavailable` or `denied` if there is no connection, `name_taken` with the
     /// holder in its text, `internal` if a thread cannot be started.
     pub fn start(self) -> Result<Serving> {
-        Serving::start(self.offer()?)
+        Serving::start(self.begin()?)
     }
 
-    /// Connects, registers, and answers calls on this thread, and on the pool, for ever.
+    /// Connects, registers, and answers calls on this thread, and on the pool, until it is [stopped](Service::stopped_by).
     ///
     /// # Errors
     /// As [`Service::start`], also later, when the service has to register again.
     pub fn run(self) -> Result<()> {
-        Serving::run(self.offer()?)
+        self.begin()?.run()
+    }
+
+    /// Connects and registers, and leaves it to the program's own loop to take the turns.
+    ///
+    /// # Errors
+    /// As [`Service::start`].
+    pub fn poll(self) -> Result<Polled> {
+        Polled::new(self.begin()?)
+    }
+
+    fn begin(mut self) -> Result<Life> {
+        let stopper = self.stopper.take();
+        Life::begin(self.offer()?, stopper)
     }
 
     fn offer(self) -> Result<Offer> {

@@ -1,6 +1,6 @@
 //! What a service offers, and how it says so to a broker.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipc_protocol::{
     ErrorCode, ServiceName,
@@ -12,8 +12,10 @@ use crate::{
     error::{Error, Result},
     link::blocking::{Connection, Departure},
     link::dial::Dial,
-    session::Role,
-    session::outgoing::{decode_reply, outgoing_control, span},
+    session::{
+        Role,
+        outgoing::{Operated, decode_reply},
+    },
 };
 
 /// A finished [`Service`](super::Service): all that stays the same while it serves.
@@ -33,29 +35,46 @@ impl Offer {
     /// # Errors
     /// As [`Service::start`](super::Service::start).
     pub(super) fn register(&self) -> Result<Connection> {
-        let connection = self.dial.connect(Duration::MAX, Role::Service)?;
+        let (connection, registration) = (self.connect(Duration::MAX)?, self.registration()?);
+        let exchanged = connection.exchange(&registration.outgoing(), Departure::AtOnce, Instant::now())?;
+        let response = exchanged.ok_or_else(|| went_away(&connection))?;
+        let _: Registered = decode_reply(control::SERVICE, "register", &response)?;
+        Ok(connection)
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// `unavailable` or `denied`.
+    pub(super) fn connect(&self, patience: Duration) -> Result<Connection> {
+        self.dial.connect(patience, Role::Service)
+    }
+
+    /// What asks for the name.
+    ///
+    /// # Errors
+    /// `too_large` if the names of the methods don't fit a body.
+    pub(super) fn registration(&self) -> Result<Operated> {
         let register = Register {
             name: self.name.clone(),
             window: self.window,
             shared: self.shared,
             methods: self.methods.names(),
         };
-        let mut call = outgoing_control("register", &register, Some(REGISTER_TIMEOUT))?;
-        let (now, until) = span(call.timeout_ms);
-        let id = connection.submit(&mut call, Departure::AtOnce, now, until)?.ok_or_else(|| went_away(&connection))?;
-        let response = connection.wait(id, until, None)?;
-        let _: Registered = decode_reply(control::SERVICE, "register", &response)?;
-        Ok(connection)
+        Operated::new("register", &register, Some(REGISTER_TIMEOUT))
+    }
+
+    /// What gives the name back.
+    ///
+    /// # Errors
+    /// None that can happen.
+    pub(super) fn unregistration(&self) -> Result<Operated> {
+        Operated::new("unregister", &Unregister { name: self.name.clone() }, Some(REGISTER_TIMEOUT))
     }
 
     /// Calls that may be running: the window, and those whose answer is on its way while the broker fills their places again.
     pub(super) fn limit(&self) -> usize {
         usize::try_from(self.window).unwrap_or(usize::MAX).saturating_add(self.threads)
-    }
-
-    /// What takes the name back.
-    pub(super) fn unregister(&self) -> Unregister {
-        Unregister { name: self.name.clone() }
     }
 }
 

@@ -2,23 +2,25 @@
 
 use std::{
     collections::VecDeque,
+    io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
 use ipc_protocol::{Call, ErrorCode, Failure, Message, Retry};
 
-use super::{Context, methods::Pooled, running::Running};
+use super::{Context, methods::Answer, running::Running};
 use crate::{
     error::{Error, Result},
     link::blocking::Connection,
+    session::Frames,
 };
 
 /// A call for the pool.
 pub(super) struct Job {
     pub(super) call: Call,
     pub(super) context: Context,
-    pub(super) answer: Pooled,
+    pub(super) answer: Answer,
     /// Where the call came from: its answer goes there or nowhere.
     pub(super) connection: Arc<Connection>,
     pub(super) running: Arc<Running>,
@@ -49,10 +51,7 @@ impl Pool {
         let pool = Self(Arc::default());
         for number in 1..=threads {
             let queue = pool.0.clone();
-            thread::Builder::new()
-                .name(format!("ipc-call-{number}"))
-                .spawn(move || queue.work())
-                .map_err(|error| Error::new(ErrorCode::INTERNAL, format!("a thread cannot be started: {error}")))?;
+            thread::Builder::new().name(format!("ipc-call-{number}")).spawn(move || queue.work()).map_err(no_thread)?;
         }
         Ok(pool)
     }
@@ -73,8 +72,9 @@ impl Drop for Pool {
 
 impl Queue {
     fn work(&self) {
+        let mut answers = Frames::default();
         while let Some(job) = self.next() {
-            job.run();
+            job.run(&mut answers);
         }
     }
 
@@ -97,16 +97,22 @@ impl Queue {
 }
 
 impl Job {
-    /// Runs the call and answers it, unless nobody waits any more; the broker wants an answer even then, to free the place.
-    fn run(self) {
-        let answer = match self.context.cancel.reason() {
-            None => (self.answer)(&self.call, &self.context),
+    /// Runs the call and answers it. One that was cancelled before is answered and not run: the broker frees its place then.
+    fn run(self, answers: &mut Frames) {
+        match self.context.cancel.reason() {
+            None => (self.answer)(&self.call, &self.context, answers),
             Some(reason) => {
-                let failure = Failure::new(self.call.id, reason, "nobody waited any more when the call's turn came");
-                Message::Error(Failure { retry: Retry::Safe, ..failure })
+                let failure =
+                    Failure::new(self.call.id, reason, "the caller stopped waiting before the call's turn came");
+                answers.push_message(Message::Error(Failure { retry: Retry::Safe, ..failure }));
             }
-        };
-        self.connection.answer_one(answer);
+        }
+        self.context.cancel.end(&self.connection);
+        self.connection.answer_one(answers);
         self.running.leave(self.call.id);
     }
+}
+
+pub(super) fn no_thread(error: io::Error) -> Error {
+    Error::new(ErrorCode::INTERNAL, format!("the system gives no thread ({})", error.kind())).caused_by(error)
 }

@@ -1,30 +1,48 @@
-//! The calls that a service has been given on one connection and has not answered.
+//! The calls that a service was given on one connection and has not answered.
 
 use std::{
     collections::HashMap,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
-use ipc_protocol::ErrorCode;
+use ipc_protocol::{ErrorCode, transport::Bell};
 
 use super::CancelToken;
+use crate::link::blocking::Connection;
 
-/// Pooled calls by the broker's number, each with what tells it that nobody waits any more.
-#[derive(Default)]
+/// Pooled calls by the broker's number, each with what tells it that its caller has stopped waiting.
 pub(super) struct Running {
     calls: Mutex<HashMap<u64, CancelToken>>,
-    emptied: Condvar,
+    /// Rings when the last call was answered, once that is waited for.
+    idle: Bell,
+    is_watched: AtomicBool,
 }
 
 impl Running {
-    /// Enters a call, unless `limit` calls are running already: a broker that keeps its word never sends so many.
-    pub(super) fn enter(&self, id: u64, limit: usize) -> Option<CancelToken> {
+    pub(super) fn new(idle: Bell) -> Self {
+        Self { calls: Mutex::default(), idle, is_watched: AtomicBool::new(false) }
+    }
+
+    /// From now on the bell rings when the last call was answered. Look with [`Running::is_empty`] afterwards.
+    pub(super) fn watch(&self) {
+        self.is_watched.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls().is_empty()
+    }
+
+    /// Enters a call, unless `limit` calls are running already: a broker that keeps its word never sends more.
+    pub(super) fn enter(&self, id: u64, deadline: Option<Instant>, limit: usize) -> Option<CancelToken> {
         let mut calls = self.calls();
         if calls.len() >= limit {
             return None;
         }
-        let token = CancelToken::default();
+        let token = CancelToken::of_call(id, deadline);
         calls.insert(id, token.clone());
         Some(token)
     }
@@ -33,35 +51,23 @@ impl Running {
     pub(super) fn leave(&self, id: u64) {
         let mut calls = self.calls();
         calls.remove(&id);
-        if calls.is_empty() {
-            self.emptied.notify_all();
+        if calls.is_empty() && self.is_watched.load(Ordering::SeqCst) {
+            self.idle.ring();
         }
     }
 
-    /// Tells a call that nobody waits for it. Outside the lock: what waits for this may do anything.
-    pub(super) fn cancel(&self, id: u64, reason: ErrorCode) {
+    /// Tells a call that its caller has stopped waiting. Outside the lock: what waits for this may do anything.
+    pub(super) fn cancel(&self, connection: &Connection, id: u64, reason: ErrorCode) {
         let token = self.calls().get(&id).cloned();
         if let Some(token) = token {
-            token.cancel(reason);
+            token.cancel(connection, reason);
         }
     }
 
     /// Tells all of them.
-    pub(super) fn cancel_all(&self, reason: ErrorCode) {
+    pub(super) fn cancel_all(&self, connection: &Connection, reason: ErrorCode) {
         let tokens: Vec<_> = self.calls().values().cloned().collect();
-        tokens.iter().for_each(|token| token.cancel(reason));
-    }
-
-    /// Waits until all are answered, or until a time.
-    pub(super) fn wait_until_empty(&self, until: Instant) {
-        let mut calls = self.calls();
-        while !calls.is_empty() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            (calls, _) = self.emptied.wait_timeout(calls, left).unwrap_or_else(PoisonError::into_inner);
-        }
+        tokens.iter().for_each(|token| token.cancel(connection, reason));
     }
 
     fn calls(&self) -> MutexGuard<'_, HashMap<u64, CancelToken>> {

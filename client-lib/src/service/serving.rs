@@ -1,85 +1,64 @@
-//! A service that runs: its reading thread, its stop, its return after the broker died.
+//! A service that runs on a thread of its own.
 
 use std::{
     fmt,
+    os::fd::{AsFd, BorrowedFd},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, ThreadId},
-    time::{Duration, Instant},
 };
 
-use ipc_protocol::{ErrorCode, PeerNumber, control::Empty};
+use ipc_protocol::{PeerNumber, transport::Bell};
 
-use super::{offer::Offer, pool::Pool, running::Running, turns::Turns};
-use crate::{
-    client::Client,
-    error::{Error, Result},
-    link::backoff::Backoff,
-    link::blocking::{Connection, Receiver},
-    session::Loss,
+use super::{
+    Stopper,
+    life::{Life, no_eventfd},
+    pool::no_thread,
 };
+use crate::{client::Client, error::Result};
 
-/// A service that runs on threads of its own. Dropping it stops the service.
-pub struct Serving(Arc<Shared>);
+/// A service that runs on threads of its own. Dropping it stops the service and waits for its end.
+///
+/// Its descriptor is readable once the service has ended, whatever it ended for: a program with a loop of its own waits for it there,
+/// and stops it with its [`Stopper`], which waits for nothing.
+pub struct Serving {
+    shared: Arc<Shared>,
+    client: Client,
+    stopper: Stopper,
+    reading_thread: ThreadId,
+}
 
 struct Shared {
-    offer: Offer,
-    client: Client,
-    status: Mutex<Status>,
+    result: Mutex<Option<Result<()>>>,
     changed: Condvar,
-}
-
-struct Status {
-    phase: Phase,
-    /// Calls of the connection that is in use now.
-    running: Arc<Running>,
-    reading_thread: Option<ThreadId>,
-}
-
-#[derive(Clone, Debug)]
-enum Phase {
-    Serving,
-    Stopping,
-    Ended(Result<()>),
+    ended: Bell,
 }
 
 impl Serving {
-    pub(super) fn start(offer: Offer) -> Result<Self> {
-        let (shared, receiver, pool) = prepare(offer)?;
-        let reading = shared.clone();
-        thread::Builder::new()
+    pub(super) fn start(life: Life) -> Result<Self> {
+        let ended = Bell::new().map_err(no_eventfd)?;
+        let shared = Arc::new(Shared { result: Mutex::new(None), changed: Condvar::new(), ended });
+        let (client, stopper, told) = (life.client().clone(), life.stopper().clone(), shared.clone());
+        let thread = thread::Builder::new()
             .name("ipc-read".to_owned())
-            .spawn(move || reading.serve(receiver, &pool))
-            .map_err(|error| Error::new(ErrorCode::INTERNAL, format!("a thread cannot be started: {error}")))?;
-        Ok(Self(shared))
+            .spawn(move || told.end(life.run()))
+            .map_err(no_thread)?;
+        Ok(Self { shared, client, stopper, reading_thread: thread.thread().id() })
     }
 
-    pub(super) fn run(offer: Offer) -> Result<()> {
-        let (shared, receiver, pool) = prepare(offer)?;
-        shared.serve(receiver, &pool);
-        Self(shared).wait()
-    }
-
-    /// Gives the name back, so that calls go elsewhere, lets the calls that run end, at most 5 s, and closes the connection. Calls
-    /// that are not answered by then end with `service_gone`.
+    /// Stops the service as [`Stopper::stop`] does, and waits for its end; a quick method of the service itself does not wait.
     ///
-    /// Not for a method of the service itself: it would wait for its own end.
+    /// Not for a method on the pool: it would wait up to 5 s for its own end. [`Serving::stopper`] has one that does not wait.
     pub fn stop(&self) {
-        if !self.0.begin_stop() {
-            return;
-        }
-        let running = self.0.status().running.clone();
-        let unregistered: Result<Empty> =
-            self.0.client.control("unregister", &self.0.offer.unregister(), Some(UNREGISTER_TIMEOUT));
-        let connection = self.0.client.connection();
-        if unregistered.is_ok() {
-            let until = Instant::now() + DRAIN;
-            wait_until_read(&connection, until);
-            running.wait_until_empty(until);
-        }
-        connection.close("the service was stopped");
-        if !self.0.is_reading_thread() {
+        self.stopper.stop();
+        if thread::current().id() != self.reading_thread {
             drop(self.wait());
         }
+    }
+
+    /// Stops the service without waiting for its end.
+    #[must_use]
+    pub fn stopper(&self) -> &Stopper {
+        &self.stopper
     }
 
     /// Waits until the service has ended.
@@ -87,26 +66,44 @@ impl Serving {
     /// # Errors
     /// Why it could not register again after the broker died. A service that was stopped ended well.
     pub fn wait(&self) -> Result<()> {
-        let mut status = self.0.status();
+        let mut result = self.shared.result();
         loop {
-            if let Phase::Ended(result) = &status.phase {
+            if let Some(result) = &*result {
                 return result.clone();
             }
-            status = self.0.changed.wait(status).unwrap_or_else(PoisonError::into_inner);
+            result = self.shared.changed.wait(result).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// The number under which the service can be called directly, as `@17`. Another one after a reconnect.
     #[must_use]
     pub fn peer(&self) -> PeerNumber {
-        self.0.client.peer()
+        self.client.number()
     }
 
     /// A client on the service's connection, for calls from any thread but the one that reads. While the broker is away, calls end
     /// with `unavailable`.
     #[must_use]
     pub fn client(&self) -> &Client {
-        &self.0.client
+        &self.client
+    }
+}
+
+impl Shared {
+    fn end(&self, result: Result<()>) {
+        *self.result() = Some(result);
+        self.changed.notify_all();
+        self.ended.ring();
+    }
+
+    fn result(&self) -> MutexGuard<'_, Option<Result<()>>> {
+        self.result.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsFd for Serving {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.ended.as_fd()
     }
 }
 
@@ -118,129 +115,6 @@ impl Drop for Serving {
 
 impl fmt::Debug for Serving {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Serving").field("name", &self.0.offer.name).finish_non_exhaustive()
+        f.debug_struct("Serving").field("client", &self.client).finish_non_exhaustive()
     }
 }
-
-/// Registers, and starts the pool. The right to read is taken before anybody else sees the connection.
-fn prepare(offer: Offer) -> Result<(Arc<Shared>, Box<Receiver>, Pool)> {
-    let connection = offer.register()?;
-    let receiver = claim(&connection)?;
-    let pool = Pool::start(offer.threads)?;
-    let client = Client::of_service(connection);
-    let status = Status { phase: Phase::Serving, running: Arc::default(), reading_thread: None };
-    let shared = Shared { offer, client, status: Mutex::new(status), changed: Condvar::new() };
-    Ok((Arc::new(shared), receiver, pool))
-}
-
-fn claim(connection: &Connection) -> Result<Box<Receiver>> {
-    connection.claim().ok_or_else(|| Error::new(ErrorCode::INTERNAL, "a new connection has a reader already"))
-}
-
-/// Waits until the reading thread has begun, or answered, the calls that were read together with the answer to unregister: the pong
-/// comes behind them, in a later turn.
-fn wait_until_read(connection: &Connection, until: Instant) {
-    if let Ok(Some(ping)) = connection.ping(until) {
-        drop(connection.wait(ping, until, None));
-    }
-}
-
-impl Shared {
-    /// The life of the reading thread: one connection after the other.
-    fn serve(&self, mut receiver: Box<Receiver>, pool: &Pool) {
-        self.status().reading_thread = Some(thread::current().id());
-        let result = loop {
-            let running = self.status().running.clone();
-            let loss =
-                Turns::new(&self.offer, pool, &self.client, self.client.connection(), running).run(&mut receiver);
-            match self.come_back(loss) {
-                Ok(Some(next)) => receiver = next,
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
-            }
-        };
-        self.status().phase = Phase::Ended(result);
-        self.changed.notify_all();
-    }
-
-    /// Registers on a new connection. `None` if the service was stopped.
-    fn come_back(&self, loss: Loss) -> Result<Option<Box<Receiver>>> {
-        if !self.offer.dial.can_redial() {
-            return if self.is_stopping() { Ok(None) } else { Err(Error::new(loss.code, loss.text)) };
-        }
-        let (mut backoff, began) = (Backoff::new(), Instant::now());
-        loop {
-            if !self.pause(backoff.pause()) {
-                return Ok(None);
-            }
-            match self.offer.register() {
-                Ok(connection) => {
-                    let receiver = claim(&connection)?;
-                    self.status().running = Arc::default();
-                    let connection = self.client.publish(connection);
-                    // A stop closes the connection that it finds; one that came too late for that is closed here.
-                    if self.is_stopping() {
-                        connection.close("the service was stopped");
-                        return Ok(None);
-                    }
-                    return Ok(Some(receiver));
-                }
-                Err(error) if is_passing(&error, began.elapsed()) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Sleeps, and tells whether to go on: not if the service is stopped meanwhile.
-    fn pause(&self, pause: Duration) -> bool {
-        let until = Instant::now() + pause;
-        let mut status = self.status();
-        while matches!(status.phase, Phase::Serving) {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return true;
-            }
-            (status, _) = self.changed.wait_timeout(status, left).unwrap_or_else(PoisonError::into_inner);
-        }
-        false
-    }
-
-    /// False if it was stopped before, or has ended.
-    fn begin_stop(&self) -> bool {
-        let mut status = self.status();
-        if !matches!(status.phase, Phase::Serving) {
-            return false;
-        }
-        status.phase = Phase::Stopping;
-        self.changed.notify_all();
-        true
-    }
-
-    fn is_stopping(&self) -> bool {
-        matches!(self.status().phase, Phase::Stopping)
-    }
-
-    fn is_reading_thread(&self) -> bool {
-        self.status().reading_thread == Some(thread::current().id())
-    }
-
-    fn status(&self) -> MutexGuard<'_, Status> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether to try again: while there is no broker, or one that is overloaded or still busy with the death of the old connection.
-fn is_passing(error: &Error, since: Duration) -> bool {
-    match error.code() {
-        ErrorCode::UNAVAILABLE | ErrorCode::BROKER_LOST | ErrorCode::BUSY | ErrorCode::DEADLINE => true,
-        ErrorCode::NAME_TAKEN => since < NAME_TAKEN_PATIENCE,
-        _ => false,
-    }
-}
-
-/// How long the calls that run at a stop may take to end.
-const DRAIN: Duration = Duration::from_secs(5);
-/// The broker answers this itself.
-const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long another owner of the name may be this service's own old connection.
-const NAME_TAKEN_PATIENCE: Duration = Duration::from_secs(5);

@@ -1,16 +1,17 @@
 //! The turns of the reading thread on one connection: read, run what is quick, queue the rest, write.
 
 use std::{
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message, limits::DEFAULT_TIMEOUT_MS};
+use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message, transport::Bell};
 
 use super::{
-    Caller, Context,
-    methods::{Pooled, Way, target},
+    Caller, CancelToken, Context,
+    methods::{Answer, Place, target},
     offer::Offer,
     pool::{Job, Pool},
     running::Running,
@@ -18,136 +19,178 @@ use super::{
 use crate::{
     client::Client,
     link::blocking::{Connection, Receiver},
-    session::{Inbound, Loss},
+    session::{Frames, Inbound, Loss},
 };
 
+/// What all connections of a service have in common.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) offer: Arc<Offer>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) client: Client,
+    /// Rings when the last call that runs was answered, while that is waited for.
+    pub(super) idle: Bell,
+}
+
 /// One connection of a service, from registration to loss.
-pub(super) struct Turns<'a> {
-    pub(super) offer: &'a Offer,
-    pub(super) pool: &'a Pool,
-    pub(super) client: &'a Client,
-    pub(super) connection: Arc<Connection>,
-    pub(super) running: Arc<Running>,
-    answers: Answers,
-    last_caller: LastCaller,
+pub(super) struct Turns {
+    common: Common,
+    connection: Arc<Connection>,
+    receiver: Box<Receiver>,
+    /// Whether the connection knows the thread that reads.
+    is_announced: bool,
+    running: Arc<Running>,
+    inbound: Vec<Inbound>,
+    /// Answers of a turn, which leave together.
+    answers: Frames,
+    /// Stamp of the caller in `context`: most calls have the same as the one before, and reading a stamp allocates.
+    stamp: Vec<u8>,
+    /// The context of quick calls, one after the other.
+    context: Context,
 }
 
-/// The caller of the last call, by its stamp: most calls have the same as the one before, and reading a stamp allocates.
-#[derive(Default)]
-struct LastCaller(Option<(Box<[u8]>, Arc<Caller>)>);
-
-/// Answers of a turn, which leave together.
-#[derive(Default)]
-struct Answers {
-    messages: Vec<Message>,
-    bytes: usize,
-}
-
-impl<'a> Turns<'a> {
-    pub(super) fn new(
-        offer: &'a Offer,
-        pool: &'a Pool,
-        client: &'a Client,
-        connection: Arc<Connection>,
-        running: Arc<Running>,
-    ) -> Self {
+impl Turns {
+    pub(super) fn new(common: &Common, connection: Arc<Connection>, receiver: Box<Receiver>) -> Self {
+        let context = Context {
+            caller: Arc::default(),
+            deadline: Instant::now(),
+            cancel: CancelToken::default(),
+            client: common.client.clone(),
+        };
         Self {
-            offer,
-            pool,
-            client,
+            common: common.clone(),
             connection,
-            running,
-            answers: Answers::default(),
-            last_caller: LastCaller::default(),
+            receiver,
+            is_announced: false,
+            running: Arc::new(Running::new(common.idle.clone())),
+            inbound: Vec::new(),
+            answers: Frames::default(),
+            stamp: Vec::new(),
+            context,
         }
     }
 
-    /// Serves until the connection is lost.
-    pub(super) fn run(mut self, receiver: &mut Receiver) -> Loss {
-        self.connection.read_here();
-        let mut inbound = Vec::new();
-        let loss = loop {
-            if let Err(loss) = self.connection.turn(receiver, &mut inbound) {
-                break loss;
+    /// Reads once and answers what came.
+    ///
+    /// # Errors
+    /// As [`Turns::read`].
+    pub(super) fn turn(&mut self, bell: &Bell, until: Option<Instant>) -> Result<(), Loss> {
+        let read = self.read(bell, until);
+        self.answer();
+        read
+    }
+
+    /// Waits for the broker until `bell` rings or the time comes, and reads once.
+    ///
+    /// # Errors
+    /// The loss of the connection; what came before it is to be answered all the same.
+    pub(super) fn read(&mut self, bell: &Bell, until: Option<Instant>) -> Result<(), Loss> {
+        if !self.is_announced {
+            self.connection.read_here();
+            self.is_announced = true;
+        }
+        self.connection.turn(&mut self.receiver, &mut self.inbound, bell, until)
+    }
+
+    /// Answers what was read, or hands it to the pool.
+    pub(super) fn answer(&mut self) {
+        if self.inbound.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut inbound = mem::take(&mut self.inbound);
+        for inbound in inbound.drain(..) {
+            match inbound {
+                Inbound::Call(call) => self.take(call, now),
+                Inbound::Cancel(cancel) => self.running.cancel(&self.connection, cancel.id, cancel.reason),
             }
-            if inbound.is_empty() {
-                continue;
-            }
-            let now = Instant::now();
-            for inbound in inbound.drain(..) {
-                match inbound {
-                    Inbound::Call(call) => self.take(call, now),
-                    Inbound::Cancel(cancel) => self.running.cancel(cancel.id, cancel.reason),
-                }
-            }
-            self.flush();
-        };
-        self.running.cancel_all(ErrorCode::BROKER_LOST);
-        loss
+        }
+        self.inbound = inbound; // its room is used again
+        self.flush();
+    }
+
+    /// The connection has ended: so have the calls that came over it.
+    pub(super) fn end(&self) {
+        self.running.cancel_all(&self.connection, ErrorCode::BROKER_LOST);
+    }
+
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// From now on the bell rings when the last running call is answered.
+    pub(super) fn watch_for_idle(&self) {
+        self.running.watch();
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.is_empty()
     }
 
     fn take(&mut self, call: Call, now: Instant) {
-        let offer = self.offer;
-        let Some(caller) = self.last_caller.of(&call.caller) else {
+        if !self.recognise(&call.caller) {
             let text = "the broker did not say who calls";
-            return self.answer(Message::Error(Failure::new(call.id, ErrorCode::PROTOCOL, text)));
+            return self.refuse(Failure::new(call.id, ErrorCode::PROTOCOL, text));
+        }
+        let offer = self.common.offer.clone();
+        let Some(way) = offer.methods.find(call.routing.method()) else {
+            return self.refuse(Failure::new(call.id, ErrorCode::NO_METHOD, no_method(&offer, &call)));
         };
-        match offer.methods.find(call.routing.method()) {
-            Some(Way::Quick(quick)) => {
-                let answer = quick(&call, caller);
-                self.answer(answer);
+        let deadline = now + Duration::from_millis(u64::from(self.time_of(&call)));
+        match way.place {
+            Place::Here => {
+                self.context.deadline = deadline;
+                (way.answer)(&call, &self.context, &mut self.answers);
+                self.flush_if_many();
             }
-            Some(Way::Pooled(answer)) => {
-                let caller = caller.clone();
-                self.hand_to_pool(call, caller, answer.clone(), now);
-            }
-            None => {
-                let failure = Failure::new(call.id, ErrorCode::NO_METHOD, no_method(offer, &call));
-                self.answer(Message::Error(failure));
-            }
+            Place::Pool => self.hand_to_pool(call, way.answer.clone(), deadline),
         }
     }
 
-    fn hand_to_pool(&mut self, call: Call, caller: Arc<Caller>, answer: Pooled, now: Instant) {
-        let Some(cancel) = self.running.enter(call.id, self.offer.limit()) else {
-            let text = format!("{} takes {} calls at once", target(&call), self.offer.window);
-            return self.answer(Message::Error(Failure::new(call.id, ErrorCode::BUSY, text)));
-        };
-        let left = if call.timeout_ms == 0 { DEFAULT_TIMEOUT_MS } else { call.timeout_ms };
-        let deadline = now + Duration::from_millis(u64::from(left));
-        let context = Context { caller, deadline, cancel, client: self.client.clone() };
-        let (connection, running) = (self.connection.clone(), self.running.clone());
-        self.pool.push(Job { call: detached(call), context, answer, connection, running });
+    /// The time that a call has left, in milliseconds.
+    fn time_of(&self, call: &Call) -> u32 {
+        if call.timeout_ms == 0 { self.connection.call_default_ms() } else { call.timeout_ms }
     }
 
-    fn answer(&mut self, answer: Message) {
-        self.answers.bytes += match &answer {
-            Message::Reply(reply) => reply.body.len(),
-            Message::Error(failure) => failure.body.len(),
-            _ => 0,
+    fn hand_to_pool(&mut self, call: Call, answer: Answer, deadline: Instant) {
+        let ends = (!call.one_way).then_some(deadline); // the caller of a one-way call waits for nothing
+        let Some(cancel) = self.running.enter(call.id, ends, self.common.offer.limit()) else {
+            let text = format!("{} takes {} calls at once", target(&call), self.common.offer.window);
+            return self.refuse(Failure::new(call.id, ErrorCode::BUSY, text));
         };
-        self.answers.messages.push(answer);
-        if self.answers.bytes >= ANSWERS {
+        let client = self.common.client.bound_to(cancel.clone());
+        let context = Context { caller: self.context.caller.clone(), deadline, cancel, client };
+        let (connection, running) = (self.connection.clone(), self.running.clone());
+        self.common.pool.push(Job { call: detached(call), context, answer, connection, running });
+    }
+
+    fn refuse(&mut self, failure: Failure) {
+        self.answers.push_message(Message::Error(failure));
+        self.flush_if_many();
+    }
+
+    fn flush_if_many(&mut self) {
+        if self.answers.queued() >= ANSWERS {
             self.flush();
         }
     }
 
     fn flush(&mut self) {
-        if !self.answers.messages.is_empty() {
-            self.connection.answer(&mut self.answers.messages);
-            self.answers.bytes = 0;
+        if self.answers.queued() > 0 {
+            self.connection.answer(&mut self.answers);
         }
     }
-}
 
-impl LastCaller {
-    /// Who a stamp says it is; `None` if it is none.
-    fn of(&mut self, stamp: &[u8]) -> Option<&Arc<Caller>> {
-        if !matches!(&self.0, Some((last, _)) if **last == *stamp) {
-            let (identity, peer) = Identity::from_stamp(stamp).ok()?;
-            self.0 = Some((stamp.into(), Arc::new(Caller { identity, peer })));
+    /// Reads who calls from a stamp; false if it isn't one.
+    fn recognise(&mut self, stamp: &[u8]) -> bool {
+        if self.stamp == stamp && !stamp.is_empty() {
+            return true;
         }
-        self.0.as_ref().map(|(_, caller)| caller)
+        let Ok((identity, peer)) = Identity::from_stamp(stamp) else { return false };
+        self.context.caller = Arc::new(Caller { identity, peer });
+        self.stamp.clear();
+        self.stamp.extend_from_slice(stamp);
+        true
     }
 }
 

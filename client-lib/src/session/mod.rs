@@ -1,30 +1,48 @@
-//! One connection without its socket: which calls are under way, what is to be written, what came in. Knows no clock, thread or
-//! descriptor; [`Connection`](crate::link::blocking::Connection) moves the bytes and wakes whoever waits.
+//! One connection without its socket: which calls are under way, what is to be written, what came in. It knows no clock, thread or
+//! descriptor: a [link](crate::link) tells it the time, moves its bytes and wakes the waiting.
 //!
 //! ```text
-//! call, ping, answer, abandon -> outbox -> written(n)
-//! receive(message)            -> slot ended | inbound call or cancel | closed
-//! lost(loss)                  -> every slot ended, exactly once
+//! call, ping, answer, abandon -> poll_transmit -> bytes -> transmitted(n)
+//! receive(inbox)                       -> a call has ended | a call or cancel for a service | the connection has ended
+//! lost(loss)                           -> every call has ended, exactly once
 //! ```
 //!
 //! Nothing the broker sends can end a call twice or panic here: an id that is not waited for is ignored, a message that makes no
-//! sense is a [`Violation`], after which the driver ends the connection.
+//! sense is a [`Violation`], after which the link ends the connection.
+//!
+//! # Writing another link
+//! [`link::blocking`](crate::link::blocking) is one; an asynchronous one needs nothing from here that is not there. It owns a
+//! socket and an [`Inbox`], calls [`Session::receive`] after each read and [`Session::poll_transmit`] after everything else, keeps
+//! a waker for each [`CallId`], and takes an end with [`Session::take`]. How a typed call is encoded, and encoded again for a
+//! service that takes JSON alone, is in [`typed`]. Items of streams and events will come out of `receive` as calls do: in a list of
+//! what was delivered, by the id they belong to.
 
+mod frames;
 pub(crate) mod outgoing;
+pub(crate) mod patience;
 pub(crate) mod routes;
 mod slots;
+pub(crate) mod typed;
 
-use std::{io, os::fd::BorrowedFd};
-
-use bytes::Bytes;
-use ipc_protocol::{
-    Call, Cancel, ErrorCode, Failure, Goodbye, Hello, Message, Reply, Retry, Violation, Welcome,
-    limits::MAX_BODY,
-    transport::{Outbox, Pool},
+use std::{
+    num::NonZeroU64,
+    time::{Duration, Instant},
 };
 
-pub(crate) use self::slots::CallId;
-use self::slots::{Slot, SlotKind, Slots};
+use ipc_protocol::{
+    Call, Cancel, ErrorCode, Failure, Flags, Goodbye, Header, Hello, Incoming, Kind, Message, Reply, Retry, Violation,
+    Welcome,
+    limits::{DEFAULT_TIMEOUT_MS, MAX_BODY},
+    transport::Inbox,
+};
+
+use self::slots::{Slot, SlotKind, Slots, Waiting};
+pub(crate) use self::{
+    frames::{Body, Frames},
+    outgoing::{Answer, Outgoing},
+    patience::Patience,
+    slots::CallId,
+};
 use crate::{error::Error, request::Response};
 
 /// How a call ended.
@@ -39,12 +57,12 @@ pub(crate) enum Role {
     Service,
 }
 
-/// Why a connection is no more.
+/// Why a connection has ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Loss {
     /// What calls that were under way end with.
     pub(crate) code: ErrorCode,
-    /// What happened to the connection, as the start of a sentence.
+    /// What happened to the connection: the start of a sentence.
     pub(crate) text: String,
     /// Whether what was written may have run.
     pub(crate) written: Retry,
@@ -52,8 +70,8 @@ pub(crate) struct Loss {
 
 /// What a message did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// Nothing that anybody waits for.
+enum Event {
+    /// No call has ended.
     Nothing,
     /// This call, or ping, has ended.
     Ended(CallId),
@@ -66,7 +84,7 @@ pub(crate) enum Event {
 pub(crate) enum Inbound {
     /// A call to answer.
     Call(Call),
-    /// Nobody waits for this call any more.
+    /// The caller of this call has stopped waiting.
     Cancel(Cancel),
 }
 
@@ -86,16 +104,16 @@ pub(crate) struct Session {
     last_id: u64,
     slots: Slots,
     inbound: Vec<Inbound>,
-    outbox: Outbox,
-    pool: Pool,
-    /// Bytes ever pushed to the outbox and bytes ever written from it: whether a frame left is a comparison.
-    pushed: u64,
-    written: u64,
+    transmit: Frames,
+    /// Calls started since something was last received, each of which may bring a frame back.
+    unheard: usize,
+    /// When a call was last started.
+    touched: Instant,
 }
 
 impl Session {
     /// A session that starts with `hello`, which leaves together with the first calls.
-    pub(crate) fn new(hello: Hello, role: Role) -> Self {
+    pub(crate) fn new(hello: Hello, role: Role, now: Instant) -> Self {
         let mut session = Self {
             phase: Phase::Open,
             welcome: None,
@@ -103,30 +121,55 @@ impl Session {
             last_id: 0,
             slots: Slots::default(),
             inbound: Vec::new(),
-            outbox: Outbox::new(),
-            pool: Pool::default(),
-            pushed: 0,
-            written: 0,
+            transmit: Frames::default(),
+            unheard: 0,
+            touched: now,
         };
         session.push(Message::Hello(hello));
         session
     }
 
-    /// Starts a call, whose id is given here. `None` if the connection takes no more: the call has not left and may go to another.
+    /// Whether to read before the next call is started: after a pause the broker may have said goodbye, and the replies to a crowd
+    /// of calls must not pile up on its side.
+    pub(crate) fn is_behind(&self, now: Instant) -> bool {
+        self.unheard >= CROWD || now.saturating_duration_since(self.touched) > PAUSE
+    }
+
+    /// Starts a call. One that wants no reply is paired with a ping: it ends when the broker refuses it, or has dealt with it. `None`
+    /// if the connection takes no more: the call has not left and may go to another.
     ///
     /// # Errors
     /// `too_large` if the broker would not take the body.
-    pub(crate) fn call(&mut self, call: &mut Call) -> Result<Option<CallId>, Error> {
+    pub(crate) fn call(&mut self, now: Instant, call: &Outgoing<'_>) -> Result<Option<CallId>, Error> {
         let limit = self.max_body();
-        if call.body.len() > limit as usize {
+        let body_len = u32::try_from(call.body.len()).ok().filter(|len| *len <= limit);
+        let Some(body_len) = body_len else {
             let text = format!("the body has {} bytes, the limit is {limit}", call.body.len());
             return Err(Error::new(ErrorCode::TOO_LARGE, text));
-        }
+        };
         let Some(id) = self.next_id() else { return Ok(None) };
-        call.id = id.0;
-        self.pushed += self.outbox.push_call(call, &mut self.pool) as u64;
-        let kind = if call.one_way { SlotKind::OneWay } else { SlotKind::Call };
-        self.slots.wait_for(id, kind, self.pushed);
+        self.touched = now;
+        self.unheard += 1;
+        let (kind, flags) = match call.answer {
+            Answer::Wanted => (SlotKind::Call, Flags::NONE),
+            Answer::Unwanted => (SlotKind::OneWay, Flags::ONE_WAY),
+        };
+        let routing = call.routing.raw();
+        let header = Header {
+            flags,
+            encoding: call.encoding,
+            time_ms: call.timeout_ms,
+            routing_len: u16::try_from(routing.len()).expect("a routing section is built within MAX_ROUTING"),
+            body_len,
+            ..Header::new(Kind::CALL, id.0)
+        };
+        self.transmit.push(&header, routing, call.body.clone());
+        self.slots.wait_for(id, Waiting { kind, end: self.transmit.pushed(), parent: call.parent });
+        if kind == SlotKind::OneWay
+            && let Some(ping) = self.next_id()
+        {
+            self.push(Message::Ping(ping.0));
+        }
         Ok(Some(id))
     }
 
@@ -134,14 +177,18 @@ impl Session {
     pub(crate) fn ping(&mut self) -> Option<CallId> {
         let id = self.next_id()?;
         self.push(Message::Ping(id.0));
-        self.slots.wait_for(id, SlotKind::Ping, self.pushed);
+        self.slots.wait_for(id, Waiting { kind: SlotKind::Ping, end: self.transmit.pushed(), parent: None });
         Some(id)
     }
 
-    /// Answers a delivered call, and tells after how many bytes the answer has left. Dropped when the connection is gone.
-    pub(crate) fn answer(&mut self, answer: Message) -> u64 {
-        self.push(answer);
-        self.pushed
+    /// Answers delivered calls, and tells after how many bytes the answers have left. Dropped when the connection has ended.
+    pub(crate) fn answer(&mut self, answers: &mut Frames) -> u64 {
+        if self.takes_more() {
+            self.transmit.append(answers);
+        } else {
+            answers.discard();
+        }
+        self.transmit.pushed()
     }
 
     /// Takes how a call ended, once.
@@ -153,12 +200,24 @@ impl Session {
     pub(crate) fn abandon(&mut self, id: CallId, reason: ErrorCode) -> Option<Outcome> {
         match self.slots.remove(id)? {
             Slot::Ended(outcome) => Some(outcome),
-            Slot::Waiting { kind, .. } => {
-                if kind == SlotKind::Call {
+            Slot::Waiting(waiting) => {
+                if waiting.kind == SlotKind::Call {
                     self.push(Message::Cancel(Cancel { id: id.0, reason }));
                 }
                 None
             }
+        }
+    }
+
+    /// Ends the calls that were made on behalf of a delivered call, which has ended itself; the broker is told. `ended` is called
+    /// with each of them.
+    pub(crate) fn end_nested(&mut self, parent: NonZeroU64, reason: ErrorCode, mut ended: impl FnMut(CallId)) {
+        let nested = self.slots.waiting_for_parent(parent);
+        for id in nested {
+            self.push(Message::Cancel(Cancel { id: id.0, reason }));
+            let text = "the call that this one was made for has ended; this one may have run";
+            self.slots.end(id, &[SlotKind::Call], Err(Error::new(reason, text).with_retry(Retry::Unknown)));
+            ended(id);
         }
     }
 
@@ -169,11 +228,38 @@ impl Session {
         })
     }
 
-    /// Takes a message of the broker.
+    /// Takes what was read: `ended` is called with each call that has ended. Whether the connection has ended too, says
+    /// [`Session::loss`].
     ///
     /// # Errors
-    /// A [`Violation`], after which the connection must be given up with [`Session::lost`].
-    pub(crate) fn receive(&mut self, message: Message) -> Result<Event, Violation> {
+    /// A [`Violation`]. What there is to send now tells the broker so; after that the connection must be given up with
+    /// [`Session::lost`].
+    pub(crate) fn receive(&mut self, inbox: &mut Inbox, mut ended: impl FnMut(CallId)) -> Result<(), Violation> {
+        self.unheard = 0;
+        loop {
+            let event = match inbox.next() {
+                Ok(None) => return Ok(()),
+                Ok(Some(Incoming::Frame(frame))) => Message::decode(frame).and_then(|message| self.apply(message)),
+                Ok(Some(Incoming::TooLarge(header))) => Ok(self.skipped(&header)),
+                Ok(Some(Incoming::Begun(_))) => {
+                    inbox.decoder().assemble(); // bounded by MAX_BODY, and there is one inbox
+                    Ok(Event::Nothing)
+                }
+                Err(violation) => Err(violation),
+            };
+            match event {
+                Ok(Event::Nothing | Event::Closed) => {}
+                Ok(Event::Ended(id)) => ended(id),
+                Err(violation) => {
+                    self.say_goodbye(&violation);
+                    return Err(violation);
+                }
+            }
+        }
+    }
+
+    /// Takes a message of the broker.
+    fn apply(&mut self, message: Message) -> Result<Event, Violation> {
         if matches!(self.phase, Phase::Ended(_)) {
             return Ok(Event::Nothing);
         }
@@ -185,7 +271,7 @@ impl Session {
                 Ok(self.ended(id, SlotKind::Call, Ok(Response { encoding, body: body.into_bytes() })))
             }
             Message::Error(failure) => Ok(self.refused(failure)),
-            Message::Pong(id) => Ok(self.ended(id, SlotKind::Ping, Ok(Response::bytes(Bytes::new())))),
+            Message::Pong(id) => Ok(self.answered_ping(id)),
             Message::Ping(id) => {
                 self.push(Message::Pong(id));
                 Ok(Event::Nothing)
@@ -204,27 +290,13 @@ impl Session {
         }
     }
 
-    /// A reply was over the limit and is skipped: its call ends, the connection lives on.
-    pub(crate) fn receive_too_large(&mut self, id: u64) -> Event {
-        let text = format!("the reply is over the limit of {MAX_BODY} bytes");
-        self.ended(id, SlotKind::Call, Err(Error::new(ErrorCode::TOO_LARGE, text).with_retry(Retry::Unknown)))
-    }
-
-    /// Tells the broker which violation ends the connection; not in the middle of another frame.
-    pub(crate) fn say_goodbye(&mut self, violation: &Violation) {
-        if self.outbox.is_empty() {
-            self.push(Message::Goodbye(Goodbye { code: ErrorCode::PROTOCOL, text: violation.to_string() }));
-        }
-    }
-
     /// The broker takes nothing more: what was not written in full ends as never sent. What it answered before is still read.
     pub(crate) fn unwritable(&mut self, text: &str) {
         if !self.takes_more() {
             return;
         }
-        self.outbox.discard(&mut self.pool);
-        let written = self.written;
-        self.slots.end_where(|end| end > written, |_| not_sent(text));
+        self.slots.end_where(|end| !self.transmit.has_left(end), |_| not_sent(text));
+        self.transmit.discard();
         self.phase = Phase::Unwritable;
     }
 
@@ -233,12 +305,10 @@ impl Session {
         if matches!(self.phase, Phase::Ended(_)) {
             return;
         }
-        self.outbox.discard(&mut self.pool);
-        let written = self.written;
         self.slots.end_where(
             |_| true,
             |end| match loss.written {
-                Retry::Unknown if end > written => not_sent(&loss.text),
+                Retry::Unknown if !self.transmit.has_left(end) => not_sent(&loss.text),
                 Retry::Unknown => {
                     let text = format!("{} before the answer came; the call may have run", loss.text);
                     Error::new(loss.code, text).with_retry(Retry::Unknown)
@@ -246,21 +316,18 @@ impl Session {
                 Retry::Safe => Error::new(loss.code, loss.text.clone()).with_retry(Retry::Safe),
             },
         );
+        self.transmit.discard();
         self.phase = Phase::Ended(loss);
     }
 
-    /// Writes what is queued, as far as the socket takes it.
-    ///
-    /// # Errors
-    /// What sendmsg(2) says.
-    pub(crate) fn flush(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        if self.outbox.is_empty() {
-            return Ok(());
-        }
-        let before = self.outbox.len();
-        let flushed = self.outbox.flush(socket, &mut self.pool);
-        self.written += (before - self.outbox.len()) as u64;
-        flushed.map(|_| ())
+    /// The next bytes to write, `None` if there are none. Tell what became of them with [`Session::transmitted`].
+    pub(crate) fn poll_transmit(&self) -> Option<&[u8]> {
+        self.transmit.next()
+    }
+
+    /// The first `len` of the bytes that [`Session::poll_transmit`] gave were written.
+    pub(crate) fn transmitted(&mut self, len: usize) {
+        self.transmit.written(len);
     }
 
     /// Calls and cancels that were delivered, in order. `room` becomes the next list.
@@ -270,12 +337,12 @@ impl Session {
 
     /// Bytes that wait to be written.
     pub(crate) fn unsent(&self) -> usize {
-        self.outbox.len()
+        self.transmit.queued()
     }
 
     /// Whether everything up to this point has left, or never will.
     pub(crate) fn has_left(&self, end: u64) -> bool {
-        self.written >= end || !self.takes_more()
+        self.transmit.has_left(end) || !self.takes_more()
     }
 
     /// Whether a call waits whose frame has not left in full.
@@ -283,9 +350,20 @@ impl Session {
         self.slots.end_of(id).is_some_and(|end| !self.has_left(end))
     }
 
-    /// Where the outbox ends now: what [`Session::has_left`] wants to know of a frame just pushed.
+    /// Where the queue ends now: what [`Session::has_left`] wants to know of a frame just pushed.
     pub(crate) fn end(&self) -> u64 {
-        self.pushed
+        self.transmit.pushed()
+    }
+
+    /// When a call is given up here, should the broker not keep its deadline. Later than before once welcome has come, if the
+    /// broker's default is longer than the usual one.
+    pub(crate) fn until(&self, patience: Patience) -> Instant {
+        patience.until(self.call_default_ms())
+    }
+
+    /// Deadline of a call that names none, in milliseconds.
+    pub(crate) fn call_default_ms(&self) -> u32 {
+        self.welcome.as_ref().map_or(DEFAULT_TIMEOUT_MS, |welcome| welcome.call_default_ms)
     }
 
     /// Whether the connection takes more calls.
@@ -320,7 +398,31 @@ impl Session {
 
     fn push(&mut self, message: Message) {
         if self.takes_more() {
-            self.pushed += self.outbox.push(message, &mut self.pool) as u64;
+            self.transmit.push_message(message);
+        }
+    }
+
+    /// A frame whose body is over the limit was skipped: its call ends, the connection lives on.
+    fn skipped(&mut self, header: &Header) -> Event {
+        match header.kind {
+            Kind::REPLY | Kind::ERROR => {
+                let text = format!("the reply is over the limit of {MAX_BODY} bytes");
+                let error = Error::new(ErrorCode::TOO_LARGE, text).with_retry(Retry::Unknown);
+                self.ended(header.id, SlotKind::Call, Err(error))
+            }
+            Kind::CALL => {
+                let failure = Failure::new(header.id, ErrorCode::TOO_LARGE, "the body is over the limit");
+                self.push(Message::Error(failure));
+                Event::Nothing
+            }
+            _ => Event::Nothing,
+        }
+    }
+
+    /// Tells the broker which violation ends the connection; not in the middle of another frame.
+    fn say_goodbye(&mut self, violation: &Violation) {
+        if self.transmit.queued() == 0 {
+            self.push(Message::Goodbye(Goodbye { code: ErrorCode::PROTOCOL, text: violation.to_string() }));
         }
     }
 
@@ -355,6 +457,14 @@ impl Session {
         if self.slots.end(CallId(id), &[kind], outcome) { Event::Ended(CallId(id)) } else { Event::Nothing }
     }
 
+    /// A pong ends its ping, or the one-way call that the ping was sent behind: the broker has taken it.
+    fn answered_ping(&mut self, id: u64) -> Event {
+        match self.ended(id, SlotKind::Ping, Ok(Response::empty())) {
+            Event::Nothing => self.ended(id.wrapping_sub(1), SlotKind::OneWay, Ok(Response::empty())),
+            ended => ended,
+        }
+    }
+
     fn delivered(&mut self, call: Call) {
         match self.role {
             Role::Service => self.inbound.push(Inbound::Call(call)),
@@ -373,6 +483,11 @@ fn not_sent(text: &str) -> Error {
 fn unexpected(message: &Message) -> Violation {
     Violation::UnexpectedKind(message.kind())
 }
+
+/// After so long without a call, what came meanwhile is read before the next.
+const PAUSE: Duration = Duration::from_millis(100);
+/// After so many calls without a read, what came is read before the next: the broker cuts a peer that does not read.
+pub(crate) const CROWD: usize = 256;
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! What a client remembers of the typed methods it calls: their encoded routing sections, and the encoding their services take.
 
-use ipc_protocol::{Encoding, ErrorCode, FieldTag, MethodName, Routing, ServiceName, limits::MAX_NAME};
+use ipc_protocol::{Encoding, MethodName, Routing, ServiceName};
 
-use crate::{error::Error, method::Method, request::Request};
+use crate::{error::Error, method::Method, session::outgoing::misnamed};
 
 /// Typed methods that were called, the one called last in front: a program calls few methods, and mostly the same again. Grows with
 /// the method types of the program, not with calls.
@@ -21,7 +21,7 @@ impl Routes {
     /// Routing section and encoding for a call of `M`.
     ///
     /// # Errors
-    /// `usage` if the names in `M` are none.
+    /// `usage` if the names in `M` are not valid.
     pub(crate) fn of<M: Method>(&mut self) -> Result<(Routing, Encoding), Error> {
         let known = self.0.iter().position(|route| route.method == M::METHOD && route.service == M::SERVICE);
         match known {
@@ -50,25 +50,4 @@ impl Routes {
         self.0.insert(0, Route { service: M::SERVICE, method: M::METHOD, routing, encoding });
         Ok(())
     }
-}
-
-/// The routing section of a call of bytes.
-///
-/// # Errors
-/// `usage` for a trace context that is too long.
-pub(crate) fn of_request(request: &Request) -> Result<Routing, Error> {
-    let method = request.method.as_ref().map_or(request.target.method(), MethodName::as_str);
-    let mut routing = Routing::to(&request.target.service(), method);
-    if let Some(trace) = &request.trace {
-        if trace.len() > MAX_NAME {
-            let text = format!("the trace context has {} bytes, at most {MAX_NAME} are possible", trace.len());
-            return Err(Error::new(ErrorCode::USAGE, text));
-        }
-        routing.put(FieldTag::TRACE, trace.as_bytes());
-    }
-    Ok(routing.build())
-}
-
-pub(crate) fn misnamed(what: &str, name: &str, error: &ipc_protocol::InvalidName) -> Error {
-    Error::new(ErrorCode::USAGE, format!("{name:?} is no name of a {what}: {error}"))
 }

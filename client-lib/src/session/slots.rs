@@ -1,8 +1,9 @@
-//! The calls that are under way, and the ends that nobody has taken yet.
+//! The calls that are under way, and the ends that were not taken yet.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::{BuildHasherDefault, Hasher},
+    num::NonZeroU64,
 };
 
 use crate::{error::Error, session::Outcome};
@@ -16,7 +17,7 @@ pub(crate) struct CallId(pub(crate) u64);
 pub(super) enum SlotKind {
     /// A reply or an error.
     Call,
-    /// An error, if any.
+    /// An error, or the pong to the ping behind it.
     OneWay,
     /// A pong.
     Ping,
@@ -24,12 +25,18 @@ pub(super) enum SlotKind {
 
 #[derive(Debug)]
 pub(super) enum Slot {
-    /// `end`: the frame has left when so many bytes of the connection have been written.
-    Waiting {
-        kind: SlotKind,
-        end: u64,
-    },
+    Waiting(Waiting),
     Ended(Outcome),
+}
+
+/// A call that has not ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) kind: SlotKind,
+    /// Its frame has left when the connection has written up to here.
+    pub(super) end: u64,
+    /// The delivered call on whose behalf it was made, if it was.
+    pub(super) parent: Option<NonZeroU64>,
 }
 
 /// Slots by id.
@@ -37,14 +44,14 @@ pub(super) enum Slot {
 pub(super) struct Slots(HashMap<CallId, Slot, BuildHasherDefault<IdHash>>);
 
 impl Slots {
-    pub(super) fn wait_for(&mut self, id: CallId, kind: SlotKind, end: u64) {
-        self.0.insert(id, Slot::Waiting { kind, end });
+    pub(super) fn wait_for(&mut self, id: CallId, waiting: Waiting) {
+        self.0.insert(id, Slot::Waiting(waiting));
     }
 
     /// Ends a slot of one of these kinds. False if there is none that still waits: a late, doubled or invented answer.
     pub(super) fn end(&mut self, id: CallId, kinds: &[SlotKind], outcome: Outcome) -> bool {
         match self.0.get_mut(&id) {
-            Some(slot @ Slot::Waiting { .. }) if slot.is_one_of(kinds) => {
+            Some(slot) if slot.waits_as_one_of(kinds) => {
                 *slot = Slot::Ended(outcome);
                 true
             }
@@ -55,7 +62,7 @@ impl Slots {
     /// Ends all waiting slots whose frame's end satisfies `which`.
     pub(super) fn end_where(&mut self, which: impl Fn(u64) -> bool, error: impl Fn(u64) -> Error) {
         for slot in self.0.values_mut() {
-            if let Slot::Waiting { end, .. } = *slot
+            if let Slot::Waiting(Waiting { end, .. }) = *slot
                 && which(end)
             {
                 *slot = Slot::Ended(Err(error(end)));
@@ -67,7 +74,7 @@ impl Slots {
     pub(super) fn take(&mut self, id: CallId) -> Option<Outcome> {
         let Entry::Occupied(slot) = self.0.entry(id) else { return None };
         match slot.get() {
-            Slot::Waiting { .. } => None,
+            Slot::Waiting(_) => None,
             Slot::Ended(_) => slot.remove().into_outcome(),
         }
     }
@@ -87,9 +94,18 @@ impl Slots {
     /// Where the frame of a call that waits ends.
     pub(super) fn end_of(&self, id: CallId) -> Option<u64> {
         match self.0.get(&id)? {
-            Slot::Waiting { end, .. } => Some(*end),
+            Slot::Waiting(waiting) => Some(waiting.end),
             Slot::Ended(_) => None,
         }
+    }
+
+    /// Calls that were made on behalf of a delivered call and have not ended.
+    pub(super) fn waiting_for_parent(&self, parent: NonZeroU64) -> Vec<CallId> {
+        let is_nested = |slot: &Slot| match slot {
+            Slot::Waiting(waiting) => waiting.parent == Some(parent) && waiting.kind == SlotKind::Call,
+            Slot::Ended(_) => false,
+        };
+        self.0.iter().filter(|(_, slot)| is_nested(slot)).map(|(id, _)| *id).collect()
     }
 
     #[cfg(test)]
@@ -101,13 +117,13 @@ impl Slots {
 impl Slot {
     fn into_outcome(self) -> Option<Outcome> {
         match self {
-            Self::Waiting { .. } => None,
+            Self::Waiting(_) => None,
             Self::Ended(outcome) => Some(outcome),
         }
     }
 
-    fn is_one_of(&self, kinds: &[SlotKind]) -> bool {
-        matches!(self, Self::Waiting { kind, .. } if kinds.contains(kind))
+    fn waits_as_one_of(&self, kinds: &[SlotKind]) -> bool {
+        matches!(self, Self::Waiting(waiting) if kinds.contains(&waiting.kind))
     }
 }
 

@@ -4,14 +4,14 @@
 use std::{
     collections::VecDeque,
     os::{
-        fd::AsFd,
+        fd::{AsFd, OwnedFd},
         unix::net::{UnixListener, UnixStream},
     },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use ipc_client::{Address, Client, Encoding, ErrorCode, Identity, Method, PeerNumber, control};
+use ipc_client::{Address, AppError, Client, Encoding, ErrorCode, Identity, Method, PeerNumber, control};
 use ipc_protocol::{
     Call, Cancel, Failure, Features, Incoming, Message, Reply, Routing, Welcome, codec,
     transport::{Inbox, Outbox, Pool, ReadBuffer, Received},
@@ -33,6 +33,12 @@ pub(crate) struct Add {
 pub(crate) struct TooLarge {
     pub(crate) a: i64,
     pub(crate) b: i64,
+}
+
+impl AppError for TooLarge {
+    fn code(&self) -> u8 {
+        7
+    }
 }
 
 impl Method for Add {
@@ -82,9 +88,14 @@ impl Door {
 
     /// Takes the next connection and answers its hello.
     pub(crate) fn accept(&self) -> Line {
+        self.accept_with(|_| {})
+    }
+
+    /// The same with a welcome that says something else than usual.
+    pub(crate) fn accept_with(&self, change: impl FnOnce(&mut Welcome)) -> Line {
         wait_for(&self.listener, PollFlags::IN);
         let mut line = Line::new(self.listener.accept().unwrap().0);
-        line.greet();
+        line.greet_with(change);
         line
     }
 
@@ -93,6 +104,19 @@ impl Door {
         let mut line = self.accept();
         let register = line.expect_register();
         (line, register)
+    }
+
+    /// Connections that nobody accepts, as many as the backlog holds: the next connect waits.
+    pub(crate) fn crowd(&self) -> Vec<OwnedFd> {
+        rustix::net::listen(&self.listener, 0).unwrap();
+        let address = rustix::net::SocketAddrUnix::new(self.directory.path().join("s")).unwrap();
+        let connect = || {
+            let flags = rustix::net::SocketFlags::NONBLOCK;
+            let kind = rustix::net::SocketType::STREAM;
+            let socket = rustix::net::socket_with(rustix::net::AddressFamily::UNIX, kind, flags, None).unwrap();
+            rustix::net::connect(&socket, &address).ok().map(|()| socket)
+        };
+        std::iter::from_fn(connect).collect()
     }
 
     /// Whether somebody wants to connect.
@@ -132,8 +156,13 @@ impl Line {
     }
 
     pub(crate) fn greet(&mut self) {
+        self.greet_with(|_| {});
+    }
+
+    /// Answers hello with a welcome that says something else than usual.
+    pub(crate) fn greet_with(&mut self, change: impl FnOnce(&mut Welcome)) {
         let Message::Hello(_) = self.next() else { panic!("no hello") };
-        self.send(Message::Welcome(Welcome {
+        let mut welcome = Welcome {
             version: 1,
             features: Features(0),
             peer: PeerNumber(42),
@@ -141,7 +170,9 @@ impl Line {
             call_default_ms: 30_000,
             call_max_ms: 3_600_000,
             agent: "fake 1".into(),
-        }));
+        };
+        change(&mut welcome);
+        self.send(Message::Welcome(welcome));
     }
 
     /// The next message; panics after ten seconds, and at the end of the connection.
@@ -209,7 +240,6 @@ impl Line {
         let call = self.expect_call();
         assert_eq!(call.routing.method(), b"unregister");
         self.reply_json(call.id, &control::Empty {});
-        self.expect_ping(); // what was read with the answer is dealt with
     }
 
     pub(crate) fn reply<T: Serialize>(&mut self, id: u64, value: &T) {
@@ -310,6 +340,22 @@ pub(crate) fn wait_for(fd: &impl AsFd, what: PollFlags) {
     while fds[0].revents().is_empty() {
         assert!(Instant::now() < until, "nothing happened within {PATIENCE:?}");
         let _ = poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }));
+    }
+}
+
+/// Waits until something can be read, for as long as it is told.
+pub(crate) fn wait_with(fd: &impl AsFd, timeout: Option<Duration>) {
+    let until = Instant::now() + timeout.unwrap_or(PATIENCE).min(PATIENCE);
+    ipc_protocol::transport::poll::wait(&mut [PollFd::new(fd, PollFlags::IN)], Some(until)).unwrap();
+}
+
+/// Waits until a socket takes no more.
+pub(crate) fn wait_until_full(fd: &impl AsFd) {
+    let until = Instant::now() + PATIENCE;
+    let mut fds = [PollFd::new(fd, PollFlags::OUT)];
+    while poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() > 0 {
+        assert!(Instant::now() < until, "it still takes something after {PATIENCE:?}");
+        std::thread::yield_now();
     }
 }
 

@@ -79,7 +79,6 @@ pub(super) fn run(socket: &Path, metric: Metric, budget: &Budget) -> io::Result<
 /// Keeps `window` calls outstanding: replies that came together are taken one after another, each followed by a new call; the new
 /// ones leave together when the next reply has to be waited for.
 fn window(client: &Client, window: usize, ends: Ends) -> io::Result<Tally> {
-    let request = Add { a: 1, b: 41 };
     let mut tally = Tally::new(ends);
     let mut pending: VecDeque<Pending<Add>> = VecDeque::with_capacity(window);
     let corked = client.cork();
@@ -89,7 +88,7 @@ fn window(client: &Client, window: usize, ends: Ends) -> io::Result<Tally> {
                 pending.pop_front().map_or(Ok(0), Pending::wait).map_err(failed)?;
                 tally.calls += 1;
             }
-            pending.push_back(client.start(&request).map_err(failed)?);
+            pending.push_back(client.start(Add { a: 1, b: 41 }).map_err(failed)?);
         }
     }
     drop(corked);

@@ -80,7 +80,9 @@ fn protocol_depends_on_no_other_member() {
 #[test]
 fn broker_and_client_library_never_see_each_other() {
     assert_clean(&manifests(&["broker"]), |file| depends_on(&file.code, &["ipc-client", "ipcctl"]));
-    assert_clean(&manifests(&["client-lib"]), |file| depends_on(&file.code, &["ipcd", "ipcctl"]));
+    // Its doc tests run against a broker in a thread: nothing of that is in the library.
+    let shipped = |file: &Source| file.code.split("[dev-dependencies]").next().unwrap_or_default().to_owned();
+    assert_clean(&manifests(&["client-lib"]), |file| depends_on(&shipped(file), &["ipcd", "ipcctl"]));
 }
 
 /// A library that pins a version cannot be built beside another one that pins the next.

@@ -63,8 +63,33 @@ fn the_owner_of_a_broker_and_root_may_call_and_nobody_else() {
     let socket = directory.path().join("ipcd.sock");
     let owned = Command::new(&Programs::get().ipcd, ["--socket", socket.to_str().unwrap()]).user(STRANGER).start();
     owned.expect_output("ipcd: ready on ");
-    let ask = |uid: u32| Command::ipcctl(["list"]).socket(&socket).user(uid).run().code;
+    let ask = |uid: u32| Command::ipcctl(["list", "-s"]).argument(&socket).user(uid).run().code;
     assert_eq!([ask(STRANGER), ask(0), ask(STRANGER + 1)], [0, 0, 77]);
+}
+
+#[test]
+fn root_does_not_follow_a_variable_to_the_broker_of_another_user() {
+    if !is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = directory.path().join("ipcd");
+    fs::create_dir(&runtime).unwrap();
+    for path in [directory.path(), &runtime] {
+        std::os::unix::fs::chown(path, Some(STRANGER), Some(STRANGER)).unwrap();
+    }
+    let socket = runtime.join("ipcd.sock");
+    let owned = Command::new(&Programs::get().ipcd, ["--socket", socket.to_str().unwrap()]).user(STRANGER).start();
+    owned.expect_output("ipcd: ready on ");
+    for call in [&["send", "vault", "secret"][..], &["send", "--datagram", "vault", "secret"]] {
+        for (variable, value) in [("XDG_RUNTIME_DIR", directory.path()), ("IPCD_SOCKET", &socket)] {
+            let finished = Command::ipcctl(call).env(variable, value).run();
+            let line = finished.refused(77);
+            assert!(line.contains("54321") && line.contains(variable), "{call:?} with {variable}: {line}");
+        }
+        let named = Command::ipcctl(call).argument("-s").argument(&socket).run();
+        assert_eq!(named.code, 68, "{call:?}: {}", named.stderr);
+    }
 }
 
 #[test]

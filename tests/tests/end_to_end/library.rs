@@ -10,10 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_client::{CallError, Client, Context, Datagram, ErrorCode, Method, Request, Retry, Service, Serving, Target};
+use ipc_client::{
+    CallError, Client, Context, Datagram, ErrorCode, Failed, Method, Request, Retry, Service, Serving, Target,
+};
 use ipc_tests::{
     broker::Broker,
+    command::Command,
     eventually::{SOON, eventually, within},
+    programs::Programs,
 };
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
@@ -37,12 +41,12 @@ fn shout(word: &str) -> Shout {
 
 fn serve(
     broker: &Broker,
-    answer: impl Fn(Shout, &Context) -> Result<String, String> + Send + Sync + 'static,
+    answer: impl Fn(Shout, &Context) -> Result<String, Failed<String>> + Send + Sync + 'static,
 ) -> Serving {
     Service::new("shout").address(&broker.address()).method(answer).start().unwrap()
 }
 
-fn capitals(request: Shout, _context: &Context) -> Result<String, String> {
+fn capitals(request: Shout, _context: &Context) -> Result<String, Failed<String>> {
     Ok(request.word.to_uppercase())
 }
 
@@ -69,7 +73,7 @@ fn a_call_under_way_when_the_broker_dies_ends_once_with_broker_lost_and_is_not_r
         capitals(request, context)
     });
     let client = connect(&broker);
-    let pending = client.start(&shout("x")).unwrap();
+    let pending = client.start(shout("x")).unwrap();
     begun.recv_timeout(SOON).unwrap();
     broker.restart();
     let error = failed(pending.wait());
@@ -215,10 +219,10 @@ fn a_dropped_call_is_cancelled_at_its_handler() {
     let _service = serve(&broker, move |_, context| {
         began.send(()).unwrap();
         told.send(context.cancel().wait(SOON)).unwrap();
-        Err("nobody waits".to_owned())
+        Err("nobody waits".to_owned().into())
     });
     let client = connect(&broker);
-    let pending = client.start(&shout("x")).unwrap();
+    let pending = client.start(shout("x")).unwrap();
     begun.recv_timeout(SOON).unwrap();
     drop(pending);
     assert_eq!(hears.recv_timeout(SOON), Ok(true));
@@ -318,7 +322,7 @@ fn a_service_that_stops_frees_its_name_and_finishes_what_it_has_begun() {
         capitals(request, context)
     });
     let client = connect(&broker);
-    let pending = client.start(&shout("last")).unwrap();
+    let pending = client.start(shout("last")).unwrap();
     begun.recv_timeout(SOON).unwrap();
     let stopping = thread::spawn(move || {
         service.stop();
@@ -328,4 +332,39 @@ fn a_service_that_stops_frees_its_name_and_finishes_what_it_has_begun() {
     gate.wait();
     assert_eq!(pending.wait().unwrap(), "LAST");
     stopping.join().unwrap();
+}
+
+// ---- a service of one's own
+
+#[test]
+fn a_key_value_store_takes_75_lines() {
+    let manifest = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = std::fs::read_to_string(manifest.join("../client-lib/examples/kv.rs")).unwrap();
+    let lines = source.lines().count();
+    assert!(lines <= 75, "{lines} lines");
+    assert!(!source.contains("macro_rules!") && source.lines().all(|line| line.len() <= 120));
+    let formatted = Command::new("rustfmt", ["--check", "--edition", "2024", "--config-path"])
+        .argument(manifest.join("../rustfmt.toml"))
+        .argument(manifest.join("../client-lib/examples/kv.rs"))
+        .run();
+    assert_eq!(formatted.code, 0, "{}", formatted.stdout());
+
+    let broker = Broker::start();
+    let kv = |arguments: &[&str]| Command::new(&Programs::get().kv, arguments).socket(broker.socket());
+    let _service = kv(&["serve"]).start();
+    broker.wait_for("kv");
+
+    assert_eq!(kv(&["put", "color", "blue"]).run().code, 0);
+    assert_eq!(kv(&["get", "color"]).run().stdout(), "blue\n");
+    assert_eq!(kv(&["list"]).run().stdout(), "color\n");
+    let missing = kv(&["get", "shape"]).run();
+    assert_eq!((missing.code, missing.stderr.contains("NoKey(\"shape\")")), (1, true), "{}", missing.stderr);
+
+    let shell = |arguments: &[&str]| broker.ipcctl(arguments).run();
+    assert_eq!(shell(&["send", "kv.put", "key=shape", "value=round"]).stdout(), "null\n");
+    assert_eq!(kv(&["get", "shape"]).run().stdout(), "round\n");
+    assert_eq!(shell(&["send", "--propagate", "kv.get", "key=size"]).code, 2);
+    let told = shell(&["-o", "json", "send", "kv.get", "key=size"]);
+    assert_eq!(told.code, 1);
+    assert!(told.stderr.contains("there is no key") && told.stderr.contains("\"size\""), "{}", told.stderr);
 }

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_client::{Client, Datagram, Method, Request, Service, Target};
+use ipc_client::{Client, Datagram, Failed, Method, Request, Service, Target};
 use ipc_protocol::control;
 use ipc_tests::{
     broker::{AT_ONCE, Broker, skip},
@@ -38,8 +38,8 @@ impl Method for Double {
     type Error = String;
 }
 
-fn double(request: Double) -> Result<u64, String> {
-    request.of.checked_mul(2).ok_or_else(|| "too large".to_owned())
+fn double(request: Double) -> Result<u64, Failed<String>> {
+    Ok(request.of.checked_mul(2).ok_or_else(|| "too large".to_owned())?)
 }
 
 fn target(text: &str) -> Target {
@@ -157,7 +157,7 @@ fn s04_threads_give_the_same_results_in_the_order_of_each_caller() {
     thread::scope(|scope| {
         for client in &clients {
             scope.spawn(move || {
-                let pending: Vec<_> = (0..50).map(|of| client.start(&Double { of }).unwrap()).collect();
+                let pending: Vec<_> = (0..50).map(|of| client.start(Double { of }).unwrap()).collect();
                 let replies: Vec<u64> = pending.into_iter().map(|one| one.wait().unwrap()).collect();
                 assert_eq!(replies, (0..50).map(|of| of * 2).collect::<Vec<_>>());
             });
@@ -165,7 +165,7 @@ fn s04_threads_give_the_same_results_in_the_order_of_each_caller() {
     });
     let log = log.lock().unwrap();
     for client in &clients {
-        let own: Vec<u64> = log.iter().filter(|(peer, _)| *peer == Some(client.peer())).map(|(_, of)| *of).collect();
+        let own: Vec<u64> = log.iter().filter(|(peer, _)| *peer == client.peer().ok()).map(|(_, of)| *of).collect();
         assert_eq!(own, (0..50).collect::<Vec<_>>());
     }
 }
@@ -184,7 +184,7 @@ fn s04_four_threads_work_side_by_side() {
         .start()
         .unwrap();
     let client = Client::connect_to(&broker.address()).unwrap();
-    let pending: Vec<_> = (0..8).map(|of| client.start(&Double { of }).unwrap()).collect();
+    let pending: Vec<_> = (0..8).map(|of| client.start(Double { of }).unwrap()).collect();
     let replies: Vec<u64> = pending.into_iter().map(|one| one.wait().unwrap()).collect();
     assert_eq!(replies, (0..8).map(|of| of * 2).collect::<Vec<_>>());
 }
@@ -196,7 +196,7 @@ fn s05_one_thread_serves_a_thousand_concurrent_calls() {
         Service::new("double").address(&broker.address()).quick(|request: Double, _| double(request)).start().unwrap();
     let client = Client::connect_to(&broker.address()).unwrap();
     let corked = client.cork();
-    let pending: Vec<_> = (0..1_000).map(|of| client.start(&Double { of }).unwrap()).collect();
+    let pending: Vec<_> = (0..1_000).map(|of| client.start(Double { of }).unwrap()).collect();
     drop(corked);
     let sum: u64 = pending.into_iter().map(|one| one.wait().unwrap()).sum();
     assert_eq!(sum, 999 * 1_000);

@@ -6,8 +6,7 @@
 //!
 //! # Locks
 //! There is one lock for each connection, and every system call under it is non-blocking; `poll` and `park` happen outside. A thread
-//! that holds it takes no other lock of this crate, so the order is: the client's lock (which may be held while a socket is
-//! connected), then a connection's lock, then nothing.
+//! that holds it takes no other lock of this crate, so the order is: the client's lock, then a connection's lock, then nothing.
 //!
 //! # No lost wake-up
 //! - A parked thread is in `parked` from before the lock is released until after it is taken again, and both park(3) and eventfd(2)
@@ -22,16 +21,18 @@ mod state;
 pub(crate) mod waker;
 
 use std::{
-    fmt,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    fmt, io,
+    num::NonZeroU64,
+    os::fd::{BorrowedFd, OwnedFd},
     sync::Mutex,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use ipc_protocol::{Call, ErrorCode, Hello, Message, PeerNumber, Retry};
+use ipc_protocol::{ErrorCode, Hello, PeerNumber, Retry};
 use rustix::{
     event::{PollFd, PollFlags},
-    net::Shutdown,
+    io::Errno,
+    net::{SendFlags, Shutdown, send},
 };
 
 pub(crate) use self::reading::Receiver;
@@ -40,8 +41,9 @@ use self::{
     waker::{Waker, poll},
 };
 use crate::{
-    error::Error,
-    session::{CallId, Loss, Outcome, Role, Session},
+    error::Result,
+    request::Response,
+    session::{CallId, Frames, Loss, Outcome, Outgoing, Patience, Role, Session},
 };
 
 /// Whether a frame leaves at once.
@@ -60,6 +62,30 @@ enum Waited {
     Interrupted,
 }
 
+/// What a flush found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flushed {
+    Well,
+    /// The connection takes no more; calls may have ended.
+    Failed,
+}
+
+/// How long a thread waits, and for what else.
+#[derive(Clone, Copy)]
+struct Wait<'a> {
+    patience: Patience,
+    /// An earlier end of the wait, not of the call.
+    at_most: Option<Instant>,
+    interrupt: Option<BorrowedFd<'a>>,
+}
+
+impl Wait<'_> {
+    fn until(&self, session: &Session) -> Instant {
+        let until = session.until(self.patience);
+        self.at_most.map_or(until, |at_most| at_most.min(until))
+    }
+}
+
 /// One connection to a broker.
 pub(crate) struct Connection {
     socket: OwnedFd,
@@ -71,7 +97,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// A connection over a connected stream socket. Nothing is written yet: hello leaves with the first call.
     pub(crate) fn new(socket: OwnedFd, place: String, agent: &str, role: Role) -> Self {
-        let state = State::new(Session::new(Hello::new(agent), role), Receiver::new());
+        let state = State::new(Session::new(Hello::new(agent), role, Instant::now()), Receiver::new());
         Self { socket, place, state: Mutex::new(state) }
     }
 
@@ -79,85 +105,55 @@ impl Connection {
     ///
     /// # Errors
     /// `too_large`, `deadline` if the socket took nothing until then, `usage` on the thread that reads for a service.
-    pub(crate) fn submit(
-        &self,
-        call: &mut Call,
-        departure: Departure,
-        now: Instant,
-        until: Instant,
-    ) -> Result<Option<CallId>, Error> {
-        let mut state = self.lock();
-        state.refuse_reading_thread()?;
-        // After a pause the broker may have said goodbye; and unread ends of many calls must not pile up on its side.
-        if now.saturating_duration_since(state.touched) > PAUSE || state.unheard >= CROWD {
-            self.catch_up(&mut state);
-        }
-        state.touched = now;
-        state.unheard += 1;
-        let Some(id) = state.session.call(call)? else { return Ok(None) };
-        if departure == Departure::AtOnce || state.session.unsent() >= GATHER {
-            let end = state.session.end();
-            let mut state = self.send(state, end, Some(until));
-            return Ok((!state.session.reclaim(id)).then_some(id));
-        }
-        Ok(Some(id))
+    pub(crate) fn submit(&self, call: &Outgoing<'_>, departure: Departure, now: Instant) -> Result<Option<CallId>> {
+        self.begin(call, departure, now).map(|(_, id)| id)
     }
 
-    /// Starts a one-way call and a ping behind it, whose end says that the broker has dealt with the call. `None` as for
+    /// Starts a call from the thread that reads for life, which takes its end with [`Connection::take`] in a later turn. `None` as for
     /// [`Connection::submit`].
     ///
     /// # Errors
     /// As [`Connection::submit`].
-    pub(crate) fn one_way(
-        &self,
-        call: &mut Call,
-        now: Instant,
-        until: Instant,
-    ) -> Result<Option<(CallId, CallId)>, Error> {
-        let Some(id) = self.submit(call, Departure::Gathered, now, until)? else { return Ok(None) };
-        let ping = self.ping(until)?;
-        let mut state = self.lock();
-        if state.session.reclaim(id) {
-            return Ok(None);
-        }
-        match ping {
-            Some(ping) => Ok(Some((id, ping))),
-            // The call left and the ping did not: nobody knows what became of it, unless the broker said so.
-            None => match state.session.abandon(id, ErrorCode::CANCELLED) {
-                Some(Err(error)) => Err(error),
-                Some(Ok(_)) | None => Err(Error::new(ErrorCode::BROKER_LOST, self.ended("the call may have run"))),
-            },
-        }
+    pub(crate) fn submit_from_reader(&self, call: &Outgoing<'_>, now: Instant) -> Result<Option<CallId>> {
+        let (mut state, id) = self.begin_locked(self.lock(), call, Departure::Gathered, now)?;
+        self.flush(&mut state);
+        Ok(id.filter(|id| !state.session.reclaim(*id)))
+    }
+
+    /// Takes how a call ended, without waiting.
+    pub(crate) fn take(&self, id: CallId) -> Option<Outcome> {
+        self.lock().session.take(id)
+    }
+
+    /// Starts a call and waits for its end: less work than one after the other. `None` as for [`Connection::submit`].
+    ///
+    /// # Errors
+    /// As [`Connection::submit`], and what the call ended with.
+    pub(crate) fn exchange(&self, call: &Outgoing<'_>, departure: Departure, now: Instant) -> Result<Option<Response>> {
+        let (state, id) = self.begin(call, departure, now)?;
+        let Some(id) = id else { return Ok(None) };
+        let wait = Wait { patience: Patience::new(now, call.timeout_ms), at_most: None, interrupt: None };
+        self.finish(state, id, wait).map(Some)
     }
 
     /// Starts a ping. `None` as for [`Connection::submit`].
     ///
     /// # Errors
     /// `usage` on the thread that reads for a service.
-    pub(crate) fn ping(&self, until: Instant) -> Result<Option<CallId>, Error> {
+    pub(crate) fn ping(&self, patience: Patience) -> Result<Option<CallId>> {
         let mut state = self.lock();
         state.refuse_reading_thread()?;
-        let Some(id) = state.session.ping() else { return Ok(None) };
-        let end = state.session.end();
-        let mut state = self.send(state, end, Some(until));
-        Ok((!state.session.reclaim(id)).then_some(id))
+        Ok(state.session.ping().and_then(|id| self.send_now(state, id, patience).1))
     }
 
     /// Waits for the end of a call: `deadline` when the time has come, `cancelled` when `interrupt` is readable.
-    pub(crate) fn wait(&self, id: CallId, until: Instant, interrupt: Option<BorrowedFd<'_>>) -> Outcome {
-        let (mut state, waited) = self.rounds(id, until, interrupt);
-        let outcome = match waited {
-            Waited::Ended(outcome) => outcome,
-            Waited::TimeIsUp => self.give_up(&mut state, id, ErrorCode::DEADLINE),
-            Waited::Interrupted => self.give_up(&mut state, id, ErrorCode::CANCELLED),
-        };
-        state.hand_over();
-        outcome
+    pub(crate) fn wait(&self, id: CallId, patience: Patience, interrupt: Option<BorrowedFd<'_>>) -> Outcome {
+        self.finish(self.lock(), id, Wait { patience, at_most: None, interrupt })
     }
 
-    /// Waits for the end of a call until `until`, and leaves it under way if it has not come by then.
-    pub(crate) fn wait_until(&self, id: CallId, until: Instant) -> Option<Outcome> {
-        let (mut state, waited) = self.rounds(id, until, None);
+    /// Waits for the end of a call until `at_most`, and leaves it under way if it has not come by then.
+    pub(crate) fn wait_until(&self, id: CallId, patience: Patience, at_most: Option<Instant>) -> Option<Outcome> {
+        let (mut state, waited) = self.rounds(self.lock(), id, Wait { patience, at_most, interrupt: None });
         state.hand_over();
         match waited {
             Waited::Ended(outcome) => Some(outcome),
@@ -174,23 +170,21 @@ impl Connection {
         state.hand_over();
     }
 
-    /// Takes how a call ended, without waiting.
-    pub(crate) fn take(&self, id: CallId) -> Option<Outcome> {
-        self.lock().session.take(id)
-    }
-
-    /// Writes what has gathered, as far as the socket takes it now.
-    pub(crate) fn flush_now(&self) {
-        let mut state = self.lock();
-        self.flush(&mut state);
+    /// Writes what has gathered, and tells whether all of it has left: not if the time has come or the connection ended before.
+    pub(crate) fn flush_all(&self, until: Instant) -> bool {
+        let state = self.lock();
+        if state.session.unsent() == 0 {
+            return state.session.takes_more();
+        }
+        let end = state.session.end();
+        let state = self.send(state, end, Some(until));
+        state.session.takes_more() && state.session.has_left(end)
     }
 
     /// Answers delivered calls with one write; waits only while more than [`HIGH_WATER`] bytes are unsent.
-    pub(crate) fn answer(&self, answers: &mut Vec<Message>) {
+    pub(crate) fn answer(&self, answers: &mut Frames) {
         let mut state = self.lock();
-        for answer in answers.drain(..) {
-            state.session.answer(answer);
-        }
+        state.session.answer(answers);
         self.flush(&mut state);
         while state.session.unsent() > HIGH_WATER {
             state = self.wait_writable(state, None);
@@ -198,13 +192,25 @@ impl Connection {
     }
 
     /// Answers one delivered call and waits until the answer has left.
-    pub(crate) fn answer_one(&self, answer: Message) {
+    pub(crate) fn answer_one(&self, answer: &mut Frames) {
         let mut state = self.lock();
         let end = state.session.answer(answer);
         drop(self.send(state, end, None));
     }
 
-    /// Ends the connection: whoever waits hears `broker_lost`.
+    /// Ends the calls made on behalf of a delivered call, which has ended itself.
+    pub(crate) fn end_nested(&self, parent: NonZeroU64, reason: ErrorCode) {
+        let mut state = self.lock();
+        state.end_nested(parent, reason);
+        self.flush(&mut state);
+    }
+
+    /// Deadline of a call that names none, in milliseconds.
+    pub(crate) fn call_default_ms(&self) -> u32 {
+        self.lock().session.call_default_ms()
+    }
+
+    /// Ends the connection: calls under way end with `broker_lost`.
     pub(crate) fn close(&self, reason: &str) {
         let mut state = self.lock();
         self.lose(&mut state, reason);
@@ -230,13 +236,55 @@ impl Connection {
         &self.place
     }
 
+    /// What to say of a call that could not leave.
+    pub(crate) fn ended_before(&self) -> String {
+        let unsaid = || format!("the connection to the broker at {} ended before the call was sent", self.place);
+        self.loss().map_or_else(unsaid, |loss| loss.text)
+    }
+
     fn lock(&self) -> Locked<'_> {
         Locked::new(&self.state)
     }
 
+    fn begin(&self, call: &Outgoing<'_>, departure: Departure, now: Instant) -> Result<(Locked<'_>, Option<CallId>)> {
+        let state = self.lock();
+        state.refuse_reading_thread()?;
+        self.begin_locked(state, call, departure, now)
+    }
+
+    fn begin_locked<'a>(
+        &'a self,
+        mut state: Locked<'a>,
+        call: &Outgoing<'_>,
+        departure: Departure,
+        now: Instant,
+    ) -> Result<(Locked<'a>, Option<CallId>)> {
+        if state.session.is_behind(now) {
+            self.catch_up(&mut state);
+        }
+        let id = state.session.call(now, call)?;
+        match id {
+            Some(id) if departure == Departure::AtOnce || state.session.unsent() >= GATHER => {
+                Ok(self.send_now(state, id, Patience::new(now, call.timeout_ms)))
+            }
+            _ => Ok((state, id)),
+        }
+    }
+
+    /// Waits for the end of a call, or gives it up.
+    fn finish<'a>(&'a self, state: Locked<'a>, id: CallId, wait: Wait<'_>) -> Outcome {
+        let (mut state, waited) = self.rounds(state, id, wait);
+        let outcome = match waited {
+            Waited::Ended(outcome) => outcome,
+            Waited::TimeIsUp => self.give_up(&mut state, id, ErrorCode::DEADLINE),
+            Waited::Interrupted => self.give_up(&mut state, id, ErrorCode::CANCELLED),
+        };
+        state.hand_over();
+        outcome
+    }
+
     /// Waits, reading or parked, until a call has ended or there is a reason to stop.
-    fn rounds(&self, id: CallId, until: Instant, interrupt: Option<BorrowedFd<'_>>) -> (Locked<'_>, Waited) {
-        let mut state = self.lock();
+    fn rounds<'a>(&'a self, mut state: Locked<'a>, id: CallId, wait: Wait<'_>) -> (Locked<'a>, Waited) {
         if let Err(misuse) = state.refuse_reading_thread() {
             let outcome = state.session.abandon(id, ErrorCode::CANCELLED).unwrap_or(Err(misuse));
             return (state, Waited::Ended(outcome));
@@ -244,20 +292,20 @@ impl Connection {
         let (mut interrupted, mut has_waited) = (false, false);
         loop {
             if let Some(outcome) = state.session.take(id) {
-                return (state, Waited::Ended(outcome)); // what has gathered goes on gathering: nobody has had to wait
+                return (state, Waited::Ended(outcome)); // what has gathered goes on gathering: nothing had to be waited for
             }
             if interrupted {
                 return (state, Waited::Interrupted);
             }
+            let until = wait.until(&state.session);
             // Not before the first round: an answer that is here already counts, whenever it is fetched.
             if has_waited && Instant::now() >= until {
                 return (state, Waited::TimeIsUp);
             }
-            self.flush(&mut state);
-            if let Some(outcome) = state.session.take(id) {
-                return (state, Waited::Ended(outcome)); // the flush found the connection dead
+            if self.flush(&mut state) == Flushed::Failed {
+                continue; // which may have ended the call
             }
-            (state, interrupted) = self.round(state, id, until, interrupt);
+            (state, interrupted) = self.round(state, id, until, wait.interrupt);
             has_waited = true;
         }
     }
@@ -301,6 +349,18 @@ impl Connection {
         (state, slept.unwrap_or(false))
     }
 
+    /// Sends everything up to a call that was just started. `None` if it could not leave.
+    fn send_now<'a>(&'a self, mut state: Locked<'a>, id: CallId, patience: Patience) -> (Locked<'a>, Option<CallId>) {
+        let flushed = self.flush(&mut state);
+        if flushed == Flushed::Well && state.session.unsent() == 0 {
+            return (state, Some(id));
+        }
+        let (end, until) = (state.session.end(), state.session.until(patience));
+        let mut state = self.send(state, end, Some(until));
+        let has_left = !state.session.reclaim(id);
+        (state, has_left.then_some(id))
+    }
+
     /// Writes until everything up to `end` has left, the time has come, or the connection is dead.
     fn send<'a>(&'a self, mut state: Locked<'a>, end: u64, until: Option<Instant>) -> Locked<'a> {
         self.flush(&mut state);
@@ -332,12 +392,25 @@ impl Connection {
 
     /// Writes what the socket takes now. When it takes no more for ever, what the broker said last is read first: it may have said
     /// why.
-    fn flush(&self, state: &mut State) {
-        if let Err(error) = state.session.flush(self.socket.as_fd()) {
-            self.catch_up(state);
-            state.session.unwritable(&self.ended(&error.to_string()));
-            state.wake_everybody();
+    fn flush(&self, state: &mut State) -> Flushed {
+        let Err(error) = self.transmit(&mut state.session) else { return Flushed::Well };
+        self.catch_up(state);
+        state.session.unwritable(&self.ended(&error.to_string()));
+        state.wake_everybody();
+        Flushed::Failed
+    }
+
+    /// Writes until everything is written or the socket takes no more.
+    fn transmit(&self, session: &mut Session) -> io::Result<()> {
+        while let Some(bytes) = session.poll_transmit() {
+            match send(&self.socket, bytes, FLAGS) {
+                Ok(len) => session.transmitted(len),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(error) => return Err(error.into()),
+            }
         }
+        Ok(())
     }
 
     fn lose(&self, state: &mut State, reason: &str) {
@@ -372,9 +445,8 @@ impl fmt::Debug for Connection {
 
 /// Bytes after which gathered calls leave: the broker reads that much of a connection at a time.
 const GATHER: usize = 32 * 1024;
-/// After so long without a call, what came meanwhile is read before the next.
-const PAUSE: Duration = Duration::from_millis(100);
-/// After so many calls without a read, what came is read before the next: the broker cuts a peer that does not read.
-const CROWD: usize = 256;
+/// A broken connection is an error and not a signal; a full one is a state.
+const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+
 #[cfg(test)]
 mod tests;

@@ -8,9 +8,8 @@ use std::{
 };
 
 use ipc_protocol::{
-    ErrorCode, Failure, Header, Incoming, Kind, Message,
     limits::MAX_BODY,
-    transport::{Inbox, ReadBuffer, Received},
+    transport::{Bell, Inbox, ReadBuffer, Received},
 };
 use rustix::event::{PollFd, PollFlags};
 
@@ -19,11 +18,11 @@ use super::{
     state::{Locked, State},
     waker::poll,
 };
-use crate::session::{Event, Inbound, Loss, Session};
+use crate::session::{Inbound, Loss};
 
 /// The right to read, with what reading needs.
 pub(crate) struct Receiver {
-    inbox: Inbox,
+    pub(super) inbox: Inbox,
     buffer: ReadBuffer,
 }
 
@@ -45,11 +44,17 @@ impl Connection {
     }
 
     /// Waits for the broker, reads once, and swaps out what it wants of a service. Calls that came right behind the answer to the
-    /// registration were read with it, and are not waited for.
+    /// registration were read with it, and are not waited for. Ends early when `bell` rings or the time comes.
     ///
     /// # Errors
     /// The loss of the connection; `inbound` is valid all the same.
-    pub(crate) fn turn(&self, receiver: &mut Receiver, inbound: &mut Vec<Inbound>) -> Result<(), Loss> {
+    pub(crate) fn turn(
+        &self,
+        receiver: &mut Receiver,
+        inbound: &mut Vec<Inbound>,
+        bell: &Bell,
+        until: Option<Instant>,
+    ) -> Result<(), Loss> {
         let mut state = self.lock();
         state.session.take_inbound(inbound);
         if !inbound.is_empty() {
@@ -57,13 +62,18 @@ impl Connection {
         }
         let interest = state.interest();
         drop(state);
-        let mut fds = [PollFd::new(&self.socket, interest)];
-        let polled = poll(&mut fds, None);
+        let mut fds = [PollFd::new(&self.socket, interest), PollFd::new(bell, PollFlags::IN)];
+        let polled = poll(&mut fds, until);
         let ready = fds[0].revents();
         let mut state = self.receive(receiver, polled, ready);
         self.flush(&mut state);
         state.session.take_inbound(inbound);
         state.session.loss().cloned().map_or(Ok(()), Err)
+    }
+
+    /// What the thread that reads for life waits for, and whether to read or to write.
+    pub(crate) fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
+        (self.socket.as_fd(), self.lock().interest())
     }
 
     /// poll first, then read: a reader that blocks in read(2) is woken once more, when the broker takes the request out of the
@@ -110,7 +120,7 @@ impl Connection {
         match read {
             Ok(Received::Bytes(_)) => {
                 let gathered = state.session.end();
-                self.apply_frames(state, receiver);
+                self.hand_out(state, receiver);
                 // Pongs and refusals are owed at once: this thread may have its reply and never come back.
                 if state.session.end() > gathered {
                     self.flush(state);
@@ -123,42 +133,19 @@ impl Connection {
         state.session.loss().is_none()
     }
 
-    fn apply_frames(&self, state: &mut State, receiver: &mut Receiver) {
-        state.unheard = 0;
-        loop {
-            let event = match receiver.inbox.next() {
-                Ok(None) => return,
-                Ok(Some(Incoming::Frame(frame))) => {
-                    Message::decode(frame).and_then(|message| state.session.receive(message))
-                }
-                Ok(Some(Incoming::TooLarge(header))) => Ok(too_large(&mut state.session, &header)),
-                Ok(Some(Incoming::Begun(_))) => {
-                    receiver.inbox.decoder().assemble();
-                    Ok(Event::Nothing)
-                }
-                Err(violation) => Err(violation),
-            };
-            match event {
-                Ok(Event::Nothing) => {}
-                Ok(Event::Ended(id)) => state.wake_waiter_of(id),
-                Ok(Event::Closed) => {
-                    self.shut_down();
-                    state.wake_everybody();
-                }
-                Err(violation) => {
-                    state.session.say_goodbye(&violation);
-                    let _ = state.session.flush(self.socket.as_fd()); // it is told if it listens; the connection ends either way
-                    self.lose(state, &format!("the broker broke the protocol: {violation}"));
-                    return;
-                }
-            }
+    fn hand_out(&self, state: &mut State, receiver: &mut Receiver) {
+        if let Err(violation) = state.receive(receiver) {
+            let _ = self.transmit(&mut state.session); // it is told if it listens; the connection ends either way
+            self.lose(state, &format!("the broker broke the protocol: {violation}"));
+        } else if state.session.loss().is_some() {
+            self.shut_down();
+            state.wake_everybody();
         }
     }
 
     /// Reads what is there, without waiting, unless another thread reads.
     pub(super) fn catch_up(&self, state: &mut State) {
         let Some(mut receiver) = state.receiver.take() else { return };
-        state.unheard = 0;
         for _ in 0..CATCH_UP {
             let read = receiver.inbox.read(self.socket.as_fd(), &mut receiver.buffer);
             if !self.apply(state, &mut receiver, read) {
@@ -166,19 +153,6 @@ impl Connection {
             }
         }
         state.receiver = Some(receiver);
-    }
-}
-
-/// A frame whose body is over the limit was skipped: its call ends.
-fn too_large(session: &mut Session, header: &Header) -> Event {
-    match header.kind {
-        Kind::REPLY | Kind::ERROR => session.receive_too_large(header.id),
-        Kind::CALL => {
-            let failure = Failure::new(header.id, ErrorCode::TOO_LARGE, "the body is over the limit");
-            session.answer(Message::Error(failure));
-            Event::Nothing
-        }
-        _ => Event::Nothing,
     }
 }
 

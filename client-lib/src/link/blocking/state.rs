@@ -3,13 +3,13 @@
 use std::{
     collections::BTreeMap,
     mem,
+    num::NonZeroU64,
     ops::{Deref, DerefMut},
     sync::{Mutex, MutexGuard, PoisonError},
     thread::{self, ThreadId},
-    time::Instant,
 };
 
-use ipc_protocol::ErrorCode;
+use ipc_protocol::{ErrorCode, Violation};
 use rustix::event::PollFlags;
 
 use super::{Receiver, waker::Waker};
@@ -26,10 +26,6 @@ pub(super) struct State {
     pub(super) parked: BTreeMap<CallId, Waker>,
     /// Threads to wake when the lock is released.
     wake: Vec<Waker>,
-    /// Frames sent since something was last read, each of which may bring one back.
-    pub(super) unheard: usize,
-    /// When a call was last started.
-    pub(super) touched: Instant,
     /// The thread that reads for life, on the connection of a service.
     pub(super) reading_thread: Option<ThreadId>,
 }
@@ -41,8 +37,6 @@ impl State {
             receiver: Some(Box::new(receiver)),
             parked: BTreeMap::new(),
             wake: Vec::new(),
-            unheard: 0,
-            touched: Instant::now(),
             reading_thread: None,
         }
     }
@@ -74,12 +68,19 @@ impl State {
         }
     }
 
-    pub(super) fn wake_waiter_of(&mut self, id: CallId) {
-        if !self.parked.is_empty()
-            && let Some(waker) = self.parked.remove(&id)
-        {
-            self.wake.push(waker);
-        }
+    /// Takes what was read. The threads whose calls have ended are woken.
+    ///
+    /// # Errors
+    /// As [`Session::receive`].
+    pub(super) fn receive(&mut self, receiver: &mut Receiver) -> Result<(), Violation> {
+        let Self { session, parked, wake, .. } = self;
+        session.receive(&mut receiver.inbox, |id| wake.extend(parked.remove(&id)))
+    }
+
+    /// Ends the calls made on behalf of a delivered call.
+    pub(super) fn end_nested(&mut self, parent: NonZeroU64, reason: ErrorCode) {
+        let Self { session, parked, wake, .. } = self;
+        session.end_nested(parent, reason, |id| wake.extend(parked.remove(&id)));
     }
 
     pub(super) fn wake_everybody(&mut self) {

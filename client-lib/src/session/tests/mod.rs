@@ -1,16 +1,17 @@
-use std::os::{fd::AsFd, unix::net::UnixStream};
-
+use bytes::Bytes;
 use ipc_protocol::{Encoding, Features, PeerNumber, Routing};
+
+mod wired;
 
 use super::*;
 
 fn fresh(role: Role) -> Session {
-    Session::new(Hello::new("test"), role)
+    Session::new(Hello::new("test"), role, Instant::now())
 }
 
 fn open() -> Session {
     let mut session = fresh(Role::Caller);
-    assert_eq!(session.receive(welcome()), Ok(Event::Nothing));
+    assert_eq!(session.apply(welcome()), Ok(Event::Nothing));
     session
 }
 
@@ -26,20 +27,35 @@ fn welcome() -> Message {
     })
 }
 
-fn outgoing() -> Call {
-    Call {
-        id: 0,
-        caller: Bytes::new(),
-        routing: Routing::to("calc", "add").build(),
+fn with_body(len: usize, answer: Answer) -> Outgoing<'static> {
+    Outgoing {
+        routing: Box::leak(Box::new(Routing::to("calc", "add").build())),
         encoding: Encoding::JSON,
-        body: Bytes::from_static(b"{}").into(),
         timeout_ms: 0,
-        one_way: false,
+        body: Body::Shared(Bytes::from(vec![b'1'; len])),
+        answer,
+        parent: None,
     }
 }
 
+fn call_of(session: &mut Session, outgoing: &Outgoing<'_>) -> Option<CallId> {
+    session.call(Instant::now(), outgoing).unwrap()
+}
+
 fn call(session: &mut Session) -> CallId {
-    session.call(&mut outgoing()).unwrap().unwrap()
+    call_of(session, &with_body(2, Answer::Wanted)).unwrap()
+}
+
+fn delivered() -> Message {
+    Message::Call(Call {
+        id: 9,
+        caller: Bytes::new(),
+        routing: Routing::to("calc", "add").build(),
+        encoding: Encoding::JSON,
+        body: "{}".into(),
+        timeout_ms: 1,
+        one_way: false,
+    })
 }
 
 fn reply(id: CallId, body: &'static [u8]) -> Message {
@@ -58,19 +74,20 @@ fn error(session: &mut Session, id: CallId) -> Error {
     session.take(id).expect("the call has ended").expect_err("with an error")
 }
 
-/// Writes everything out; what is returned keeps the socket open.
-fn write_out(session: &mut Session) -> UnixStream {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    session.flush(ours.as_fd()).unwrap();
+/// Writes everything out.
+fn write_out(session: &mut Session) {
+    while let Some(bytes) = session.poll_transmit() {
+        let len = bytes.len();
+        session.transmitted(len);
+    }
     assert_eq!(session.unsent(), 0);
-    theirs
 }
 
 #[test]
 fn a_reply_ends_its_call_once() {
     let mut session = open();
     let id = call(&mut session);
-    assert_eq!(session.receive(reply(id, b"3")), Ok(Event::Ended(id)));
+    assert_eq!(session.apply(reply(id, b"3")), Ok(Event::Ended(id)));
     assert_eq!(session.take(id).unwrap().unwrap().body, "3");
     assert!(session.take(id).is_none());
     assert_eq!(session.slots.len(), 0);
@@ -88,17 +105,17 @@ fn ids_grow_from_one() {
 fn a_second_reply_is_ignored() {
     let mut session = open();
     let id = call(&mut session);
-    session.receive(reply(id, b"first")).unwrap();
-    assert_eq!(session.receive(reply(id, b"second")), Ok(Event::Nothing));
+    session.apply(reply(id, b"first")).unwrap();
+    assert_eq!(session.apply(reply(id, b"second")), Ok(Event::Nothing));
     assert_eq!(session.take(id).unwrap().unwrap().body, "first");
-    assert_eq!(session.receive(reply(id, b"third")), Ok(Event::Nothing));
+    assert_eq!(session.apply(reply(id, b"third")), Ok(Event::Nothing));
 }
 
 #[test]
 fn replies_to_calls_that_were_never_made_are_ignored() {
     let mut session = open();
-    assert_eq!(session.receive(reply(CallId(0), b"")), Ok(Event::Nothing));
-    assert_eq!(session.receive(reply(CallId(u64::MAX), b"")), Ok(Event::Nothing));
+    assert_eq!(session.apply(reply(CallId(0), b"")), Ok(Event::Nothing));
+    assert_eq!(session.apply(reply(CallId(u64::MAX), b"")), Ok(Event::Nothing));
     assert_eq!(session.slots.len(), 0);
 }
 
@@ -106,23 +123,23 @@ fn replies_to_calls_that_were_never_made_are_ignored() {
 fn a_pong_ends_no_call_and_a_reply_no_ping() {
     let mut session = open();
     let (id, ping) = (call(&mut session), session.ping().unwrap());
-    assert_eq!(session.receive(Message::Pong(id.0)), Ok(Event::Nothing));
-    assert_eq!(session.receive(reply(ping, b"")), Ok(Event::Nothing));
-    assert_eq!(session.receive(Message::Pong(ping.0)), Ok(Event::Ended(ping)));
+    assert_eq!(session.apply(Message::Pong(id.0)), Ok(Event::Nothing));
+    assert_eq!(session.apply(reply(ping, b"")), Ok(Event::Nothing));
+    assert_eq!(session.apply(Message::Pong(ping.0)), Ok(Event::Ended(ping)));
 }
 
 #[test]
 fn nothing_may_come_before_welcome() {
     let mut session = fresh(Role::Caller);
     let id = call(&mut session);
-    assert!(matches!(session.receive(reply(id, b"")), Err(Violation::UnexpectedKind(_))));
+    assert!(matches!(session.apply(reply(id, b"")), Err(Violation::UnexpectedKind(_))));
 }
 
 #[test]
 fn a_second_welcome_and_a_hello_are_violations() {
     let mut session = open();
-    assert!(matches!(session.receive(welcome()), Err(Violation::UnexpectedKind(_))));
-    assert!(matches!(session.receive(Message::Hello(Hello::new("x"))), Err(Violation::UnexpectedKind(_))));
+    assert!(matches!(session.apply(welcome()), Err(Violation::UnexpectedKind(_))));
+    assert!(matches!(session.apply(Message::Hello(Hello::new("x"))), Err(Violation::UnexpectedKind(_))));
 }
 
 #[test]
@@ -130,15 +147,15 @@ fn a_welcome_in_a_version_nobody_offered_is_a_violation() {
     let mut session = fresh(Role::Caller);
     let Message::Welcome(welcome) = welcome() else { unreachable!() };
     let wrong = Message::Welcome(Welcome { version: 9, ..welcome });
-    assert!(matches!(session.receive(wrong), Err(Violation::Version { found: 9, .. })));
+    assert!(matches!(session.apply(wrong), Err(Violation::Version { found: 9, .. })));
 }
 
 #[test]
 fn a_goodbye_instead_of_welcome_refuses_everything_safely() {
     let mut session = fresh(Role::Caller);
     let id = call(&mut session);
-    let _broker = write_out(&mut session);
-    assert_eq!(session.receive(goodbye(ErrorCode::BUSY)), Ok(Event::Closed));
+    write_out(&mut session);
+    assert_eq!(session.apply(goodbye(ErrorCode::BUSY)), Ok(Event::Closed));
     let error = error(&mut session, id);
     assert_eq!((error.code(), error.retry()), (ErrorCode::BUSY, Retry::Safe));
     assert!(error.text().contains("too many connections"));
@@ -148,8 +165,8 @@ fn a_goodbye_instead_of_welcome_refuses_everything_safely() {
 fn a_goodbye_later_loses_calls_with_its_reason() {
     let mut session = open();
     let id = call(&mut session);
-    let _broker = write_out(&mut session);
-    assert_eq!(session.receive(goodbye(ErrorCode::BUSY)), Ok(Event::Closed));
+    write_out(&mut session);
+    assert_eq!(session.apply(goodbye(ErrorCode::BUSY)), Ok(Event::Closed));
     let error = error(&mut session, id);
     assert_eq!((error.code(), error.retry()), (ErrorCode::BROKER_LOST, Retry::Unknown));
     assert!(error.text().contains("too many connections"));
@@ -159,8 +176,8 @@ fn a_goodbye_later_loses_calls_with_its_reason() {
 fn a_loss_ends_every_call_exactly_once() {
     let mut session = open();
     let (first, second) = (call(&mut session), call(&mut session));
-    session.receive(reply(first, b"in time")).unwrap();
-    let _broker = write_out(&mut session);
+    session.apply(reply(first, b"in time")).unwrap();
+    write_out(&mut session);
 
     session.lost(loss());
     session.lost(Loss { code: ErrorCode::DENIED, ..loss() });
@@ -168,14 +185,14 @@ fn a_loss_ends_every_call_exactly_once() {
     assert_eq!(session.take(first).unwrap().unwrap().body, "in time");
     assert_eq!(error(&mut session, second).code(), ErrorCode::BROKER_LOST);
     assert!(session.take(second).is_none());
-    assert_eq!(session.receive(reply(second, b"late")), Ok(Event::Nothing));
+    assert_eq!(session.apply(reply(second, b"late")), Ok(Event::Nothing));
 }
 
 #[test]
 fn only_a_call_that_was_written_may_have_run() {
     let mut session = open();
     let written = call(&mut session);
-    let _broker = write_out(&mut session);
+    write_out(&mut session);
     let unwritten = call(&mut session);
 
     session.lost(loss());
@@ -186,12 +203,11 @@ fn only_a_call_that_was_written_may_have_run() {
 
 #[test]
 fn a_call_that_was_written_in_part_has_not_run() {
-    let (ours, _theirs) = UnixStream::pair().unwrap();
     let mut session = fresh(Role::Caller);
-    let mut long = Call { body: vec![0; MAX_BODY as usize].into(), ..outgoing() };
-    let id = session.call(&mut long).unwrap().unwrap();
-    session.flush(ours.as_fd()).unwrap();
-    assert!(session.unsent() > 0 && session.unsent() < MAX_BODY as usize && session.is_unsent(id));
+    let id = call_of(&mut session, &with_body(100_000, Answer::Wanted)).unwrap();
+    let len = session.poll_transmit().unwrap().len();
+    session.transmitted(len);
+    assert!(session.unsent() > 0 && session.unsent() <= 100_000 && session.is_unsent(id));
 
     session.lost(loss());
 
@@ -202,22 +218,22 @@ fn a_call_that_was_written_in_part_has_not_run() {
 fn a_call_that_could_not_be_written_can_go_elsewhere() {
     let mut session = open();
     let written = call(&mut session);
-    let _broker = write_out(&mut session);
+    write_out(&mut session);
     let unwritten = call(&mut session);
 
     session.unwritable("broken pipe");
 
     assert!(session.reclaim(unwritten) && !session.reclaim(written));
-    assert_eq!(session.call(&mut outgoing()).unwrap(), None);
-    assert_eq!(session.receive(reply(written, b"still on its way")), Ok(Event::Ended(written)));
+    assert_eq!(call_of(&mut session, &with_body(0, Answer::Wanted)), None);
+    assert_eq!(session.apply(reply(written, b"still on its way")), Ok(Event::Ended(written)));
 }
 
 #[test]
 fn welcome_may_be_read_after_writing_failed() {
     let mut session = fresh(Role::Caller);
     session.unwritable("broken pipe");
-    assert_eq!(session.receive(welcome()), Ok(Event::Nothing));
-    assert_eq!(session.receive(goodbye(ErrorCode::PROTOCOL)), Ok(Event::Closed));
+    assert_eq!(session.apply(welcome()), Ok(Event::Nothing));
+    assert_eq!(session.apply(goodbye(ErrorCode::PROTOCOL)), Ok(Event::Closed));
 }
 
 #[test]
@@ -228,37 +244,47 @@ fn a_call_given_up_is_cancelled_and_its_late_reply_ignored() {
     assert!(session.abandon(id, ErrorCode::CANCELLED).is_none());
     let cancel = Message::Cancel(Cancel { id: id.0, reason: ErrorCode::CANCELLED });
     assert_eq!(session.unsent() - before, cancel.to_vec().len());
-    assert_eq!(session.receive(reply(id, b"late")), Ok(Event::Nothing));
+    assert_eq!(session.apply(reply(id, b"late")), Ok(Event::Nothing));
 }
 
 #[test]
 fn a_call_that_ended_meanwhile_is_not_cancelled() {
     let mut session = open();
     let id = call(&mut session);
-    session.receive(reply(id, b"3")).unwrap();
+    session.apply(reply(id, b"3")).unwrap();
     let before = session.unsent();
     assert_eq!(session.abandon(id, ErrorCode::DEADLINE).unwrap().unwrap().body, "3");
     assert_eq!(session.unsent(), before);
 }
 
 #[test]
-fn a_one_way_call_ends_with_a_refusal_only() {
+fn a_one_way_call_ends_with_a_refusal() {
     let mut session = open();
-    let id = session.call(&mut Call { one_way: true, ..outgoing() }).unwrap().unwrap();
-    assert_eq!(session.receive(reply(id, b"")), Ok(Event::Nothing));
+    let id = call_of(&mut session, &with_body(2, Answer::Unwanted)).unwrap();
+    assert_eq!(session.apply(reply(id, b"")), Ok(Event::Nothing));
     let refusal = Failure::new(id.0, ErrorCode::NO_SERVICE, "");
-    assert_eq!(session.receive(Message::Error(refusal)), Ok(Event::Ended(id)));
+    assert_eq!(session.apply(Message::Error(refusal)), Ok(Event::Ended(id)));
     let error = error(&mut session, id);
     assert_eq!((error.code(), error.retry()), (ErrorCode::NO_SERVICE, Retry::Safe));
     assert!(!error.text().is_empty());
+    assert_eq!(session.apply(Message::Pong(id.0 + 1)), Ok(Event::Nothing));
+}
+
+#[test]
+fn a_one_way_call_ends_when_the_broker_has_dealt_with_it() {
+    let mut session = open();
+    let id = call_of(&mut session, &with_body(2, Answer::Unwanted)).unwrap();
+    let next = call(&mut session);
+    assert_eq!(session.apply(Message::Pong(next.0)), Ok(Event::Nothing));
+    assert_eq!(session.apply(Message::Pong(id.0 + 1)), Ok(Event::Ended(id)));
+    assert!(session.take(id).unwrap().is_ok());
 }
 
 #[test]
 fn a_body_that_the_broker_does_not_take_never_leaves() {
     let mut session = open();
     let before = session.unsent();
-    let mut long = Call { body: vec![0; 1_001].into(), ..outgoing() };
-    let error = session.call(&mut long).unwrap_err();
+    let error = session.call(Instant::now(), &with_body(1_001, Answer::Wanted)).unwrap_err();
     assert_eq!((error.code(), error.retry()), (ErrorCode::TOO_LARGE, Retry::Safe));
     assert_eq!(session.unsent(), before);
 }
@@ -267,31 +293,70 @@ fn a_body_that_the_broker_does_not_take_never_leaves() {
 fn a_reply_over_the_limit_ends_its_call() {
     let mut session = open();
     let id = call(&mut session);
-    assert_eq!(session.receive_too_large(id.0), Event::Ended(id));
+    assert_eq!(session.skipped(&Header::new(Kind::REPLY, id.0)), Event::Ended(id));
     let error = error(&mut session, id);
     assert_eq!((error.code(), error.retry()), (ErrorCode::TOO_LARGE, Retry::Unknown));
+}
+
+#[test]
+fn calls_made_on_behalf_of_a_delivered_call_end_with_it() {
+    let mut session = open();
+    let nested = |parent| Outgoing { parent: NonZeroU64::new(parent), ..with_body(2, Answer::Wanted) };
+    let (of_seven, of_eight) = (call_of(&mut session, &nested(7)).unwrap(), call_of(&mut session, &nested(8)).unwrap());
+    let own = call(&mut session);
+    let before = session.unsent();
+    let mut ended = Vec::new();
+
+    session.end_nested(NonZeroU64::new(7).unwrap(), ErrorCode::DEADLINE, |id| ended.push(id));
+
+    assert_eq!(ended, [of_seven]);
+    let cancel = Message::Cancel(Cancel { id: of_seven.0, reason: ErrorCode::DEADLINE });
+    assert_eq!(session.unsent() - before, cancel.to_vec().len());
+    let error = error(&mut session, of_seven);
+    assert_eq!((error.code(), error.retry()), (ErrorCode::DEADLINE, Retry::Unknown));
+    assert!(session.take(of_eight).is_none() && session.take(own).is_none());
+}
+
+#[test]
+fn the_default_of_the_broker_holds_as_soon_as_it_is_known() {
+    let mut session = fresh(Role::Caller);
+    let now = Instant::now();
+    let patience = Patience::new(now, 0);
+    let before = session.until(patience);
+    let Message::Welcome(welcome) = welcome() else { unreachable!() };
+    session.apply(Message::Welcome(Welcome { call_default_ms: 90_000, ..welcome })).unwrap();
+    assert_eq!(session.until(patience) - before, Duration::from_secs(60));
+}
+
+#[test]
+fn a_session_is_behind_after_a_pause_and_after_a_crowd() {
+    let mut session = open();
+    let now = Instant::now();
+    session.call(now, &with_body(2, Answer::Wanted)).unwrap();
+    assert!(!session.is_behind(now + PAUSE) && session.is_behind(now + PAUSE + Duration::from_millis(1)));
+    (1..CROWD).for_each(|_| drop(session.call(now, &with_body(2, Answer::Wanted))));
+    assert!(session.is_behind(now));
 }
 
 #[test]
 fn a_ping_is_answered() {
     let mut session = open();
     let before = session.unsent();
-    session.receive(Message::Ping(77)).unwrap();
+    session.apply(Message::Ping(77)).unwrap();
     assert_eq!(session.unsent() - before, Message::Pong(77).to_vec().len());
 }
 
 #[test]
 fn a_call_delivered_to_a_caller_is_refused() {
-    let delivered = || Message::Call(Call { id: 9, timeout_ms: 1, ..outgoing() });
     let mut caller = open();
     let before = caller.unsent();
-    caller.receive(delivered()).unwrap();
+    caller.apply(delivered()).unwrap();
     assert!(caller.unsent() > before);
 
     let (mut service, mut inbound) = (fresh(Role::Service), Vec::new());
-    service.receive(welcome()).unwrap();
-    service.receive(delivered()).unwrap();
-    service.receive(Message::Cancel(Cancel { id: 9, reason: ErrorCode::DEADLINE })).unwrap();
+    service.apply(welcome()).unwrap();
+    service.apply(delivered()).unwrap();
+    service.apply(Message::Cancel(Cancel { id: 9, reason: ErrorCode::DEADLINE })).unwrap();
     service.take_inbound(&mut inbound);
     assert!(matches!(&inbound[..], [Inbound::Call(_), Inbound::Cancel(_)]));
 }
@@ -300,9 +365,11 @@ fn a_call_delivered_to_a_caller_is_refused() {
 fn a_closed_session_swallows_everything() {
     let mut session = open();
     session.lost(loss());
-    assert_eq!(session.receive(welcome()), Ok(Event::Nothing));
-    assert_eq!(session.receive(goodbye(ErrorCode::BUSY)), Ok(Event::Nothing));
+    assert_eq!(session.apply(welcome()), Ok(Event::Nothing));
+    assert_eq!(session.apply(goodbye(ErrorCode::BUSY)), Ok(Event::Nothing));
     assert_eq!(session.ping(), None);
-    session.answer(Message::Pong(1));
+    let mut answers = Frames::default();
+    answers.push_message(Message::Pong(1));
+    session.answer(&mut answers);
     assert_eq!(session.unsent(), 0);
 }

@@ -1,0 +1,344 @@
+//! The life of a service, a step at a time: it answers, comes back after the broker died, and leaves when it is stopped. No step
+//! waits for anything but what it is told to; [`Serving`](super::Serving) takes the steps on a thread, [`Polled`](super::Polled) in
+//! somebody's loop.
+//!
+//! ```text
+//! Registering --> Serving --stopped--> Unregistering --> Draining --> Ended
+//!   ^    |           |
+//!   |    v           v lost
+//!   +-- Away <-------+
+//! ```
+
+use std::{
+    io, mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ipc_protocol::{
+    ErrorCode,
+    control::{self, Registered, operation::Register},
+    transport::{Bell, poll},
+};
+use rustix::event::{PollFd, PollFlags};
+
+use super::{
+    Stopper,
+    offer::Offer,
+    pool::Pool,
+    turns::{Common, Turns},
+};
+use crate::{
+    client::Client,
+    error::{Error, Result},
+    link::{
+        backoff::Backoff,
+        blocking::{Connection, Receiver},
+    },
+    session::{CallId, Loss, Outcome, outgoing::decode_reply},
+};
+
+/// A service from its registration to its end.
+pub(super) struct Life {
+    common: Common,
+    stopper: Stopper,
+    phase: Phase,
+    backoff: Backoff,
+    /// Since when there has been no connection.
+    away_since: Option<Instant>,
+}
+
+enum Phase {
+    Serving(Box<Turns>),
+    Away { again: Instant },
+    Registering(Box<Turns>, Asked),
+    Unregistering(Box<Turns>, Asked),
+    Draining { turns: Box<Turns>, until: Instant },
+    Ended(Result<()>),
+}
+
+/// A call to the broker that is under way.
+#[derive(Clone, Copy)]
+struct Asked {
+    id: CallId,
+    until: Instant,
+}
+
+/// Whether a step may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    Block,
+    /// It takes what is there.
+    DontBlock,
+}
+
+impl Life {
+    /// Registers, waiting for the answer, and starts the pool.
+    ///
+    /// # Errors
+    /// As [`Service::start`](super::Service::start).
+    pub(super) fn begin(offer: Offer, stopper: Option<Stopper>) -> Result<Self> {
+        let stopper = stopper.map_or_else(Stopper::new, Ok).map_err(no_eventfd)?;
+        let idle = Bell::new().map_err(no_eventfd)?;
+        let connection = offer.register()?;
+        let receiver = claim(&connection)?;
+        let pool = Arc::new(Pool::start(offer.threads)?);
+        let client = Client::of_service(connection);
+        let common = Common { offer: Arc::new(offer), pool, client, idle };
+        let turns = Turns::new(&common, common.client.connection(), receiver);
+        let phase = Phase::Serving(Box::new(turns));
+        Ok(Self { common, stopper, phase, backoff: Backoff::new(), away_since: None })
+    }
+
+    /// Serves until the end.
+    pub(super) fn run(mut self) -> Result<()> {
+        loop {
+            self.step(Wait::Block);
+            if let Phase::Ended(result) = self.phase {
+                return result;
+            }
+        }
+    }
+
+    /// Does what there is to do; waits for more if it may and there is nothing.
+    pub(super) fn step(&mut self, wait: Wait) {
+        let phase = mem::replace(&mut self.phase, Phase::Ended(Ok(())));
+        self.phase = match phase {
+            Phase::Serving(turns) => self.serve(turns, wait),
+            Phase::Away { again } => self.stay_away(again, wait),
+            Phase::Registering(turns, asked) => self.register(turns, asked, wait),
+            Phase::Unregistering(turns, asked) => self.unregister(turns, asked, wait),
+            Phase::Draining { turns, until } => self.drain(turns, until, wait),
+            ended @ Phase::Ended(_) => ended,
+        };
+    }
+
+    /// The connection in use.
+    pub(super) fn connection(&self) -> Option<&Arc<Connection>> {
+        match &self.phase {
+            Phase::Serving(turns)
+            | Phase::Registering(turns, _)
+            | Phase::Unregistering(turns, _)
+            | Phase::Draining { turns, .. } => Some(turns.connection()),
+            Phase::Away { .. } | Phase::Ended(_) => None,
+        }
+    }
+
+    /// When the next step is due although nothing is there to be read.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Serving(_) | Phase::Ended(_) => None,
+            Phase::Away { again } => Some(*again),
+            Phase::Registering(_, asked) | Phase::Unregistering(_, asked) => Some(asked.until),
+            Phase::Draining { until, .. } => Some(*until),
+        }
+    }
+
+    /// Tells phases apart: one that has changed may have something to do at once.
+    pub(super) fn phase_number(&self) -> u8 {
+        match &self.phase {
+            Phase::Serving(_) => 0,
+            Phase::Away { .. } => 1,
+            Phase::Registering(..) => 2,
+            Phase::Unregistering(..) => 3,
+            Phase::Draining { .. } => 4,
+            Phase::Ended(_) => 5,
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(super) fn ended(&self) -> Option<&Result<()>> {
+        match &self.phase {
+            Phase::Ended(result) => Some(result),
+            _ => None,
+        }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.common.client
+    }
+
+    pub(super) fn stopper(&self) -> &Stopper {
+        &self.stopper
+    }
+
+    pub(super) fn idle(&self) -> &Bell {
+        &self.common.idle
+    }
+
+    fn serve(&mut self, mut turns: Box<Turns>, wait: Wait) -> Phase {
+        if self.stopper.is_used() {
+            return self.leave(turns);
+        }
+        match turns.turn(self.stopper.bell(), wait.until(None)) {
+            Ok(()) => Phase::Serving(turns),
+            Err(loss) => self.lost(&turns, loss),
+        }
+    }
+
+    fn lost(&mut self, turns: &Turns, loss: Loss) -> Phase {
+        turns.end();
+        if self.stopper.is_used() {
+            return Phase::Ended(Ok(()));
+        }
+        if !self.common.offer.dial.can_redial() {
+            return Phase::Ended(Err(Error::new(loss.code, loss.text)));
+        }
+        self.away_since = Some(Instant::now());
+        self.backoff = Backoff::new();
+        self.pause()
+    }
+
+    fn pause(&mut self) -> Phase {
+        Phase::Away { again: Instant::now() + self.backoff.pause() }
+    }
+
+    fn stay_away(&mut self, again: Instant, wait: Wait) -> Phase {
+        if self.stopper.is_used() {
+            return Phase::Ended(Ok(()));
+        }
+        if Instant::now() >= again {
+            return self.come_back().unwrap_or_else(|error| self.failed(error));
+        }
+        let until = wait.until(Some(again));
+        match poll::wait(&mut [PollFd::new(self.stopper.bell(), PollFlags::IN)], until) {
+            Ok(_) => Phase::Away { again },
+            Err(error) => Phase::Ended(Err(Error::new(ErrorCode::INTERNAL, "waiting failed").caused_by(error))),
+        }
+    }
+
+    /// Connects and asks for the name. Nothing else leaves before the broker has agreed.
+    fn come_back(&self) -> Result<Phase> {
+        let connection = Arc::new(self.common.offer.connect(Duration::ZERO)?);
+        let receiver = claim(&connection)?;
+        let turns = Turns::new(&self.common, connection, receiver);
+        let asked = ask(&turns, &self.common.offer.registration()?, REGISTER_TIMEOUT)?;
+        Ok(Phase::Registering(Box::new(turns), asked))
+    }
+
+    fn failed(&mut self, error: Error) -> Phase {
+        let since = self.away_since.map_or(Duration::ZERO, |since| since.elapsed());
+        if is_passing(&error, since) { self.pause() } else { Phase::Ended(Err(error)) }
+    }
+
+    fn register(&mut self, mut turns: Box<Turns>, asked: Asked, wait: Wait) -> Phase {
+        if self.stopper.is_used() {
+            turns.connection().close(STOPPED);
+            return Phase::Ended(Ok(()));
+        }
+        let read = turns.read(self.stopper.bell(), wait.until(Some(asked.until)));
+        let Some(outcome) = asked.outcome(&turns, read) else { return Phase::Registering(turns, asked) };
+        let registered = outcome.and_then(|response| {
+            decode_reply::<Registered>(control::SERVICE, <Register as control::Operation>::NAME, &response)
+        });
+        match registered {
+            Ok(_) => {
+                self.common.client.publish(turns.connection().clone()); // before the calls that came with the answer: they may call back
+                self.away_since = None;
+                turns.answer();
+                Phase::Serving(turns)
+            }
+            Err(error) => {
+                turns.connection().close("the service could not register");
+                turns.end();
+                self.failed(error)
+            }
+        }
+    }
+
+    fn leave(&mut self, turns: Box<Turns>) -> Phase {
+        match self.common.offer.unregistration().and_then(|call| ask(&turns, &call, UNREGISTER_TIMEOUT)) {
+            Ok(asked) => Phase::Unregistering(turns, asked),
+            Err(_) => finish(&turns),
+        }
+    }
+
+    fn unregister(&mut self, mut turns: Box<Turns>, asked: Asked, wait: Wait) -> Phase {
+        // Calls that were read together with the answer have begun or are answered when it is seen here; no more come behind it.
+        let turned = turns.turn(&self.common.idle, wait.until(Some(asked.until)));
+        match asked.outcome(&turns, turned) {
+            None => Phase::Unregistering(turns, asked),
+            Some(Ok(_)) => {
+                turns.watch_for_idle();
+                Phase::Draining { turns, until: Instant::now() + DRAIN }
+            }
+            Some(Err(_)) => finish(&turns),
+        }
+    }
+
+    fn drain(&mut self, mut turns: Box<Turns>, until: Instant, wait: Wait) -> Phase {
+        if turns.is_idle() || Instant::now() >= until {
+            return finish(&turns);
+        }
+        let turned = turns.turn(&self.common.idle, wait.until(Some(until)));
+        self.common.idle.silence();
+        if turned.is_err() { finish(&turns) } else { Phase::Draining { turns, until } }
+    }
+}
+
+impl Asked {
+    /// What the call has ended with after a turn, if it has.
+    fn outcome(self, turns: &Turns, turned: Result<(), Loss>) -> Option<Outcome> {
+        if let Some(outcome) = turns.connection().take(self.id) {
+            return Some(outcome);
+        }
+        let late = || Error::new(ErrorCode::DEADLINE, "the broker does not answer");
+        match turned {
+            Err(loss) => Some(Err(Error::new(loss.code, loss.text))),
+            Ok(()) if Instant::now() >= self.until => Some(Err(late())),
+            Ok(()) => None,
+        }
+    }
+}
+
+impl Wait {
+    fn until(self, due: Option<Instant>) -> Option<Instant> {
+        match self {
+            Self::Block => due,
+            Self::DontBlock => Some(Instant::now()),
+        }
+    }
+}
+
+/// Asks the broker from the thread that reads.
+fn ask(turns: &Turns, call: &crate::session::outgoing::Operated, timeout: Duration) -> Result<Asked> {
+    let (now, connection) = (Instant::now(), turns.connection());
+    match connection.submit_from_reader(&call.outgoing(), now)? {
+        Some(id) => Ok(Asked { id, until: now + timeout }),
+        None => Err(Error::new(ErrorCode::BROKER_LOST, connection.ended_before())),
+    }
+}
+
+fn finish(turns: &Turns) -> Phase {
+    turns.connection().close(STOPPED);
+    turns.end();
+    Phase::Ended(Ok(()))
+}
+
+fn claim(connection: &Connection) -> Result<Box<Receiver>> {
+    let text = "the connection is read by another thread";
+    connection.claim().ok_or_else(|| Error::new(ErrorCode::INTERNAL, text))
+}
+
+pub(super) fn no_eventfd(error: io::Error) -> Error {
+    Error::new(ErrorCode::INTERNAL, format!("the system gives no eventfd ({})", error.kind())).caused_by(error)
+}
+
+/// Whether to try again: while there is no broker, or one that is overloaded or still busy with the death of the old connection.
+fn is_passing(error: &Error, since: Duration) -> bool {
+    match error.code() {
+        ErrorCode::UNAVAILABLE | ErrorCode::BROKER_LOST | ErrorCode::BUSY | ErrorCode::DEADLINE => true,
+        ErrorCode::NAME_TAKEN => since < NAME_TAKEN_PATIENCE,
+        _ => false,
+    }
+}
+
+/// Why a connection was closed here.
+const STOPPED: &str = "the service was stopped";
+/// How long the calls that run at a stop may take to end.
+const DRAIN: Duration = Duration::from_secs(5);
+/// The broker answers both itself, so they take no time unless it hangs.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
+const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long another owner of the name may be this service's own old connection.
+const NAME_TAKEN_PATIENCE: Duration = Duration::from_secs(5);
