@@ -19,6 +19,35 @@ fn every_file_that_the_documents_name_exists() {
     assert!(dead.is_empty(), "{dead:#?}");
 }
 
+/// A table whose head is a directory lists what is in it.
+#[test]
+fn every_file_of_the_map_exists() {
+    let map = read(&root().join("ARCHITECTURE.md"));
+    let (mut directory, mut listed, mut dead) = (None, 0, Vec::new());
+    for cells in map.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>()) {
+        let Some(first) = cells.get(1) else {
+            directory = None;
+            continue;
+        };
+        let names = markdown::code(first);
+        match (&directory, names.first()) {
+            (None, Some(head)) if head.ends_with('/') => directory = Some(root().join(head)),
+            (Some(directory), _) => {
+                let exists = |name: &&String| {
+                    [directory.join(name), directory.join(format!("{name}.rs"))].iter().any(|p| p.exists())
+                };
+                listed += names.len();
+                dead.extend(
+                    names.iter().filter(|name| !exists(name)).map(|name| format!("{}/{name}", shown(directory))),
+                );
+            }
+            (None, _) => {}
+        }
+    }
+    assert!(listed > 40, "the map lists {listed} files");
+    assert!(dead.is_empty(), "{dead:#?}");
+}
+
 /// rustdoc checks links to items (`RUSTDOCFLAGS='-D warnings'`); what it does not check is a page of this repository named in a comment.
 #[test]
 fn every_page_that_a_comment_names_exists() {
