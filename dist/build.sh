@@ -9,8 +9,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 fail() {
-  echo "dist/build.sh: $*" >&2
-  exit 1
+    echo "dist/build.sh: $*" >&2
+    exit 1
 }
 
 triple=$(rustc -vV | sed -n 's/^host: //p')
@@ -22,16 +22,16 @@ stage=$out/$name
 
 echo "building $name"
 RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static -C relocation-model=pie" \
-  cargo build --locked --profile dist --target "$triple" -p ipcd -p ipcctl --bins
+    cargo build --locked --profile dist --target "$triple" -p ipcd -p ipcctl --bins
 
 rm -rf "$stage"
 mkdir -p "$stage"/{bin,completions,docs,etc,man/man{1,5,7,8},systemd}
 for program in ipcd ipcctl; do
-  binary=$target/$triple/dist/$program
-  # Not grep -q: it would leave early, and the writer's SIGPIPE would count as a failure.
-  readelf -l "$binary" | grep INTERP >/dev/null && fail "$binary wants a dynamic linker: it is not static"
-  readelf -h "$binary" | grep 'Type:.*DYN' >/dev/null || fail "$binary is not position-independent"
-  cp "$binary" "$stage/bin/"
+    binary=$target/$triple/dist/$program
+    # Not grep -q: it would leave early, and the writer's SIGPIPE would count as a failure.
+    readelf -l "$binary" | grep INTERP >/dev/null && fail "$binary wants a dynamic linker: it is not static"
+    readelf -h "$binary" | grep 'Type:.*DYN' >/dev/null || fail "$binary is not position-independent"
+    cp "$binary" "$stage/bin/"
 done
 
 ipcctl=$stage/bin/ipcctl
@@ -39,14 +39,14 @@ verbs=$("$ipcctl" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]\+\) .*/\1/p')
 [ -n "$verbs" ] || fail "no verbs in the help of ipcctl"
 "$ipcctl" man >"$stage/man/man1/ipcctl.1"
 for verb in $verbs; do
-  "$ipcctl" man "$verb" >"$stage/man/man1/ipcctl-$verb.1"
+    "$ipcctl" man "$verb" >"$stage/man/man1/ipcctl-$verb.1"
 done
 for page in dist/man/*; do
-  cp "$page" "$stage/man/man${page##*.}/"
+    cp "$page" "$stage/man/man${page##*.}/"
 done
 
 for shell in bash zsh fish; do
-  "$ipcctl" completions "$shell" >"$stage/completions/ipcctl.$shell"
+    "$ipcctl" completions "$shell" >"$stage/completions/ipcctl.$shell"
 done
 cp dist/completions/* "$stage/completions/"
 
@@ -59,7 +59,7 @@ cp docs/protocol.md "$stage/docs/"
 
 echo "checking the archive"
 while IFS=: read -r page link; do
-  [ -e "$(dirname "$page")/$link" ] || fail "$page links to $link, which the archive lacks"
+    [ -e "$(dirname "$page")/$link" ] || fail "$page links to $link, which the archive lacks"
 done < <(grep -roP --include='*.md' '\]\(\K(?!https?:)[^)#]+' "$stage")
 answer=$("$ipcctl" run -- sh -c 'ipcctl serve upper -- tr a-z A-Z & ipcctl send --wait=5s upper hello')
 [ "$answer" = HELLO ] || fail "ipcctl run printed '$answer' instead of HELLO"
@@ -67,6 +67,6 @@ answer=$("$ipcctl" run -- sh -c 'ipcctl serve upper -- tr a-z A-Z & ipcctl send 
 
 # The same sources give the same archive: files carry the time of the commit and belong to root.
 tar -C "$out" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$(git log -1 --format=%ct 2>/dev/null || echo 0)" \
-  -cf - "$name" | gzip -9n >"$out/$name.tar.gz"
+    -cf - "$name" | gzip -9n >"$out/$name.tar.gz"
 (cd "$out" && sha256sum "$name.tar.gz" >"$name.tar.gz.sha256")
 ls -l "$stage/bin" "$out/$name.tar.gz"
