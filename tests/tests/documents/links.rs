@@ -19,33 +19,13 @@ fn every_file_that_the_documents_name_exists() {
     assert!(dead.is_empty(), "{dead:#?}");
 }
 
-/// A table whose head is a directory lists what is in it.
 #[test]
 fn every_file_of_the_map_exists() {
-    let map = read(&root().join("ARCHITECTURE.md"));
-    let (mut directory, mut listed, mut dead) = (None, 0, Vec::new());
-    for cells in map.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>()) {
-        let Some(first) = cells.get(1) else {
-            directory = None;
-            continue;
-        };
-        let names = markdown::code(first);
-        match (&directory, names.first()) {
-            (None, Some(head)) if head.ends_with('/') => directory = Some(root().join(head)),
-            (Some(directory), _) => {
-                let exists = |name: &&String| {
-                    [directory.join(name), directory.join(format!("{name}.rs"))].iter().any(|p| p.exists())
-                };
-                listed += names.len();
-                dead.extend(
-                    names.iter().filter(|name| !exists(name)).map(|name| format!("{}/{name}", shown(directory))),
-                );
-            }
-            (None, _) => {}
-        }
-    }
-    assert!(listed > 40, "the map lists {listed} files");
-    assert!(dead.is_empty(), "{dead:#?}");
+    let listed = listed_in_the_map();
+    assert!(listed.len() > 40, "the map lists {} files", listed.len());
+    let is_there = |path: &&PathBuf| path.exists() || path.with_extension("rs").exists();
+    let dead: Vec<_> = listed.iter().filter(|path| !is_there(path)).map(|path| shown(path)).collect();
+    assert!(dead.is_empty(), "ARCHITECTURE.md lists {dead:#?}");
 }
 
 /// rustdoc checks links to items (`RUSTDOCFLAGS='-D warnings'`); what it does not check is a page of this repository named in a comment.
@@ -99,6 +79,18 @@ fn dead_paths(page: &Path) -> Vec<String> {
 
 fn is_built(path: &str) -> bool {
     path.starts_with("target/") || path.starts_with("dist/out")
+}
+
+/// A table of ARCHITECTURE.md whose head is a directory lists what is in it.
+fn listed_in_the_map() -> Vec<PathBuf> {
+    let map = read(&root().join("ARCHITECTURE.md"));
+    let first_cell = |row: &str| markdown::code(row.split('|').nth(1).unwrap_or_default());
+    let listed = |table: &str| -> Vec<PathBuf> {
+        let directory = table.lines().next().map(first_cell).and_then(|head| head.into_iter().next());
+        let Some(directory) = directory.filter(|head| head.ends_with('/')) else { return vec![] };
+        table.lines().skip(1).flat_map(first_cell).map(|name| root().join(&directory).join(name)).collect()
+    };
+    map.split("\n\n").filter(|paragraph| paragraph.starts_with('|')).flat_map(listed).collect()
 }
 
 fn dead_mentions(source: &Path) -> Vec<String> {
