@@ -63,6 +63,23 @@ fn every_option_of_ipcd_is_in_its_page_and_completions() {
     }
 }
 
+#[test]
+fn the_readme_lists_every_error_as_the_program_does() {
+    let readme = read(&root().join("README.md"));
+    let rows = readme.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+    let rows: Vec<_> = rows.filter(|cells| cells.len() == 6).collect();
+    let is_listed = |name: &str, exit: &str, may_have_run: &str| {
+        let names_it = |cells: &&Vec<&str>| markdown::code(cells[1]).iter().any(|code| code == name);
+        let row = rows.iter().find(names_it);
+        row.is_some_and(|cells| cells[2].replace(' ', "").starts_with(exit) && cells[3] == may_have_run)
+    };
+    let table = Command::ipcctl(["help", "errors"]).prints_text();
+    let errors: Vec<Vec<_>> = table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    assert!(errors.len() > 15, "{table}");
+    let missing = errors.iter().filter(|error| !is_listed(error[0], error[1], error[3]));
+    assert_eq!(missing.collect::<Vec<_>>(), [] as [&Vec<&str>; 0], "README.md lacks these, or says something else");
+}
+
 fn defaults() -> Config {
     Config::new(Address::Path("/run/ipcd.sock".into()))
 }
