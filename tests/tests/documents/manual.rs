@@ -64,6 +64,18 @@ fn every_option_of_ipcd_is_in_its_page_and_completions() {
 }
 
 #[test]
+fn units_start_ipcd_with_options_that_it_has() {
+    let help = Command::new(&Programs::get().ipcd, ["--help"]).prints_text();
+    let units = ["dist/ipcd.service", "dist/user/ipcd.service"].map(|unit| read(&root().join(unit)));
+    let starts: Vec<_> =
+        units.iter().flat_map(|unit| unit.lines()).filter(|line| line.starts_with("ExecStart=")).collect();
+    assert_eq!(starts.len(), 2, "each unit starts one program");
+    let options = starts.iter().flat_map(|line| line.split(' ')).filter(|word| word.starts_with("--"));
+    let unknown: Vec<_> = options.filter(|option| !help.contains(*option)).collect();
+    assert!(unknown.is_empty(), "ipcd has no {unknown:?}");
+}
+
+#[test]
 fn the_readme_lists_every_error_as_the_program_does() {
     let readme = read(&root().join("README.md"));
     let rows = readme.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
