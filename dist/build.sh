@@ -47,8 +47,8 @@ done
 
 for shell in bash zsh fish; do
     "$ipcctl" completions "$shell" >"$stage/completions/ipcctl.$shell"
+    cargo run --locked --quiet -p ipcd --example completions -- "$shell" >"$stage/completions/ipcd.$shell"
 done
-cp dist/completions/* "$stage/completions/"
 
 cp dist/ipcd.toml "$stage/etc/"
 mkdir "$stage/systemd/system"

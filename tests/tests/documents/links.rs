@@ -28,6 +28,14 @@ fn every_file_of_the_map_exists() {
     assert!(dead.is_empty(), "ARCHITECTURE.md lists {dead:#?}");
 }
 
+#[test]
+fn the_map_lists_every_file_of_its_directories() {
+    let directories = tables_of_the_map();
+    assert!(directories.len() > 4, "{directories:#?}");
+    let missing: Vec<_> = directories.iter().flat_map(|(directory, listed)| unlisted(directory, listed)).collect();
+    assert!(missing.is_empty(), "ARCHITECTURE.md lacks {missing:#?}");
+}
+
 /// rustdoc checks links to items (`RUSTDOCFLAGS='-D warnings'`); what it does not check is a page of this repository named in a comment.
 #[test]
 fn every_page_that_a_comment_names_exists() {
@@ -81,16 +89,32 @@ fn is_built(path: &str) -> bool {
     path.starts_with("target/") || path.starts_with("dist/out")
 }
 
-/// A table of ARCHITECTURE.md whose head is a directory lists what is in it.
 fn listed_in_the_map() -> Vec<PathBuf> {
+    let joined = |(directory, names): (PathBuf, Vec<String>)| {
+        names.into_iter().map(move |name| directory.join(name)).collect::<Vec<_>>()
+    };
+    tables_of_the_map().into_iter().flat_map(joined).collect()
+}
+
+/// Directories and what ARCHITECTURE.md lists of them: the tables whose head is a path.
+fn tables_of_the_map() -> Vec<(PathBuf, Vec<String>)> {
     let map = read(&root().join("ARCHITECTURE.md"));
     let first_cell = |row: &str| markdown::code(row.split('|').nth(1).unwrap_or_default());
-    let listed = |table: &str| -> Vec<PathBuf> {
-        let directory = table.lines().next().map(first_cell).and_then(|head| head.into_iter().next());
-        let Some(directory) = directory.filter(|head| head.ends_with('/')) else { return vec![] };
-        table.lines().skip(1).flat_map(first_cell).map(|name| root().join(&directory).join(name)).collect()
+    let listed = |table: &str| {
+        let directory = table.lines().next().map(first_cell)?.into_iter().next().filter(|head| head.ends_with('/'))?;
+        Some((root().join(directory), table.lines().skip(1).flat_map(first_cell).collect()))
     };
-    map.split("\n\n").filter(|paragraph| paragraph.starts_with('|')).flat_map(listed).collect()
+    map.split("\n\n").filter(|paragraph| paragraph.starts_with('|')).filter_map(listed).collect()
+}
+
+/// What a directory holds that a table does not list. Roots of modules and tests need no line.
+fn unlisted(directory: &Path, listed: &[String]) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let stems = entries.flatten().filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned()));
+    let needs_a_line = |stem: &String| !["mod", "lib", "main", "tests"].contains(&stem.as_str());
+    let is_listed = |stem: &String| listed.iter().any(|name| name.split('/').next() == Some(stem));
+    let missing = stems.filter(|stem| needs_a_line(stem) && !is_listed(stem));
+    missing.map(|stem| format!("{}/{stem}", shown(directory))).collect()
 }
 
 fn dead_mentions(source: &Path) -> Vec<String> {
