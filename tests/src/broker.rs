@@ -386,7 +386,7 @@ pub fn is_root() -> bool {
     is_root
 }
 
-/// A user who is neither root nor the broker's, and whom no passwd file names.
+/// A user other than root and the broker's, without an entry in passwd.
 pub const STRANGER: u32 = 54_321;
 
 /// How long a broker may take that does what it does at once.

@@ -376,23 +376,23 @@ impl Collected {
             let mut chunk = vec![0; 65_536];
             // What could be read is told, whatever ends it.
             while let Ok(len @ 1..) = pipe.read(&mut chunk) {
-                stream.lock().expect("nobody panics with it").bytes.extend_from_slice(&chunk[..len]);
+                stream.lock().expect("its holders don't panic").bytes.extend_from_slice(&chunk[..len]);
             }
-            stream.lock().expect("nobody panics with it").is_complete = true;
+            stream.lock().expect("its holders don't panic").is_complete = true;
         });
         collected
     }
 
     fn so_far(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().expect("nobody panics with it").bytes).into_owned()
+        String::from_utf8_lossy(&self.0.lock().expect("its holders don't panic").bytes).into_owned()
     }
 
-    /// All of it, once nobody holds the other end any more.
+    /// All of it, once the other end is closed everywhere.
     #[track_caller]
     fn all(&self) -> Vec<u8> {
-        eventually(SOON, "that nobody holds its standard output or error after its end", || {
-            self.0.lock().expect("nobody panics with it").is_complete
+        eventually(SOON, "the end of its standard output and error, which a process that it left may hold", || {
+            self.0.lock().expect("its holders don't panic").is_complete
         });
-        std::mem::take(&mut self.0.lock().expect("nobody panics with it").bytes)
+        std::mem::take(&mut self.0.lock().expect("its holders don't panic").bytes)
     }
 }

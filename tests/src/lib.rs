@@ -10,3 +10,8 @@ pub mod peer;
 pub mod proc;
 pub mod programs;
 pub mod scene;
+
+/// The Rust that README.md shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -41,7 +41,7 @@ impl Peer {
     /// Connects, and says nothing yet.
     ///
     /// # Panics
-    /// If nobody listens.
+    /// If there is no listener.
     #[must_use]
     pub fn open(broker: &Broker) -> Self {
         Self::on(UnixStream::connect(broker.socket()).expect("the broker listens"))

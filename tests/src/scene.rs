@@ -53,7 +53,7 @@ impl Scene {
         assert_eq!(self.client.reply(), (id, "are you well?".into()));
     }
 
-    /// Asserts, once everybody else has gone, that the bystanders are served and that nothing is left of the others: no
+    /// Asserts, once all others have gone, that the bystanders are served and that nothing is left of the others: no
     /// connection, no call, no byte, no descriptor.
     ///
     /// # Panics

@@ -1,7 +1,7 @@
 //! A crowd: one process that wants much at once, possibly as another user, and holds what it got until its standard input ends.
 //!
-//! `crowd connections SOCKET COUNT` says hello on so many connections and prints one line, `welcomed=N refused=N other=N`, once
-//! each has an answer. `crowd datagrams SOCKET COUNT` sends so many calls from a socket that can be answered, reads no answer, and
+//! `crowd connections SOCKET COUNT` says hello on COUNT connections and prints one line, `welcomed=N refused=N other=N`, once
+//! each has an answer. `crowd datagrams SOCKET COUNT` sends COUNT calls from a socket that can be answered, reads no answer, and
 //! prints `sent=N`.
 #![forbid(unsafe_code)]
 
@@ -76,7 +76,7 @@ fn datagrams(socket: &str, count: usize) -> io::Result<()> {
     wait_for_end(sender)
 }
 
-/// Holds something until nobody wants it held any more.
+/// Holds something until standard input ends.
 fn wait_for_end<T>(held: T) -> io::Result<()> {
     io::stdin().read_to_end(&mut Vec::new())?;
     drop(held);
