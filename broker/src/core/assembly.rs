@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use ipc_protocol::Kind;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -63,6 +64,12 @@ impl Assembly {
         out.push(Output::Park { peer: from });
     }
 
+    /// Whether no frame waits for room.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Grants room to those who wait and find it now.
     pub(crate) fn retry<F>(&mut self, post: &mut Post, now: Moment, out: &mut Outputs<F>) {
         self.waiting.retain(|_, queue| {
@@ -108,7 +115,11 @@ impl Assembly {
         let frame = post.peers.get(from).and_then(|peer| peer.frame.as_ref());
         let Some((since, waiting)) = frame.and_then(|frame| Some((frame.since, frame.waiting?))) else { return };
         let look = now.after_ms(post.limits.frame_ms);
-        post.peers.arm(from, look.min(since.after(post.limits.timeout(waiting.timeout_ms))));
+        let due = match waiting.kind {
+            Kind::CALL => look.min(since.after(post.limits.timeout(waiting.timeout_ms))),
+            _ => look,
+        };
+        post.peers.arm(from, due.max(now.after_ms(1))); // it may have taken its time before it asked for room
     }
 
     /// Peers whose frames wait, the first one of each user first.

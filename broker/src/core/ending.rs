@@ -8,8 +8,9 @@ use ipc_protocol::{
 
 use super::{
     accounts::Account,
-    calls::{Caller, Role, Stage},
+    calls::{Caller, Stage},
     ids::{CallId, InstanceId, PeerId},
+    item,
     moment::Moment,
     output::{Output, Outputs, Precedence},
     refusal::{Progress, Refusal},
@@ -23,7 +24,7 @@ impl<F> Switchboard<F> {
         &mut self,
         now: Moment,
         from: PeerId,
-        answer: Result<Reply<F>, Failure<F>>,
+        answer: Result<&mut Reply<F>, Failure<F>>,
         out: &mut Outputs<F>,
     ) {
         let number = match &answer {
@@ -157,11 +158,20 @@ impl<F> Switchboard<F> {
     }
 
     /// Sends a service's answer to the caller that waits for it.
-    fn pass_on(&mut self, caller: &Caller, answer: Result<Reply<F>, Failure<F>>, out: &mut Outputs<F>) {
+    #[inline]
+    fn pass_on(&mut self, caller: &Caller, answer: Result<&mut Reply<F>, Failure<F>>, out: &mut Outputs<F>) {
         match answer {
             Ok(reply) => {
                 self.post.counters.replies += 1;
-                self.send_to_caller(caller, |id| Message::Reply(Reply { id, ..reply }), out);
+                let cost = item::ITEM + reply.body.len();
+                let mut passed = |id| {
+                    let body = std::mem::take(&mut reply.body);
+                    Message::Reply(Reply { id, encoding: reply.encoding, body })
+                };
+                match caller {
+                    Caller::Peer { peer, id } => self.post.send_made(*peer, cost, out, || passed(*id)),
+                    _ => self.send_to_caller(caller, passed, out),
+                }
             }
             Err(failure) => {
                 self.post.counters.error(failure.code);
@@ -172,10 +182,7 @@ impl<F> Switchboard<F> {
 
     /// Closes the slot of a call that its service has answered.
     fn vacate(&mut self, id: CallId, on: InstanceId) {
-        if let Some(instance) = self.names.instance_mut(on) {
-            self.calls.unlink(&mut instance.running, Role::Place, id);
-        }
-        self.names.has_ended(on);
+        self.names.end(&mut self.calls, on, id);
         self.close(id);
     }
 

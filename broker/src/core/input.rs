@@ -7,13 +7,13 @@ use super::{datagrams::Datagram, ids::PeerId, limits::Limits};
 /// One thing that happened. `F` is the type of a descriptor.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Input<F> {
+pub enum Input<'a, F> {
     /// A peer sent a message.
     Message {
         /// Who.
         from: PeerId,
-        /// What.
-        message: Message<F>,
+        /// What. It is looked at where it lies; what is kept or passed on is taken out.
+        message: &'a mut Message<F>,
     },
     /// A frame has begun that is longer than what a connection may hold unasked. The answer is [`Output::Assemble`],
     /// [`Output::Skip`] or [`Output::Park`](super::Output::Park).

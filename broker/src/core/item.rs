@@ -32,7 +32,7 @@ impl<F> Item<F> {
 }
 
 /// Bytes that a message keeps in memory.
-fn cost<F>(message: &Message<F>) -> usize {
+pub(crate) fn cost<F>(message: &Message<F>) -> usize {
     ITEM + match message {
         Message::Call(call) => call.caller.len() + call.routing.raw().len() + call.body.len(),
         Message::Reply(reply) => reply.body.len(),
@@ -45,7 +45,7 @@ fn cost<F>(message: &Message<F>) -> usize {
 }
 
 /// The item itself in its peer's queue.
-const ITEM: usize = 192;
+pub(crate) const ITEM: usize = 192;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,8 @@ use ipc_protocol::{MethodName, ServiceName, control};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ids::{InstanceId, NameId, OfCall, OfInstance, OfName, PeerId},
+    calls::{Calls, Role},
+    ids::{CallId, InstanceId, NameId, OfCall, OfInstance, OfName, PeerId},
     list::List,
     table::Table,
 };
@@ -20,6 +21,8 @@ pub(crate) struct Name {
     /// Its instances; never empty. The first one that has room takes the next call: fewest calls first, and among equals the one whose
     /// turn was longest ago. The place of a lone instance is not kept up to date.
     order: BTreeSet<(Load, InstanceId)>,
+    /// The first one in that order.
+    first: Option<InstanceId>,
     /// Turns given so far.
     turns: u64,
     /// Calls that wait for an instance with room.
@@ -95,6 +98,21 @@ impl Instance {
 }
 
 impl Name {
+    /// Puts an instance into its place in the order, unless it is alone.
+    #[inline]
+    fn reorder(&mut self, id: InstanceId, instance: &mut Instance) {
+        if self.order.len() > 1 {
+            self.order.remove(&(instance.load, id));
+            instance.load = Load { calls: instance.running.len(), turn: instance.turn };
+            self.order.insert((instance.load, id));
+            self.note_first();
+        }
+    }
+
+    fn note_first(&mut self) {
+        self.first = self.order.first().map(|(_, id)| *id);
+    }
+
     /// Its instances, in the order of their next turns.
     pub(crate) fn instances(&self) -> impl Iterator<Item = InstanceId> {
         self.order.iter().map(|(_, id)| *id)
@@ -127,6 +145,7 @@ impl Names {
             name: name.clone(),
             shared,
             order: BTreeSet::new(),
+            first: None,
             turns: 0,
             queue: List::default(),
             running: 0,
@@ -144,9 +163,13 @@ impl Names {
             instance.load = Load { calls: 0, turn: name.turns };
             instance.name = Some(name_id);
             name.order.insert((instance.load, id));
+            name.note_first();
         }
-        if let Some(lone) = lone {
-            self.reorder(lone);
+        if let Some(lone) = lone
+            && let Some(instance) = self.instances.get_mut(lone)
+            && let Some(name) = self.names.get_mut(name_id)
+        {
+            name.reorder(lone, instance);
         }
     }
 
@@ -158,6 +181,7 @@ impl Names {
         let name_id = instance.name.take()?;
         let name = self.names.get_mut(name_id)?;
         name.order.remove(&(instance.load, id));
+        name.note_first();
         name.running -= instance.running.len();
         if !name.order.is_empty() {
             return None;
@@ -176,38 +200,33 @@ impl Names {
     /// The instance that takes the next call, of those that `has_room` agrees to.
     pub(crate) fn choose(&self, id: NameId, has_room: impl Fn(&Instance) -> bool) -> Option<InstanceId> {
         let name = self.names.get(id)?;
-        name.instances().find(|id| self.instances.get(*id).is_some_and(&has_room))
+        let first = name.first.filter(|id| self.instances.get(*id).is_some_and(&has_room));
+        first.or_else(|| name.instances().skip(1).find(|id| self.instances.get(*id).is_some_and(&has_room)))
     }
 
-    /// An instance has got a call: it is among the running ones already.
-    pub(crate) fn has_begun(&mut self, id: InstanceId) {
-        let Some(instance) = self.instances.get_mut(id) else { return };
+    /// An instance gets a call to work on. Returns its peer.
+    #[inline]
+    pub(crate) fn begin<F>(&mut self, calls: &mut Calls<F>, id: InstanceId, call: CallId) -> Option<PeerId> {
+        let instance = self.instances.get_mut(id)?;
+        calls.push(&mut instance.running, Role::Place, call);
         if let Some(name) = instance.name.and_then(|name| self.names.get_mut(name)) {
             name.running += 1;
             name.delivered += 1;
             name.turns += 1;
             instance.turn = name.turns;
-            self.reorder(id);
+            name.reorder(id, instance);
         }
+        Some(instance.peer)
     }
 
-    /// An instance has answered a call, which is off the running ones already.
-    pub(crate) fn has_ended(&mut self, id: InstanceId) {
+    /// An instance has answered a call.
+    #[inline]
+    pub(crate) fn end<F>(&mut self, calls: &mut Calls<F>, id: InstanceId, call: CallId) {
         let Some(instance) = self.instances.get_mut(id) else { return };
+        calls.unlink(&mut instance.running, Role::Place, call);
         if let Some(name) = instance.name.and_then(|name| self.names.get_mut(name)) {
             name.running -= 1;
-            self.reorder(id);
-        }
-    }
-
-    /// Puts an instance into its place in the order of its name, unless it is alone.
-    fn reorder(&mut self, id: InstanceId) {
-        let Some(instance) = self.instances.get_mut(id) else { return };
-        let Some(name) = instance.name.and_then(|name| self.names.get_mut(name)) else { return };
-        if name.order.len() > 1 {
-            name.order.remove(&(instance.load, id));
-            instance.load = Load { calls: instance.running.len(), turn: instance.turn };
-            name.order.insert((instance.load, id));
+            name.reorder(id, instance);
         }
     }
 
@@ -274,6 +293,7 @@ impl Names {
             let now = Load { calls: instance.running.len(), turn: instance.turn };
             assert!(name.order.len() == 1 || *load == now, "{instance_id:?} of {} is out of order", name.name);
         }
+        assert_eq!(name.first, name.instances().next(), "the next instance of {}", name.name);
         assert_eq!(name.running, running, "calls that the instances of {} work on", name.name);
     }
 }
@@ -281,7 +301,11 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::ids::Id;
+    use crate::core::{
+        calls::{Caller, Stage},
+        ids::Id,
+        moment::Moment,
+    };
 
     fn names_with(count: usize) -> (Names, NameId, Vec<InstanceId>) {
         let (mut names, name) = (Names::new(), ServiceName::parse("pool").unwrap());
@@ -296,11 +320,13 @@ mod tests {
     #[test]
     fn equal_instances_take_turns() {
         let (mut names, name, ids) = names_with(3);
+        let (mut calls, account) = (Calls::<ipc_protocol::NoFd>::new(), Id::from_bits(1 << 32).unwrap());
         let turns: Vec<_> = (0..6)
             .map(|_| {
                 let chosen = names.choose(name, |_| true).unwrap();
-                names.has_begun(chosen);
-                names.has_ended(chosen);
+                let call = calls.open(Caller::OneWay, Stage::Running(chosen), Moment(9_000), account);
+                names.begin(&mut calls, chosen, call);
+                names.end(&mut calls, chosen, call);
                 chosen
             })
             .collect();

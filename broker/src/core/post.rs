@@ -8,7 +8,7 @@ use super::{
     counters::Counters,
     event::{Event, Party},
     ids::{AccountId, PeerId},
-    item::Item,
+    item::{self, Class, Item},
     limits::{Limits, Use},
     moment::Moment,
     output::{Output, Outputs},
@@ -54,18 +54,31 @@ impl Post {
 
     /// Sends a message, unless its receiver does not read and has too much already: then it is cut. When a quota is full, the peer
     /// that holds most of it and does not read is cut.
+    #[inline]
     pub(crate) fn send<F>(&mut self, to: PeerId, message: Message<F>, out: &mut Outputs<F>) {
+        let cost = item::cost(&message);
+        self.send_made(to, cost, out, || message);
+    }
+
+    /// Sends a message that is made where it will lie: the way of calls and replies.
+    #[inline]
+    pub(crate) fn send_made<F>(
+        &mut self,
+        to: PeerId,
+        cost: usize,
+        out: &mut Outputs<F>,
+        message: impl FnOnce() -> Message<F>,
+    ) {
         let Some(peer) = self.peers.get_mut(to).filter(|peer| peer.stage != Stage::Leaving) else { return };
-        let item = Item::required(message);
-        let hard = self.limits.unread_hard_bytes;
-        if peer.backlog > 0 && (peer.unread + item.cost) as u64 > hard {
-            let violation = not_reading(peer.unread + item.cost, hard);
+        if peer.backlog > 0 && (peer.unread + cost) as u64 > self.limits.unread_hard_bytes {
+            let violation = not_reading(peer.unread + cost, self.limits.unread_hard_bytes);
             return self.violate(to, &violation, out);
         }
         let account = peer.account;
-        peer.unread += item.cost;
-        self.charge_or_cut(account, item.cost, out);
-        out.push(Output::Send { to, item }); // it is thrown away if its receiver is the one that was cut
+        peer.unread += cost;
+        self.charge_or_cut(account, cost, out);
+        // It is thrown away if its receiver is the one that was cut.
+        out.push(Output::Send { to, item: Item { message: message(), cost, class: Class::Required } });
     }
 
     /// A socket has taken items of this cost. Whether its peer reads again after it did not.

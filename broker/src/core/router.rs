@@ -69,7 +69,8 @@ impl<F> Router<F> {
     }
 
     /// Something happened.
-    pub fn handle(&mut self, now: Moment, input: Input<F>, out: &mut Outputs<F>) {
+    #[inline]
+    pub fn handle(&mut self, now: Moment, input: Input<'_, F>, out: &mut Outputs<F>) {
         match input {
             Input::Message { from, message } => self.receive(now, from, message, out),
             Input::Written { to, cost } => self.written(now, to, cost, out),
@@ -88,7 +89,7 @@ impl<F> Router<F> {
             Input::Drain => self.drain(out),
             Input::Stop => self.stop(out),
         }
-        if self.board.post.accounts.take_freed() {
+        if !self.assembly.is_idle() && self.board.post.accounts.take_freed() {
             self.assembly.retry(&mut self.board.post, now, out);
         }
     }
@@ -147,21 +148,22 @@ impl<F> Router<F> {
 
     // ---- what peers send
 
-    fn receive(&mut self, now: Moment, from: PeerId, message: Message<F>, out: &mut Outputs<F>) {
+    fn receive(&mut self, now: Moment, from: PeerId, message: &mut Message<F>, out: &mut Outputs<F>) {
         let Some(peer) = self.board.post.peers.get(from) else { return };
         let stage = peer.stage;
         let began = if peer.frame.is_some() { self.assembly.end(&mut self.board.post, from) } else { None };
         let taken = match (stage, message) {
             (Stage::Ready, Message::Call(call)) => self.take_call(now, began, from, call, out),
             (Stage::Ready, Message::Reply(reply)) => {
-                let limit = self.board.post.limits.body_bytes;
-                let len = reply.body.len();
-                let reply = if len as u64 > limit { Err(long_answer(reply.id, len as u64, limit)) } else { Ok(reply) };
-                self.board.answered(now, from, reply, out);
+                let (limit, len) = (self.board.post.limits.body_bytes, reply.body.len() as u64);
+                match len > limit {
+                    true => self.board.answered(now, from, Err(long_answer(reply.id, len, limit)), out),
+                    false => self.board.answered(now, from, Ok(reply), out),
+                }
                 Ok(())
             }
             (Stage::Ready, Message::Error(failure)) => {
-                self.board.answered(now, from, Err(of_service(failure)), out);
+                self.board.answered(now, from, Err(of_service(failure.take())), out);
                 Ok(())
             }
             (Stage::Ready, Message::Cancel(cancel)) => {
@@ -169,7 +171,7 @@ impl<F> Router<F> {
                 Ok(())
             }
             (Stage::Ready, Message::Ping(id)) => {
-                self.board.post.send(from, Message::Pong(id), out);
+                self.board.post.send(from, Message::Pong(*id), out);
                 Ok(())
             }
             (Stage::Ready, Message::Pong(_) | Message::Goodbye(_)) | (Stage::Leaving | Stage::Ended, _) => Ok(()),
@@ -182,7 +184,7 @@ impl<F> Router<F> {
         }
     }
 
-    fn greet(&mut self, from: PeerId, hello: Hello, out: &mut Outputs<F>) -> Result<(), Violation> {
+    fn greet(&mut self, from: PeerId, hello: &mut Hello, out: &mut Outputs<F>) -> Result<(), Violation> {
         let ours = Versions::SUPPORTED;
         let Versions { lowest, highest } = hello.versions;
         let version =
@@ -190,7 +192,7 @@ impl<F> Router<F> {
         self.board.post.peers.disarm(from);
         let Some(peer) = self.board.post.peers.get_mut(from) else { return Ok(()) };
         peer.stage = Stage::Ready;
-        peer.agent = hello.agent;
+        peer.agent = std::mem::take(&mut hello.agent);
         let limits = &self.board.post.limits;
         let welcome = Welcome {
             version,
@@ -211,7 +213,7 @@ impl<F> Router<F> {
         now: Moment,
         began: Option<Moment>,
         from: PeerId,
-        call: Call<F>,
+        call: &mut Call<F>,
         out: &mut Outputs<F>,
     ) -> Result<(), Violation> {
         if !call.caller.is_empty() {
@@ -255,7 +257,7 @@ impl<F> Router<F> {
         now: Moment,
         from: PeerId,
         origin: Origin,
-        mut call: Call<F>,
+        call: &mut Call<F>,
         out: &mut Outputs<F>,
     ) -> Result<(), Refusal> {
         let Some(peer) = self.board.post.peers.get(from) else { return Ok(()) };
@@ -272,7 +274,7 @@ impl<F> Router<F> {
             call.routing = split.clone();
         }
         call.caller = peer.stamp.clone();
-        self.check_call(now, &origin, &call)?;
+        self.check_call(now, &origin, call)?;
         self.board.place(now, origin, call, Place::Name(name), out)
     }
 
@@ -282,7 +284,7 @@ impl<F> Router<F> {
         now: Moment,
         identity: &Identity,
         origin: Origin,
-        mut call: Call<F>,
+        call: &mut Call<F>,
         out: &mut Outputs<F>,
     ) -> Result<(), Refusal> {
         let section = call.routing.raw().clone();
@@ -298,12 +300,12 @@ impl<F> Router<F> {
         };
         self.authorise(&request, origin.peer, out)?;
         let destination = found?;
-        self.check_call(now, &origin, &call)?;
+        self.check_call(now, &origin, call)?;
         match destination {
-            Destination::Broker => self.control(now, identity, origin, &call, out),
+            Destination::Broker => self.control(now, identity, origin, call, out),
             Destination::Place(place) => {
                 if let (Some(from), Place::Name(name)) = (origin.peer, place) {
-                    self.remember(from, &section, &call, name);
+                    self.remember(from, &section, call, name);
                 }
                 call.caller = match origin.peer.and_then(|id| self.board.post.peers.get(id)) {
                     Some(peer) => peer.stamp.clone(),
@@ -482,7 +484,7 @@ impl<F> Router<F> {
         let Datagram { sender, reply_to, message } = datagram;
         let counters = &mut self.board.post.counters;
         counters.datagrams += 1;
-        let Message::Call(call) = message else {
+        let Message::Call(mut call) = message else {
             counters.datagrams_malformed += 1;
             return;
         };
@@ -499,7 +501,7 @@ impl<F> Router<F> {
         let payer = self.board.post.accounts.open(sender.uid);
         let deadline = now.after(self.board.post.limits.timeout(call.timeout_ms));
         let origin = Origin { caller: caller.clone(), payer, peer: None, deadline };
-        if let Err(refusal) = self.route(now, &sender, origin, call, out) {
+        if let Err(refusal) = self.route(now, &sender, origin, &mut call, out) {
             self.board.post.counters.datagrams_refused += 1;
             self.board.refuse(&caller, refusal, out);
         }

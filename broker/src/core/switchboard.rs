@@ -1,5 +1,7 @@
 //! The switchboard: which call is where, from its acceptance to the instance that works on it.
 
+use std::time::Duration;
+
 use ipc_protocol::wire::{Call, Message};
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +9,7 @@ use super::{
     accounts::Account,
     calls::{Caller, Calls, Role, Stage},
     ids::{AccountId, CallId, InstanceId, NameId, PeerId},
+    item,
     limits::Limits,
     moment::Moment,
     names::{Instance, Names, Place},
@@ -55,7 +58,7 @@ impl<F> Switchboard<F> {
         &mut self,
         now: Moment,
         origin: Origin,
-        call: Call<F>,
+        call: &mut Call<F>,
         place: Place,
         out: &mut Outputs<F>,
     ) -> Result<(), Refusal> {
@@ -63,22 +66,23 @@ impl<F> Switchboard<F> {
         self.has_place_at(place)?;
         match self.free_instance(place) {
             Some(instance) => {
+                let left = origin.deadline.since(now);
                 let id = self.open(origin, Stage::Running(instance), 0, out)?;
-                self.deliver(now, id, instance, call, out);
+                self.deliver(left, id, instance, call, out);
                 Ok(())
             }
-            None => self.enqueue(place, origin, call, out),
+            None => self.enqueue(place, origin, call.take(), out),
         }
     }
 
     /// Delivers what waits for an instance, oldest first, as long as it has room.
     pub(crate) fn feed(&mut self, now: Moment, id: InstanceId, out: &mut Outputs<F>) {
         while let Some(next) = self.next_for(id) {
-            let Some(call) = self.dequeue(next) else { return };
-            if let Some(slot) = self.calls.get_mut(next) {
-                slot.stage = Stage::Running(id);
-            }
-            self.deliver(now, next, id, *call, out);
+            let Some(mut call) = self.dequeue(next) else { return };
+            let Some(slot) = self.calls.get_mut(next) else { return };
+            slot.stage = Stage::Running(id);
+            let left = slot.deadline.since(now);
+            self.deliver(left, next, id, &mut call, out);
         }
     }
 
@@ -237,16 +241,13 @@ impl<F> Switchboard<F> {
     }
 
     /// Sends a call to the instance that its slot says it runs on.
-    fn deliver(&mut self, now: Moment, id: CallId, on: InstanceId, call: Call<F>, out: &mut Outputs<F>) {
-        let Some(slot) = self.calls.get(id) else { return };
-        let left = slot.deadline.since(now).as_millis();
-        let Some(instance) = self.names.instance_mut(on) else { return };
-        self.calls.push(&mut instance.running, Role::Place, id);
-        let peer = instance.peer;
-        self.names.has_begun(on);
+    #[inline]
+    fn deliver(&mut self, left: Duration, id: CallId, on: InstanceId, call: &mut Call<F>, out: &mut Outputs<F>) {
+        let Some(peer) = self.names.begin(&mut self.calls, on, id) else { return };
         self.post.counters.calls_delivered += 1;
-        let timeout_ms = u32::try_from(left).unwrap_or(u32::MAX).max(1);
-        self.post.send(peer, Message::Call(Call { id: id.to_bits(), timeout_ms, ..call }), out);
+        let timeout_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
+        let cost = item::ITEM + call.caller.len() + call.routing.raw().len() + call.body.len();
+        self.post.send_made(peer, cost, out, || Message::Call(Call { id: id.to_bits(), timeout_ms, ..call.take() }));
     }
 }
 
@@ -288,7 +289,7 @@ mod tests {
     fn place(board: &mut Switchboard<NoFd>, name: NameId) -> Vec<Output<NoFd>> {
         let payer = board.post.accounts.open(8);
         let origin = Origin { caller: Caller::OneWay, payer, peer: None, deadline: Moment(5_000_000) };
-        let call = Call {
+        let mut call = Call {
             id: 1,
             one_way: true,
             encoding: Encoding::BYTES,
@@ -298,7 +299,7 @@ mod tests {
             body: "body".into(),
         };
         let mut out = Vec::new();
-        board.place(Moment(0), origin, call, Place::Name(name), &mut out).unwrap();
+        board.place(Moment(0), origin, &mut call, Place::Name(name), &mut out).unwrap();
         out
     }
 
@@ -312,8 +313,7 @@ mod tests {
         let instance = board.names.name(name).unwrap().instances().next().unwrap();
         let first = board.names.instance(instance).unwrap().running.head().unwrap();
         board.settle(first);
-        board.calls.unlink(&mut board.names.instance_mut(instance).unwrap().running, Role::Place, first);
-        board.names.has_ended(instance);
+        board.names.end(&mut board.calls, instance, first);
         board.close(first);
         let mut out = Vec::new();
         board.feed(Moment(0), instance, &mut out);

@@ -41,7 +41,7 @@ impl<K> Wheel<K> {
         Self { buckets, occupied: vec![0; WORDS], summary: 0, done: 0 }
     }
 
-    /// Puts a row on the wheel. A deadline that has passed is taken for one in the next millisecond.
+    /// Puts a row on the wheel. Its deadline is at least a millisecond away: a bucket that was looked at is not looked at again.
     pub(crate) fn arm<T: Timed<Kind = K>>(&mut self, table: &mut Table<K, T>, id: Id<K>) {
         let Some(bucket) = table.get(id).map(|row| bucket_of(row.due().tick())) else { return };
         if let Some(list) = self.buckets.get_mut(bucket) {

@@ -7,7 +7,7 @@ use crate::core::{Datagram, Input, ReturnAddress};
 
 /// What a datagram says. Anything else than one whole frame is counted and dropped.
 #[must_use]
-pub fn decode<F>(bytes: Bytes, sender: Identity, reply_to: Option<ReturnAddress>) -> Input<F> {
+pub fn decode<F>(bytes: Bytes, sender: Identity, reply_to: Option<ReturnAddress>) -> Input<'static, F> {
     let frame = Frame::from_datagram(bytes, u32::MAX).ok();
     match frame.and_then(|frame| Message::decode(frame).ok()) {
         Some(message) => Input::Datagram(Datagram { sender, reply_to, message }),

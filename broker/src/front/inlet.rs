@@ -9,9 +9,9 @@ use crate::core::Begun;
 
 /// What an inlet found next.
 #[derive(Debug)]
-pub enum Incoming<F> {
-    /// A whole message.
-    Message(Message<F>),
+pub enum Incoming {
+    /// A whole message, which lies in its place now.
+    Message,
     /// A frame has begun that is longer than what the inlet holds unasked. It stands still until [`Inlet::assemble`] or
     /// [`Inlet::skip`] is called.
     Begun(Begun),
@@ -57,18 +57,18 @@ impl Inlet {
         }
     }
 
-    /// The next message, or `None` when more bytes are needed.
+    /// The next message, which is put into a place of the caller's, or `None` when more bytes are needed.
     ///
     /// # Errors
     /// A [`Violation`] after which the connection must be closed.
     #[expect(clippy::should_implement_trait, reason = "it is resumable and fallible, no iterator adapter fits it")]
     #[inline]
-    pub fn next<F>(&mut self) -> Result<Option<Incoming<F>>, Violation> {
+    pub fn next<F>(&mut self, into: &mut Message<F>) -> Result<Option<Incoming>, Violation> {
         match self {
             Self::Silent => Ok(None),
-            Self::Native(inlet) => inlet.next(),
+            Self::Native(inlet) => inlet.next(into),
             #[cfg(test)]
-            Self::Lines(inlet) => inlet.next(),
+            Self::Lines(inlet) => inlet.next(into),
         }
     }
 

@@ -31,16 +31,16 @@ impl Inlet {
         self.bytes.extend(bytes);
     }
 
-    pub(super) fn next<F>(&mut self) -> Result<Option<Incoming<F>>, Violation> {
+    pub(super) fn next<F>(&mut self, into: &mut Message<F>) -> Result<Option<Incoming>, Violation> {
         if !std::mem::replace(&mut self.greeted, true) {
-            return Ok(Some(Incoming::Message(Message::Hello(Hello::new("lines")))));
+            *into = Message::Hello(Hello::new("lines"));
+            return Ok(Some(Incoming::Message));
         }
         let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
         let line: Vec<u8> = self.bytes.drain(..=end).collect();
         let line = String::from_utf8_lossy(&line);
-        parse(line.trim_end())
-            .map(|message| Some(Incoming::Message(message)))
-            .ok_or(Violation::BadMagic(line.as_bytes()[0]))
+        *into = parse(line.trim_end()).ok_or(Violation::BadMagic(line.as_bytes()[0]))?;
+        Ok(Some(Incoming::Message))
     }
 
     pub(super) fn partial(&self) -> Option<usize> {

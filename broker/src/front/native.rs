@@ -30,7 +30,7 @@ impl Inlet {
     }
 
     #[inline]
-    pub(super) fn next<F>(&mut self) -> Result<Option<Incoming<F>>, Violation> {
+    pub(super) fn next<F>(&mut self, into: &mut Message<F>) -> Result<Option<Incoming>, Violation> {
         Ok(match self.decoder.next()? {
             None if self.skipping && !self.decoder.mid_frame() => {
                 self.skipping = false;
@@ -40,8 +40,8 @@ impl Inlet {
             Some(Decoded::Frame(frame)) => {
                 self.skipping = false;
                 let Header { kind, id, .. } = frame.header;
-                match Message::decode_after(frame, &mut self.last) {
-                    Ok(message) => Some(Incoming::Message(message)),
+                match into.decode_into(frame, &mut self.last) {
+                    Ok(()) => Some(Incoming::Message),
                     Err(Violation::Routing(error)) if kind == Kind::CALL && error.is_bad_name() => {
                         Some(Incoming::Misnamed { id, error })
                     }

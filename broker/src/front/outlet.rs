@@ -81,12 +81,20 @@ impl<F> Outlet<F> {
         let items = sheet.items_in(len);
         let left = sheet.left_of(items, len);
         let mut written = Written { items, cost: 0 };
-        for _ in 0..items {
-            match self.begun.take() {
-                Some(begun) => written.cost += begun.cost,
-                None => written.cost += self.pop().map_or(0, |item| item.cost),
+        let whole = match self.begun.take_if(|_| items > 0) {
+            Some(begun) => {
+                written.cost += begun.cost;
+                items - 1
             }
+            None => items,
+        };
+        written.cost += self.items.range(..whole).map(|item| item.cost).sum::<usize>();
+        if whole == self.items.len() {
+            self.items.clear();
+        } else {
+            drop(self.items.drain(..whole));
         }
+        self.detached = self.detached.saturating_sub(whole);
         if let Some(left) = left {
             let (cost, pinned) = match self.begun.take() {
                 Some(begun) => (begun.cost, false),

@@ -63,8 +63,8 @@ impl Sheet {
         used
     }
 
-    /// Empties it, and keeps its memory.
-    pub(super) fn clear(&mut self) {
+    /// Empties it, and keeps its memory. Until then it pins what it points at.
+    pub fn clear(&mut self) {
         self.bytes.clear();
         self.bodies.clear();
         self.ends.clear();

@@ -34,6 +34,8 @@ pub(crate) struct Connections {
     /// What all of them are written from.
     sheet: Sheet,
     pool: Pool<Fd>,
+    /// Where a message lies while it is routed.
+    message: Message<Fd>,
     /// Connections that were read and may still have messages to be routed.
     unrouted: VecDeque<PeerId>,
     /// Connections with something queued, to be written at the end of the turn.
@@ -79,6 +81,7 @@ impl Connections {
             buffer: ReadBuffer::new(),
             sheet: Sheet::new(),
             pool: Pool::new(),
+            message: Message::Pong(0),
             unrouted: VecDeque::new(),
             dirty: VecDeque::new(),
         }
@@ -134,8 +137,8 @@ impl Connections {
         let Some(id) = self.unrouted.pop_front() else { return false };
         let Some(connection) = connection(&mut self.places, id) else { return true };
         for _ in 0..decisions.limits().turn_frames {
-            let input = match connection.inlet.next() {
-                Ok(Some(Incoming::Message(message))) => Input::Message { from: id, message },
+            let input = match connection.inlet.next(&mut self.message) {
+                Ok(Some(Incoming::Message)) => Input::Message { from: id, message: &mut self.message },
                 Ok(Some(Incoming::Begun(frame))) => {
                     let held = connection.inlet.partial().unwrap_or(0);
                     decisions.tell(now, Input::Begun { from: id, frame, held });
@@ -293,12 +296,14 @@ impl Connection {
         let mut cost = 0;
         loop {
             self.outlet.encode(dialect, sheet);
-            let (len, blocked) = match write(self.socket.as_fd(), sheet) {
+            let written = write(self.socket.as_fd(), sheet);
+            let (len, blocked) = match written {
                 Ok(len) => (len, len < sheet.len()),
                 Err(Errno::AGAIN) => (0, true),
                 Err(error) => return Err(error.into()),
             };
             cost += self.outlet.wrote(len, sheet, pool).cost;
+            sheet.clear();
             if blocked || self.outlet.is_empty() {
                 return Ok(Flushed { cost, blocked });
             }

@@ -23,7 +23,7 @@ impl Decisions {
 
     /// Tells the router what happened.
     #[inline]
-    pub(crate) fn tell(&mut self, now: Moment, input: Input<Fd>) {
+    pub(crate) fn tell(&mut self, now: Moment, input: Input<'_, Fd>) {
         self.router.handle(now, input, &mut self.outputs);
     }
 

@@ -98,7 +98,7 @@ impl World {
     }
 
     /// Tells the router what happened, and does everything that follows from it.
-    fn tell(&mut self, input: Input<Token>) {
+    fn tell(&mut self, input: Input<'_, Token>) {
         self.step(|router, now, out| router.handle(now, input, out));
     }
 
@@ -124,8 +124,9 @@ impl World {
             return;
         }
         let from = fake.id;
-        let input = match fake.inlet.next() {
-            Ok(Some(Incoming::Message(message))) => Input::Message { from, message },
+        let mut message = wire::Message::Pong(0);
+        let input = match fake.inlet.next(&mut message) {
+            Ok(Some(Incoming::Message)) => Input::Message { from, message: &mut message },
             Ok(Some(Incoming::Misnamed { id, error })) => Input::Misnamed { from, id, error },
             Ok(Some(Incoming::Skipped)) => Input::Skipped { from },
             Ok(Some(Incoming::Begun(frame))) => {

@@ -187,7 +187,7 @@ impl World {
             body: Body::Fd(Token::open()),
         };
         if self.fakes[from.0].is_open() && !self.fakes[from.0].parked {
-            self.tell(Input::Message { from: id, message: wire::Message::Call(call) });
+            self.tell(Input::Message { from: id, message: &mut wire::Message::Call(call) });
         }
         ticket
     }
@@ -199,7 +199,7 @@ impl World {
         let fake = &self.fakes[delivered.to.0];
         let reply = wire::Reply { id: delivered.call.id, encoding: Encoding::BYTES, body: Body::Fd(Token::open()) };
         if fake.is_open() && !fake.parked {
-            self.tell(Input::Message { from: fake.id, message: wire::Message::Reply(reply) });
+            self.tell(Input::Message { from: fake.id, message: &mut wire::Message::Reply(reply) });
         }
     }
 

@@ -142,8 +142,11 @@ impl Decoder {
     /// # Errors
     /// A [`Violation`] after which the stream makes no sense any more: the connection must be closed.
     #[expect(clippy::should_implement_trait, reason = "it is resumable and fallible, no iterator adapter fits it")]
+    #[inline]
     pub fn next(&mut self) -> Result<Option<Incoming>, Violation> {
-        self.skip_oversized();
+        if self.skip > 0 {
+            self.skip_oversized();
+        }
         if self.chunk.is_empty() && self.header.is_none() {
             return Ok(None);
         }

@@ -176,6 +176,7 @@ impl Header {
 
     /// The header as it goes on the wire.
     #[must_use]
+    #[inline]
     pub fn to_bytes(&self) -> [u8; HEADER_LEN] {
         let mut out = [0; HEADER_LEN];
         out[0] = MAGIC;
@@ -196,6 +197,7 @@ impl Header {
 
     /// Reads the fields; nothing is checked but what the fixed size already proves. `None` if the first byte is not the magic.
     #[must_use]
+    #[inline]
     pub fn from_bytes(b: &[u8; HEADER_LEN]) -> Option<Self> {
         if b[0] != MAGIC {
             return None;

@@ -93,6 +93,21 @@ pub struct Failure<F> {
 }
 
 impl<F> Failure<F> {
+    /// Takes the failure out of its place, where an empty one stays.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let (text, body) = (std::mem::take(&mut self.text), std::mem::take(&mut self.body));
+        Self {
+            id: self.id,
+            code: self.code,
+            retry: self.retry,
+            app_code: self.app_code,
+            text,
+            encoding: self.encoding,
+            body,
+        }
+    }
+
     /// A failure with the retry answer that its code implies, and no value of the application.
     #[must_use]
     pub fn new(id: u64, code: ErrorCode, text: impl Into<String>) -> Self {
@@ -132,29 +147,33 @@ impl<F> Message<F> {
     /// # Errors
     /// [`Violation`] says what is wrong with it.
     pub fn decode(frame: Frame) -> Result<Self, Violation> {
-        Self::decode_after(frame, &mut Routing::default())
+        let mut message = Self::Pong(0);
+        message.decode_into(frame, &mut Routing::default())?;
+        Ok(message)
     }
 
-    /// Reads a frame of a connection whose last call had the routing section `last`: most callers repeat themselves, and a section
-    /// that was checked once is not checked again.
+    /// Reads a frame of a connection whose last call had the routing section `last` into this place: most callers repeat themselves,
+    /// and a section that was checked once is not checked again.
     ///
     /// # Errors
-    /// [`Violation`] says what is wrong with it.
-    pub fn decode_after(frame: Frame, last: &mut Routing) -> Result<Self, Violation> {
+    /// [`Violation`] says what is wrong with it; the place is as it was then.
+    #[inline]
+    pub fn decode_into(&mut self, frame: Frame, last: &mut Routing) -> Result<(), Violation> {
         let Frame { header, routing, body } = frame;
-        match header.kind {
-            Kind::CALL => Call::decode(&header, routing, body, last).map(Self::Call),
-            Kind::REPLY => {
-                Routing::parse(routing)?;
-                Ok(Self::Reply(Reply { id: header.id, encoding: header.encoding, body: body.into_any() }))
+        *self = match header.kind {
+            Kind::CALL => Self::Call(Call::decode(&header, routing, body, last)?),
+            Kind::REPLY if routing.is_empty() => {
+                Self::Reply(Reply { id: header.id, encoding: header.encoding, body: body.into_any() })
             }
-            _ => Self::decode_rare(&header, &Routing::parse(routing)?, body),
-        }
+            _ => Self::decode_rare(&header, &Routing::parse(routing)?, body)?,
+        };
+        Ok(())
     }
 
     fn decode_rare(header: &Header, routing: &Routing, body: Body) -> Result<Self, Violation> {
         let text = || routing.text(FieldTag::TEXT).unwrap_or_default().to_owned();
         Ok(match header.kind {
+            Kind::REPLY => Self::Reply(Reply { id: header.id, encoding: header.encoding, body: body.into_any() }),
             Kind::ERROR => Self::Error(Failure {
                 id: header.id,
                 code: ErrorCode(header.code),
@@ -175,6 +194,7 @@ impl<F> Message<F> {
     }
 
     /// Appends the frame up to its body; [`Message::body`] follows it on the wire.
+    #[inline]
     pub fn encode_head(&self, out: &mut Vec<u8>) {
         match self {
             Self::Call(call) => call.encode_head(out),
@@ -271,6 +291,20 @@ impl<F> Message<F> {
 }
 
 impl<F> Call<F> {
+    /// Takes the call out of its place, where an empty one stays.
+    #[inline]
+    pub fn take(&mut self) -> Self {
+        Self {
+            id: self.id,
+            one_way: self.one_way,
+            encoding: self.encoding,
+            timeout_ms: self.timeout_ms,
+            caller: std::mem::take(&mut self.caller),
+            routing: std::mem::take(&mut self.routing),
+            body: std::mem::take(&mut self.body),
+        }
+    }
+
     /// Copies out of a shared read buffer what lies in it.
     pub fn detach(&mut self) {
         if matches!(self.body, Body::Inline { pinned: true, .. }) {
@@ -294,12 +328,14 @@ impl<F> Call<F> {
     }
 
     /// Appends the frame up to its body.
+    #[inline]
     pub fn encode_head(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.header().to_bytes());
         out.extend_from_slice(&self.caller);
         out.extend_from_slice(self.routing.raw());
     }
 
+    #[inline]
     fn decode(header: &Header, section: Bytes, body: Body, last: &mut Routing) -> Result<Self, Violation> {
         let (caller, routing) = if section == *last.raw() && !section.is_empty() {
             (Bytes::new(), last.moved_to(section))
