@@ -13,6 +13,14 @@ use uds::UnixSocketAddr;
 use crate::wire::limits::{DATAGRAM_SUFFIX, MAX_SOCKET_PATH};
 
 /// Address of a broker.
+///
+/// ```
+/// use ipc_protocol::transport::Address;
+///
+/// assert_eq!("/run/ipcd/ipcd.sock".parse(), Ok(Address::Path("/run/ipcd/ipcd.sock".into())));
+/// assert_eq!("@ipcd".parse(), Ok(Address::Abstract(b"ipcd".to_vec())));
+/// assert_eq!("fd:3".parse(), Ok(Address::Fd(3)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Address {
@@ -180,12 +188,18 @@ mod tests {
     }
 
     #[test]
-    fn three_kinds_of_address() {
-        assert_eq!(parse("/run/x.sock"), Ok(Address::Path("/run/x.sock".into())));
-        assert_eq!(parse("@x"), Ok(Address::Abstract(b"x".to_vec())));
-        assert_eq!(parse("fd:3"), Ok(Address::Fd(3)));
-        assert!(matches!(parse("fd:-1"), Err(AddressError::BadFd(_))));
-        assert_eq!(parse("@"), Err(AddressError::Empty));
+    fn an_address_prints_as_it_is_parsed() {
+        for text in ["/run/x.sock", "x", "@x", "fd:3"] {
+            assert_eq!(parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        assert_eq!([parse(""), parse("@")], [Err(AddressError::Empty), Err(AddressError::Empty)]);
+        assert!(matches!(parse("fd:-1"), Err(AddressError::BadFd(number)) if number == "-1"));
+        assert!(matches!(parse("fd:"), Err(AddressError::BadFd(_))));
+        assert!(matches!(parse("a\0b"), Err(AddressError::Nul(_))));
     }
 
     #[test]

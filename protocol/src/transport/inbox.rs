@@ -16,19 +16,19 @@ use crate::wire::{
 /// What a read brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// So many bytes.
+    /// Up to N bytes, at least one.
     Bytes(usize),
-    /// Nothing is there now.
+    /// Nothing has arrived.
     Nothing,
     /// The other side will send nothing more.
     End,
 }
 
-/// The memory that connections read into. Frames are slices of it, so it can be used anew only when they are gone: at the end of a
-/// turn, when everything was written or copied out.
+/// The memory that connections read into. Frames are slices of it, so it can be reused only when they are gone: at the end of a
+/// turn, when everything has been written or copied out.
 ///
-/// A short read is copied from the place that the kernel writes to, behind the other short reads: so that place stays in the CPU's
-/// cache, and nothing is cleared again. A long read is handed out where it lies.
+/// A short read is copied from where the kernel writes it to the end of the other short reads, so that the CPU keeps that place in
+/// its cache and nothing has to be cleared again. A long read is handed out where it lies.
 #[derive(Debug)]
 pub struct ReadBuffer {
     /// Where the kernel writes: cleared memory.
@@ -42,7 +42,7 @@ pub struct ReadBuffer {
 impl ReadBuffer {
     /// Bytes read from one connection at a time: the byte budget of a turn.
     pub const READ_LEN: usize = 32 * 1024;
-    /// Bytes of the first room: a tool that makes one call and ends should not pay for touching a large one.
+    /// Bytes of the first room: a tool that makes one call and ends shouldn't pay for touching a large one.
     const FIRST_LEN: usize = 8 * 1024;
     /// Longest read that is copied. Copying 8 KiB costs less than clearing as much, and hardly more than pointing at it.
     const SHORT: usize = 8 * 1024;
@@ -141,8 +141,8 @@ impl Inbox {
     }
 }
 
-/// Reads the rest of a long frame straight into its place: `missing` bytes, and what the memory holds beyond them. No descriptor can
-/// belong to the middle of a frame: any that is sent there is closed by the kernel, for there is no control buffer.
+/// Reads the rest of a long frame straight into its place: `missing` bytes, and what the memory holds beyond them. No descriptor
+/// belongs to the middle of a frame: without a control buffer, the kernel closes any that is sent there.
 ///
 /// # Errors
 /// What recv(2) says.
@@ -167,7 +167,7 @@ fn receive(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<Received> {
         match recvmsg(socket, &mut [io::IoSliceMut::new(room)], &mut control, flags) {
             Ok(message) => {
                 // Taking the messages out closes the descriptors in them: nothing leaks, whatever was sent.
-                // Control data cut short says the same: descriptors came, more than there was room or a free number for (unix(7)).
+                // Control data cut short says the same: more descriptors came than there was room, or a free number, for (unix(7)).
                 let brought = control.drain().any(|message| matches!(message, RecvAncillaryMessage::ScmRights(_)))
                     || message.flags.contains(ReturnFlags::CTRUNC);
                 return match message.bytes {
