@@ -32,9 +32,10 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // If standard error is closed or full, there is nowhere else to write.
-            let text = failure.to_string();
-            text.lines().for_each(|line| drop(write_line(io::stderr(), &format!("ipcd: {line}"))));
+            for line in failure.lines() {
+                // If standard error is closed or full, there is nowhere else to write.
+                let _ = write_line(io::stderr(), &format!("ipcd: {line}"));
+            }
             ExitCode::from(failure.code().exit())
         }
     }
@@ -56,6 +57,13 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 impl Failure {
+    fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Config(ConfigError::File(error)) => error.lines(),
+            other => vec![other.to_string()],
+        }
+    }
+
     fn code(&self) -> ErrorCode {
         match self {
             Self::Signals(_) | Self::Loop(_) => ErrorCode::INTERNAL,
