@@ -9,7 +9,7 @@ use clap::Parser;
 use ipc_protocol::{ErrorCode, transport::Address};
 use ipcd::{
     Config, Server, Signals, StartError,
-    server::{ClaimError, ConfigError, SiteError, notify_ready, write_line},
+    server::{ClaimError, ConfigError, SiteError, connections_lowered, notify_ready, write_line},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -101,10 +101,8 @@ fn configure(arguments: &Arguments) -> Result<Config, ConfigError> {
 /// Announces that the sockets are open: a line for people and scripts, READY=1 for a service manager. Says so if there is place for
 /// fewer connections than configured.
 fn announce(address: &Address, connections: u64, wanted: u64) {
-    if connections < wanted {
-        let reason = "this process may open too few files (RLIMIT_NOFILE)";
-        let line = format!("ipcd: event=connections_lowered from={wanted} to={connections} reason={reason:?}");
-        let _ = write_line(io::stderr(), &line);
+    if let Some(line) = connections_lowered(wanted, connections) {
+        let _ = write_line(io::stderr(), &format!("ipcd: {line}"));
     }
     // Standard output may be closed or full, and there may be no service manager: none of that matters.
     let _ = write_line(io::stdout(), &format!("ipcd: ready on {address} (pid {})", std::process::id()));

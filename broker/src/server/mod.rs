@@ -27,6 +27,7 @@ pub use broker::{Server, StartError};
 pub use claim::ClaimError;
 pub use config::{Config, ConfigError};
 pub use config_file::{FileError, Mistake, Problem};
+pub use descriptors::connections_lowered;
 pub use directory::DirectoryError;
 pub use line::write_line;
 pub use notify::notify_ready;

@@ -161,6 +161,16 @@ fn s28_hup_with_a_bad_file_keeps_the_old_limits_and_says_why() {
 }
 
 #[test]
+fn hup_with_more_connections_than_there_are_descriptors_says_how_many_there_will_be() {
+    let mut broker = Broker::in_process("");
+    std::fs::write(broker.config(), "[limits]\nconnections = 4000000000\n").unwrap();
+    let daemon = broker.daemon().unwrap();
+    daemon.signal(Signal::SIGHUP);
+    daemon.expect_log("event=reloaded");
+    daemon.expect_log("event=connections_lowered from=4000000000 to=");
+}
+
+#[test]
 fn hup_leaves_a_file_alone_that_others_can_write() {
     use std::os::unix::fs::PermissionsExt;
     let mut broker = Broker::in_process("[limits]\nnames_per_peer = 7\n");
