@@ -9,7 +9,7 @@ use clap::Parser;
 use ipc_protocol::{ErrorCode, transport::Address};
 use ipcd::{
     Config, Server, Signals, StartError,
-    server::{ClaimError, ConfigError, SiteError, connections_lowered, notify_ready, write_line},
+    server::{ClaimError, ConfigError, SiteError, connections_lowered, notify_ready, plain, write_line},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -20,11 +20,11 @@ use arguments::Arguments;
 enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("cannot take signals: {0}")]
+    #[error("cannot take signals: {}", plain(.0))]
     Signals(io::Error),
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error("the event loop failed: {0}")]
+    #[error("the event loop failed: {}", plain(.0))]
     Loop(io::Error),
 }
 

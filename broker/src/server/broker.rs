@@ -14,6 +14,7 @@ use super::{
     life::Life,
     log::Log,
     owner::owner,
+    path_error::plain,
     poller::Poller,
     signals::Signals,
     site::{self, Site, SiteError, Sockets},
@@ -32,7 +33,7 @@ pub enum StartError {
     #[error(transparent)]
     Limit(#[from] LimitError),
     /// The system says no.
-    #[error("cannot {operation}: {source}")]
+    #[error("cannot {operation}: {}", plain(source))]
     Io {
         /// What was tried, on what.
         operation: String,

@@ -17,6 +17,7 @@ use toml::{
     de::{DeInteger, DeTable, DeValue},
 };
 
+use super::path_error::plain;
 use crate::core::{LimitError, Limits};
 
 /// What a file says. A setting that it leaves out is `None`, a limit has its default.
@@ -32,7 +33,7 @@ pub(crate) struct ConfigFile {
 #[non_exhaustive]
 pub enum FileError {
     /// The file cannot be read.
-    #[error("{}: cannot be read: {source}", path.display())]
+    #[error("{}: cannot be read: {}", path.display(), plain(source))]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -31,6 +31,6 @@ pub use descriptors::connections_lowered;
 pub use directory::DirectoryError;
 pub use line::write_line;
 pub use notify::notify_ready;
-pub use path_error::{Flaw, PathError};
+pub use path_error::{Flaw, PathError, plain};
 pub use signals::Signals;
 pub use site::SiteError;
