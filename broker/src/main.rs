@@ -9,7 +9,7 @@ use clap::Parser;
 use ipc_protocol::{ErrorCode, transport::Address};
 use ipcd::{
     Config, Server, Signals, StartError,
-    server::{ClaimError, ConfigError, SiteError, notify_ready, write_line},
+    server::{ClaimError, ConfigError, SiteError, connections_lowered, notify_ready, plain, write_line},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -20,11 +20,11 @@ use arguments::Arguments;
 enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("cannot take signals: {0}")]
+    #[error("cannot take signals: {}", plain(.0))]
     Signals(io::Error),
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error("the event loop failed: {0}")]
+    #[error("the event loop failed: {}", plain(.0))]
     Loop(io::Error),
 }
 
@@ -32,9 +32,10 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // If standard error is closed or full, there is nowhere else to write.
-            let text = failure.to_string();
-            text.lines().for_each(|line| drop(write_line(io::stderr(), &format!("ipcd: {line}"))));
+            for line in failure.lines() {
+                // If standard error is closed or full, there is nowhere else to write.
+                let _ = write_line(io::stderr(), &format!("ipcd: {line}"));
+            }
             ExitCode::from(failure.code().exit())
         }
     }
@@ -56,6 +57,13 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 impl Failure {
+    fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Config(ConfigError::File(error)) => error.lines(),
+            other => vec![other.to_string()],
+        }
+    }
+
     fn code(&self) -> ErrorCode {
         match self {
             Self::Signals(_) | Self::Loop(_) => ErrorCode::INTERNAL,
@@ -93,10 +101,8 @@ fn configure(arguments: &Arguments) -> Result<Config, ConfigError> {
 /// Announces that the sockets are open: a line for people and scripts, READY=1 for a service manager. Says so if there is place for
 /// fewer connections than configured.
 fn announce(address: &Address, connections: u64, wanted: u64) {
-    if connections < wanted {
-        let reason = "this process may open too few files (RLIMIT_NOFILE)";
-        let line = format!("ipcd: event=connections_lowered from={wanted} to={connections} reason={reason:?}");
-        let _ = write_line(io::stderr(), &line);
+    if let Some(line) = connections_lowered(wanted, connections) {
+        let _ = write_line(io::stderr(), &format!("ipcd: {line}"));
     }
     // Standard output may be closed or full, and there may be no service manager: none of that matters.
     let _ = write_line(io::stdout(), &format!("ipcd: ready on {address} (pid {})", std::process::id()));

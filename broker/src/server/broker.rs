@@ -14,12 +14,13 @@ use super::{
     life::Life,
     log::Log,
     owner::owner,
+    path_error::plain,
     poller::Poller,
     signals::Signals,
     site::{self, Site, SiteError, Sockets},
     turn::Loop,
 };
-use crate::core::Policy;
+use crate::core::{LimitError, Policy};
 
 /// Why a broker does not start.
 #[derive(Debug, thiserror::Error)]
@@ -28,8 +29,11 @@ pub enum StartError {
     /// It cannot be reached at its address.
     #[error(transparent)]
     Site(#[from] SiteError),
+    /// A limit has a value that it can't have.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     /// The system says no.
-    #[error("cannot {operation}: {source}")]
+    #[error("cannot {operation}: {}", plain(source))]
     Io {
         /// What was tried, on what.
         operation: String,
@@ -83,6 +87,9 @@ impl Server {
     }
 
     fn with_sockets(config: Config, inherited: Inherited) -> Result<Self, StartError> {
+        if let Some(mistake) = config.limits.mistakes().into_iter().next() {
+            return Err(mistake.into());
+        }
         let descriptors = Descriptors::count();
         let decisions = Decisions::new(descriptors.fit(config.limits.clone()), Policy::new(owner()));
         let (site, sockets) = sockets(&config, inherited)?;
@@ -110,4 +117,19 @@ fn sockets(config: &Config, inherited: Inherited) -> Result<(Option<Site>, Socke
 fn failed(operation: &str) -> impl Fn(io::Error) -> StartError {
     let operation = operation.to_owned();
     move |source| StartError::Io { operation: operation.clone(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_nothing_works_with_are_refused_before_anything_is_bound() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let mut config = Config::new(Address::Path(path.clone()));
+        config.limits.hello_ms = 9_300_000_000_000;
+        assert!(matches!(Server::bind(config), Err(StartError::Limit(_))));
+        assert!(!path.exists());
+    }
 }

@@ -17,6 +17,7 @@ use toml::{
     de::{DeInteger, DeTable, DeValue},
 };
 
+use super::path_error::plain;
 use crate::core::{LimitError, Limits};
 
 /// What a file says. A setting that it leaves out is `None`, a limit has its default.
@@ -32,7 +33,7 @@ pub(crate) struct ConfigFile {
 #[non_exhaustive]
 pub enum FileError {
     /// The file cannot be read.
-    #[error("{}: cannot be read: {source}", path.display())]
+    #[error("{}: cannot be read: {}", path.display(), plain(source))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -70,7 +71,7 @@ pub enum FileError {
         most: u64,
     },
     /// The file has mistakes.
-    #[error("{}", lines(path, mistakes))]
+    #[error("{}", located(path, mistakes).join("; "))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -143,6 +144,17 @@ impl ConfigFile {
     }
 }
 
+impl FileError {
+    /// The error in lines, one for each mistake. As a text it is one line, for logs.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Malformed { path, mistakes } => located(path, mistakes),
+            other => vec![other.to_string()],
+        }
+    }
+}
+
 /// A file that is being read.
 struct Reading<'t> {
     text: &'t str,
@@ -206,14 +218,13 @@ impl Reading<'_> {
     }
 }
 
-/// A line for each mistake, `FILE:LINE: what`: editors understand it.
-fn lines(path: &Path, mistakes: &[Mistake]) -> String {
-    let lines: Vec<_> = mistakes.iter().map(|mistake| format!("{}:{mistake}", path.display())).collect();
-    lines.join("\n")
-}
-
 fn unsigned(integer: &DeInteger<'_>) -> Option<u64> {
     u64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+/// Each mistake as `FILE:LINE: what`: editors understand it.
+fn located(path: &Path, mistakes: &[Mistake]) -> Vec<String> {
+    mistakes.iter().map(|mistake| format!("{}:{mistake}", path.display())).collect()
 }
 
 fn read_trusted(path: &Path) -> Result<String, FileError> {

@@ -32,6 +32,13 @@ impl Descriptors {
     }
 }
 
+/// The line of the log for a broker that takes fewer connections than configured; `None` if it takes all.
+#[must_use]
+pub fn connections_lowered(configured: u64, fitted: u64) -> Option<String> {
+    let reason = "this process may open too few files (RLIMIT_NOFILE)";
+    (fitted < configured).then(|| format!("event=connections_lowered from={configured} to={fitted} reason={reason:?}"))
+}
+
 /// The guess without /proc: standard streams, a signalfd and two inherited sockets.
 const OPEN_UNSEEN: u64 = 6;
 /// What the broker opens for itself: epoll, timer, stream and datagram socket, lock file, and one in reserve.

@@ -4,7 +4,7 @@ use std::{io, os::fd::OwnedFd};
 
 use super::{
     config::Config,
-    descriptors::Descriptors,
+    descriptors::{Descriptors, connections_lowered},
     log::Log,
     notify::notify_stopping,
     poller::{Interest, Poller, Source},
@@ -127,8 +127,12 @@ impl Life {
         match self.config.reload() {
             Ok(limits) => {
                 log.line(format_args!("event=reloaded"));
-                self.config.limits = limits.clone();
-                Some(self.descriptors.fit(limits))
+                let fitted = self.descriptors.fit(limits.clone());
+                if let Some(line) = connections_lowered(limits.connections, fitted.connections) {
+                    log.line(format_args!("{line}"));
+                }
+                self.config.limits = limits;
+                Some(fitted)
             }
             Err(error) => {
                 log.line(format_args!("event=reload_failed kept=old reason={:?}", error.to_string()));

@@ -1,4 +1,4 @@
-//! What can be wrong with a path: a failed system call, or an owner or mode that other users could take advantage of.
+//! What can be wrong with a path, as other users could take advantage of its owner or mode; and how a failed system call is worded.
 
 use std::{
     io,
@@ -7,7 +7,7 @@ use std::{
 
 /// An operation on a path that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: cannot {operation}: {source}", path.display())]
+#[error("{}: cannot {operation}: {}", path.display(), plain(source))]
 pub struct PathError {
     operation: &'static str,
     path: PathBuf,
@@ -30,6 +30,13 @@ pub enum Flaw {
     /// A FIFO, a directory, a device.
     #[error("it isn't a regular file")]
     Kind,
+}
+
+/// What the system says, without its number: "(os error 2)" helps no reader of a message.
+#[must_use]
+pub fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words).to_owned()
 }
 
 /// Makes the error of an operation on a path from what the system says.

@@ -14,6 +14,7 @@ use rustix::net::SocketType;
 use super::{
     claim::{Claim, ClaimError},
     config::Config,
+    path_error::plain,
 };
 use crate::core::Moment;
 
@@ -25,7 +26,7 @@ pub enum SiteError {
     #[error(transparent)]
     Claim(#[from] ClaimError),
     /// The system says no.
-    #[error("cannot listen at {address}: {source}")]
+    #[error("cannot listen at {address}: {}", plain(source))]
     Bind {
         /// Where.
         address: Address,

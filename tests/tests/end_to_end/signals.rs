@@ -147,12 +147,27 @@ fn s28_hup_takes_over_new_limits() {
 fn s28_hup_with_a_bad_file_keeps_the_old_limits_and_says_why() {
     let mut broker = Broker::in_process("[limits]\nnames_per_peer = 7\n");
     let mut peer = Peer::connect(&broker);
-    std::fs::write(broker.config(), "[limits]\nnames_per_pear = 1\n").unwrap();
+    std::fs::write(broker.config(), "[limits]\nnames_per_pear = 1\nhello_ms = 0\n").unwrap();
     let daemon = broker.daemon().unwrap();
     daemon.signal(Signal::SIGHUP);
     daemon.expect_log("event=reload_failed kept=old");
-    assert!(daemon.log().contains("ipcd.toml:2: 'names_per_pear' isn't a limit"), "{}", daemon.log());
+    let log = daemon.log();
+    assert!(
+        log.contains("ipcd.toml:2: 'names_per_pear' isn't a limit") && log.contains("ipcd.toml:3: hello_ms"),
+        "{log}"
+    );
+    assert_eq!(log.lines().count(), 1, "{log}");
     assert_eq!(limit(&mut peer, "names_per_peer"), 7);
+}
+
+#[test]
+fn hup_with_more_connections_than_there_are_descriptors_says_how_many_there_will_be() {
+    let mut broker = Broker::in_process("");
+    std::fs::write(broker.config(), "[limits]\nconnections = 4000000000\n").unwrap();
+    let daemon = broker.daemon().unwrap();
+    daemon.signal(Signal::SIGHUP);
+    daemon.expect_log("event=reloaded");
+    daemon.expect_log("event=connections_lowered from=4000000000 to=");
 }
 
 #[test]
