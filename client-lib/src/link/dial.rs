@@ -74,9 +74,6 @@ impl Dial {
     pub(crate) fn connect(&self, patience: Duration, role: Role) -> Result<Connection, Error> {
         let socket = socket::connect_stream(&self.address, patience.min(self.patience))
             .map_err(|error| refused(&self.address, error))?;
-        if matches!(self.address, Address::Fd(_)) {
-            check_stream(&socket)?;
-        }
         self.check_peer(&socket)?;
         Ok(Connection::new(socket, self.address.to_string(), &self.agent, role))
     }
