@@ -76,11 +76,11 @@ pub use connect::Connect;
 pub use datagram::Datagram;
 pub use error::{CallError, Error, Result};
 pub use ipc_protocol::{
-    Encoding, ErrorCode, Identity, InvalidName, MethodName, Pattern, PeerNumber, Retry, ServiceName, Target, control,
-    limits,
+    ERROR_TABLE, Encoding, ErrorCode, ErrorRow, Identity, InvalidName, MethodName, Pattern, PeerNumber, Retry,
+    ServiceName, Target, control, limits,
     transport::{Address, AddressError},
 };
 pub use method::Method;
 pub use pending::{Pending, PendingBytes};
 pub use request::{Request, Response};
-pub use service::{Caller, CancelToken, Context, Failed, Incoming, Polled, Service, Serving, Stopper};
+pub use service::{Caller, CancelToken, Change, Context, Failed, Incoming, Polled, Service, Serving, Stopper};

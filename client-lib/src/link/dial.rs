@@ -156,23 +156,18 @@ pub(crate) fn refused(address: &Address, error: io::Error) -> Error {
         let code = if is_misuse { ErrorCode::USAGE } else { ErrorCode::UNAVAILABLE };
         return Error::new(code, error.to_string()).caused_by(error);
     }
-    const START: &str = "start one with `ipcd --socket PATH`, or run the command under `ipcctl run -- CMD`";
-    let unavailable = |what: &str, hint: &str| {
-        Error::new(ErrorCode::UNAVAILABLE, format!("no broker answers at {address}: {what} ({hint})"))
-    };
-    let refusal = match error.kind() {
+    let unavailable = |text: String| Error::new(ErrorCode::UNAVAILABLE, text);
+    match error.kind() {
+        io::ErrorKind::NotFound => unavailable(format!("there is no broker at {address}")),
+        io::ErrorKind::ConnectionRefused => unavailable(format!("no broker listens at {address}")),
+        io::ErrorKind::TimedOut => unavailable(format!("the broker at {address} doesn't accept connections in time")),
         io::ErrorKind::PermissionDenied => {
-            let text = format!(
-                "the broker at {address} may not be used: its mode, that of its directory, or a sandbox keeps this user out"
-            );
+            let text = format!("the mode of {address} or of a directory above it keeps this user out");
             Error::new(ErrorCode::DENIED, text)
         }
-        io::ErrorKind::TimedOut => unavailable("it does not accept connections in time", "it is overloaded or stopped"),
-        io::ErrorKind::NotFound => unavailable("there is no such socket", START),
-        io::ErrorKind::ConnectionRefused => unavailable("nothing listens there", START),
-        other => unavailable(&other.to_string(), START),
-    };
-    refusal.caused_by(error)
+        other => unavailable(format!("no broker answers at {address}: {other}")),
+    }
+    .caused_by(error)
 }
 
 fn bad_address(error: &AddressError) -> Error {
@@ -225,7 +220,6 @@ mod tests {
         let error = dial.connect(PATIENCE, Role::Caller).unwrap_err();
         assert_eq!(error.code(), ErrorCode::UNAVAILABLE);
         assert!(error.text().contains("/nonexistent/ipcd.sock"), "{error}");
-        assert!(error.text().contains("ipcd --socket"), "{error}");
     }
 
     #[test]

@@ -24,6 +24,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::{
     Stopper,
+    change::Change,
     offer::Offer,
     pool::Pool,
     turns::{Common, Turns},
@@ -73,16 +74,18 @@ pub(super) enum Wait {
 }
 
 impl Life {
-    /// Registers, waiting for the answer, and starts the pool.
+    /// Connects, starts the pool and registers, waiting for the answer: a call never meets a service without threads.
     ///
     /// # Errors
     /// As [`Service::start`](super::Service::start).
-    pub(super) fn begin(offer: Offer, stopper: Option<Stopper>) -> Result<Self> {
+    pub(super) fn begin(mut offer: Offer, stopper: Option<Stopper>) -> Result<Self> {
         let stopper = stopper.map_or_else(Stopper::new, Ok).map_err(no_eventfd)?;
         let idle = Bell::new().map_err(no_eventfd)?;
-        let connection = offer.register()?;
-        let receiver = claim(&connection)?;
+        let connection = offer.connect(Duration::MAX)?;
         let pool = Arc::new(Pool::start(offer.threads)?);
+        offer.threads = pool.threads(); // which may be fewer than were asked for
+        offer.register(&connection)?;
+        let receiver = claim(&connection)?;
         let client = Client::of_service(connection);
         let common = Common { offer: Arc::new(offer), pool, client, idle };
         let turns = Turns::new(&common, common.client.connection(), receiver);
@@ -158,6 +161,11 @@ impl Life {
         &self.common.client
     }
 
+    /// Threads of the pool.
+    pub(super) fn threads(&self) -> usize {
+        self.common.offer.threads
+    }
+
     pub(super) fn stopper(&self) -> &Stopper {
         &self.stopper
     }
@@ -181,9 +189,11 @@ impl Life {
         if self.stopper.is_used() {
             return Phase::Ended(Ok(()));
         }
+        let error = Error::new(loss.code, loss.text);
         if !self.common.offer.dial.can_redial() {
-            return Phase::Ended(Err(Error::new(loss.code, loss.text)));
+            return Phase::Ended(Err(error));
         }
+        self.common.offer.tell(&Change::Lost(error));
         self.away_since = Some(Instant::now());
         self.backoff = Backoff::new();
         self.pause()
@@ -218,7 +228,11 @@ impl Life {
 
     fn failed(&mut self, error: Error) -> Phase {
         let since = self.away_since.map_or(Duration::ZERO, |since| since.elapsed());
-        if is_passing(&error, since) { self.pause() } else { Phase::Ended(Err(error)) }
+        if !is_passing(&error, since) {
+            return Phase::Ended(Err(error));
+        }
+        self.common.offer.tell(&Change::Refused(error));
+        self.pause()
     }
 
     fn register(&mut self, mut turns: Box<Turns>, asked: Asked, wait: Wait) -> Phase {
@@ -235,6 +249,7 @@ impl Life {
             Ok(_) => {
                 self.common.client.publish(turns.connection().clone()); // before the calls that came with the answer: they may call back
                 self.away_since = None;
+                self.common.offer.tell(&Change::Returned);
                 turns.answer();
                 Phase::Serving(turns)
             }

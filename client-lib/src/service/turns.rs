@@ -155,7 +155,7 @@ impl Turns {
     fn hand_to_pool(&mut self, call: Call, answer: Answer, deadline: Instant) {
         let ends = (!call.one_way).then_some(deadline); // the caller of a one-way call waits for nothing
         let Some(cancel) = self.running.enter(call.id, ends, self.common.offer.limit()) else {
-            let text = format!("{} takes {} calls at once", target(&call), self.common.offer.window);
+            let text = format!("{} takes {} calls at once", target(&call), self.common.offer.window());
             return self.refuse(Failure::new(call.id, ErrorCode::BUSY, text));
         };
         let client = self.common.client.bound_to(cancel.clone());
