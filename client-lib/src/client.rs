@@ -10,7 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_protocol::{Encoding, ErrorCode, PeerNumber, Retry, control, limits::DEFAULT_TIMEOUT_MS, transport::Address};
+use ipc_protocol::{
+    Encoding, ErrorCode, PeerNumber, Retry,
+    control::{self, Operation},
+    limits::DEFAULT_TIMEOUT_MS,
+    transport::Address,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -155,7 +160,7 @@ impl Client {
     /// # Errors
     /// [`CallError::App`] is the service's own no; [`CallError::Failed`] says what else happened and whether a retry is safe.
     pub fn call<M: Method>(&self, request: &M) -> Result<M::Reply, CallError<M::Error>> {
-        self.ask(request, None)
+        self.call_in(request, None)
     }
 
     /// Calls a method and waits for its reply, at most `timeout` long: 1 ms to 1 h, other values are moved to the nearer end.
@@ -163,7 +168,7 @@ impl Client {
     /// # Errors
     /// As [`Client::call`]; `deadline` when the time is over.
     pub fn call_within<M: Method>(&self, request: &M, timeout: Duration) -> Result<M::Reply, CallError<M::Error>> {
-        self.ask(request, Some(timeout))
+        self.call_in(request, Some(timeout))
     }
 
     /// Sends a call and does not wait; its deadline of 30 s starts now. Dropping what is returned cancels the call.
@@ -261,10 +266,32 @@ impl Client {
         .map(drop)
     }
 
-    /// Calls an operation of the broker itself, such as `list` with [`control::List`].
+    /// Asks the broker itself: one of the operations in [`control::operation`].
+    ///
+    /// ```
+    /// use ipc_client::{Client, control, control::operation};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
+    /// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
+    /// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
+    /// # std::thread::spawn(move || broker.run(stopped.into()));
+    /// let client = Client::connect_to(&address)?;
+    /// let page = client.ask::<operation::List>(&control::List::default(), None)?;
+    /// assert!(page.names.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// The broker's refusal; `usage` if `operation` is no method name; `protocol` if the answer is no `A`.
+    /// The broker's refusal; `protocol` if the answer isn't one to this question.
+    pub fn ask<O: Operation>(&self, request: &O::Request, timeout: Option<Duration>) -> Result<O::Answer> {
+        self.control(O::NAME, request, timeout)
+    }
+
+    /// Calls an operation of the broker by its name: for one that this library does not know. See [`Client::ask`].
+    ///
+    /// # Errors
+    /// As [`Client::ask`]; `usage` if `operation` isn't a method name.
     pub fn control<Q: Serialize, A: DeserializeOwned>(
         &self,
         operation: &str,
@@ -342,7 +369,7 @@ impl Client {
         Self { shared: Arc::new(shared), scope: None }
     }
 
-    fn ask<M: Method>(&self, request: &M, timeout: Option<Duration>) -> Result<M::Reply, CallError<M::Error>> {
+    fn call_in<M: Method>(&self, request: &M, timeout: Option<Duration>) -> Result<M::Reply, CallError<M::Error>> {
         let (connection, now, asked) = self.prepare::<M>(timeout)?;
         let outcome = with_body(asked.encoding, request, |body| self.exchange(connection, now, &asked.outgoing(body)));
         self.settle(outcome, asked, request)

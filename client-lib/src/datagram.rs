@@ -19,17 +19,16 @@ use bytes::Bytes;
 use ipc_protocol::{
     Call, Encoding, ErrorCode, Frame, Message, Retry,
     limits::{DEFAULT_TIMEOUT_MS, MAX_BODY, MAX_DATAGRAM},
-    transport::Address,
+    transport::{
+        Address,
+        poll::{self, PollFd, PollFlags},
+    },
 };
-use rustix::{
-    event::{PollFd, PollFlags},
-    fs::{Mode, OFlags},
-};
+use rustix::fs::{Mode, OFlags};
 use uds::{UnixDatagramExt, UnixSocketAddr};
 
 use crate::{
     error::{CallError, Error, Result},
-    link::blocking::waker::poll,
     link::dial::{Dial, own_uid, refused},
     method::Method,
     request::{Request, Response},
@@ -191,7 +190,7 @@ impl Datagram {
                     if Instant::now() >= until {
                         return Err(Error::new(ErrorCode::DEADLINE, "no answer came in time"));
                     }
-                    poll(&mut [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN)], Some(until))
+                    poll::wait(&mut [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN)], Some(until))
                         .map_err(|error| self.lost(&error))?;
                 }
                 Err(error) => return Err(self.lost(&error)),

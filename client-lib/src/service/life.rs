@@ -17,10 +17,12 @@ use std::{
 
 use ipc_protocol::{
     ErrorCode,
-    control::{self, Registered, operation::Register},
-    transport::{Bell, poll},
+    control::operation::Register,
+    transport::{
+        Bell,
+        poll::{self, PollFd, PollFlags},
+    },
 };
-use rustix::event::{PollFd, PollFlags};
 
 use super::{
     Stopper,
@@ -36,7 +38,10 @@ use crate::{
         backoff::Backoff,
         blocking::{Connection, Receiver},
     },
-    session::{CallId, Loss, Outcome, outgoing::decode_reply},
+    session::{
+        CallId, Loss, Outcome,
+        outgoing::{Operated, decode_answer},
+    },
 };
 
 /// A service from its registration to its end.
@@ -52,15 +57,15 @@ pub(super) struct Life {
 enum Phase {
     Serving(Box<Turns>),
     Away { again: Instant },
-    Registering(Box<Turns>, Asked),
-    Unregistering(Box<Turns>, Asked),
+    Registering(Box<Turns>, Question),
+    Unregistering(Box<Turns>, Question),
     Draining { turns: Box<Turns>, until: Instant },
     Ended(Result<()>),
 }
 
 /// A call to the broker that is under way.
 #[derive(Clone, Copy)]
-struct Asked {
+struct Question {
     id: CallId,
     until: Instant,
 }
@@ -83,7 +88,7 @@ impl Life {
         let idle = Bell::new().map_err(no_eventfd)?;
         let connection = offer.connect(Duration::MAX)?;
         let pool = Arc::new(Pool::start(offer.threads)?);
-        offer.threads = pool.threads(); // which may be fewer than were asked for
+        offer.threads = pool.threads(); // which may be fewer than were question for
         offer.register(&connection)?;
         let receiver = claim(&connection)?;
         let client = Client::of_service(connection);
@@ -109,8 +114,8 @@ impl Life {
         self.phase = match phase {
             Phase::Serving(turns) => self.serve(turns, wait),
             Phase::Away { again } => self.stay_away(again, wait),
-            Phase::Registering(turns, asked) => self.register(turns, asked, wait),
-            Phase::Unregistering(turns, asked) => self.unregister(turns, asked, wait),
+            Phase::Registering(turns, question) => self.register(turns, question, wait),
+            Phase::Unregistering(turns, question) => self.unregister(turns, question, wait),
             Phase::Draining { turns, until } => self.drain(turns, until, wait),
             ended @ Phase::Ended(_) => ended,
         };
@@ -132,7 +137,7 @@ impl Life {
         match &self.phase {
             Phase::Serving(_) | Phase::Ended(_) => None,
             Phase::Away { again } => Some(*again),
-            Phase::Registering(_, asked) | Phase::Unregistering(_, asked) => Some(asked.until),
+            Phase::Registering(_, question) | Phase::Unregistering(_, question) => Some(question.until),
             Phase::Draining { until, .. } => Some(*until),
         }
     }
@@ -222,8 +227,8 @@ impl Life {
         let connection = Arc::new(self.common.offer.connect(Duration::ZERO)?);
         let receiver = claim(&connection)?;
         let turns = Turns::new(&self.common, connection, receiver);
-        let asked = ask(&turns, &self.common.offer.registration()?, REGISTER_TIMEOUT)?;
-        Ok(Phase::Registering(Box::new(turns), asked))
+        let question = ask(&turns, &self.common.offer.registration()?, REGISTER_TIMEOUT)?;
+        Ok(Phase::Registering(Box::new(turns), question))
     }
 
     fn failed(&mut self, error: Error) -> Phase {
@@ -235,16 +240,14 @@ impl Life {
         self.pause()
     }
 
-    fn register(&mut self, mut turns: Box<Turns>, asked: Asked, wait: Wait) -> Phase {
+    fn register(&mut self, mut turns: Box<Turns>, question: Question, wait: Wait) -> Phase {
         if self.stopper.is_used() {
             turns.connection().close(STOPPED);
             return Phase::Ended(Ok(()));
         }
-        let read = turns.read(self.stopper.bell(), wait.until(Some(asked.until)));
-        let Some(outcome) = asked.outcome(&turns, read) else { return Phase::Registering(turns, asked) };
-        let registered = outcome.and_then(|response| {
-            decode_reply::<Registered>(control::SERVICE, <Register as control::Operation>::NAME, &response)
-        });
+        let read = turns.read(self.stopper.bell(), wait.until(Some(question.until)));
+        let Some(outcome) = question.outcome(&turns, read) else { return Phase::Registering(turns, question) };
+        let registered = outcome.and_then(|response| decode_answer::<Register>(&response));
         match registered {
             Ok(_) => {
                 self.common.client.publish(turns.connection().clone()); // before the calls that came with the answer: they may call back
@@ -263,16 +266,16 @@ impl Life {
 
     fn leave(&mut self, turns: Box<Turns>) -> Phase {
         match self.common.offer.unregistration().and_then(|call| ask(&turns, &call, UNREGISTER_TIMEOUT)) {
-            Ok(asked) => Phase::Unregistering(turns, asked),
+            Ok(question) => Phase::Unregistering(turns, question),
             Err(_) => finish(&turns),
         }
     }
 
-    fn unregister(&mut self, mut turns: Box<Turns>, asked: Asked, wait: Wait) -> Phase {
+    fn unregister(&mut self, mut turns: Box<Turns>, question: Question, wait: Wait) -> Phase {
         // Calls that were read together with the answer have begun or are answered when it is seen here; no more come behind it.
-        let turned = turns.turn(&self.common.idle, wait.until(Some(asked.until)));
-        match asked.outcome(&turns, turned) {
-            None => Phase::Unregistering(turns, asked),
+        let turned = turns.turn(&self.common.idle, wait.until(Some(question.until)));
+        match question.outcome(&turns, turned) {
+            None => Phase::Unregistering(turns, question),
             Some(Ok(_)) => {
                 turns.watch_for_idle();
                 Phase::Draining { turns, until: Instant::now() + DRAIN }
@@ -291,7 +294,7 @@ impl Life {
     }
 }
 
-impl Asked {
+impl Question {
     /// What the call has ended with after a turn, if it has.
     fn outcome(self, turns: &Turns, turned: Result<(), Loss>) -> Option<Outcome> {
         if let Some(outcome) = turns.connection().take(self.id) {
@@ -316,10 +319,10 @@ impl Wait {
 }
 
 /// Asks the broker from the thread that reads.
-fn ask(turns: &Turns, call: &crate::session::outgoing::Operated, timeout: Duration) -> Result<Asked> {
+fn ask(turns: &Turns, call: &Operated, timeout: Duration) -> Result<Question> {
     let (now, connection) = (Instant::now(), turns.connection());
     match connection.submit_from_reader(&call.outgoing(), now)? {
-        Some(id) => Ok(Asked { id, until: now + timeout }),
+        Some(id) => Ok(Question { id, until: now + timeout }),
         None => Err(Error::new(ErrorCode::BROKER_LOST, connection.ended_before())),
     }
 }

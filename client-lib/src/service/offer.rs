@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ipc_protocol::{
     ErrorCode, ServiceName,
-    control::{self, Register, Registered, Unregister},
+    control::{Register, Unregister, operation},
 };
 
 use super::{
@@ -17,7 +17,7 @@ use crate::{
     link::dial::Dial,
     session::{
         Role,
-        outgoing::{Operated, decode_reply},
+        outgoing::{Operated, decode_answer},
     },
 };
 
@@ -43,8 +43,7 @@ impl Offer {
         let registration = self.registration()?;
         let exchanged = connection.exchange(&registration.outgoing(), Departure::AtOnce, Instant::now())?;
         let response = exchanged.ok_or_else(|| went_away(connection))?;
-        let _: Registered = decode_reply(control::SERVICE, "register", &response)?;
-        Ok(())
+        decode_answer::<operation::Register>(&response).map(drop)
     }
 
     /// A new connection.
@@ -66,7 +65,7 @@ impl Offer {
             shared: self.shared,
             methods: self.methods.names(),
         };
-        Operated::new("register", &register, Some(REGISTER_TIMEOUT))
+        Operated::of::<operation::Register>(&register, Some(REGISTER_TIMEOUT))
     }
 
     /// What gives the name back.
@@ -74,7 +73,7 @@ impl Offer {
     /// # Errors
     /// None that can happen.
     pub(super) fn unregistration(&self) -> Result<Operated> {
-        Operated::new("unregister", &Unregister { name: self.name.clone() }, Some(REGISTER_TIMEOUT))
+        Operated::of::<operation::Unregister>(&Unregister { name: self.name.clone() }, Some(REGISTER_TIMEOUT))
     }
 
     /// Calls taken at once.

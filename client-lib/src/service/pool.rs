@@ -9,7 +9,7 @@ use std::{
 
 use ipc_protocol::{Call, ErrorCode, Failure, Message, Retry};
 
-use super::{Context, methods::Answer, running::Running};
+use super::{Context, methods::Responder, running::Running};
 use crate::{
     error::{Error, Result},
     link::blocking::Connection,
@@ -20,7 +20,7 @@ use crate::{
 pub(super) struct Job {
     pub(super) call: Call,
     pub(super) context: Context,
-    pub(super) answer: Answer,
+    pub(super) answer: Responder,
     /// Where the call came from: its answer goes there or nowhere.
     pub(super) connection: Arc<Connection>,
     pub(super) running: Arc<Running>,

@@ -11,7 +11,7 @@ use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message, transport::Bell}
 
 use super::{
     Caller, CancelToken, Context,
-    methods::{Answer, Place, target},
+    methods::{Place, Responder, target},
     offer::Offer,
     pool::{Job, Pool},
     running::Running,
@@ -152,7 +152,7 @@ impl Turns {
         if call.timeout_ms == 0 { self.connection.call_default_ms() } else { call.timeout_ms }
     }
 
-    fn hand_to_pool(&mut self, call: Call, answer: Answer, deadline: Instant) {
+    fn hand_to_pool(&mut self, call: Call, answer: Responder, deadline: Instant) {
         let ends = (!call.one_way).then_some(deadline); // the caller of a one-way call waits for nothing
         let Some(cancel) = self.running.enter(call.id, ends, self.common.offer.limit()) else {
             let text = format!("{} takes {} calls at once", target(&call), self.common.offer.window());

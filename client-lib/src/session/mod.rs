@@ -38,7 +38,7 @@ use ipc_protocol::{
 
 use self::slots::{Slot, SlotKind, Slots, Waiting};
 pub(crate) use self::{
-    frames::{Body, Frames},
+    frames::{Frames, Payload},
     outgoing::{Answer, Outgoing},
     patience::Patience,
     slots::CallId,

@@ -28,9 +28,11 @@ use std::{
     time::Instant,
 };
 
-use ipc_protocol::{ErrorCode, Hello, PeerNumber, Retry};
+use ipc_protocol::{
+    ErrorCode, Hello, PeerNumber, Retry,
+    transport::poll::{self, PollFd, PollFlags},
+};
 use rustix::{
-    event::{PollFd, PollFlags},
     io::Errno,
     net::{SendFlags, Shutdown, send},
 };
@@ -38,7 +40,7 @@ use rustix::{
 pub(crate) use self::reading::Receiver;
 use self::{
     state::{HIGH_WATER, Locked, State},
-    waker::{Waker, poll},
+    waker::Waker,
 };
 use crate::{
     error::Result,
@@ -381,7 +383,7 @@ impl Connection {
     /// Waits, without the lock, until the socket takes more, and writes.
     fn wait_writable<'a>(&'a self, mut state: Locked<'a>, until: Option<Instant>) -> Locked<'a> {
         drop(state);
-        let polled = poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], until);
+        let polled = poll::wait(&mut [PollFd::new(&self.socket, PollFlags::OUT)], until);
         state = self.lock();
         if let Err(error) = polled {
             self.lose(&mut state, &format!("waiting failed: {error}"));

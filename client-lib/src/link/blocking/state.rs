@@ -9,8 +9,7 @@ use std::{
     thread::{self, ThreadId},
 };
 
-use ipc_protocol::{ErrorCode, Violation};
-use rustix::event::PollFlags;
+use ipc_protocol::{ErrorCode, Violation, transport::poll::PollFlags};
 
 use super::{Receiver, waker::Waker};
 use crate::{

@@ -7,7 +7,7 @@ use std::{
 use ipc_protocol::{Encoding, Goodbye, Message, Routing};
 
 use super::*;
-use crate::session::{Body, CROWD, outgoing::Answer};
+use crate::session::{CROWD, Payload, outgoing::Answer};
 
 fn submit(connection: &Connection, now: Instant) -> Option<CallId> {
     let routing = Routing::to("calc", "add").build();
@@ -15,7 +15,7 @@ fn submit(connection: &Connection, now: Instant) -> Option<CallId> {
         routing: &routing,
         encoding: Encoding::BYTES,
         timeout_ms: 0,
-        body: Body::Borrowed(b""),
+        body: Payload::Borrowed(b""),
         answer: Answer::Wanted,
         parent: None,
     };

@@ -32,7 +32,7 @@ fn with_body(len: usize, answer: Answer) -> Outgoing<'static> {
         routing: Box::leak(Box::new(Routing::to("calc", "add").build())),
         encoding: Encoding::JSON,
         timeout_ms: 0,
-        body: Body::Shared(Bytes::from(vec![b'1'; len])),
+        body: Payload::Shared(Bytes::from(vec![b'1'; len])),
         answer,
         parent: None,
     }

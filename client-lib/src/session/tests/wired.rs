@@ -149,7 +149,7 @@ impl Wire {
 
     fn ask(&mut self, asked: &Asked, request: &Double) -> CallId {
         let body = ipc_protocol::codec::encode(asked.encoding, request).unwrap();
-        self.caller.session.call(Instant::now(), &asked.outgoing(Body::Borrowed(&body))).unwrap().unwrap()
+        self.caller.session.call(Instant::now(), &asked.outgoing(Payload::Borrowed(&body))).unwrap().unwrap()
     }
 
     fn settle(&mut self, id: CallId, asked: &Asked) -> ControlFlow<Result<u32, CallError<String>>> {
