@@ -92,7 +92,7 @@ enum Redial {
     NextCall(Dial),
     /// The service that the connection belongs to, which registers on it first.
     Service,
-    /// Nobody.
+    /// None is made.
     Never,
 }
 
@@ -111,7 +111,7 @@ impl Client {
         Self::builder().connect()
     }
 
-    /// Connects to the broker at an address, whoever it belongs to.
+    /// Connects to the broker at an address, whichever user it belongs to.
     ///
     /// # Errors
     /// `unavailable` if no broker answers, `denied` if its socket may not be opened.
@@ -122,7 +122,7 @@ impl Client {
     /// Uses a connected stream socket. It is never made anew: once it is dead, calls end with `broker_lost`.
     ///
     /// # Errors
-    /// `usage` if the descriptor is no stream socket.
+    /// `usage` if the descriptor isn't a stream socket.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         Ok(Self::on(dial::adopt(fd)?, Redial::Never))
     }
@@ -155,7 +155,7 @@ impl Client {
         Self::on(connection, Redial::Service)
     }
 
-    /// Calls a method and waits for its reply, at most 30 s.
+    /// Calls a method and waits for its reply, up to the broker's default: 30 s unless it is configured otherwise.
     ///
     /// # Errors
     /// [`CallError::App`] is the service's own no; [`CallError::Failed`] says what else happened and whether a retry is safe.
@@ -163,7 +163,7 @@ impl Client {
         self.call_in(request, None)
     }
 
-    /// Calls a method and waits for its reply, at most `timeout` long: 1 ms to 1 h, other values are moved to the nearer end.
+    /// Calls a method and waits for its reply, up to `timeout`: 1 ms to 1 h, other values are moved to the nearer end.
     ///
     /// # Errors
     /// As [`Client::call`]; `deadline` when the time is over.
@@ -177,7 +177,7 @@ impl Client {
     /// broker ends a connection whose peer leaves 4 MiB of replies unread, and answers `busy` beyond 1,024 calls under way.
     ///
     /// # Errors
-    /// `unavailable`, `denied` or `broker_lost` if there is no connection, `too_large`, `usage` if the names in `M` are none.
+    /// `unavailable`, `denied` or `broker_lost` if there is no connection, `too_large`, `usage` if the names in `M` aren't valid.
     pub fn start<M: Method>(&self, request: M) -> Result<Pending<M>> {
         let (connection, now, asked) = self.prepare::<M>(None)?;
         let ticket =
@@ -534,7 +534,7 @@ impl Corked<'_> {
     }
 }
 
-/// Waits as [`Corked::flush`] does: calls that nobody waits for would stay here otherwise.
+/// Waits as [`Corked::flush`] does: calls that are not waited for would stay here otherwise.
 impl Drop for Corked<'_> {
     fn drop(&mut self) {
         self.client.shared.corks.fetch_sub(1, Ordering::Relaxed);

@@ -424,7 +424,7 @@ fn a_call_cancelled_before_its_turn_never_runs_and_is_answered() {
 }
 
 #[test]
-fn a_broker_that_overruns_the_window_hears_busy() {
+fn a_broker_that_overruns_the_window_receives_busy() {
     let door = Door::open();
     let (began, begun) = mpsc::channel();
     let service = Service::new("calc").threads(1).window(1).method(move |text: Text, context| {

@@ -26,7 +26,7 @@ pub(crate) struct Dial {
 /// Where the address is from, which decides whom the broker may belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
-    /// The program, or its user, named it: the broker there is meant, whoever it belongs to.
+    /// The program, or its user, named it: the broker there is meant, whichever user it belongs to.
     Named,
     /// `$IPCD_SOCKET`. As good as named, but for root: su(1) and sudo -E keep the variable of the user that they were called by.
     Variable,
@@ -67,10 +67,10 @@ impl Dial {
         !matches!(self.address, Address::Fd(_))
     }
 
-    /// Connects. Waits at most `patience`, and not longer than its own, for a broker that is too busy to accept.
+    /// Connects. Waits up to `patience`, and no longer than its own, for a broker that is too busy to accept.
     ///
     /// # Errors
-    /// `unavailable` if nobody listens there, `denied` if the socket may not be opened or belongs to a stranger.
+    /// `unavailable` if no broker listens there, `denied` if the socket may not be opened or belongs to a stranger.
     pub(crate) fn connect(&self, patience: Duration, role: Role) -> Result<Connection, Error> {
         let socket = socket::connect_stream(&self.address, patience.min(self.patience))
             .map_err(|error| refused(&self.address, error))?;
@@ -87,7 +87,7 @@ impl Dial {
         self.address.datagram().ok_or_else(|| Error::new(ErrorCode::USAGE, text))
     }
 
-    /// Refuses a broker of a stranger, which would receive all calls: anybody can make `/tmp/ipcd-UID` before its owner does, and a
+    /// Refuses a broker of a stranger, which would receive all calls: any user can make `/tmp/ipcd-UID` before its owner does, and a
     /// variable of the environment may be that of the user that root was before.
     ///
     /// # Errors
@@ -135,7 +135,7 @@ impl Dial {
 /// An `OwnedFd` that a caller says is a connection to a broker.
 ///
 /// # Errors
-/// `usage` if it is no stream socket.
+/// `usage` if it isn't a stream socket.
 pub(crate) fn adopt(fd: OwnedFd) -> Result<Connection, Error> {
     check_stream(&fd)?;
     Ok(Connection::new(fd, "a given descriptor".to_owned(), &own_name(), Role::Caller))
@@ -144,8 +144,8 @@ pub(crate) fn adopt(fd: OwnedFd) -> Result<Connection, Error> {
 fn check_stream(fd: &OwnedFd) -> Result<(), Error> {
     match rustix::net::sockopt::socket_type(fd) {
         Ok(rustix::net::SocketType::STREAM) => Ok(()),
-        Ok(_) => Err(Error::new(ErrorCode::USAGE, "the descriptor is a socket, but no stream socket")),
-        Err(error) => Err(Error::new(ErrorCode::USAGE, format!("the descriptor is no socket ({error})"))),
+        Ok(_) => Err(Error::new(ErrorCode::USAGE, "the descriptor is a socket, but not a stream socket")),
+        Err(error) => Err(Error::new(ErrorCode::USAGE, "the descriptor isn't a socket").caused_by(error.into())),
     }
 }
 
@@ -171,7 +171,7 @@ pub(crate) fn refused(address: &Address, error: io::Error) -> Error {
 }
 
 fn bad_address(error: &AddressError) -> Error {
-    Error::new(ErrorCode::USAGE, format!("the environment names no address of a broker: {error}"))
+    Error::new(ErrorCode::USAGE, format!("the environment doesn't name the address of a broker: {error}"))
 }
 
 pub(crate) fn own_uid() -> u32 {

@@ -134,7 +134,7 @@ impl CancelToken {
         self.state().reason
     }
 
-    /// Waits until the call is cancelled, at most `timeout` long, and tells whether it is.
+    /// Waits until the call is cancelled, up to `timeout`, and tells whether it is.
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> bool {
         let until = Instant::now().checked_add(timeout);

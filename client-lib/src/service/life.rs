@@ -1,6 +1,6 @@
 //! The life of a service, a step at a time: it answers, comes back after the broker died, and leaves when it is stopped. No step
 //! waits for anything but what it is told to; [`Serving`](super::Serving) takes the steps on a thread, [`Polled`](super::Polled) in
-//! somebody's loop.
+//! the program's own loop.
 //!
 //! ```text
 //! Registering --> Serving --stopped--> Unregistering --> Draining --> Ended

@@ -164,7 +164,7 @@ impl Service {
         self
     }
 
-    /// What the list of peers shows for this service, at most 255 bytes; the program's name by default.
+    /// What the list of peers shows for this service, up to 255 bytes; the program's name by default.
     pub fn agent(mut self, agent: &str) -> Self {
         self.connect = self.connect.agent(agent);
         self
@@ -183,7 +183,7 @@ impl Service {
     }
 
     /// Answers a method on the pool. It may block and make calls of its own with [`Context::client`]. It should end soon after
-    /// [`Context::cancel`] says that nobody waits.
+    /// [`Context::cancel`] says that the caller has stopped waiting.
     pub fn method<M: Method + DeserializeOwned>(
         mut self,
         answer: impl Fn(M, &Context) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,

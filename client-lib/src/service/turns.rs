@@ -11,7 +11,7 @@ use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message, transport::Bell}
 
 use super::{
     Caller, CancelToken, Context,
-    methods::{Place, Responder, target},
+    methods::{Place, Responder, Way, target},
     offer::Offer,
     pool::{Job, Pool},
     running::Running,
@@ -132,18 +132,22 @@ impl Turns {
             let text = "the broker did not say who calls";
             return self.refuse(Failure::new(call.id, ErrorCode::PROTOCOL, text));
         }
-        let offer = self.common.offer.clone();
-        let Some(way) = offer.methods.find(call.routing.method()) else {
-            return self.refuse(Failure::new(call.id, ErrorCode::NO_METHOD, no_method(&offer, &call)));
-        };
         let deadline = now + Duration::from_millis(u64::from(self.time_of(&call)));
-        match way.place {
-            Place::Here => {
-                self.context.deadline = deadline;
-                (way.answer)(&call, &self.context, &mut self.answers);
+        let Self { common, context, answers, .. } = self;
+        match common.offer.methods.find(call.routing.method()) {
+            Some(Way { place: Place::Here, answer }) => {
+                context.deadline = deadline;
+                answer(&call, context, answers);
                 self.flush_if_many();
             }
-            Place::Pool => self.hand_to_pool(call, way.answer.clone(), deadline),
+            Some(Way { place: Place::Pool, answer }) => {
+                let answer = answer.clone();
+                self.hand_to_pool(call, answer, deadline);
+            }
+            None => {
+                let text = no_method(&common.offer, &call);
+                self.refuse(Failure::new(call.id, ErrorCode::NO_METHOD, text));
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Reading, by whoever has the right to: the thread that waits, or the reading thread of a service.
+//! Reading, by the thread that has the right to: one that waits for its call, or the reading thread of a service.
 
 use std::{
     io,
@@ -140,7 +140,7 @@ impl Connection {
             self.lose(state, &format!("the broker broke the protocol: {violation}"));
         } else if state.session.loss().is_some() {
             self.shut_down();
-            state.wake_everybody();
+            state.wake_all();
         }
     }
 

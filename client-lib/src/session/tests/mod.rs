@@ -143,7 +143,7 @@ fn a_second_welcome_and_a_hello_are_violations() {
 }
 
 #[test]
-fn a_welcome_in_a_version_nobody_offered_is_a_violation() {
+fn a_welcome_in_a_version_that_was_not_offered_is_a_violation() {
     let mut session = fresh(Role::Caller);
     let Message::Welcome(welcome) = welcome() else { unreachable!() };
     let wrong = Message::Welcome(Welcome { version: 9, ..welcome });
