@@ -44,7 +44,7 @@ pub(super) struct Turns {
     /// Answers of a turn, which leave together.
     answers: Frames,
     /// Stamp of the caller in `context`: most calls have the same as the one before, and reading a stamp allocates.
-    stamp: Vec<u8>,
+    stamp: Bytes,
     /// The context of quick calls, one after the other.
     context: Context,
 }
@@ -65,7 +65,7 @@ impl Turns {
             running: Arc::new(Running::new(common.idle.clone())),
             inbound: Vec::new(),
             answers: Frames::default(),
-            stamp: Vec::new(),
+            stamp: Bytes::new(),
             context,
         }
     }
@@ -186,14 +186,13 @@ impl Turns {
     }
 
     /// Reads who calls from a stamp; false if it isn't one.
-    fn recognise(&mut self, stamp: &[u8]) -> bool {
-        if self.stamp == stamp && !stamp.is_empty() {
+    fn recognise(&mut self, stamp: &Bytes) -> bool {
+        if self.stamp == *stamp && !stamp.is_empty() {
             return true;
         }
         let Ok((identity, peer)) = Identity::from_stamp(stamp) else { return false };
         self.context.caller = Arc::new(Caller { identity, peer });
-        self.stamp.clear();
-        self.stamp.extend_from_slice(stamp);
+        self.stamp = stamp.clone();
         true
     }
 }
