@@ -63,8 +63,10 @@
 mod app_error;
 mod client;
 mod connect;
+mod cork;
 mod datagram;
 mod error;
+mod line;
 mod link;
 mod method;
 mod pending;
@@ -74,8 +76,9 @@ mod service;
 mod session;
 
 pub use app_error::{AppError, MethodError};
-pub use client::{Client, Corked};
+pub use client::Client;
 pub use connect::Connect;
+pub use cork::Corked;
 pub use datagram::Datagram;
 pub use error::{CallError, Error, Result};
 pub use ipc_protocol::{
