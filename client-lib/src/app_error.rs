@@ -6,7 +6,7 @@ use ipc_protocol::{Encoding, codec};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// An error of a service's own, as a value: a Rust caller has it as [`CallError::App`](crate::CallError::App), a caller in another
-/// language as JSON, and everybody else as its `Display` text and its code.
+/// language as JSON, and a shell as its `Display` text and its code.
 ///
 /// ```
 /// use ipc_client::AppError;

@@ -4,18 +4,24 @@ use std::{
     fmt,
     os::fd::OwnedFd,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use ipc_protocol::{Encoding, ErrorCode, PeerNumber, Retry, control, limits::DEFAULT_TIMEOUT_MS, transport::Address};
+use ipc_protocol::{
+    Encoding, PeerNumber,
+    control::{self, Operation},
+    transport::Address,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     connect::Connect,
-    error::{CallError, Error, Result},
+    cork::Corked,
+    error::{CallError, Result},
+    line::{Line, Redial, gone},
     link::{
         blocking::{Connection, Departure},
         dial::{self, Dial},
@@ -28,7 +34,7 @@ use crate::{
     session::{
         Outcome, Outgoing, Patience, Role,
         outgoing::{Answer, Operated, decode_reply, routing_of},
-        patience::{GRACE, to_ms},
+        patience::to_ms,
         routes::Routes,
         typed::{Asked, Settled},
     },
@@ -48,47 +54,9 @@ pub struct Client {
 }
 
 struct Shared {
-    redial: Redial,
-    line: Mutex<Line>,
-    /// A thread that connected has come back.
-    redialled: Condvar,
+    line: Line,
     /// How many [`Corked`] live.
     corks: AtomicUsize,
-}
-
-/// What changes when the connection does, and what each typed call looks up: one lock for both, never held while anything is waited
-/// for.
-struct Line {
-    connection: Arc<Connection>,
-    routes: Routes,
-    dialling: Dialling,
-}
-
-/// Whether a thread connects, so that the others need not.
-enum Dialling {
-    /// The number of attempts that have ended, and what the last one ended with if it failed.
-    Idle(u64, Option<Error>),
-    /// The number of attempts before this one.
-    Busy(u64),
-}
-
-impl Dialling {
-    fn attempts(&self) -> u64 {
-        match self {
-            Self::Idle(ended, _) => *ended,
-            Self::Busy(before) => *before,
-        }
-    }
-}
-
-/// Who makes a new connection when this one is dead.
-enum Redial {
-    /// The next call.
-    NextCall(Dial),
-    /// The service that the connection belongs to, which registers on it first.
-    Service,
-    /// Nobody.
-    Never,
 }
 
 impl Client {
@@ -106,7 +74,7 @@ impl Client {
         Self::builder().connect()
     }
 
-    /// Connects to the broker at an address, whoever it belongs to.
+    /// Connects to the broker at an address, whichever user it belongs to.
     ///
     /// # Errors
     /// `unavailable` if no broker answers, `denied` if its socket may not be opened.
@@ -117,7 +85,7 @@ impl Client {
     /// Uses a connected stream socket. It is never made anew: once it is dead, calls end with `broker_lost`.
     ///
     /// # Errors
-    /// `usage` if the descriptor is no stream socket.
+    /// `usage` if the descriptor isn't a stream socket.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         Ok(Self::on(dial::adopt(fd)?, Redial::Never))
     }
@@ -150,20 +118,20 @@ impl Client {
         Self::on(connection, Redial::Service)
     }
 
-    /// Calls a method and waits for its reply, at most 30 s.
+    /// Calls a method and waits for its reply, up to the broker's default: 30 s unless it is configured otherwise.
     ///
     /// # Errors
     /// [`CallError::App`] is the service's own no; [`CallError::Failed`] says what else happened and whether a retry is safe.
     pub fn call<M: Method>(&self, request: &M) -> Result<M::Reply, CallError<M::Error>> {
-        self.ask(request, None)
+        self.call_in(request, None)
     }
 
-    /// Calls a method and waits for its reply, at most `timeout` long: 1 ms to 1 h, other values are moved to the nearer end.
+    /// Calls a method and waits for its reply, up to `timeout`: 1 ms to 1 h, other values are moved to the nearer end.
     ///
     /// # Errors
     /// As [`Client::call`]; `deadline` when the time is over.
     pub fn call_within<M: Method>(&self, request: &M, timeout: Duration) -> Result<M::Reply, CallError<M::Error>> {
-        self.ask(request, Some(timeout))
+        self.call_in(request, Some(timeout))
     }
 
     /// Sends a call and does not wait; its deadline of 30 s starts now. Dropping what is returned cancels the call.
@@ -172,7 +140,7 @@ impl Client {
     /// broker ends a connection whose peer leaves 4 MiB of replies unread, and answers `busy` beyond 1,024 calls under way.
     ///
     /// # Errors
-    /// `unavailable`, `denied` or `broker_lost` if there is no connection, `too_large`, `usage` if the names in `M` are none.
+    /// `unavailable`, `denied` or `broker_lost` if there is no connection, `too_large`, `usage` if the names in `M` aren't valid.
     pub fn start<M: Method>(&self, request: M) -> Result<Pending<M>> {
         let (connection, now, asked) = self.prepare::<M>(None)?;
         let ticket =
@@ -209,8 +177,7 @@ impl Client {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cork(&self) -> Corked<'_> {
-        self.shared.corks.fetch_add(1, Ordering::Relaxed);
-        Corked { client: self }
+        Corked::new(self)
     }
 
     /// Calls with a body that is already encoded, and waits for the reply.
@@ -246,7 +213,7 @@ impl Client {
     /// # Errors
     /// As [`Client::one_way`]; `usage` if the names in `M` are not valid, `invalid` if the request cannot be encoded.
     pub fn tell<M: Method>(&self, request: &M) -> Result<()> {
-        let routing = self.line().routes.of::<M>()?.0;
+        let (routing, _) = self.shared.line.routes(Routes::of::<M>)?;
         with_body(Encoding::JSON, request, |body| {
             self.submit(&Outgoing {
                 routing: &routing,
@@ -261,10 +228,32 @@ impl Client {
         .map(drop)
     }
 
-    /// Calls an operation of the broker itself, such as `list` with [`control::List`].
+    /// Asks the broker itself: one of the operations in [`control::operation`].
+    ///
+    /// ```
+    /// use ipc_client::{Client, control, control::operation};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
+    /// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
+    /// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
+    /// # std::thread::spawn(move || broker.run(stopped.into()));
+    /// let client = Client::connect_to(&address)?;
+    /// let page = client.ask::<operation::List>(&control::List::default(), None)?;
+    /// assert!(page.names.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// The broker's refusal; `usage` if `operation` is no method name; `protocol` if the answer is no `A`.
+    /// The broker's refusal; `protocol` if the answer isn't one to this question.
+    pub fn ask<O: Operation>(&self, request: &O::Request, timeout: Option<Duration>) -> Result<O::Answer> {
+        self.control(O::NAME, request, timeout)
+    }
+
+    /// Calls an operation of the broker by its name: for one that this library does not know. See [`Client::ask`].
+    ///
+    /// # Errors
+    /// As [`Client::ask`]; `usage` if `operation` isn't a method name.
     pub fn control<Q: Serialize, A: DeserializeOwned>(
         &self,
         operation: &str,
@@ -299,7 +288,7 @@ impl Client {
         let (connection, id) = match connection.ping(patience)? {
             Some(id) => (connection, id),
             None => {
-                let connection = self.replace(&connection, patience)?;
+                let connection = self.shared.line.replace(&connection, patience)?;
                 let id = connection.ping(patience)?.ok_or_else(|| gone(&connection))?;
                 (connection, id)
             }
@@ -322,7 +311,7 @@ impl Client {
 
     /// Puts a registered connection in place of a dead one.
     pub(crate) fn publish(&self, connection: Arc<Connection>) {
-        self.line().connection = connection;
+        self.shared.line.publish(connection);
     }
 
     /// The number of a service's connection, which it has been told by the time it is registered.
@@ -332,17 +321,20 @@ impl Client {
 
     /// The connection that calls use now.
     pub(crate) fn connection(&self) -> Arc<Connection> {
-        self.line().connection.clone()
+        self.shared.line.connection()
+    }
+
+    /// How many corks there are.
+    pub(crate) fn corks(&self) -> &AtomicUsize {
+        &self.shared.corks
     }
 
     fn on(connection: Connection, redial: Redial) -> Self {
-        let line =
-            Line { connection: Arc::new(connection), routes: Routes::default(), dialling: Dialling::Idle(0, None) };
-        let shared = Shared { redial, line: Mutex::new(line), redialled: Condvar::new(), corks: AtomicUsize::new(0) };
+        let shared = Shared { line: Line::new(connection, redial), corks: AtomicUsize::new(0) };
         Self { shared: Arc::new(shared), scope: None }
     }
 
-    fn ask<M: Method>(&self, request: &M, timeout: Option<Duration>) -> Result<M::Reply, CallError<M::Error>> {
+    fn call_in<M: Method>(&self, request: &M, timeout: Option<Duration>) -> Result<M::Reply, CallError<M::Error>> {
         let (connection, now, asked) = self.prepare::<M>(timeout)?;
         let outcome = with_body(asked.encoding, request, |body| self.exchange(connection, now, &asked.outgoing(body)));
         self.settle(outcome, asked, request)
@@ -351,8 +343,8 @@ impl Client {
     /// What a typed call needs before its request is encoded.
     fn prepare<M: Method>(&self, timeout: Option<Duration>) -> Result<(Arc<Connection>, Instant, Asked)> {
         let now = Instant::now();
-        let mut line = self.line();
-        Ok((line.connection.clone(), now, line.routes.ask::<M>(now, timeout)?))
+        let (connection, asked) = self.shared.line.ask::<M>(now, timeout)?;
+        Ok((connection, now, asked))
     }
 
     /// What a typed call ended with. It is sent once more if its service wants it in another encoding.
@@ -374,7 +366,7 @@ impl Client {
     /// Sends a typed call once more, as its service wants it.
     pub(crate) fn send_again<M: Method>(&self, asked: &mut Asked, request: &M) -> Result<Ticket> {
         let now = Instant::now();
-        self.line().routes.ask_again::<M>(now, asked);
+        self.shared.line.routes(|routes| routes.ask_again::<M>(now, asked));
         with_body(asked.encoding, request, |body| self.submit_on(self.connection(), now, &asked.outgoing(body)))
     }
 
@@ -411,7 +403,7 @@ impl Client {
         if let Some(sent) = send(&connection, call, departure, now)? {
             return Ok((connection, sent));
         }
-        let connection = self.replace(&connection, Patience::new(now, call.timeout_ms))?;
+        let connection = self.shared.line.replace(&connection, Patience::new(now, call.timeout_ms))?;
         match send(&connection, call, departure, now)? {
             Some(sent) => Ok((connection, sent)),
             None => Err(gone(&connection)),
@@ -421,55 +413,6 @@ impl Client {
     fn departure(&self) -> Departure {
         if self.shared.corks.load(Ordering::Relaxed) > 0 { Departure::Gathered } else { Departure::AtOnce }
     }
-
-    /// A live connection instead of a dead one. One thread connects; the others wait for it, each no longer than its own call may take.
-    fn replace(&self, dead: &Arc<Connection>, patience: Patience) -> Result<Arc<Connection>> {
-        let until = patience.until(DEFAULT_TIMEOUT_MS) - GRACE;
-        let mut line = self.line();
-        let seen = line.dialling.attempts();
-        loop {
-            if !Arc::ptr_eq(&line.connection, dead) && line.connection.takes_more() {
-                return Ok(line.connection.clone());
-            }
-            match &line.dialling {
-                Dialling::Idle(ended, Some(error)) if *ended > seen => return Err(error.clone()),
-                Dialling::Idle(before, _) => {
-                    line.dialling = Dialling::Busy(*before);
-                    drop(line);
-                    return self.redial(dead, until);
-                }
-                Dialling::Busy(_) => {}
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(still_connecting(dead));
-            }
-            (line, _) = self.shared.redialled.wait_timeout(line, left).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Connects, for all threads that wait for it.
-    fn redial(&self, dead: &Connection, until: Instant) -> Result<Arc<Connection>> {
-        let connected = match &self.shared.redial {
-            Redial::NextCall(dial) => {
-                dial.connect(until.saturating_duration_since(Instant::now()), Role::Caller).map(Arc::new)
-            }
-            Redial::Service => Err(reconnecting(dead)),
-            Redial::Never => Err(gone(dead)),
-        };
-        let mut line = self.line();
-        if let Ok(connection) = &connected {
-            line.connection = connection.clone();
-        }
-        line.dialling = Dialling::Idle(line.dialling.attempts() + 1, connected.as_ref().err().cloned());
-        drop(line);
-        self.shared.redialled.notify_all();
-        connected
-    }
-
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.shared.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl fmt::Debug for Client {
@@ -477,57 +420,3 @@ impl fmt::Debug for Client {
         f.debug_tuple("Client").field(&self.connection()).finish()
     }
 }
-
-/// While this lives, calls that are started gather: see [`Client::cork`].
-#[must_use = "calls gather only while it lives"]
-#[derive(Debug)]
-pub struct Corked<'a> {
-    client: &'a Client,
-}
-
-impl Corked<'_> {
-    /// Sends what has gathered, and returns when it has left.
-    ///
-    /// # Errors
-    /// `broker_lost` if the connection ended before, `deadline` if the broker took nothing for 30 s. What each call ended with, its
-    /// [`Pending`] says.
-    pub fn flush(&self) -> Result<()> {
-        let connection = self.client.connection();
-        if connection.flush_all(Instant::now() + FLUSH) {
-            return Ok(());
-        }
-        match connection.loss() {
-            Some(loss) => Err(Error::new(ErrorCode::BROKER_LOST, loss.text)),
-            None if !connection.takes_more() => Err(gone(&connection)),
-            None => {
-                let text = format!("the broker at {} takes nothing of what is sent", connection.place());
-                Err(Error::new(ErrorCode::DEADLINE, text))
-            }
-        }
-    }
-}
-
-/// Waits as [`Corked::flush`] does: calls that nobody waits for would stay here otherwise.
-impl Drop for Corked<'_> {
-    fn drop(&mut self) {
-        self.client.shared.corks.fetch_sub(1, Ordering::Relaxed);
-        drop(self.flush());
-    }
-}
-
-fn gone(connection: &Connection) -> Error {
-    Error::new(ErrorCode::BROKER_LOST, connection.ended_before()).with_retry(Retry::Safe)
-}
-
-fn reconnecting(connection: &Connection) -> Error {
-    let text = format!("the broker at {} went away and the service is not registered again yet", connection.place());
-    Error::new(ErrorCode::UNAVAILABLE, text)
-}
-
-fn still_connecting(connection: &Connection) -> Error {
-    let text = format!("the broker at {} does not accept a connection in time", connection.place());
-    Error::new(ErrorCode::UNAVAILABLE, text)
-}
-
-/// How long a cork waits for the socket to take what has gathered.
-const FLUSH: Duration = Duration::from_secs(30);

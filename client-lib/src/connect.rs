@@ -37,7 +37,7 @@ impl Connect {
         self
     }
 
-    /// What the list of peers shows for this connection, at most 255 bytes; the program's name by default.
+    /// What the list of peers shows for this connection, up to 255 bytes; the program's name by default.
     pub fn agent(mut self, agent: &str) -> Self {
         self.agent = Some(agent.to_owned());
         self

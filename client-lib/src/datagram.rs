@@ -19,17 +19,16 @@ use bytes::Bytes;
 use ipc_protocol::{
     Call, Encoding, ErrorCode, Frame, Message, Retry,
     limits::{DEFAULT_TIMEOUT_MS, MAX_BODY, MAX_DATAGRAM},
-    transport::Address,
+    transport::{
+        Address,
+        poll::{self, PollFd, PollFlags},
+    },
 };
-use rustix::{
-    event::{PollFd, PollFlags},
-    fs::{Mode, OFlags},
-};
+use rustix::fs::{Mode, OFlags};
 use uds::{UnixDatagramExt, UnixSocketAddr};
 
 use crate::{
     error::{CallError, Error, Result},
-    link::blocking::waker::poll,
     link::dial::{Dial, own_uid, refused},
     method::Method,
     request::{Request, Response},
@@ -44,7 +43,7 @@ use crate::{
 
 /// A sender of datagrams to a broker.
 ///
-/// For processes that send one call and go, or that must never wait for a broker: sending never blocks. A datagram takes at most
+/// For processes that send one call and go, or that must never wait for a broker: sending never blocks. A datagram holds up to
 /// 65,536 bytes, names and header included, and the kernel queues about ten of them: `busy` says that a call was not sent. One call
 /// at a time waits for its reply: threads that share a sender take turns, and the time that a call waits for its turn counts.
 #[derive(Debug)]
@@ -94,7 +93,7 @@ impl Datagram {
         Ok(sender)
     }
 
-    /// Connects the socket, so that nobody but the broker can send to it. Whom a stream socket belongs to, the kernel says once it is
+    /// Connects the socket, so that only the broker can send to it. Who owns a stream socket, the kernel says once it is
     /// connected; of a datagram socket only its file tells. The file that was looked at is the one that is connected to, whatever
     /// its path leads to by then.
     fn connect_socket(&self) -> Result<()> {
@@ -175,7 +174,7 @@ impl Datagram {
         .map_err(|error| self.not_sent(error))
     }
 
-    /// Waits for the end of call `id`. Everything else that comes is an answer to an earlier call that nobody waits for.
+    /// Waits for the end of call `id`. Everything else that comes is an answer to an earlier call that was given up.
     fn receive(&self, id: u64, until: Instant) -> Outcome {
         let mut buffer = vec![0; MAX_DATAGRAM + 1];
         loop {
@@ -189,9 +188,9 @@ impl Datagram {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if Instant::now() >= until {
-                        return Err(Error::new(ErrorCode::DEADLINE, "no answer came in time; the call may have run"));
+                        return Err(Error::new(ErrorCode::DEADLINE, "no answer came in time"));
                     }
-                    poll(&mut [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN)], Some(until))
+                    poll::wait(&mut [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN)], Some(until))
                         .map_err(|error| self.lost(&error))?;
                 }
                 Err(error) => return Err(self.lost(&error)),
@@ -212,7 +211,7 @@ impl Datagram {
     }
 
     fn lost(&self, error: &io::Error) -> Error {
-        let text = format!("the broker at {} cannot be heard any more ({error}); the call may have run", self.address);
+        let text = format!("the broker at {} can't be reached any more ({error})", self.address);
         Error::new(ErrorCode::BROKER_LOST, text)
     }
 }
@@ -284,7 +283,7 @@ fn typed_call<M: Method>(request: &M, answer: Answer) -> Result<Call> {
 
 fn frame(call: Call, id: u64) -> Result<Vec<u8>> {
     let too_large = |len: usize| {
-        let text = format!("the call takes {len} bytes, a datagram at most {MAX_DATAGRAM}");
+        let text = format!("the call takes {len} bytes, a datagram holds up to {MAX_DATAGRAM}");
         Error::new(ErrorCode::TOO_LARGE, text)
     };
     if call.body.len() > MAX_DATAGRAM {

@@ -34,15 +34,18 @@
 //! assert_eq!(client.call(&Add { a: 1, b: 2 })?, 3);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-//! The same service answers `ipcctl send calc.add a:=1 b:=2` and anybody who sends JSON.
+//!
+//! The same service answers `ipcctl send calc.add a:=1 b:=2`, and any caller that sends JSON.
 //!
 //! | to | use |
 //! |--|--|
 //! | call a method whose types are shared | [`Client::call`], or [`Client::start`] and [`Pending::wait`] |
 //! | call with a body of bytes or JSON | [`Client::call_bytes`] |
-//! | tell without hearing back | [`Client::one_way`] |
-//! | ask the broker itself | [`Client::control`] with the types in [`control`] |
-//! | answer calls | [`Service`] |
+//! | send a call that wants no answer | [`Client::tell`], with bytes [`Client::one_way`] |
+//! | ask the broker itself | [`Client::ask`] with an operation of [`control::operation`] |
+//! | answer calls | [`Service`], on threads of its own or in the program's loop: [`Polled`] |
+//! | say no in a typed way | [`AppError`]; in any other way [`Failed`] |
+//! | call others while answering | [`Context::client`], whose calls end with the one that is answered |
 //! | send a single call and never wait for a broker | [`Datagram`] |
 //!
 //! Every call ends exactly once: with a reply, or with an [`Error`] whose [`code`](Error::code) is a row of one table and whose
@@ -50,9 +53,9 @@
 //!
 //! # How it is built
 //! ```text
-//! Client, Service     what programs hold
-//! link/blocking       one socket, one lock; who waits, reads
-//! session             the table of calls: no socket, no clock, no thread
+//! Client, Service, Datagram     what programs hold
+//! link/blocking                 one socket, one lock; the thread that waits reads
+//! session                       calls, encodings, deadlines: no socket, no clock, no thread
 //! ```
 
 #![forbid(unsafe_code)]
@@ -60,8 +63,10 @@
 mod app_error;
 mod client;
 mod connect;
+mod cork;
 mod datagram;
 mod error;
+mod line;
 mod link;
 mod method;
 mod pending;
@@ -71,16 +76,17 @@ mod service;
 mod session;
 
 pub use app_error::{AppError, MethodError};
-pub use client::{Client, Corked};
+pub use client::Client;
 pub use connect::Connect;
+pub use cork::Corked;
 pub use datagram::Datagram;
 pub use error::{CallError, Error, Result};
 pub use ipc_protocol::{
-    Encoding, ErrorCode, Identity, InvalidName, MethodName, Pattern, PeerNumber, Retry, ServiceName, Target, control,
-    limits,
+    ERROR_TABLE, Encoding, ErrorCode, ErrorRow, Identity, InvalidName, MethodName, Pattern, PeerNumber, Retry,
+    ServiceName, Target, control, limits,
     transport::{Address, AddressError},
 };
 pub use method::Method;
 pub use pending::{Pending, PendingBytes};
 pub use request::{Request, Response};
-pub use service::{Caller, CancelToken, Context, Failed, Incoming, Polled, Service, Serving, Stopper};
+pub use service::{Caller, CancelToken, Change, Context, Failed, Incoming, Polled, Service, Serving, Stopper};

@@ -6,7 +6,7 @@ use crate::app_error::MethodError;
 
 /// A method of a service; the implementing type is its request.
 ///
-/// Both sides share the type. It travels as bincode between Rust programs and as JSON to and from everybody else, so it must
+/// Both sides share the type. It travels as bincode between Rust programs and as JSON to and from other callers, so it must
 /// survive both: no `#[serde(untagged)]`, `flatten`, `tag` or `skip_serializing_if`, and no recursive types, which let a hostile
 /// body exhaust the stack. `#[serde(deny_unknown_fields)]` makes the service name a field that a caller misspelled.
 ///

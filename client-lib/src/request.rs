@@ -15,12 +15,12 @@ pub struct Request {
     pub method: Option<MethodName>,
     /// How the body is encoded.
     pub encoding: Encoding,
-    /// The body, at most [`MAX_BODY`](crate::limits::MAX_BODY) bytes.
+    /// The body, up to [`MAX_BODY`](crate::limits::MAX_BODY) bytes.
     pub body: Bytes,
     /// How long the caller waits: 1 ms to 1 h, other values are moved to the nearer end. `None` means the broker's default, 30 s
     /// unless it is configured otherwise.
     pub timeout: Option<Duration>,
-    /// W3C trace context (`traceparent`), passed on untouched; at most 255 bytes.
+    /// W3C trace context (`traceparent`), passed on untouched; up to 255 bytes.
     pub trace: Option<String>,
 }
 

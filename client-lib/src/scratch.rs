@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     error::Result,
-    session::{Body, outgoing::unencodable},
+    session::{Payload, outgoing::unencodable},
 };
 
 thread_local! {
@@ -23,15 +23,15 @@ thread_local! {
 pub(crate) fn with_body<T: Serialize, R>(
     encoding: Encoding,
     value: &T,
-    send: impl FnOnce(Body<'_>) -> Result<R>,
+    send: impl FnOnce(Payload<'_>) -> Result<R>,
 ) -> Result<R> {
     let mut scratch = SCRATCH.take();
     scratch.clear();
     codec::encode_into(encoding, value, &mut scratch).map_err(|error| unencodable(&error))?;
     if scratch.len() > KEPT {
-        return send(Body::Shared(Bytes::from(scratch)));
+        return send(Payload::Shared(Bytes::from(scratch)));
     }
-    let sent = send(Body::Borrowed(&scratch));
+    let sent = send(Payload::Borrowed(&scratch));
     SCRATCH.set(scratch);
     sent
 }

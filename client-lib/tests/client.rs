@@ -140,7 +140,7 @@ fn many_threads_and_many_calls_lose_nothing() {
 }
 
 #[test]
-fn dropping_a_call_cancels_it_and_its_late_reply_harms_nobody() {
+fn dropping_a_call_cancels_it_and_its_late_reply_is_ignored() {
     let (client, mut line) = Line::open_pair();
     drop(client.start(&ADD).unwrap());
     let dropped = line.expect_call();
@@ -165,7 +165,7 @@ fn corked_calls_leave_together() {
 }
 
 #[test]
-fn corked_calls_leave_when_enough_have_gathered_or_somebody_waits() {
+fn corked_calls_leave_when_enough_have_gathered_or_a_thread_waits() {
     let (client, mut line) = Line::open_pair();
     let _corked = client.cork();
     let _long = client.start(Text("x".repeat(33 * 1024))).unwrap();
@@ -235,7 +235,7 @@ fn a_deadline_does_not_wait_for_the_connect_of_another_thread() {
         let mut line = door.accept();
         line.expect_ping();
         first.join().unwrap().unwrap();
-        let _crowd = door.crowd(); // nobody gets in any more
+        let _crowd = door.crowd(); // the next connect waits
         drop(line);
 
         let patient = scope.spawn(|| failed(client.call(&ADD)));
@@ -264,7 +264,7 @@ fn a_call_can_be_waited_for_in_steps() {
     let (client, mut line) = Line::open_pair();
     let pending = client.start_bytes(request()).unwrap();
     let std::ops::ControlFlow::Continue(pending) = pending.wait_for(Duration::from_millis(1)) else {
-        panic!("nobody has answered");
+        panic!("it was not answered");
     };
     let call = line.expect_call();
     line.reply(call.id, &3_i64);
@@ -302,7 +302,7 @@ fn a_typed_call_can_be_waited_for_in_steps_and_interrupted() {
     let (client, mut line) = Line::open_pair();
     let pending = client.start(ADD).unwrap();
     let std::ops::ControlFlow::Continue(pending) = pending.wait_for(Duration::from_millis(1)) else {
-        panic!("nobody has answered");
+        panic!("it was not answered");
     };
     let call = line.expect_call();
     line.refuse(call.id, ErrorCode::UNSUPPORTED_ENCODING, "json is taken");
@@ -430,7 +430,7 @@ fn one_way_returns_when_the_broker_has_accepted() {
 }
 
 #[test]
-fn one_way_hears_a_refusal() {
+fn one_way_is_told_of_a_refusal() {
     let (client, mut line) = Line::open_pair();
     thread::scope(|scope| {
         let sending = scope.spawn(|| client.one_way(request()));
@@ -535,7 +535,7 @@ fn garbage_ends_the_connection_and_is_called_so() {
 }
 
 #[test]
-fn answers_to_calls_that_nobody_made_are_ignored() {
+fn answers_to_calls_that_were_never_made_are_ignored() {
     let (client, mut line) = Line::open_pair();
     let pending = client.start(&ADD).unwrap();
     let call = line.expect_call();

@@ -76,7 +76,7 @@ fn strange_answers_are_passed_over() {
     thread::scope(|scope| {
         let calling = scope.spawn(|| sender.call_bytes(request("hi")));
         let (call, from) = broker.next();
-        broker.send(&reply(call.id + 1, b"to nobody"), &from);
+        broker.send(&reply(call.id + 1, b"to no call"), &from);
         broker.send(&Message::Ping(call.id), &from);
         broker.socket.send_to_unix_addr(b"garbage", &from).unwrap();
         broker.socket.send_to_unix_addr(b"", &from).unwrap();
@@ -87,7 +87,7 @@ fn strange_answers_are_passed_over() {
 }
 
 #[test]
-fn a_full_queue_is_busy_and_blocks_nobody() {
+fn a_full_queue_is_busy_and_does_not_block() {
     let broker = Broker::start();
     let sender = Datagram::connect_to(&broker.address()).unwrap();
     let error = (0..10_000).find_map(|_| sender.one_way(request("hi")).err()).unwrap();

@@ -11,8 +11,8 @@ use std::{
 
 use common::{Add, Door, Line, PATIENCE, Text, TooLarge, delivered, wait_for, wait_with};
 use ipc_client::{
-    CallError, Client, Encoding, ErrorCode, Failed, Method, MethodName, PeerNumber, Response, Retry, Service, Serving,
-    Stopper, control,
+    CallError, Change, Client, Encoding, ErrorCode, Failed, Method, MethodName, PeerNumber, Response, Retry, Service,
+    Serving, Stopper, control,
 };
 use ipc_protocol::{Call, Failure, Message, Reply, codec};
 use rustix::event::PollFlags;
@@ -424,7 +424,7 @@ fn a_call_cancelled_before_its_turn_never_runs_and_is_answered() {
 }
 
 #[test]
-fn a_broker_that_overruns_the_window_hears_busy() {
+fn a_broker_that_overruns_the_window_receives_busy() {
     let door = Door::open();
     let (began, begun) = mpsc::channel();
     let service = Service::new("calc").threads(1).window(1).method(move |text: Text, context| {
@@ -503,6 +503,27 @@ fn after_the_death_of_the_broker_the_service_registers_before_anything_else() {
     assert_eq!(register.name.unwrap().as_str(), "calc");
     line.deliver(1, Encoding::BINCODE, &ADD);
     assert_eq!(line.expect_reply().id, 1);
+    stop(serving, line);
+}
+
+#[test]
+fn the_owner_is_told_of_the_loss_of_the_broker_of_a_refusal_and_of_the_return() {
+    let door = Door::open();
+    let (told, changes) = mpsc::channel();
+    let name = |change: &Change| match change {
+        Change::Lost(_) => "lost".to_owned(),
+        Change::Refused(error) => format!("refused: {}", error.code()),
+        Change::Returned => "returned".to_owned(),
+        _ => "news".to_owned(),
+    };
+    let (serving, line) = start(&door, adder().on_change(move |change| told.send(name(change)).unwrap()));
+    drop(line);
+    let mut refusing = door.accept();
+    let register = refusing.expect_call();
+    refusing.refuse(register.id, ErrorCode::NAME_TAKEN, "not yet");
+    let (line, _) = door.accept_service();
+    let told = || changes.recv_timeout(PATIENCE).unwrap();
+    assert_eq!([told(), told(), told()], ["lost", "refused: name_taken", "returned"]);
     stop(serving, line);
 }
 

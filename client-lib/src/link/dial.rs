@@ -26,7 +26,7 @@ pub(crate) struct Dial {
 /// Where the address is from, which decides whom the broker may belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
-    /// The program, or its user, named it: the broker there is meant, whoever it belongs to.
+    /// The program, or its user, named it: the broker there is meant, whichever user it belongs to.
     Named,
     /// `$IPCD_SOCKET`. As good as named, but for root: su(1) and sudo -E keep the variable of the user that they were called by.
     Variable,
@@ -67,16 +67,13 @@ impl Dial {
         !matches!(self.address, Address::Fd(_))
     }
 
-    /// Connects. Waits at most `patience`, and not longer than its own, for a broker that is too busy to accept.
+    /// Connects. Waits up to `patience`, and no longer than its own, for a broker that is too busy to accept.
     ///
     /// # Errors
-    /// `unavailable` if nobody listens there, `denied` if the socket may not be opened or belongs to a stranger.
+    /// `unavailable` if no broker listens there, `denied` if the socket may not be opened or belongs to a stranger.
     pub(crate) fn connect(&self, patience: Duration, role: Role) -> Result<Connection, Error> {
         let socket = socket::connect_stream(&self.address, patience.min(self.patience))
             .map_err(|error| refused(&self.address, error))?;
-        if matches!(self.address, Address::Fd(_)) {
-            check_stream(&socket)?;
-        }
         self.check_peer(&socket)?;
         Ok(Connection::new(socket, self.address.to_string(), &self.agent, role))
     }
@@ -90,7 +87,7 @@ impl Dial {
         self.address.datagram().ok_or_else(|| Error::new(ErrorCode::USAGE, text))
     }
 
-    /// Refuses a broker of a stranger, which would receive all calls: anybody can make `/tmp/ipcd-UID` before its owner does, and a
+    /// Refuses a broker of a stranger, which would receive all calls: any user can make `/tmp/ipcd-UID` before its owner does, and a
     /// variable of the environment may be that of the user that root was before.
     ///
     /// # Errors
@@ -138,7 +135,7 @@ impl Dial {
 /// An `OwnedFd` that a caller says is a connection to a broker.
 ///
 /// # Errors
-/// `usage` if it is no stream socket.
+/// `usage` if it isn't a stream socket.
 pub(crate) fn adopt(fd: OwnedFd) -> Result<Connection, Error> {
     check_stream(&fd)?;
     Ok(Connection::new(fd, "a given descriptor".to_owned(), &own_name(), Role::Caller))
@@ -147,8 +144,8 @@ pub(crate) fn adopt(fd: OwnedFd) -> Result<Connection, Error> {
 fn check_stream(fd: &OwnedFd) -> Result<(), Error> {
     match rustix::net::sockopt::socket_type(fd) {
         Ok(rustix::net::SocketType::STREAM) => Ok(()),
-        Ok(_) => Err(Error::new(ErrorCode::USAGE, "the descriptor is a socket, but no stream socket")),
-        Err(error) => Err(Error::new(ErrorCode::USAGE, format!("the descriptor is no socket ({error})"))),
+        Ok(_) => Err(Error::new(ErrorCode::USAGE, "the descriptor is a socket, but not a stream socket")),
+        Err(error) => Err(Error::new(ErrorCode::USAGE, "the descriptor isn't a socket").caused_by(error.into())),
     }
 }
 
@@ -159,27 +156,22 @@ pub(crate) fn refused(address: &Address, error: io::Error) -> Error {
         let code = if is_misuse { ErrorCode::USAGE } else { ErrorCode::UNAVAILABLE };
         return Error::new(code, error.to_string()).caused_by(error);
     }
-    const START: &str = "start one with `ipcd --socket PATH`, or run the command under `ipcctl run -- CMD`";
-    let unavailable = |what: &str, hint: &str| {
-        Error::new(ErrorCode::UNAVAILABLE, format!("no broker answers at {address}: {what} ({hint})"))
-    };
-    let refusal = match error.kind() {
+    let unavailable = |text: String| Error::new(ErrorCode::UNAVAILABLE, text);
+    match error.kind() {
+        io::ErrorKind::NotFound => unavailable(format!("there is no broker at {address}")),
+        io::ErrorKind::ConnectionRefused => unavailable(format!("no broker listens at {address}")),
+        io::ErrorKind::TimedOut => unavailable(format!("the broker at {address} doesn't accept connections in time")),
         io::ErrorKind::PermissionDenied => {
-            let text = format!(
-                "the broker at {address} may not be used: its mode, that of its directory, or a sandbox keeps this user out"
-            );
+            let text = format!("the mode of {address} or of a directory above it keeps this user out");
             Error::new(ErrorCode::DENIED, text)
         }
-        io::ErrorKind::TimedOut => unavailable("it does not accept connections in time", "it is overloaded or stopped"),
-        io::ErrorKind::NotFound => unavailable("there is no such socket", START),
-        io::ErrorKind::ConnectionRefused => unavailable("nothing listens there", START),
-        other => unavailable(&other.to_string(), START),
-    };
-    refusal.caused_by(error)
+        other => unavailable(format!("no broker answers at {address}: {other}")),
+    }
+    .caused_by(error)
 }
 
 fn bad_address(error: &AddressError) -> Error {
-    Error::new(ErrorCode::USAGE, format!("the environment names no address of a broker: {error}"))
+    Error::new(ErrorCode::USAGE, format!("the environment doesn't name the address of a broker: {error}"))
 }
 
 pub(crate) fn own_uid() -> u32 {
@@ -228,7 +220,6 @@ mod tests {
         let error = dial.connect(PATIENCE, Role::Caller).unwrap_err();
         assert_eq!(error.code(), ErrorCode::UNAVAILABLE);
         assert!(error.text().contains("/nonexistent/ipcd.sock"), "{error}");
-        assert!(error.text().contains("ipcd --socket"), "{error}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use ipc_protocol::{ErrorCode, Retry};
 
 use crate::{
     error::{Error, Result},
+    line::gone,
     link::blocking::{Connection, Departure},
     pending::Ticket,
     session::{Outgoing, Patience, patience::to_ms},
@@ -69,7 +70,7 @@ impl CancelToken {
         }
         self.enter()?;
         let Some(id) = connection.submit(&call, Departure::AtOnce, now)? else {
-            return Err(Error::new(ErrorCode::BROKER_LOST, connection.ended_before()).with_retry(Retry::Safe));
+            return Err(gone(&connection));
         };
         // It may have been cancelled before the nested call was in the table, and after it was entered here.
         let state = self.state();
@@ -134,7 +135,7 @@ impl CancelToken {
         self.state().reason
     }
 
-    /// Waits until the call is cancelled, at most `timeout` long, and tells whether it is.
+    /// Waits until the call is cancelled, up to `timeout`, and tells whether it is.
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> bool {
         let until = Instant::now().checked_add(timeout);

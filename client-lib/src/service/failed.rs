@@ -1,6 +1,6 @@
 //! The error that a service answers with.
 
-use std::{convert::Infallible, fmt};
+use std::{borrow::Cow, convert::Infallible, fmt};
 
 use bytes::Bytes;
 use ipc_protocol::{Encoding, ErrorCode, Failure, limits::MAX_BODY};
@@ -35,6 +35,15 @@ enum Cause<E> {
 }
 
 impl<E> Failed<E> {
+    /// What the caller receives, as a row of the error table.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match &self.0 {
+            Cause::App(_) => ErrorCode::APP_ERROR,
+            Cause::Other(failure) => failure.code,
+        }
+    }
+
     /// An error of the service: `app_error` for one of its own, else `invalid`, `unsupported_encoding`, `too_large`, `no_method`,
     /// `internal`, `busy`, `denied`, `deadline` or `cancelled`; the broker turns the others into `internal`, for they speak for
     /// itself. Whether a retry is safe follows from the code. A text over 2,048 bytes is cut.
@@ -81,6 +90,17 @@ impl<E> Failed<E> {
             failure.body = body.into();
         }
         self
+    }
+}
+
+impl<E: fmt::Display> Failed<E> {
+    /// The sentence that the caller receives.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        match &self.0 {
+            Cause::App(error) => error.to_string().into(),
+            Cause::Other(failure) => failure.text.as_str().into(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The life of a service, a step at a time: it answers, comes back after the broker died, and leaves when it is stopped. No step
 //! waits for anything but what it is told to; [`Serving`](super::Serving) takes the steps on a thread, [`Polled`](super::Polled) in
-//! somebody's loop.
+//! the program's own loop.
 //!
 //! ```text
 //! Registering --> Serving --stopped--> Unregistering --> Draining --> Ended
@@ -17,13 +17,16 @@ use std::{
 
 use ipc_protocol::{
     ErrorCode,
-    control::{self, Registered, operation::Register},
-    transport::{Bell, poll},
+    control::operation::Register,
+    transport::{
+        Bell,
+        poll::{self, PollFd, PollFlags},
+    },
 };
-use rustix::event::{PollFd, PollFlags};
 
 use super::{
     Stopper,
+    change::Change,
     offer::Offer,
     pool::Pool,
     turns::{Common, Turns},
@@ -35,7 +38,10 @@ use crate::{
         backoff::Backoff,
         blocking::{Connection, Receiver},
     },
-    session::{CallId, Loss, Outcome, outgoing::decode_reply},
+    session::{
+        CallId, Loss, Outcome,
+        outgoing::{Operated, decode_answer},
+    },
 };
 
 /// A service from its registration to its end.
@@ -51,15 +57,15 @@ pub(super) struct Life {
 enum Phase {
     Serving(Box<Turns>),
     Away { again: Instant },
-    Registering(Box<Turns>, Asked),
-    Unregistering(Box<Turns>, Asked),
+    Registering(Box<Turns>, Question),
+    Unregistering(Box<Turns>, Question),
     Draining { turns: Box<Turns>, until: Instant },
     Ended(Result<()>),
 }
 
 /// A call to the broker that is under way.
 #[derive(Clone, Copy)]
-struct Asked {
+struct Question {
     id: CallId,
     until: Instant,
 }
@@ -73,16 +79,18 @@ pub(super) enum Wait {
 }
 
 impl Life {
-    /// Registers, waiting for the answer, and starts the pool.
+    /// Connects, starts the pool and registers, waiting for the answer: a call never meets a service without threads.
     ///
     /// # Errors
     /// As [`Service::start`](super::Service::start).
-    pub(super) fn begin(offer: Offer, stopper: Option<Stopper>) -> Result<Self> {
+    pub(super) fn begin(mut offer: Offer, stopper: Option<Stopper>) -> Result<Self> {
         let stopper = stopper.map_or_else(Stopper::new, Ok).map_err(no_eventfd)?;
         let idle = Bell::new().map_err(no_eventfd)?;
-        let connection = offer.register()?;
-        let receiver = claim(&connection)?;
+        let connection = offer.connect(Duration::MAX)?;
         let pool = Arc::new(Pool::start(offer.threads)?);
+        offer.threads = pool.threads(); // which may be fewer than were question for
+        offer.register(&connection)?;
+        let receiver = claim(&connection)?;
         let client = Client::of_service(connection);
         let common = Common { offer: Arc::new(offer), pool, client, idle };
         let turns = Turns::new(&common, common.client.connection(), receiver);
@@ -106,8 +114,8 @@ impl Life {
         self.phase = match phase {
             Phase::Serving(turns) => self.serve(turns, wait),
             Phase::Away { again } => self.stay_away(again, wait),
-            Phase::Registering(turns, asked) => self.register(turns, asked, wait),
-            Phase::Unregistering(turns, asked) => self.unregister(turns, asked, wait),
+            Phase::Registering(turns, question) => self.register(turns, question, wait),
+            Phase::Unregistering(turns, question) => self.unregister(turns, question, wait),
             Phase::Draining { turns, until } => self.drain(turns, until, wait),
             ended @ Phase::Ended(_) => ended,
         };
@@ -129,7 +137,7 @@ impl Life {
         match &self.phase {
             Phase::Serving(_) | Phase::Ended(_) => None,
             Phase::Away { again } => Some(*again),
-            Phase::Registering(_, asked) | Phase::Unregistering(_, asked) => Some(asked.until),
+            Phase::Registering(_, question) | Phase::Unregistering(_, question) => Some(question.until),
             Phase::Draining { until, .. } => Some(*until),
         }
     }
@@ -158,6 +166,11 @@ impl Life {
         &self.common.client
     }
 
+    /// Threads of the pool.
+    pub(super) fn threads(&self) -> usize {
+        self.common.offer.threads
+    }
+
     pub(super) fn stopper(&self) -> &Stopper {
         &self.stopper
     }
@@ -181,9 +194,11 @@ impl Life {
         if self.stopper.is_used() {
             return Phase::Ended(Ok(()));
         }
+        let error = Error::new(loss.code, loss.text);
         if !self.common.offer.dial.can_redial() {
-            return Phase::Ended(Err(Error::new(loss.code, loss.text)));
+            return Phase::Ended(Err(error));
         }
+        self.common.offer.tell(&Change::Lost(error));
         self.away_since = Some(Instant::now());
         self.backoff = Backoff::new();
         self.pause()
@@ -212,29 +227,32 @@ impl Life {
         let connection = Arc::new(self.common.offer.connect(Duration::ZERO)?);
         let receiver = claim(&connection)?;
         let turns = Turns::new(&self.common, connection, receiver);
-        let asked = ask(&turns, &self.common.offer.registration()?, REGISTER_TIMEOUT)?;
-        Ok(Phase::Registering(Box::new(turns), asked))
+        let question = ask(&turns, &self.common.offer.registration()?, REGISTER_TIMEOUT)?;
+        Ok(Phase::Registering(Box::new(turns), question))
     }
 
     fn failed(&mut self, error: Error) -> Phase {
         let since = self.away_since.map_or(Duration::ZERO, |since| since.elapsed());
-        if is_passing(&error, since) { self.pause() } else { Phase::Ended(Err(error)) }
+        if !is_passing(&error, since) {
+            return Phase::Ended(Err(error));
+        }
+        self.common.offer.tell(&Change::Refused(error));
+        self.pause()
     }
 
-    fn register(&mut self, mut turns: Box<Turns>, asked: Asked, wait: Wait) -> Phase {
+    fn register(&mut self, mut turns: Box<Turns>, question: Question, wait: Wait) -> Phase {
         if self.stopper.is_used() {
             turns.connection().close(STOPPED);
             return Phase::Ended(Ok(()));
         }
-        let read = turns.read(self.stopper.bell(), wait.until(Some(asked.until)));
-        let Some(outcome) = asked.outcome(&turns, read) else { return Phase::Registering(turns, asked) };
-        let registered = outcome.and_then(|response| {
-            decode_reply::<Registered>(control::SERVICE, <Register as control::Operation>::NAME, &response)
-        });
+        let read = turns.read(self.stopper.bell(), wait.until(Some(question.until)));
+        let Some(outcome) = question.outcome(&turns, read) else { return Phase::Registering(turns, question) };
+        let registered = outcome.and_then(|response| decode_answer::<Register>(&response));
         match registered {
             Ok(_) => {
                 self.common.client.publish(turns.connection().clone()); // before the calls that came with the answer: they may call back
                 self.away_since = None;
+                self.common.offer.tell(&Change::Returned);
                 turns.answer();
                 Phase::Serving(turns)
             }
@@ -248,16 +266,16 @@ impl Life {
 
     fn leave(&mut self, turns: Box<Turns>) -> Phase {
         match self.common.offer.unregistration().and_then(|call| ask(&turns, &call, UNREGISTER_TIMEOUT)) {
-            Ok(asked) => Phase::Unregistering(turns, asked),
+            Ok(question) => Phase::Unregistering(turns, question),
             Err(_) => finish(&turns),
         }
     }
 
-    fn unregister(&mut self, mut turns: Box<Turns>, asked: Asked, wait: Wait) -> Phase {
+    fn unregister(&mut self, mut turns: Box<Turns>, question: Question, wait: Wait) -> Phase {
         // Calls that were read together with the answer have begun or are answered when it is seen here; no more come behind it.
-        let turned = turns.turn(&self.common.idle, wait.until(Some(asked.until)));
-        match asked.outcome(&turns, turned) {
-            None => Phase::Unregistering(turns, asked),
+        let turned = turns.turn(&self.common.idle, wait.until(Some(question.until)));
+        match question.outcome(&turns, turned) {
+            None => Phase::Unregistering(turns, question),
             Some(Ok(_)) => {
                 turns.watch_for_idle();
                 Phase::Draining { turns, until: Instant::now() + DRAIN }
@@ -276,7 +294,7 @@ impl Life {
     }
 }
 
-impl Asked {
+impl Question {
     /// What the call has ended with after a turn, if it has.
     fn outcome(self, turns: &Turns, turned: Result<(), Loss>) -> Option<Outcome> {
         if let Some(outcome) = turns.connection().take(self.id) {
@@ -301,10 +319,10 @@ impl Wait {
 }
 
 /// Asks the broker from the thread that reads.
-fn ask(turns: &Turns, call: &crate::session::outgoing::Operated, timeout: Duration) -> Result<Asked> {
+fn ask(turns: &Turns, call: &Operated, timeout: Duration) -> Result<Question> {
     let (now, connection) = (Instant::now(), turns.connection());
     match connection.submit_from_reader(&call.outgoing(), now)? {
-        Some(id) => Ok(Asked { id, until: now + timeout }),
+        Some(id) => Ok(Question { id, until: now + timeout }),
         None => Err(Error::new(ErrorCode::BROKER_LOST, connection.ended_before())),
     }
 }

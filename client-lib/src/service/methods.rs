@@ -17,7 +17,7 @@ use super::{Context, Failed, Incoming};
 use crate::{method::Method, request::Response, session::Frames};
 
 /// Answers a call: exactly one frame is pushed.
-pub(super) type Answer = Arc<dyn Fn(&Call, &Context, &mut Frames) + Send + Sync>;
+pub(super) type Responder = Arc<dyn Fn(&Call, &Context, &mut Frames) + Send + Sync>;
 
 /// Where a method runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(super) enum Place {
 /// How a method is answered.
 pub(super) struct Way {
     pub(super) place: Place,
-    pub(super) answer: Answer,
+    pub(super) answer: Responder,
 }
 
 /// The methods of a service, sorted by name: for the few that there are, comparing names is faster than hashing them.

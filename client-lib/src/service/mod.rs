@@ -2,6 +2,7 @@
 
 mod call;
 mod cancel;
+mod change;
 mod failed;
 mod life;
 mod methods;
@@ -19,12 +20,14 @@ use serde::de::DeserializeOwned;
 pub use self::{
     call::{Caller, Context, Incoming},
     cancel::CancelToken,
+    change::Change,
     failed::Failed,
     polled::Polled,
     serving::Serving,
     stopper::Stopper,
 };
 use self::{
+    change::Observer,
     life::Life,
     methods::{Methods, Place, answer_any, answer_typed},
     offer::Offer,
@@ -104,6 +107,7 @@ pub struct Service {
     sharing: Sharing,
     connect: Connect,
     stopper: Option<Stopper>,
+    observer: Option<Observer>,
     /// The first mistake in what was asked for; `start` reports it.
     mistake: Option<Error>,
 }
@@ -136,11 +140,13 @@ impl Service {
             sharing: Sharing::Exclusive,
             connect: Connect::default(),
             stopper: None,
+            observer: None,
             mistake: None,
         }
     }
 
-    /// Threads for the methods that are not quick; 4 by default, at least 1. None is started if all methods are quick.
+    /// Threads for the methods that are not quick; 4 by default, at least 1. None is started if all methods are quick. Where the
+    /// system has fewer, the service does with those: see [`Serving::threads`].
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
         self
@@ -158,7 +164,7 @@ impl Service {
         self
     }
 
-    /// What the list of peers shows for this service, at most 255 bytes; the program's name by default.
+    /// What the list of peers shows for this service, up to 255 bytes; the program's name by default.
     pub fn agent(mut self, agent: &str) -> Self {
         self.connect = self.connect.agent(agent);
         self
@@ -177,7 +183,7 @@ impl Service {
     }
 
     /// Answers a method on the pool. It may block and make calls of its own with [`Context::client`]. It should end soon after
-    /// [`Context::cancel`] says that nobody waits.
+    /// [`Context::cancel`] says that the caller has stopped waiting.
     pub fn method<M: Method + DeserializeOwned>(
         mut self,
         answer: impl Fn(M, &Context) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,
@@ -217,13 +223,21 @@ impl Service {
         self
     }
 
+    /// Tells what happens to the registration later: the broker goes away, another process has the name meanwhile, the service is
+    /// back. Runs on the thread that reads, which must not wait for a call.
+    pub fn on_change(mut self, observer: impl Fn(&Change) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
     /// Connects, registers, and answers calls on threads of its own. Callable when this returns.
     ///
     /// # Errors
     /// `usage` for a bad name or a method given twice, `unavailable` or `denied` if there is no connection, `name_taken` with the
     /// holder in its text, `internal` if a thread cannot be started.
     pub fn start(self) -> Result<Serving> {
-        Serving::start(self.begin()?)
+        let (offer, stopper) = self.offer()?;
+        Serving::start(offer, stopper)
     }
 
     /// Connects, registers, and answers calls on this thread, and on the pool, until it is [stopped](Service::stopped_by).
@@ -242,20 +256,20 @@ impl Service {
         Polled::new(self.begin()?)
     }
 
-    fn begin(mut self) -> Result<Life> {
-        let stopper = self.stopper.take();
-        Life::begin(self.offer()?, stopper)
+    fn begin(self) -> Result<Life> {
+        let (offer, stopper) = self.offer()?;
+        Life::begin(offer, stopper)
     }
 
-    fn offer(self) -> Result<Offer> {
+    fn offer(self) -> Result<(Offer, Option<Stopper>)> {
         if let Some(mistake) = self.mistake {
             return Err(mistake);
         }
         let threads = if self.methods.need_pool() { self.threads } else { 0 };
-        let by_threads = u32::try_from(threads).unwrap_or(u32::MAX);
-        let window = self.window.unwrap_or(if threads == 0 { QUICK_WINDOW } else { by_threads });
+        let window = self.window.or((threads == 0).then_some(QUICK_WINDOW));
         let shared = self.sharing == Sharing::Shared;
-        Ok(Offer { name: self.name, methods: self.methods, threads, window, shared, dial: self.connect.dial()? })
+        let (name, methods, observer, dial) = (self.name, self.methods, self.observer, self.connect.dial()?);
+        Ok((Offer { name, methods, threads, window, shared, dial, observer }, self.stopper))
     }
 
     fn method_name<M: Method>(&mut self) -> Option<MethodName> {

@@ -4,17 +4,20 @@ use std::time::{Duration, Instant};
 
 use ipc_protocol::{
     ErrorCode, ServiceName,
-    control::{self, Register, Registered, Unregister},
+    control::{Register, Unregister, operation},
 };
 
-use super::methods::Methods;
+use super::{
+    change::{Change, Observer},
+    methods::Methods,
+};
 use crate::{
     error::{Error, Result},
     link::blocking::{Connection, Departure},
     link::dial::Dial,
     session::{
         Role,
-        outgoing::{Operated, decode_reply},
+        outgoing::{Operated, decode_answer},
     },
 };
 
@@ -24,22 +27,23 @@ pub(super) struct Offer {
     pub(super) methods: Methods,
     /// Threads of the pool, 0 if there is nothing for them to do.
     pub(super) threads: usize,
-    pub(super) window: u32,
+    /// Calls taken at once; `None`: as many as there are threads.
+    pub(super) window: Option<u32>,
     pub(super) shared: bool,
     pub(super) dial: Dial,
+    pub(super) observer: Option<Observer>,
 }
 
 impl Offer {
-    /// A new connection on which the service is registered.
+    /// Registers the service on a connection, and waits for the answer.
     ///
     /// # Errors
     /// As [`Service::start`](super::Service::start).
-    pub(super) fn register(&self) -> Result<Connection> {
-        let (connection, registration) = (self.connect(Duration::MAX)?, self.registration()?);
+    pub(super) fn register(&self, connection: &Connection) -> Result<()> {
+        let registration = self.registration()?;
         let exchanged = connection.exchange(&registration.outgoing(), Departure::AtOnce, Instant::now())?;
-        let response = exchanged.ok_or_else(|| went_away(&connection))?;
-        let _: Registered = decode_reply(control::SERVICE, "register", &response)?;
-        Ok(connection)
+        let response = exchanged.ok_or_else(|| went_away(connection))?;
+        decode_answer::<operation::Register>(&response).map(drop)
     }
 
     /// A new connection.
@@ -57,11 +61,11 @@ impl Offer {
     pub(super) fn registration(&self) -> Result<Operated> {
         let register = Register {
             name: self.name.clone(),
-            window: self.window,
+            window: self.window(),
             shared: self.shared,
             methods: self.methods.names(),
         };
-        Operated::new("register", &register, Some(REGISTER_TIMEOUT))
+        Operated::of::<operation::Register>(&register, Some(REGISTER_TIMEOUT))
     }
 
     /// What gives the name back.
@@ -69,12 +73,24 @@ impl Offer {
     /// # Errors
     /// None that can happen.
     pub(super) fn unregistration(&self) -> Result<Operated> {
-        Operated::new("unregister", &Unregister { name: self.name.clone() }, Some(REGISTER_TIMEOUT))
+        Operated::of::<operation::Unregister>(&Unregister { name: self.name.clone() }, Some(REGISTER_TIMEOUT))
+    }
+
+    /// Calls taken at once.
+    pub(super) fn window(&self) -> u32 {
+        self.window.unwrap_or_else(|| u32::try_from(self.threads).unwrap_or(u32::MAX))
+    }
+
+    /// Tells the owner of the service.
+    pub(super) fn tell(&self, change: &Change) {
+        if let Some(observer) = &self.observer {
+            observer(change);
+        }
     }
 
     /// Calls that may be running: the window, and those whose answer is on its way while the broker fills their places again.
     pub(super) fn limit(&self) -> usize {
-        usize::try_from(self.window).unwrap_or(usize::MAX).saturating_add(self.threads)
+        usize::try_from(self.window()).unwrap_or(usize::MAX).saturating_add(self.threads)
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use ipc_protocol::{Call, ErrorCode, Failure, Message, Retry};
 
-use super::{Context, methods::Answer, running::Running};
+use super::{Context, methods::Responder, running::Running};
 use crate::{
     error::{Error, Result},
     link::blocking::Connection,
@@ -20,7 +20,7 @@ use crate::{
 pub(super) struct Job {
     pub(super) call: Call,
     pub(super) context: Context,
-    pub(super) answer: Answer,
+    pub(super) answer: Responder,
     /// Where the call came from: its answer goes there or nowhere.
     pub(super) connection: Arc<Connection>,
     pub(super) running: Arc<Running>,
@@ -28,7 +28,10 @@ pub(super) struct Job {
 
 /// A fixed number of threads and their queue, which the window of the service bounds. Dropping it lets the threads go: each ends
 /// after the call that it runs.
-pub(super) struct Pool(Arc<Queue>);
+pub(super) struct Pool {
+    queue: Arc<Queue>,
+    threads: usize,
+}
 
 #[derive(Default)]
 struct Queue {
@@ -40,33 +43,60 @@ struct Queue {
 struct State {
     jobs: VecDeque<Job>,
     closed: bool,
+    /// Threads that have to end although there is work.
+    surplus: usize,
 }
 
 impl Pool {
-    /// Starts the threads.
+    /// Starts the threads, or half of those that the system has left: memory and processes for what the methods do have to come
+    /// from somewhere.
     ///
     /// # Errors
-    /// `internal` if the system has no thread left.
-    pub(super) fn start(threads: usize) -> Result<Self> {
-        let pool = Self(Arc::default());
-        for number in 1..=threads {
-            let queue = pool.0.clone();
-            thread::Builder::new().name(format!("ipc-call-{number}")).spawn(move || queue.work()).map_err(no_thread)?;
+    /// `internal` if it has none at all.
+    pub(super) fn start(wanted: usize) -> Result<Self> {
+        let mut pool = Self { queue: Arc::default(), threads: 0 };
+        // Threads take address space as well: this much of it stays free for what they do.
+        let mut reserve: Vec<u8> = Vec::new();
+        let _ = reserve.try_reserve_exact(RESERVE); // without it the first thread fails below
+        for number in 1..=wanted {
+            let queue = pool.queue.clone();
+            let started = thread::Builder::new().name(format!("ipc-call-{number}")).spawn(move || queue.work());
+            match started {
+                Ok(_) => pool.threads = number,
+                Err(_) if number > 1 => {
+                    pool.give_back(pool.threads / 2);
+                    break;
+                }
+                Err(error) => {
+                    return Err(no_thread(error));
+                }
+            }
         }
         Ok(pool)
     }
 
+    fn give_back(&mut self, count: usize) {
+        self.threads -= count;
+        self.queue.state().surplus = count;
+        self.queue.changed.notify_all();
+    }
+
+    /// How many there are.
+    pub(super) fn threads(&self) -> usize {
+        self.threads
+    }
+
     /// Queues a call.
     pub(super) fn push(&self, job: Job) {
-        self.0.state().jobs.push_back(job);
-        self.0.changed.notify_one();
+        self.queue.state().jobs.push_back(job);
+        self.queue.changed.notify_one();
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.0.state().closed = true;
-        self.0.changed.notify_all();
+        self.queue.state().closed = true;
+        self.queue.changed.notify_all();
     }
 }
 
@@ -82,6 +112,10 @@ impl Queue {
         let mut state = self.state();
         loop {
             if state.closed {
+                return None;
+            }
+            if state.surplus > 0 {
+                state.surplus -= 1;
                 return None;
             }
             if let Some(job) = state.jobs.pop_front() {
@@ -116,3 +150,6 @@ impl Job {
 pub(super) fn no_thread(error: io::Error) -> Error {
     Error::new(ErrorCode::INTERNAL, format!("the system gives no thread ({})", error.kind())).caused_by(error)
 }
+
+/// Bytes that are set aside while the threads start. Nothing writes to them, so they cost no memory.
+const RESERVE: usize = 32 * 1024 * 1024;

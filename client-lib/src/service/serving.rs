@@ -3,18 +3,22 @@
 use std::{
     fmt,
     os::fd::{AsFd, BorrowedFd},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, ThreadId},
 };
 
-use ipc_protocol::{PeerNumber, transport::Bell};
+use ipc_protocol::{ErrorCode, PeerNumber, transport::Bell};
 
 use super::{
     Stopper,
     life::{Life, no_eventfd},
+    offer::Offer,
     pool::no_thread,
 };
-use crate::{client::Client, error::Result};
+use crate::{
+    client::Client,
+    error::{Error, Result},
+};
 
 /// A service that runs on threads of its own. Dropping it stops the service and waits for its end.
 ///
@@ -24,6 +28,7 @@ pub struct Serving {
     shared: Arc<Shared>,
     client: Client,
     stopper: Stopper,
+    threads: usize,
     reading_thread: ThreadId,
 }
 
@@ -34,15 +39,22 @@ struct Shared {
 }
 
 impl Serving {
-    pub(super) fn start(life: Life) -> Result<Self> {
+    /// The thread that is going to read registers, so that there is one when the first call comes.
+    pub(super) fn start(offer: Offer, stopper: Option<Stopper>) -> Result<Self> {
         let ended = Bell::new().map_err(no_eventfd)?;
         let shared = Arc::new(Shared { result: Mutex::new(None), changed: Condvar::new(), ended });
-        let (client, stopper, told) = (life.client().clone(), life.stopper().clone(), shared.clone());
-        let thread = thread::Builder::new()
-            .name("ipc-read".to_owned())
-            .spawn(move || told.end(life.run()))
-            .map_err(no_thread)?;
-        Ok(Self { shared, client, stopper, reading_thread: thread.thread().id() })
+        let ((begun, beginning), told) = (mpsc::channel(), shared.clone());
+        let live = move || match Life::begin(offer, stopper) {
+            Ok(life) => {
+                let _ = begun.send(Ok((life.client().clone(), life.stopper().clone(), life.threads()))); // received below
+                told.end(life.run());
+            }
+            Err(error) => drop(begun.send(Err(error))),
+        };
+        let thread = thread::Builder::new().name("ipc-read".to_owned()).spawn(live).map_err(no_thread)?;
+        let panicked = || Error::new(ErrorCode::INTERNAL, "the thread that registers the service has panicked");
+        let (client, stopper, threads) = beginning.recv().unwrap_or_else(|_| Err(panicked()))?;
+        Ok(Self { shared, client, stopper, threads, reading_thread: thread.thread().id() })
     }
 
     /// Stops the service as [`Stopper::stop`] does, and waits for its end; a quick method of the service itself does not wait.
@@ -79,6 +91,12 @@ impl Serving {
     #[must_use]
     pub fn peer(&self) -> PeerNumber {
         self.client.number()
+    }
+
+    /// Threads for the methods that are not quick: fewer than were asked for if the system has no more.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 
     /// A client on the service's connection, for calls from any thread but the one that reads. While the broker is away, calls end

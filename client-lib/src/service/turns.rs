@@ -11,7 +11,7 @@ use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message, transport::Bell}
 
 use super::{
     Caller, CancelToken, Context,
-    methods::{Answer, Place, target},
+    methods::{Place, Responder, Way, target},
     offer::Offer,
     pool::{Job, Pool},
     running::Running,
@@ -44,7 +44,7 @@ pub(super) struct Turns {
     /// Answers of a turn, which leave together.
     answers: Frames,
     /// Stamp of the caller in `context`: most calls have the same as the one before, and reading a stamp allocates.
-    stamp: Vec<u8>,
+    stamp: Bytes,
     /// The context of quick calls, one after the other.
     context: Context,
 }
@@ -65,7 +65,7 @@ impl Turns {
             running: Arc::new(Running::new(common.idle.clone())),
             inbound: Vec::new(),
             answers: Frames::default(),
-            stamp: Vec::new(),
+            stamp: Bytes::new(),
             context,
         }
     }
@@ -132,18 +132,22 @@ impl Turns {
             let text = "the broker did not say who calls";
             return self.refuse(Failure::new(call.id, ErrorCode::PROTOCOL, text));
         }
-        let offer = self.common.offer.clone();
-        let Some(way) = offer.methods.find(call.routing.method()) else {
-            return self.refuse(Failure::new(call.id, ErrorCode::NO_METHOD, no_method(&offer, &call)));
-        };
         let deadline = now + Duration::from_millis(u64::from(self.time_of(&call)));
-        match way.place {
-            Place::Here => {
-                self.context.deadline = deadline;
-                (way.answer)(&call, &self.context, &mut self.answers);
+        let Self { common, context, answers, .. } = self;
+        match common.offer.methods.find(call.routing.method()) {
+            Some(Way { place: Place::Here, answer }) => {
+                context.deadline = deadline;
+                answer(&call, context, answers);
                 self.flush_if_many();
             }
-            Place::Pool => self.hand_to_pool(call, way.answer.clone(), deadline),
+            Some(Way { place: Place::Pool, answer }) => {
+                let answer = answer.clone();
+                self.hand_to_pool(call, answer, deadline);
+            }
+            None => {
+                let text = no_method(&common.offer, &call);
+                self.refuse(Failure::new(call.id, ErrorCode::NO_METHOD, text));
+            }
         }
     }
 
@@ -152,10 +156,10 @@ impl Turns {
         if call.timeout_ms == 0 { self.connection.call_default_ms() } else { call.timeout_ms }
     }
 
-    fn hand_to_pool(&mut self, call: Call, answer: Answer, deadline: Instant) {
+    fn hand_to_pool(&mut self, call: Call, answer: Responder, deadline: Instant) {
         let ends = (!call.one_way).then_some(deadline); // the caller of a one-way call waits for nothing
         let Some(cancel) = self.running.enter(call.id, ends, self.common.offer.limit()) else {
-            let text = format!("{} takes {} calls at once", target(&call), self.common.offer.window);
+            let text = format!("{} takes {} calls at once", target(&call), self.common.offer.window());
             return self.refuse(Failure::new(call.id, ErrorCode::BUSY, text));
         };
         let client = self.common.client.bound_to(cancel.clone());
@@ -182,14 +186,13 @@ impl Turns {
     }
 
     /// Reads who calls from a stamp; false if it isn't one.
-    fn recognise(&mut self, stamp: &[u8]) -> bool {
-        if self.stamp == stamp && !stamp.is_empty() {
+    fn recognise(&mut self, stamp: &Bytes) -> bool {
+        if self.stamp == *stamp && !stamp.is_empty() {
             return true;
         }
         let Ok((identity, peer)) = Identity::from_stamp(stamp) else { return false };
         self.context.caller = Arc::new(Caller { identity, peer });
-        self.stamp.clear();
-        self.stamp.extend_from_slice(stamp);
+        self.stamp = stamp.clone();
         true
     }
 }

@@ -31,14 +31,14 @@ struct Shared {
 
 /// The body of a frame.
 #[derive(Clone, Debug)]
-pub(crate) enum Body<'a> {
+pub(crate) enum Payload<'a> {
     /// Bytes that are copied.
     Borrowed(&'a [u8]),
     /// Bytes that are kept by reference when copying them would cost more.
     Shared(Bytes),
 }
 
-impl Body<'_> {
+impl Payload<'_> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Borrowed(body) => body.len(),
@@ -49,7 +49,7 @@ impl Body<'_> {
 
 impl Frames {
     /// Queues a frame whose header has its lengths.
-    pub(super) fn push(&mut self, header: &Header, routing: &[u8], body: Body<'_>) {
+    pub(super) fn push(&mut self, header: &Header, routing: &[u8], body: Payload<'_>) {
         self.drop_written();
         self.copied.reserve(HEADER_LEN + routing.len() + body.len().min(COPIED)); // once, not for each part
         self.copied.extend_from_slice(&header.to_bytes());
@@ -66,7 +66,7 @@ impl Frames {
         let len = message.frame_len();
         message.encode_head(&mut self.copied);
         if let Some(body) = message.body() {
-            self.push_body(Body::Shared(body.bytes().clone()));
+            self.push_body(Payload::Shared(body.bytes().clone()));
         }
         self.queued += len;
         self.pushed += len as u64;
@@ -177,13 +177,13 @@ impl Frames {
         }
     }
 
-    fn push_body(&mut self, body: Body<'_>) {
+    fn push_body(&mut self, body: Payload<'_>) {
         match body {
-            Body::Shared(body) if body.len() > COPIED => {
+            Payload::Shared(body) if body.len() > COPIED => {
                 self.shared.push_back(Shared { place: self.copied.len(), body });
             }
-            Body::Shared(body) => self.copied.extend_from_slice(&body),
-            Body::Borrowed(body) => self.copied.extend_from_slice(body),
+            Payload::Shared(body) => self.copied.extend_from_slice(&body),
+            Payload::Borrowed(body) => self.copied.extend_from_slice(body),
         }
     }
 

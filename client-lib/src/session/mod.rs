@@ -18,6 +18,7 @@
 //! what was delivered, by the id they belong to.
 
 mod frames;
+mod last_call;
 pub(crate) mod outgoing;
 pub(crate) mod patience;
 pub(crate) mod routes;
@@ -36,12 +37,15 @@ use ipc_protocol::{
     transport::Inbox,
 };
 
-use self::slots::{Slot, SlotKind, Slots, Waiting};
 pub(crate) use self::{
-    frames::{Body, Frames},
+    frames::{Frames, Payload},
     outgoing::{Answer, Outgoing},
     patience::Patience,
     slots::CallId,
+};
+use self::{
+    last_call::LastCall,
+    slots::{Slot, SlotKind, Slots, Waiting},
 };
 use crate::{error::Error, request::Response};
 
@@ -104,9 +108,10 @@ pub(crate) struct Session {
     last_id: u64,
     slots: Slots,
     inbound: Vec<Inbound>,
+    last_call: LastCall,
     transmit: Frames,
-    /// Calls started since something was last received, each of which may bring a frame back.
-    unheard: usize,
+    /// Calls started since something was last received: each may bring a frame back.
+    unread_ends: usize,
     /// When a call was last started.
     touched: Instant,
 }
@@ -121,8 +126,9 @@ impl Session {
             last_id: 0,
             slots: Slots::default(),
             inbound: Vec::new(),
+            last_call: LastCall::default(),
             transmit: Frames::default(),
-            unheard: 0,
+            unread_ends: 0,
             touched: now,
         };
         session.push(Message::Hello(hello));
@@ -132,7 +138,7 @@ impl Session {
     /// Whether to read before the next call is started: after a pause the broker may have said goodbye, and the replies to a crowd
     /// of calls must not pile up on its side.
     pub(crate) fn is_behind(&self, now: Instant) -> bool {
-        self.unheard >= CROWD || now.saturating_duration_since(self.touched) > PAUSE
+        self.unread_ends >= CROWD || now.saturating_duration_since(self.touched) > PAUSE
     }
 
     /// Starts a call. One that wants no reply is paired with a ping: it ends when the broker refuses it, or has dealt with it. `None`
@@ -149,7 +155,7 @@ impl Session {
         };
         let Some(id) = self.next_id() else { return Ok(None) };
         self.touched = now;
-        self.unheard += 1;
+        self.unread_ends += 1;
         let (kind, flags) = match call.answer {
             Answer::Wanted => (SlotKind::Call, Flags::NONE),
             Answer::Unwanted => (SlotKind::OneWay, Flags::ONE_WAY),
@@ -215,7 +221,7 @@ impl Session {
         let nested = self.slots.waiting_for_parent(parent);
         for id in nested {
             self.push(Message::Cancel(Cancel { id: id.0, reason }));
-            let text = "the call that this one was made for has ended; this one may have run";
+            let text = "the call that this one was made for has ended";
             self.slots.end(id, &[SlotKind::Call], Err(Error::new(reason, text).with_retry(Retry::Unknown)));
             ended(id);
         }
@@ -235,11 +241,13 @@ impl Session {
     /// A [`Violation`]. What there is to send now tells the broker so; after that the connection must be given up with
     /// [`Session::lost`].
     pub(crate) fn receive(&mut self, inbox: &mut Inbox, mut ended: impl FnMut(CallId)) -> Result<(), Violation> {
-        self.unheard = 0;
+        self.unread_ends = 0;
         loop {
             let event = match inbox.next() {
                 Ok(None) => return Ok(()),
-                Ok(Some(Incoming::Frame(frame))) => Message::decode(frame).and_then(|message| self.apply(message)),
+                Ok(Some(Incoming::Frame(frame))) => {
+                    self.last_call.decode(frame).and_then(|message| self.apply(message))
+                }
                 Ok(Some(Incoming::TooLarge(header))) => Ok(self.skipped(&header)),
                 Ok(Some(Incoming::Begun(_))) => {
                     inbox.decoder().assemble(); // bounded by MAX_BODY, and there is one inbox
@@ -310,7 +318,7 @@ impl Session {
             |end| match loss.written {
                 Retry::Unknown if !self.transmit.has_left(end) => not_sent(&loss.text),
                 Retry::Unknown => {
-                    let text = format!("{} before the answer came; the call may have run", loss.text);
+                    let text = format!("{} before the answer came", loss.text);
                     Error::new(loss.code, text).with_retry(Retry::Unknown)
                 }
                 Retry::Safe => Error::new(loss.code, loss.text.clone()).with_retry(Retry::Safe),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ipc_protocol::{
     Encoding, ErrorCode, FieldTag, MethodName, Retry, Routing,
     codec::{self, CodecError},
-    control,
+    control::{self, Operation},
     limits::MAX_NAME,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     error::{Error, Result},
     request::{Request, Response},
-    session::{Body, patience::to_ms},
+    session::{Payload, patience::to_ms},
 };
 
 /// A call on its way out. Its id is given where it leaves.
@@ -24,7 +24,7 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) encoding: Encoding,
     /// As on the wire: 0 means the broker's default.
     pub(crate) timeout_ms: u32,
-    pub(crate) body: Body<'a>,
+    pub(crate) body: Payload<'a>,
     pub(crate) answer: Answer,
     /// The delivered call on whose behalf it is made: it ends with that one.
     pub(crate) parent: Option<NonZeroU64>,
@@ -45,7 +45,7 @@ impl<'a> Outgoing<'a> {
             routing,
             encoding: request.encoding,
             timeout_ms: request.timeout.map_or(0, to_ms),
-            body: Body::Shared(request.body.clone()),
+            body: Payload::Shared(request.body.clone()),
             answer,
             parent: None,
         }
@@ -60,6 +60,14 @@ pub(crate) struct Operated {
 }
 
 impl Operated {
+    /// A call of a known operation.
+    ///
+    /// # Errors
+    /// `too_large` if the request doesn't fit a body.
+    pub(crate) fn of<O: Operation>(request: &O::Request, timeout: Option<Duration>) -> Result<Self> {
+        Self::new(O::NAME, request, timeout)
+    }
+
     /// # Errors
     /// `usage` if `operation` isn't a method name.
     pub(crate) fn new<Q: Serialize>(operation: &str, request: &Q, timeout: Option<Duration>) -> Result<Self> {
@@ -76,7 +84,7 @@ impl Operated {
             routing: &self.routing,
             encoding: Encoding::JSON,
             timeout_ms: self.timeout_ms,
-            body: Body::Shared(self.body.clone()),
+            body: Payload::Shared(self.body.clone()),
             answer: Answer::Wanted,
             parent: None,
         }
@@ -98,6 +106,14 @@ pub(crate) fn routing_of(request: &Request) -> Result<Routing> {
         routing.put(FieldTag::TRACE, trace.as_bytes());
     }
     Ok(routing.build())
+}
+
+/// Reads the answer of the broker's own service.
+///
+/// # Errors
+/// As [`decode_reply`].
+pub(crate) fn decode_answer<O: Operation>(response: &Response) -> Result<O::Answer> {
+    decode_reply(control::SERVICE, O::NAME, response)
 }
 
 /// Reads a reply.

@@ -21,7 +21,7 @@ impl Patience {
     /// When the call is given up here, should the broker not keep its deadline.
     pub(crate) fn until(self, default_ms: u32) -> Instant {
         let timeout_ms = if self.timeout_ms == 0 { default_ms } else { self.timeout_ms };
-        self.since + Duration::from_millis(u64::from(timeout_ms)) + GRACE
+        self.since + (Duration::from_millis(u64::from(timeout_ms)) + GRACE)
     }
 
     /// What another attempt may take. The broker's default begins anew: no time was named that it could overrun.

@@ -17,13 +17,21 @@ struct Route {
     encoding: Encoding,
 }
 
+impl Route {
+    /// Names of the same type are mostly the same text in memory.
+    fn is_of<M: Method>(&self) -> bool {
+        let is_same = |one: &'static str, other: &'static str| std::ptr::eq(one, other) || one == other;
+        is_same(self.method, M::METHOD) && is_same(self.service, M::SERVICE)
+    }
+}
+
 impl Routes {
     /// Routing section and encoding for a call of `M`.
     ///
     /// # Errors
     /// `usage` if the names in `M` are not valid.
     pub(crate) fn of<M: Method>(&mut self) -> Result<(Routing, Encoding), Error> {
-        let known = self.0.iter().position(|route| route.method == M::METHOD && route.service == M::SERVICE);
+        let known = self.0.iter().position(Route::is_of::<M>);
         match known {
             Some(0) => {}
             Some(at) => self.0.swap(0, at),

@@ -127,7 +127,7 @@ impl Slot {
     }
 }
 
-/// Ids are counted by this process, so nobody can choose colliding ones: one multiplication spreads them (Fibonacci hashing).
+/// Ids are counted by this process, so a peer can't choose colliding ones: one multiplication spreads them (Fibonacci hashing).
 #[derive(Default)]
 struct IdHash(u64);
 

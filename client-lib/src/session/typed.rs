@@ -18,7 +18,7 @@ use crate::{
     error::{CallError, Error},
     method::Method,
     session::{
-        Body, Outcome, Outgoing, Patience,
+        Outcome, Outgoing, Patience, Payload,
         outgoing::{Answer, decode_reply},
         patience::to_ms,
         routes::Routes,
@@ -61,7 +61,7 @@ impl Routes {
 
 impl Asked {
     /// The call with its encoded request.
-    pub(crate) fn outgoing<'a>(&'a self, body: Body<'a>) -> Outgoing<'a> {
+    pub(crate) fn outgoing<'a>(&'a self, body: Payload<'a>) -> Outgoing<'a> {
         Outgoing {
             routing: &self.routing,
             encoding: self.encoding,

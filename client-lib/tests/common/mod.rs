@@ -106,7 +106,7 @@ impl Door {
         (line, register)
     }
 
-    /// Connections that nobody accepts, as many as the backlog holds: the next connect waits.
+    /// Connections that are not accepted, as many as the backlog holds: the next connect waits.
     pub(crate) fn crowd(&self) -> Vec<OwnedFd> {
         rustix::net::listen(&self.listener, 0).unwrap();
         let address = rustix::net::SocketAddrUnix::new(self.directory.path().join("s")).unwrap();
@@ -119,7 +119,7 @@ impl Door {
         std::iter::from_fn(connect).collect()
     }
 
-    /// Whether somebody wants to connect.
+    /// Whether a client wants to connect.
     pub(crate) fn is_knocked_at(&self) -> bool {
         is_ready(&self.listener)
     }

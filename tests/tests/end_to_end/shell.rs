@@ -273,7 +273,7 @@ fn a_path_without_a_broker_is_named_with_what_is_wrong_with_it() {
     let dead = directory.path().join("dead.sock");
     drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
     let missing = directory.path().join("missing");
-    for (path, trouble) in [(&file, "nothing listens"), (&dead, "nothing listens"), (&missing, "no such socket")] {
+    for (path, trouble) in [(&file, "no broker listens"), (&dead, "no broker listens"), (&missing, "there is no broker")] {
         let finished = Command::ipcctl(["list"]).socket(path).run();
         let line = finished.refused(69);
         assert!(line.contains(path.to_str().unwrap()) && line.contains(trouble), "{line}");
@@ -290,7 +290,7 @@ fn a_socket_that_may_not_be_opened_exits_77_and_says_so() {
     fs::set_permissions(broker.socket(), fs::Permissions::from_mode(0o600)).unwrap();
     let finished = broker.ipcctl(["list"]).user(STRANGER).run();
     let line = finished.refused(77);
-    assert!(line.contains(broker.socket().to_str().unwrap()) && line.contains("may not be used"), "{line}");
+    assert!(line.contains(broker.socket().to_str().unwrap()) && line.contains("keeps this user out"), "{line}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! One socket and its session, shared by threads. No thread of its own: whoever waits reads.
+//! One socket and its session, shared by threads. No thread of its own: a thread that waits reads.
 //!
 //! # Who reads
-//! The [`Receiver`] is the right to read. It lies in [`State`] while nobody reads. A thread that waits for its reply takes it, polls,
+//! The [`Receiver`] is the right to read. It lies in [`State`] while no thread reads. A thread that waits for its reply takes it, polls,
 //! reads, hands replies out, and puts it back when its own has come. Other waiting threads park, each under the id of its call.
 //!
 //! # Locks
@@ -12,7 +12,7 @@
 //! - A parked thread is in `parked` from before the lock is released until after it is taken again, and both park(3) and eventfd(2)
 //!   keep a wake-up that comes early. A call that ends is looked up there in the same critical section.
 //! - When the receiver is put back while threads are parked, one of them is woken to take it ([`State::hand_over`]). Every way
-//!   out of [`Connection::wait`] goes through there, also that of a thread which was woken for it and has no use for it any more.
+//!   out of [`Connection::wait`] goes through there, also that of a thread which was woken for it and doesn't need it by then.
 //! - A thread whose frame has not left waits for the socket to become writable instead of parking; nothing can be owed to it yet,
 //!   except the end of the connection, which wakes poll(2) too.
 
@@ -28,9 +28,11 @@ use std::{
     time::Instant,
 };
 
-use ipc_protocol::{ErrorCode, Hello, PeerNumber, Retry};
+use ipc_protocol::{
+    ErrorCode, Hello, PeerNumber, Retry,
+    transport::poll::{self, PollFd, PollFlags},
+};
 use rustix::{
-    event::{PollFd, PollFlags},
     io::Errno,
     net::{SendFlags, Shutdown, send},
 };
@@ -38,7 +40,7 @@ use rustix::{
 pub(crate) use self::reading::Receiver;
 use self::{
     state::{HIGH_WATER, Locked, State},
-    waker::{Waker, poll},
+    waker::Waker,
 };
 use crate::{
     error::Result,
@@ -51,7 +53,7 @@ use crate::{
 pub(crate) enum Departure {
     /// With everything queued before it.
     AtOnce,
-    /// When enough have gathered, or when anybody waits.
+    /// When enough have gathered, or when a thread waits.
     Gathered,
 }
 
@@ -133,6 +135,8 @@ impl Connection {
         let (state, id) = self.begin(call, departure, now)?;
         let Some(id) = id else { return Ok(None) };
         let wait = Wait { patience: Patience::new(now, call.timeout_ms), at_most: None, interrupt: None };
+        let until = wait.until(&state.session);
+        let state = if state.session.unsent() == 0 { self.round(state, id, until, None).0 } else { state };
         self.finish(state, id, wait).map(Some)
     }
 
@@ -317,7 +321,7 @@ impl Connection {
         outcome
     }
 
-    /// One wait of a thread that has a call under way: reading if nobody else does, else parked. Tells whether it was interrupted.
+    /// One wait of a thread that has a call under way: reading if no other thread does, else parked. Tells whether it was interrupted.
     fn round<'a>(
         &'a self,
         mut state: Locked<'a>,
@@ -381,7 +385,7 @@ impl Connection {
     /// Waits, without the lock, until the socket takes more, and writes.
     fn wait_writable<'a>(&'a self, mut state: Locked<'a>, until: Option<Instant>) -> Locked<'a> {
         drop(state);
-        let polled = poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], until);
+        let polled = poll::wait(&mut [PollFd::new(&self.socket, PollFlags::OUT)], until);
         state = self.lock();
         if let Err(error) = polled {
             self.lose(&mut state, &format!("waiting failed: {error}"));
@@ -390,13 +394,13 @@ impl Connection {
         state
     }
 
-    /// Writes what the socket takes now. When it takes no more for ever, what the broker said last is read first: it may have said
+    /// Writes what the socket takes now. When it will never take more, what the broker said last is read first: it may have said
     /// why.
     fn flush(&self, state: &mut State) -> Flushed {
         let Err(error) = self.transmit(&mut state.session) else { return Flushed::Well };
         self.catch_up(state);
         state.session.unwritable(&self.ended(&error.to_string()));
-        state.wake_everybody();
+        state.wake_all();
         Flushed::Failed
     }
 
@@ -417,7 +421,7 @@ impl Connection {
         let text = self.ended(reason);
         state.session.lost(Loss { code: ErrorCode::BROKER_LOST, text, written: Retry::Unknown });
         self.shut_down();
-        state.wake_everybody();
+        state.wake_all();
     }
 
     fn ended(&self, reason: &str) -> String {

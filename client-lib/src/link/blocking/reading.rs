@@ -1,4 +1,4 @@
-//! Reading, by whoever has the right to: the thread that waits, or the reading thread of a service.
+//! Reading, by the thread that has the right to: one that waits for its call, or the reading thread of a service.
 
 use std::{
     io,
@@ -9,14 +9,15 @@ use std::{
 
 use ipc_protocol::{
     limits::MAX_BODY,
-    transport::{Bell, Inbox, ReadBuffer, Received},
+    transport::{
+        Bell, Inbox, ReadBuffer, Received,
+        poll::{self, PollFd, PollFlags},
+    },
 };
-use rustix::event::{PollFd, PollFlags};
 
 use super::{
     Connection,
     state::{Locked, State},
-    waker::poll,
 };
 use crate::session::{Inbound, Loss};
 
@@ -63,7 +64,7 @@ impl Connection {
         let interest = state.interest();
         drop(state);
         let mut fds = [PollFd::new(&self.socket, interest), PollFd::new(bell, PollFlags::IN)];
-        let polled = poll(&mut fds, until);
+        let polled = poll::wait(&mut fds, until);
         let ready = fds[0].revents();
         let mut state = self.receive(receiver, polled, ready);
         self.flush(&mut state);
@@ -90,11 +91,11 @@ impl Connection {
         let (polled, ready, interrupted) = match interrupt {
             None => {
                 let mut fds = [socket];
-                (poll(&mut fds, until), fds[0].revents(), false)
+                (poll::wait(&mut fds, until), fds[0].revents(), false)
             }
             Some(interrupt) => {
                 let mut fds = [socket, PollFd::from_borrowed_fd(interrupt, PollFlags::IN)];
-                (poll(&mut fds, until), fds[0].revents(), !fds[1].revents().is_empty())
+                (poll::wait(&mut fds, until), fds[0].revents(), !fds[1].revents().is_empty())
             }
         };
         let mut state = self.receive(&mut receiver, polled, ready);
@@ -103,11 +104,11 @@ impl Connection {
     }
 
     /// Reads once if poll(2) says so, and applies what came.
-    fn receive(&self, receiver: &mut Receiver, polled: io::Result<()>, ready: PollFlags) -> Locked<'_> {
+    fn receive(&self, receiver: &mut Receiver, polled: io::Result<usize>, ready: PollFlags) -> Locked<'_> {
         let readable = ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
         let read = match polled {
-            Ok(()) if readable => receiver.inbox.read(self.socket.as_fd(), &mut receiver.buffer),
-            Ok(()) => Ok(Received::Nothing),
+            Ok(_) if readable => receiver.inbox.read(self.socket.as_fd(), &mut receiver.buffer),
+            Ok(_) => Ok(Received::Nothing),
             Err(error) => Err(error),
         };
         let mut state = self.lock();
@@ -139,7 +140,7 @@ impl Connection {
             self.lose(state, &format!("the broker broke the protocol: {violation}"));
         } else if state.session.loss().is_some() {
             self.shut_down();
-            state.wake_everybody();
+            state.wake_all();
         }
     }
 

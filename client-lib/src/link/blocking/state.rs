@@ -9,8 +9,7 @@ use std::{
     thread::{self, ThreadId},
 };
 
-use ipc_protocol::{ErrorCode, Violation};
-use rustix::event::PollFlags;
+use ipc_protocol::{ErrorCode, Violation, transport::poll::PollFlags};
 
 use super::{Receiver, waker::Waker};
 use crate::{
@@ -53,13 +52,13 @@ impl State {
 
     pub(super) fn give_up(&mut self, id: CallId, reason: ErrorCode) -> Outcome {
         let text = match reason {
-            ErrorCode::CANCELLED => "the caller was interrupted before the answer came; the call may have run",
-            _ => "neither an answer nor the broker's own word on the deadline came in time; the call may have run",
+            ErrorCode::CANCELLED => "the caller was interrupted before the answer came",
+            _ => "neither an answer nor the broker's own word on the deadline came in time",
         };
         self.session.abandon(id, reason).unwrap_or_else(|| Err(Error::new(reason, text)))
     }
 
-    /// Wakes one parked thread if nobody reads.
+    /// Wakes one parked thread if no thread reads.
     pub(super) fn hand_over(&mut self) {
         if self.receiver.is_some()
             && let Some(waker) = self.parked.values().next()
@@ -83,7 +82,7 @@ impl State {
         session.end_nested(parent, reason, |id| wake.extend(parked.remove(&id)));
     }
 
-    pub(super) fn wake_everybody(&mut self) {
+    pub(super) fn wake_all(&mut self) {
         self.wake.extend(mem::take(&mut self.parked).into_values());
     }
 
@@ -98,37 +97,46 @@ impl State {
     }
 }
 
-/// The lock. Threads to wake are woken after its release, so that they do not run into it.
-pub(super) struct Locked<'a>(Option<MutexGuard<'a, State>>);
+/// The lock. Threads to wake are woken after its release, so that they do not run into it: the guard is dropped before `wake`.
+pub(super) struct Locked<'a> {
+    state: MutexGuard<'a, State>,
+    wake: WakeAtEnd,
+}
+
+/// Threads that are woken when this is dropped.
+struct WakeAtEnd(Vec<Waker>);
 
 impl<'a> Locked<'a> {
     /// Nothing under the lock panics on purpose; should it, the tables are still whole, for each is changed in one step.
     pub(super) fn new(state: &'a Mutex<State>) -> Self {
-        Self(Some(state.lock().unwrap_or_else(PoisonError::into_inner)))
+        Self { state: state.lock().unwrap_or_else(PoisonError::into_inner), wake: WakeAtEnd(Vec::new()) }
     }
 }
 
 impl Deref for Locked<'_> {
     type Target = State;
     fn deref(&self) -> &State {
-        self.0.as_ref().expect("the guard is there until drop")
+        &self.state
     }
 }
 
 impl DerefMut for Locked<'_> {
     fn deref_mut(&mut self) -> &mut State {
-        self.0.as_mut().expect("the guard is there until drop")
+        &mut self.state
     }
 }
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        if self.wake.is_empty() {
-            return;
+        if !self.state.wake.is_empty() {
+            self.wake.0 = mem::take(&mut self.state.wake);
         }
-        let wake = mem::take(&mut self.wake);
-        self.0 = None;
-        wake.iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for WakeAtEnd {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Waker::wake);
     }
 }
 

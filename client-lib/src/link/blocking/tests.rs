@@ -7,7 +7,7 @@ use std::{
 use ipc_protocol::{Encoding, Goodbye, Message, Routing};
 
 use super::*;
-use crate::session::{Body, CROWD, outgoing::Answer};
+use crate::session::{CROWD, Payload, outgoing::Answer};
 
 fn submit(connection: &Connection, now: Instant) -> Option<CallId> {
     let routing = Routing::to("calc", "add").build();
@@ -15,7 +15,7 @@ fn submit(connection: &Connection, now: Instant) -> Option<CallId> {
         routing: &routing,
         encoding: Encoding::BYTES,
         timeout_ms: 0,
-        body: Body::Borrowed(b""),
+        body: Payload::Borrowed(b""),
         answer: Answer::Wanted,
         parent: None,
     };
@@ -40,7 +40,7 @@ fn after_a_pause_a_goodbye_is_read_before_the_next_call_is_written() {
 }
 
 #[test]
-fn a_crowd_of_calls_that_nobody_waits_for_is_read_back() {
+fn a_crowd_of_calls_that_are_not_waited_for_is_read_back() {
     let (ours, mut broker) = UnixStream::pair().unwrap();
     let connection = Connection::new(ours.into(), "here".into(), "test", Role::Caller);
     broker.write_all(&goodbye()).unwrap();

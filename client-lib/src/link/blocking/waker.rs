@@ -61,14 +61,6 @@ impl Waker {
     }
 }
 
-/// Waits for descriptors, until a time if there is one.
-///
-/// # Errors
-/// What ppoll(2) says.
-pub(crate) fn poll(fds: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<()> {
-    poll::wait(fds, until).map(drop)
-}
-
 #[cfg(test)]
 mod tests {
     use std::{

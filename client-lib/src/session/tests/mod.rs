@@ -32,7 +32,7 @@ fn with_body(len: usize, answer: Answer) -> Outgoing<'static> {
         routing: Box::leak(Box::new(Routing::to("calc", "add").build())),
         encoding: Encoding::JSON,
         timeout_ms: 0,
-        body: Body::Shared(Bytes::from(vec![b'1'; len])),
+        body: Payload::Shared(Bytes::from(vec![b'1'; len])),
         answer,
         parent: None,
     }
@@ -143,7 +143,7 @@ fn a_second_welcome_and_a_hello_are_violations() {
 }
 
 #[test]
-fn a_welcome_in_a_version_nobody_offered_is_a_violation() {
+fn a_welcome_in_a_version_that_was_not_offered_is_a_violation() {
     let mut session = fresh(Role::Caller);
     let Message::Welcome(welcome) = welcome() else { unreachable!() };
     let wrong = Message::Welcome(Welcome { version: 9, ..welcome });

@@ -66,7 +66,7 @@ impl End {
         said
     }
 
-    fn hears(&mut self, message: &Message) {
+    fn receive(&mut self, message: &Message) {
         for piece in message.to_vec().chunks(5) {
             self.inbox.decoder().feed(Bytes::copy_from_slice(piece));
             self.session.receive(&mut self.inbox, |id| self.ended.push(id)).unwrap();
@@ -79,7 +79,7 @@ impl Wire {
         Self { caller: End::new(Role::Caller), service: End::new(Role::Service), delivered: Vec::new() }
     }
 
-    /// Carries everything to where it goes, until nothing moves any more.
+    /// Carries everything to where it goes, until nothing moves.
     fn carry(&mut self) {
         loop {
             let (asked, answered) = (self.caller.said(), self.service.said());
@@ -93,17 +93,17 @@ impl Wire {
 
     fn carry_from_caller(&mut self, message: Message) {
         match message {
-            Message::Hello(_) => self.caller.hears(&welcome()),
-            Message::Ping(id) => self.caller.hears(&Message::Pong(id)),
+            Message::Hello(_) => self.caller.receive(&welcome()),
+            Message::Ping(id) => self.caller.receive(&Message::Pong(id)),
             Message::Call(call) => {
                 self.delivered.push(call.id);
                 let caller = Identity::new(1, 1).stamp(None);
                 let call = Call { id: self.delivered.len() as u64, caller, ..call };
-                self.service.hears(&Message::Call(call));
+                self.service.receive(&Message::Call(call));
             }
             Message::Cancel(cancel) => {
                 let at = self.delivered.iter().position(|id| *id == cancel.id).unwrap();
-                self.service.hears(&Message::Cancel(Cancel { id: at as u64 + 1, ..cancel }));
+                self.service.receive(&Message::Cancel(Cancel { id: at as u64 + 1, ..cancel }));
             }
             other => panic!("a caller says no such thing: {other:?}"),
         }
@@ -112,14 +112,14 @@ impl Wire {
     fn carry_from_service(&mut self, message: Message) {
         let number = |id: u64| self.delivered[usize::try_from(id).unwrap() - 1];
         match message {
-            Message::Hello(_) => self.service.hears(&welcome()),
+            Message::Hello(_) => self.service.receive(&welcome()),
             Message::Reply(reply) => {
                 let id = number(reply.id);
-                self.caller.hears(&Message::Reply(Reply { id, ..reply }));
+                self.caller.receive(&Message::Reply(Reply { id, ..reply }));
             }
             Message::Error(failure) => {
                 let id = number(failure.id);
-                self.caller.hears(&Message::Error(Failure { id, ..failure }));
+                self.caller.receive(&Message::Error(Failure { id, ..failure }));
             }
             other => panic!("a service says no such thing: {other:?}"),
         }
@@ -149,7 +149,7 @@ impl Wire {
 
     fn ask(&mut self, asked: &Asked, request: &Double) -> CallId {
         let body = ipc_protocol::codec::encode(asked.encoding, request).unwrap();
-        self.caller.session.call(Instant::now(), &asked.outgoing(Body::Borrowed(&body))).unwrap().unwrap()
+        self.caller.session.call(Instant::now(), &asked.outgoing(Payload::Borrowed(&body))).unwrap().unwrap()
     }
 
     fn settle(&mut self, id: CallId, asked: &Asked) -> ControlFlow<Result<u32, CallError<String>>> {

@@ -1,0 +1,152 @@
+//! The connection of a client and what it knows of the methods it calls: one lock for both, never held while anything is waited for.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use ipc_protocol::{ErrorCode, Retry, limits::DEFAULT_TIMEOUT_MS};
+
+use crate::{
+    error::{Error, Result},
+    link::{blocking::Connection, dial::Dial},
+    method::Method,
+    session::{Patience, Role, patience::GRACE, routes::Routes, typed::Asked},
+};
+
+/// A connection, and another one when it is dead.
+pub(crate) struct Line {
+    redial: Redial,
+    state: Mutex<State>,
+    /// A thread that connected has come back.
+    redialled: Condvar,
+}
+
+struct State {
+    connection: Arc<Connection>,
+    routes: Routes,
+    dialling: Dialling,
+}
+
+/// Who makes a new connection when this one is dead.
+pub(crate) enum Redial {
+    /// The next call.
+    NextCall(Dial),
+    /// The service that the connection belongs to, which registers on it first.
+    Service,
+    /// None is made.
+    Never,
+}
+
+/// Whether a thread connects, so that the others need not.
+enum Dialling {
+    /// The number of attempts that have ended, and what the last one ended with if it failed.
+    Idle(u64, Option<Error>),
+    /// The number of attempts before this one.
+    Busy(u64),
+}
+
+impl Line {
+    pub(crate) fn new(connection: Connection, redial: Redial) -> Self {
+        let (connection, routes) = (Arc::new(connection), Routes::default());
+        let state = State { connection, routes, dialling: Dialling::Idle(0, None) };
+        Self { redial, state: Mutex::new(state), redialled: Condvar::new() }
+    }
+
+    /// Puts another connection in place of a dead one.
+    pub(crate) fn publish(&self, connection: Arc<Connection>) {
+        self.state().connection = connection;
+    }
+
+    /// A live connection instead of a dead one. One thread connects; the others wait for it, each no longer than its own call may take.
+    pub(crate) fn replace(&self, dead: &Arc<Connection>, patience: Patience) -> Result<Arc<Connection>> {
+        let until = patience.until(DEFAULT_TIMEOUT_MS) - GRACE;
+        let mut state = self.state();
+        let seen = state.dialling.attempts();
+        loop {
+            if !Arc::ptr_eq(&state.connection, dead) && state.connection.takes_more() {
+                return Ok(state.connection.clone());
+            }
+            match &state.dialling {
+                Dialling::Idle(ended, Some(error)) if *ended > seen => return Err(error.clone()),
+                Dialling::Idle(before, _) => {
+                    state.dialling = Dialling::Busy(*before);
+                    drop(state);
+                    return self.redial(dead, until);
+                }
+                Dialling::Busy(_) => {}
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(still_connecting(dead));
+            }
+            (state, _) = self.redialled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Connects, for all threads that wait for it.
+    fn redial(&self, dead: &Connection, until: Instant) -> Result<Arc<Connection>> {
+        let connected = match &self.redial {
+            Redial::NextCall(dial) => {
+                dial.connect(until.saturating_duration_since(Instant::now()), Role::Caller).map(Arc::new)
+            }
+            Redial::Service => Err(reconnecting(dead)),
+            Redial::Never => Err(gone(dead)),
+        };
+        let mut state = self.state();
+        if let Ok(connection) = &connected {
+            state.connection = connection.clone();
+        }
+        state.dialling = Dialling::Idle(state.dialling.attempts() + 1, connected.as_ref().err().cloned());
+        drop(state);
+        self.redialled.notify_all();
+        connected
+    }
+
+    /// The connection that calls use now.
+    pub(crate) fn connection(&self) -> Arc<Connection> {
+        self.state().connection.clone()
+    }
+
+    /// What a typed call needs before its request is encoded.
+    ///
+    /// # Errors
+    /// `usage` if the names in `M` aren't valid.
+    pub(crate) fn ask<M: Method>(&self, now: Instant, timeout: Option<Duration>) -> Result<(Arc<Connection>, Asked)> {
+        let mut state = self.state();
+        Ok((state.connection.clone(), state.routes.ask::<M>(now, timeout)?))
+    }
+
+    /// Uses what is known of methods.
+    pub(crate) fn routes<T>(&self, with: impl FnOnce(&mut Routes) -> T) -> T {
+        with(&mut self.state().routes)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Dialling {
+    fn attempts(&self) -> u64 {
+        match self {
+            Self::Idle(ended, _) => *ended,
+            Self::Busy(before) => *before,
+        }
+    }
+}
+
+/// What a call ends with that could not leave.
+pub(crate) fn gone(connection: &Connection) -> Error {
+    Error::new(ErrorCode::BROKER_LOST, connection.ended_before()).with_retry(Retry::Safe)
+}
+
+fn reconnecting(connection: &Connection) -> Error {
+    let text = format!("the broker at {} went away and the service is not registered again yet", connection.place());
+    Error::new(ErrorCode::UNAVAILABLE, text)
+}
+
+fn still_connecting(connection: &Connection) -> Error {
+    let text = format!("the broker at {} doesn't accept a connection in time", connection.place());
+    Error::new(ErrorCode::UNAVAILABLE, text)
+}
