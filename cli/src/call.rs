@@ -47,13 +47,15 @@ impl Template {
             ControlFlow::Break(outcome) => return outcome.map_err(|error| self.problem(&error)),
             ControlFlow::Continue(pending) => pending,
         };
-        let signals = Signals::hold(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
-            .map_err(|error| Problem::host(&self.subject, "cannot watch for signals", &error))?;
+        // The call is under way: a process that is short of descriptors waits for the answer all the same.
+        let Ok(signals) = Signals::hold(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]) else {
+            return pending.wait().map_err(|error| self.problem(&error));
+        };
         let outcome = pending.wait_or_interrupt(signals.as_fd());
         outcome.map_err(|error| {
             let problem = self.problem(&error);
             match signals.take().filter(|_| error.code() == ErrorCode::CANCELLED) {
-                Some(arrived) => problem.exits(Exit::Signal(arrived.signal)),
+                Some(arrived) => problem.interrupted(Exit::Signal(arrived.signal)),
                 None => problem,
             }
         })
@@ -61,7 +63,11 @@ impl Template {
 
     /// What a call ended with.
     pub(crate) fn problem(&self, error: &ipc_client::Error) -> Problem {
-        let problem = Problem::from_error(&self.subject, error);
+        let problem = Problem::of_call(&self.subject, error);
+        let problem = match (error.code(), &self.target) {
+            (ErrorCode::NO_SERVICE, Target::Name(_)) => problem.hint("see 'ipcctl list', or wait for it with --wait"),
+            _ => problem,
+        };
         if self.propagate { problem.propagate() } else { problem }
     }
 }

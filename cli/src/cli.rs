@@ -130,7 +130,7 @@ fn refusal(error: &clap::Error) -> Problem {
     let first = paragraphs.next().unwrap_or_default();
     let sentence = one_line(first.strip_prefix("error: ").unwrap_or(first));
     let tip = paragraphs.find_map(|paragraph| paragraph.trim_start().strip_prefix("tip: ").map(one_line));
-    let problem = Problem::new(ErrorCode::USAGE, "", sentence).exits(Exit::Code(2));
+    let problem = Problem::new(ErrorCode::USAGE, "", sentence);
     let known = known_elsewhere(error, &text).map(str::to_owned);
     problem.hint(known.or(tip).unwrap_or_else(|| "see --help".to_owned()))
 }

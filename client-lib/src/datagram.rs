@@ -189,7 +189,7 @@ impl Datagram {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if Instant::now() >= until {
-                        return Err(Error::new(ErrorCode::DEADLINE, "no answer came in time; the call may have run"));
+                        return Err(Error::new(ErrorCode::DEADLINE, "no answer came in time"));
                     }
                     poll(&mut [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN)], Some(until))
                         .map_err(|error| self.lost(&error))?;
@@ -212,7 +212,7 @@ impl Datagram {
     }
 
     fn lost(&self, error: &io::Error) -> Error {
-        let text = format!("the broker at {} cannot be heard any more ({error}); the call may have run", self.address);
+        let text = format!("the broker at {} can't be reached any more ({error})", self.address);
         Error::new(ErrorCode::BROKER_LOST, text)
     }
 }

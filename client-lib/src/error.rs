@@ -23,6 +23,16 @@ struct Cause {
     source: Option<Arc<io::Error>>,
 }
 
+impl Cause {
+    /// Said to people at the end of the sentence, and made from the retry answer: texts of the broker and of services leave it out.
+    fn ran(&self) -> &'static str {
+        match (self.retry, self.code) {
+            (Retry::Safe, _) | (_, ErrorCode::APP_ERROR) => "",
+            (Retry::Unknown, _) => "; the call may have run",
+        }
+    }
+}
+
 /// Result of a fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -80,7 +90,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.0.code, self.0.text)
+        write!(f, "{}: {}{}", self.0.code, self.0.text, self.0.ran())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     format::Format,
     input, json,
     problem::{Problem, Result},
-    reply,
+    reply, term,
 };
 
 /// Where the lines come from. A line is taken as soon as it is complete; what was read beyond it waits in the buffer, so nobody
@@ -81,7 +81,7 @@ fn check_json(line: &[u8], template: &Template, number: u64) -> Result<()> {
 }
 
 fn unreadable(subject: &str, name: &str, error: &io::Error) -> Problem {
-    Problem::new(ErrorCode::NO_INPUT, subject, format!("cannot read {name}: {error}"))
+    Problem::new(ErrorCode::NO_INPUT, subject, format!("cannot read {name}: {}", term::reason(error)))
 }
 
 #[cfg(test)]

@@ -215,7 +215,7 @@ impl Session {
         let nested = self.slots.waiting_for_parent(parent);
         for id in nested {
             self.push(Message::Cancel(Cancel { id: id.0, reason }));
-            let text = "the call that this one was made for has ended; this one may have run";
+            let text = "the call that this one was made for has ended";
             self.slots.end(id, &[SlotKind::Call], Err(Error::new(reason, text).with_retry(Retry::Unknown)));
             ended(id);
         }
@@ -310,7 +310,7 @@ impl Session {
             |end| match loss.written {
                 Retry::Unknown if !self.transmit.has_left(end) => not_sent(&loss.text),
                 Retry::Unknown => {
-                    let text = format!("{} before the answer came; the call may have run", loss.text);
+                    let text = format!("{} before the answer came", loss.text);
                     Error::new(loss.code, text).with_retry(Retry::Unknown)
                 }
                 Retry::Safe => Error::new(loss.code, loss.text.clone()).with_retry(Retry::Safe),

@@ -14,6 +14,7 @@ mod hostile_streams;
 mod identity;
 mod library;
 mod scenarios;
+mod sends;
 mod shell;
 mod signals;
 mod slow_peers;

@@ -53,8 +53,8 @@ impl State {
 
     pub(super) fn give_up(&mut self, id: CallId, reason: ErrorCode) -> Outcome {
         let text = match reason {
-            ErrorCode::CANCELLED => "the caller was interrupted before the answer came; the call may have run",
-            _ => "neither an answer nor the broker's own word on the deadline came in time; the call may have run",
+            ErrorCode::CANCELLED => "the caller was interrupted before the answer came",
+            _ => "neither an answer nor the broker's own word on the deadline came in time",
         };
         self.session.abandon(id, reason).unwrap_or_else(|| Err(Error::new(reason, text)))
     }

@@ -1,0 +1,48 @@
+//! `ipcctl send`: what is sent, what is printed, and what is said when it goes wrong.
+
+use ipc_tests::{
+    broker::Broker,
+    command::{Command, Running},
+};
+
+/// A service that answers after a while, so that its callers have to wait.
+fn slow(broker: &Broker) -> Running {
+    broker.serve("slow", &["slow", "--", "sh", "-c", "sleep 0.3; echo done"])
+}
+
+// ---- what an error says about the call
+
+#[test]
+fn a_call_under_way_is_waited_for_even_without_a_descriptor_for_signals() {
+    let broker = Broker::start();
+    let _service = slow(&broker);
+    let finished = broker.shell("ulimit -n 4; exec ipcctl -o json send slow x").run();
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{}", finished.stdout());
+}
+
+#[test]
+fn the_hint_says_once_whether_the_call_may_have_run() {
+    let broker = Broker::start();
+    let _service = slow(&broker);
+    let finished = broker.ipcctl(["-t", "100ms", "send", "slow"]).run();
+    let line = finished.refused(124);
+    assert_eq!(line.matches("may have run").count(), 1, "{line}");
+}
+
+#[test]
+fn words_of_a_service_do_not_suppress_the_hint() {
+    let broker = Broker::start();
+    let script = "echo 'a backup may have run' >&2; exit 75";
+    let _service = broker.serve("full", &["full", "--", "sh", "-c", script]);
+    let finished = broker.ipcctl(["send", "full"]).run();
+    let line = finished.refused(75);
+    assert!(line.contains("a backup may have run") && line.contains("(it has not run; "), "{line}");
+}
+
+#[test]
+fn a_missing_broker_is_one_sentence_and_one_hint() {
+    let finished = Command::ipcctl(["send", "upper", "x"]).socket("/nowhere/ipcd.sock").run();
+    let line = finished.refused(69);
+    assert!(line.contains("/nowhere/ipcd.sock") && line.contains("ipcctl run"), "{line}");
+    assert!(!line.contains("os error") && line.matches('(').count() == 1, "{line}");
+}
