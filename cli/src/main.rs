@@ -42,7 +42,7 @@ fn main() {
             let (format, loudness) = (cli.globals.format, cli.globals.loudness());
             (format, loudness, cli.verb.run(&cli.globals))
         }
-        Parsed::Refused(format, problem) => (format, Loudness::Normal, Err(problem)),
+        Parsed::Refused(format, loudness, problem) => (format, loudness, Err(problem)),
         Parsed::Text(text) => (Format::Text, Loudness::Normal, out::print(&text).map(|()| Exit::SUCCESS)),
     };
     outcome

@@ -76,8 +76,8 @@ pub use connect::Connect;
 pub use datagram::Datagram;
 pub use error::{CallError, Error, Result};
 pub use ipc_protocol::{
-    Encoding, ErrorCode, Identity, InvalidName, MethodName, Pattern, PeerNumber, Retry, ServiceName, Target, control,
-    limits,
+    ERROR_TABLE, Encoding, ErrorCode, ErrorRow, Identity, InvalidName, MethodName, Pattern, PeerNumber, Retry,
+    ServiceName, Target, control, limits,
     transport::{Address, AddressError},
 };
 pub use method::Method;

@@ -2,12 +2,17 @@
 
 use ipc_tests::{
     broker::Broker,
-    command::{Command, Running},
+    command::{Command, Finished, Running},
 };
+use serde_json::Value;
 
 /// A service that answers after a while, so that its callers have to wait.
 fn slow(broker: &Broker) -> Running {
     broker.serve("slow", &["slow", "--", "sh", "-c", "sleep 0.3; echo done"])
+}
+
+fn error_line(finished: &Finished) -> Value {
+    serde_json::from_str(&finished.stderr).unwrap_or_else(|error| panic!("{error}: {}", finished.stderr))
 }
 
 // ---- what an error says about the call
@@ -45,4 +50,20 @@ fn a_missing_broker_is_one_sentence_and_one_hint() {
     let line = finished.refused(69);
     assert!(line.contains("/nowhere/ipcd.sock") && line.contains("ipcctl run"), "{line}");
     assert!(!line.contains("os error") && line.matches('(').count() == 1, "{line}");
+}
+
+// ---- what is refused
+
+#[test]
+fn quiet_holds_for_a_wrong_command_line_too() {
+    for arguments in [&["-q", "sned"][..], &["list", "--nope", "-q"], &["-q", "send", "NAME"], &["--quiet"]] {
+        let finished = Command::ipcctl(arguments).run();
+        assert_eq!((finished.code, finished.stderr.as_str()), (2, ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_error_line_in_json_is_asked_for_by_the_same_words() {
+    let finished = Command::ipcctl(["sned", "-o", "json"]).run();
+    assert_eq!(error_line(&finished)["error"], "usage", "{}", finished.stderr);
 }
