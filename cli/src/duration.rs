@@ -12,7 +12,12 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     if duration.is_zero() {
         return Err("a duration must be longer than nothing; it is written 200ms, 5s or 1m".to_owned());
     }
-    Ok(duration)
+    Ok(capped(duration))
+}
+
+/// A duration that can be added to any time: nothing here lives a century.
+pub(crate) fn capped(duration: Duration) -> Duration {
+    duration.min(Duration::from_secs(100 * 365 * 24 * 60 * 60))
 }
 
 /// A duration as a person would write it, to the millisecond.
@@ -33,6 +38,13 @@ mod tests {
         assert!(parse("").is_err());
         assert!(parse("-5s").is_err());
         assert!(parse("99999999999999999999s").is_err());
+    }
+
+    #[test]
+    fn a_century_is_long_enough() {
+        let longest = parse("584000000000y").or_else(|_| parse("500000000000y")).unwrap();
+        assert!(std::time::Instant::now().checked_add(longest).is_some());
+        assert!(std::time::SystemTime::now().checked_add(longest).is_some());
     }
 
     #[test]

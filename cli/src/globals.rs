@@ -45,11 +45,18 @@ impl Globals {
         }
     }
 
+    /// How long an answer is waited for, if that is not left to the broker. A handler that calls another service has no more time
+    /// than its own caller gives it.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        let inherited = std::env::var("IPC_DEADLINE_MS").ok().and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+        self.time.into_iter().chain(inherited.map(duration::capped)).min()
+    }
+
     /// Says something on standard error if that was asked for.
     pub(crate) fn say(&self, text: impl FnOnce() -> String) {
         if self.loudness() == Loudness::Verbose {
             let line = format!("ipcctl: {}\n", escape::line(&text()));
-            let _ = term::write_all(std::io::stderr(), line.as_bytes()); // nobody is left to tell
+            let _ = term::write_all(std::io::stderr(), line.as_bytes()); // there is nowhere else to say it
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The connection to the broker.
+//! The connection to the broker: where it is, how long it may take, and what is asked over it.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,18 @@ use crate::{
 /// Program and version, as the broker shows it to people.
 pub(crate) const AGENT: &str = concat!("ipcctl/", env!("CARGO_PKG_VERSION"));
 
+/// How often a broker that is not there yet is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// The variable in which `ipcctl run` tells its process id to what it runs, whose broker ends with it.
 pub(crate) const PRIVATE: &str = "IPCD_PRIVATE";
 
-/// How often a broker that is not there yet is looked for.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// A connection for one verb, and the time that is left for all it does.
+#[derive(Debug)]
+pub(crate) struct Link {
+    client: Client,
+    until: Option<Instant>,
+}
 
 impl Globals {
     /// The address given by `-s`. Without it the library searches, and then trusts no stranger's socket.
@@ -26,39 +33,73 @@ impl Globals {
         parsed.map_err(|error| Problem::usage("", error.to_string()).hint("-s takes a path, @NAME or fd:N"))
     }
 
-    /// How to connect to the broker.
-    pub(crate) fn dial(&self) -> Result<Connect> {
-        let dial = Client::builder().agent(AGENT);
+    /// Whether the broker is reached by a descriptor: that is one connection for good, and another cannot be made.
+    pub(crate) fn is_inherited(&self) -> bool {
+        let chosen = self.socket.clone().or_else(|| std::env::var_os("IPCD_SOCKET"));
+        chosen.is_some_and(|socket| socket.to_str().is_some_and(|socket| socket.starts_with("fd:")))
+    }
+
+    /// How to connect to the broker. `verb` is what the list of peers shows for it.
+    pub(crate) fn dial(&self, verb: &str) -> Result<Connect> {
+        let mut dial = Client::builder().agent(&format!("ipcctl {verb}"));
+        if let Some(time) = self.timeout() {
+            dial = dial.patience(time);
+        }
         Ok(match self.address()? {
             Some(address) => dial.address(&address),
             None => dial,
         })
     }
 
-    /// Connects to the broker. `subject` is what it is needed for.
-    pub(crate) fn connect(&self, subject: &str) -> Result<Client> {
-        self.dial()?.connect().map_err(|error| Problem::from_error(subject, &error))
+    /// Connects to the broker. `verb` is what for.
+    pub(crate) fn connect(&self, verb: &str) -> Result<Link> {
+        let until = self.timeout().map(|time| Instant::now() + time);
+        Ok(Link { client: self.client(verb, verb)?, until })
+    }
+
+    /// Connects to the broker, for calls of `subject`.
+    pub(crate) fn client(&self, verb: &str, subject: &str) -> Result<Client> {
+        let client = self.dial(verb)?.connect().map_err(|error| Problem::from_error(subject, &error))?;
+        self.say(|| format!("connected to the broker at {}", self.place()));
+        Ok(client)
     }
 
     /// How long an answer is waited for.
     pub(crate) fn deadline(&self) -> Duration {
-        self.time.unwrap_or(Duration::from_millis(u64::from(DEFAULT_TIMEOUT_MS)))
+        self.timeout().unwrap_or(Duration::from_millis(u64::from(DEFAULT_TIMEOUT_MS)))
     }
 
     /// Connects, and asks the broker's own service.
     pub(crate) fn ask<Q: Serialize, A: DeserializeOwned>(&self, operation: &str, request: &Q) -> Result<A> {
-        let client = self.connect(operation)?;
-        self.ask_over(&client, operation, request)
+        self.connect(operation)?.ask(operation, request)
     }
 
-    /// Asks the broker's own service over a connection.
-    pub(crate) fn ask_over<Q: Serialize, A: DeserializeOwned>(
+    /// Where the broker is, for people.
+    pub(crate) fn place(&self) -> String {
+        let chosen =
+            self.socket.clone().or_else(|| std::env::var_os("IPCD_SOCKET").filter(|socket| !socket.is_empty()));
+        chosen.map_or_else(|| "the usual place".to_owned(), |socket| socket.display().to_string())
+    }
+}
+
+impl Link {
+    /// Asks the broker's own service.
+    pub(crate) fn ask<Q: Serialize, A: DeserializeOwned>(&self, operation: &str, request: &Q) -> Result<A> {
+        self.try_ask(operation, request).map_err(|error| Problem::from_error(operation, &error))
+    }
+
+    /// Asks the broker's own service, where an error is an answer too.
+    pub(crate) fn try_ask<Q: Serialize, A: DeserializeOwned>(
         &self,
-        client: &Client,
         operation: &str,
         request: &Q,
-    ) -> Result<A> {
-        client.control(operation, request, self.time).map_err(|error| Problem::from_error(operation, &error))
+    ) -> std::result::Result<A, Error> {
+        self.client.control(operation, request, self.left())
+    }
+
+    /// The time that is left of `-t`; none if the broker's default holds.
+    fn left(&self) -> Option<Duration> {
+        self.until.map(|until| until.saturating_duration_since(Instant::now()))
     }
 }
 
@@ -89,4 +130,12 @@ fn wait_once(dial: &Connect, wanted: &control::Wait, until: Instant) -> std::res
     let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     let control::Empty {} = client.control("wait", wanted, Some(left))?;
     Ok(client)
+}
+
+/// Where the next page begins. Pages are sorted, so one that does not go on would be asked for again and again.
+pub(crate) fn further<T: Ord>(verb: &str, after: Option<T>, next: Option<T>) -> Result<Option<T>> {
+    if next > after {
+        return Ok(next);
+    }
+    Err(Problem::new(ErrorCode::PROTOCOL, verb, "the broker's answer leads back to an earlier part of it"))
 }

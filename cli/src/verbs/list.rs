@@ -3,7 +3,7 @@
 use ipc_client::{Pattern, ServiceName, control};
 use serde::Serialize;
 
-use crate::{exit::Exit, format::Format, globals::Globals, out, problem::Result};
+use crate::{exit::Exit, format::Format, globals::Globals, link::further, out, problem::Result};
 
 /// List the names on offer, one a line, sorted.
 #[derive(Debug, clap::Args)]
@@ -20,18 +20,18 @@ struct Row<'a> {
 
 impl List {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let client = globals.connect("list")?;
+        let link = globals.connect("list")?;
         let mut question = control::List { pattern: self.pattern, after: None };
         loop {
-            let page: control::Names = globals.ask_over(&client, "list", &question)?;
+            let page: control::Names = link.ask("list", &question)?;
             match globals.format {
                 Format::Text => out::print(&page.names.iter().map(|name| format!("{name}\n")).collect::<String>())?,
                 Format::Json => out::ndjson(&page.names.iter().map(|name| Row { name }).collect::<Vec<_>>())?,
             }
-            question.after = page.next;
-            if question.after.is_none() {
+            if page.next.is_none() {
                 return Ok(Exit::SUCCESS);
             }
+            question.after = further("list", question.after, page.next)?;
         }
     }
 }

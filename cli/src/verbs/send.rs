@@ -118,7 +118,7 @@ impl Send {
         Template {
             target: self.target.clone(),
             subject: self.target.to_string(),
-            time: globals.time,
+            time: globals.timeout(),
             encoding: self.encoding.map(Encoding::from),
             propagate: self.propagate,
         }
@@ -127,7 +127,7 @@ impl Send {
     /// Connects, with `--wait` as soon as there is a broker and the service is there.
     fn connect(&self, globals: &Globals, template: &Template) -> Result<Client> {
         match self.wait {
-            None => globals.connect(&template.subject),
+            None => globals.client(&format!("send {}", template.subject), &template.subject),
             Some(patience) => self.await_service(patience.unwrap_or(globals.deadline()), globals, template),
         }
     }
@@ -137,7 +137,8 @@ impl Send {
             return Err(Problem::usage(&template.subject, "--wait waits for a name, not for a peer"));
         };
         let wanted = control::Wait { name: name.clone(), gone: false, target: true };
-        link::wait_for(&globals.dial()?, &wanted, patience).map_err(|error| never_appeared(name, patience, &error))
+        link::wait_for(&globals.dial(&format!("send {name}"))?, &wanted, patience)
+            .map_err(|error| never_appeared(name, patience, &error))
     }
 
     fn send_datagram(&self, request: Request, globals: &Globals, template: &Template) -> Result<Exit> {

@@ -32,7 +32,7 @@ impl Wait {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let patience = globals.deadline();
         let until = Instant::now() + patience;
-        let dial = globals.dial()?;
+        let dial = globals.dial("wait")?;
         for name in self.names {
             let wanted = control::Wait { name, gone: self.gone, target: false };
             let left = until.saturating_duration_since(Instant::now());

@@ -19,3 +19,4 @@ mod shell;
 mod signals;
 mod slow_peers;
 mod start;
+mod waits;

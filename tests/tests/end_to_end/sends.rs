@@ -1,9 +1,13 @@
 //! `ipcctl send`: what is sent, what is printed, and what is said when it goes wrong.
 
+use std::time::Duration;
+
 use ipc_tests::{
     broker::Broker,
     command::{Command, Finished, Running},
+    peer::Peer,
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// A service that answers after a while, so that its callers have to wait.
@@ -50,6 +54,40 @@ fn a_missing_broker_is_one_sentence_and_one_hint() {
     let line = finished.refused(69);
     assert!(line.contains("/nowhere/ipcd.sock") && line.contains("ipcctl run"), "{line}");
     assert!(!line.contains("os error") && line.matches('(').count() == 1, "{line}");
+}
+
+// ---- how long it takes
+
+#[test]
+fn a_handlers_own_calls_have_no_more_time_than_it_has() {
+    let broker = Broker::start();
+    let _never = broker.serve("never", &["never", "--", "sleep", "971"]);
+    let called = broker.ipcctl(["send", "never"]).env("IPC_DEADLINE_MS", "300").run();
+    assert!(called.refused(124).contains("never: deadline: "), "{}", called.stderr);
+    assert!(called.took < Duration::from_secs(10), "{:?}", called.took);
+}
+
+#[test]
+fn the_time_bounds_every_verb_at_a_stopped_broker() {
+    let mut broker = Broker::in_process("");
+    broker.daemon().expect("it is a process").signal(Signal::SIGSTOP);
+    for verb in [&["ping"][..], &["bench"], &["list"], &["peers"], &["stats"], &["show", "x"], &["send", "x"]] {
+        let finished = broker.ipcctl([&["-t", "300ms"], verb].concat()).run();
+        assert!(finished.code != 0 && finished.took < Duration::from_secs(5), "{verb:?}: {:?}", finished.took);
+    }
+    broker.daemon().expect("it is a process").signal(Signal::SIGCONT);
+}
+
+#[test]
+fn a_very_long_time_is_a_time() {
+    let broker = Broker::start();
+    let mut peer = Peer::connect(&broker);
+    peer.register("here", 1);
+    for time in ["1000y", "580000000000y", "18446744073709551615s"] {
+        broker.ipcctl(["-t", time, "list"]).prints();
+        broker.ipcctl(["-t", time, "wait", "here"]).prints();
+        broker.ipcctl(["send", &format!("--wait={time}"), "--oneway", "here"]).prints();
+    }
 }
 
 // ---- what is refused
