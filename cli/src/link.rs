@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ipc_client::{Address, Client, Connect, Error, ErrorCode, control, limits::DEFAULT_TIMEOUT_MS};
+use ipc_client::{Address, Client, Connect, Error, ErrorCode, limits::DEFAULT_TIMEOUT_MS};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -12,9 +12,6 @@ use crate::{
 
 /// Program and version, as the broker shows it to people.
 pub(crate) const AGENT: &str = concat!("ipcctl/", env!("CARGO_PKG_VERSION"));
-
-/// How often a broker that is not there yet is looked for.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The variable in which `ipcctl run` tells its process id to what it runs, whose broker ends with it.
 pub(crate) const PRIVATE: &str = "IPCD_PRIVATE";
@@ -101,35 +98,6 @@ impl Link {
     fn left(&self) -> Option<Duration> {
         self.until.map(|until| until.saturating_duration_since(Instant::now()))
     }
-}
-
-/// Connects as soon as there is a broker, and returns once `wanted` holds or `patience` runs out, with the error that says so.
-/// A broker that goes away meanwhile is looked for again.
-pub(crate) fn wait_for(
-    dial: &Connect,
-    wanted: &control::Wait,
-    patience: Duration,
-) -> std::result::Result<Client, Error> {
-    let until = Instant::now() + patience;
-    loop {
-        let error = match wait_once(dial, wanted, until) {
-            Ok(client) => return Ok(client),
-            Err(error) => error,
-        };
-        let is_absent = matches!(error.code(), ErrorCode::UNAVAILABLE | ErrorCode::BROKER_LOST);
-        let left = until.saturating_duration_since(Instant::now());
-        if !is_absent || left.is_zero() {
-            return Err(error);
-        }
-        std::thread::sleep(LOOK_AGAIN.min(left));
-    }
-}
-
-fn wait_once(dial: &Connect, wanted: &control::Wait, until: Instant) -> std::result::Result<Client, Error> {
-    let client = dial.clone().connect()?;
-    let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    let control::Empty {} = client.control("wait", wanted, Some(left))?;
-    Ok(client)
 }
 
 /// Where the next page begins. Pages are sorted, so one that does not go on would be asked for again and again.

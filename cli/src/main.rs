@@ -29,6 +29,7 @@ mod signals;
 mod table;
 mod term;
 mod verbs;
+mod waiting;
 
 use crate::{
     cli::Parsed,

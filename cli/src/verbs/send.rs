@@ -11,10 +11,10 @@ use crate::{
     duration,
     exit::Exit,
     globals::Globals,
-    link,
     problem::{Problem, Result},
     reply,
     verbs::lines,
+    waiting::{InVain, Vigil, silent},
 };
 
 /// Call a service, wait, and print its reply.
@@ -136,9 +136,14 @@ impl Send {
         let Target::Name(name) = &self.target else {
             return Err(Problem::usage(&template.subject, "--wait waits for a name, not for a peer"));
         };
+        globals.say(|| format!("waiting for {name}, for up to {}", duration::display(patience)));
         let wanted = control::Wait { name: name.clone(), gone: false, target: true };
-        link::wait_for(&globals.dial(&format!("send {name}"))?, &wanted, patience)
-            .map_err(|error| never_appeared(name, patience, &error))
+        let vigil = Vigil::begin(globals, &format!("send {name}"), patience)?;
+        vigil.names(&[wanted]).map_err(|in_vain| match in_vain {
+            InVain::NotYet(name) => never_appeared(&name, patience),
+            InVain::Silent => silent(name.as_str(), globals, patience),
+            InVain::Failed(error) => Problem::from_error(name.as_str(), &error),
+        })
     }
 
     fn send_datagram(&self, request: Request, globals: &Globals, template: &Template) -> Result<Exit> {
@@ -158,10 +163,7 @@ impl Send {
 }
 
 /// The error when a service has not appeared in time. It is `no_service` and not `deadline`: the call itself was never made.
-fn never_appeared(name: &ServiceName, patience: Duration, error: &ipc_client::Error) -> Problem {
-    if error.code() != ErrorCode::DEADLINE {
-        return Problem::from_error(name.as_str(), error);
-    }
+fn never_appeared(name: &ServiceName, patience: Duration) -> Problem {
     let message = format!("no process offered '{name}' within {}", duration::display(patience));
     Problem::new(ErrorCode::NO_SERVICE, name.as_str(), message).hint("it has not run; is the service being started?")
 }

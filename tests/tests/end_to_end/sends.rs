@@ -79,6 +79,15 @@ fn the_time_bounds_every_verb_at_a_stopped_broker() {
 }
 
 #[test]
+fn a_stopped_broker_is_not_taken_for_a_missing_service() {
+    let mut broker = Broker::in_process("");
+    broker.daemon().expect("it is a process").signal(Signal::SIGSTOP);
+    let finished = broker.ipcctl(["send", "--wait=300ms", "x"]).run();
+    assert!(finished.refused(69).contains("has not answered"), "{}", finished.stderr);
+    broker.daemon().expect("it is a process").signal(Signal::SIGCONT);
+}
+
+#[test]
 fn a_very_long_time_is_a_time() {
     let broker = Broker::start();
     let mut peer = Peer::connect(&broker);
