@@ -62,7 +62,7 @@ impl Input {
 }
 
 /// Makes one call after the other, each when the one before has been answered. Stops at the first that fails.
-pub(crate) fn run(template: &Template, mut input: Input, client: &Client, format: Format) -> Result<Exit> {
+pub(crate) fn run(template: &Template<'_>, mut input: Input, client: &Client, format: Format) -> Result<Exit> {
     let encoding = template.encoding.unwrap_or(Encoding::BYTES);
     while let Some(bytes) = input.next(&template.subject)? {
         if encoding == Encoding::JSON {
@@ -70,12 +70,12 @@ pub(crate) fn run(template: &Template, mut input: Input, client: &Client, format
         }
         let request = template.request(Body { encoding, bytes });
         let response = template.call(client, request).map_err(|problem| problem.at_line(input.line))?;
-        reply::print_line(&response, format)?;
+        reply::print_line(&response, format, &template.subject)?;
     }
     Ok(Exit::SUCCESS)
 }
 
-fn check_json(line: &[u8], template: &Template, number: u64) -> Result<()> {
+fn check_json(line: &[u8], template: &Template<'_>, number: u64) -> Result<()> {
     let invalid = |error| Problem::new(ErrorCode::INVALID, &template.subject, format!("the line is not JSON: {error}"));
     json::check(line).map_err(|error| invalid(error).at_line(number))
 }
