@@ -80,6 +80,13 @@ fn without_a_name_it_is_the_broker_that_is_waited_for() {
     Command::ipcctl(["wait", "--gone"]).socket(&socket).run().refused(2);
 }
 
+#[test]
+fn a_relative_runtime_directory_is_ignored() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let finished = Command::ipcctl(["list"]).env("XDG_RUNTIME_DIR", "run").directory(directory.path()).run();
+    assert!(!finished.stderr.contains(" run/ipcd"), "{}", finished.stderr);
+}
+
 // ---- show
 
 #[test]
