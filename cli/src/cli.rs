@@ -143,7 +143,7 @@ impl Verb {
             Self::Ping(verb) => verb.run(globals),
             Self::Bench(verb) => verb.run(globals),
             Self::Completions(verb) => verb.run(tree()),
-            Self::Man(verb) => verb.run(tree()),
+            Self::Man(verb) => verb.run(&tree()),
             Self::Help(verb) => verb.run(globals),
         }
     }

@@ -52,7 +52,8 @@ impl Help {
     }
 }
 
-fn rows() -> Vec<Vec<Cell>> {
+/// The error table, with a header.
+pub(crate) fn rows() -> Vec<Vec<Cell>> {
     let header = vec![
         Cell::text("name"),
         Cell::number("exit"),

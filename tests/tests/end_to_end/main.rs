@@ -10,6 +10,7 @@ mod datagrams;
 mod deaths;
 mod descriptors;
 mod exhaustion;
+mod helps;
 mod hostile_streams;
 mod identity;
 mod library;
