@@ -9,10 +9,11 @@ use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind};
 use crate::{
     exit::Exit,
     format::{Format, Loudness},
-    globals::Globals,
+    globals::{Globals, Options},
     problem::{Problem, Result},
     verbs::{
-        bench, completions, help, help::Topic, limits, list, man, peers, ping, run, send, serve, show, stats, wait,
+        bench, complete, completions, help, help::Topic, limits, list, man, peers, ping, run, send, serve, show, stats,
+        wait,
     },
 };
 
@@ -21,10 +22,19 @@ use crate::{
 #[command(name = "ipcctl", version, disable_help_subcommand = true, max_term_width = 100)]
 #[command(after_help = "'ipcctl help VERB' explains a verb, 'ipcctl help errors' every error and exit code.\n\n\
     Example:\n  ipcctl run -- sh -c 'ipcctl serve upper -- tr a-z A-Z & ipcctl send --wait upper hello'")]
-pub(crate) struct Cli {
+struct Grammar {
     #[command(flatten)]
-    pub(crate) globals: Globals,
+    options: Options,
     #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What a command line that is in order asks for.
+#[derive(Debug)]
+pub(crate) struct Cli {
+    /// What the options for all verbs have chosen.
+    pub(crate) globals: Globals,
+    /// What is to be done.
     pub(crate) verb: Verb,
 }
 
@@ -33,34 +43,66 @@ pub(crate) struct Cli {
 #[command(defer = true)]
 pub(crate) enum Verb {
     /// Call a service, wait, and print its reply
-    Send(send::Send),
+    Send(With<send::Send>),
     /// Answer calls by running a command
-    Serve(serve::Serve),
+    Serve(With<serve::Serve>),
     /// Run a command with a broker of its own
-    Run(run::Run),
+    Run(With<run::Run>),
     /// Wait until a name is offered, or until it is gone
-    Wait(wait::Wait),
+    Wait(With<wait::Wait>),
     /// List the names on offer
-    List(list::List),
+    List(With<list::List>),
     /// Show everything about one name
-    Show(show::Show),
+    Show(With<show::Show>),
     /// List the processes that are connected
-    Peers(peers::Peers),
+    Peers(With<peers::Peers>),
     /// Print the broker's counters
-    Stats(stats::Stats),
+    Stats(With<stats::Stats>),
     /// Print the broker's limits and how much of them is used
-    Limits(limits::Limits),
+    Limits(With<limits::Limits>),
     /// Measure a round trip to the broker
-    Ping(ping::Ping),
+    Ping(With<ping::Ping>),
     /// Measure calls and connections through the running broker
-    Bench(bench::Bench),
-    /// Print the completions for a shell
-    Completions(completions::Completions),
+    Bench(With<bench::Bench>),
+    /// Print the script that completes command lines in a shell
+    Completions(With<completions::Completions>),
+    /// Print what may follow on a command line
+    #[command(hide = true)]
+    Complete(With<complete::Complete>),
     /// Print a manual page
     #[command(hide = true)]
-    Man(man::Man),
+    Man(With<man::Man>),
     /// Explain a verb, or list all errors and exit codes
-    Help(help::Help),
+    Help(With<help::Help>),
+}
+
+/// A verb with the options that all verbs take. clap could carry those into every verb itself, and would for each process: a copy for
+/// each of the verbs that were not chosen.
+#[derive(Debug)]
+pub(crate) struct With<V>(V);
+
+impl<V: clap::Args> clap::Args for With<V> {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        Options::augment_args(V::augment_args(command))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Options::augment_args_for_update(V::augment_args_for_update(command))
+    }
+}
+
+impl<V: FromArgMatches> FromArgMatches for With<V> {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> std::result::Result<Self, clap::Error> {
+        V::from_arg_matches(matches).map(Self)
+    }
+
+    fn from_arg_matches_mut(matches: &mut clap::ArgMatches) -> std::result::Result<Self, clap::Error> {
+        V::from_arg_matches_mut(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> std::result::Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
 }
 
 /// What a command line asks for.
@@ -78,7 +120,7 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Parsed {
     let args: Vec<OsString> = args.collect();
     match parse_once(&args) {
         Ok(cli) => match &cli.verb {
-            Verb::Help(help) => match help.topic() {
+            Verb::Help(With(help)) => match help.topic() {
                 Topic::Errors => Parsed::Command(Box::new(cli)),
                 Topic::All => explain(&args, &["--help"]),
                 Topic::Verb(verb) => explain(&args, &[verb, "--help"]),
@@ -90,11 +132,20 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Parsed {
 }
 
 fn parse_once(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
-    let mut command = Cli::command();
-    let parsed = command.try_get_matches_from_mut(args).and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
-    let parsed = parsed.map_err(|error| error.format(&mut command));
+    let mut command = Grammar::command();
+    let parsed = command.try_get_matches_from_mut(args).and_then(taken).map_err(|error| error.format(&mut command));
     std::mem::forget(command); // taking the tree apart would be a sixth of what the process does until it connects
     parsed
+}
+
+fn taken(mut matches: clap::ArgMatches) -> std::result::Result<Cli, clap::Error> {
+    let after = matches.subcommand().map(|(_, matches)| Options::from_arg_matches(matches));
+    let Grammar { options, verb } = Grammar::from_arg_matches_mut(&mut matches)?;
+    let globals = match after {
+        Some(after) => after?.and(options),
+        None => options.and(Options::default()),
+    };
+    Ok(Cli { globals, verb })
 }
 
 /// `help VERB` is `VERB --help`.
@@ -115,14 +166,14 @@ fn outcome(args: &[OsString], (format, loudness): (Format, Loudness), error: &cl
 
 /// The verb of a command line that could not be parsed.
 fn verb_among(args: &[OsString]) -> Option<String> {
-    let command = Cli::command();
+    let command = Grammar::command();
     let mut words = args.iter().skip(1).filter_map(|arg| arg.to_str());
     words.find(|word| command.find_subcommand(word).is_some()).map(str::to_owned)
 }
 
 /// The whole command tree with all its arguments, for completions and manual pages.
 fn tree() -> clap::Command {
-    let mut tree = Cli::command();
+    let mut tree = Grammar::command();
     tree.build();
     tree
 }
@@ -131,20 +182,21 @@ impl Verb {
     /// Does it.
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         match self {
-            Self::Send(verb) => verb.run(globals),
-            Self::Serve(verb) => verb.run(globals),
-            Self::Run(verb) => verb.run(globals),
-            Self::Wait(verb) => verb.run(globals),
-            Self::List(verb) => verb.run(globals),
-            Self::Show(verb) => verb.run(globals),
-            Self::Peers(verb) => verb.run(globals),
-            Self::Stats(verb) => verb.run(globals),
-            Self::Limits(verb) => verb.run(globals),
-            Self::Ping(verb) => verb.run(globals),
-            Self::Bench(verb) => verb.run(globals),
-            Self::Completions(verb) => verb.run(tree()),
-            Self::Man(verb) => verb.run(&tree()),
-            Self::Help(verb) => verb.run(globals),
+            Self::Send(With(verb)) => verb.run(globals),
+            Self::Serve(With(verb)) => verb.run(globals),
+            Self::Run(With(verb)) => verb.run(globals),
+            Self::Wait(With(verb)) => verb.run(globals),
+            Self::List(With(verb)) => verb.run(globals),
+            Self::Show(With(verb)) => verb.run(globals),
+            Self::Peers(With(verb)) => verb.run(globals),
+            Self::Stats(With(verb)) => verb.run(globals),
+            Self::Limits(With(verb)) => verb.run(globals),
+            Self::Ping(With(verb)) => verb.run(globals),
+            Self::Bench(With(verb)) => verb.run(globals),
+            Self::Completions(With(verb)) => verb.run(),
+            Self::Complete(With(verb)) => verb.run(globals, &tree()),
+            Self::Man(With(verb)) => verb.run(&tree()),
+            Self::Help(With(verb)) => verb.run(globals),
         }
     }
 }

@@ -8,41 +8,69 @@ use crate::{
     term,
 };
 
-/// Options that each verb takes, before it or after it.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Common options")]
+/// What the options that every verb takes have chosen.
+#[derive(Debug)]
 pub(crate) struct Globals {
+    /// The broker's socket.
+    pub(crate) socket: Option<OsString>,
+    /// How long to wait for an answer.
+    pub(crate) time: Option<Duration>,
+    /// Form of output and of error lines.
+    pub(crate) format: Format,
+    loudness: Loudness,
+}
+
+// Options that each verb takes, before it or after it. Not a doc comment: clap would show that as what the verb does.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Common options")]
+pub(crate) struct Options {
     /// The broker's socket: a path, @NAME (abstract) or fd:N [default: $IPCD_SOCKET, else ipcd/ipcd.sock below
     /// $XDG_RUNTIME_DIR or /run]
-    #[arg(short, long, global = true, value_name = "ADDR")]
-    pub(crate) socket: Option<OsString>,
+    #[arg(short, long, value_name = "ADDR")]
+    socket: Option<OsString>,
 
     /// How long to wait for an answer, with a unit: 200ms, 5s, 1m; the broker cuts it to 1h [default: 30s]
-    #[arg(short = 't', global = true, value_name = "DURATION", value_parser = duration::parse)]
-    pub(crate) time: Option<Duration>,
+    #[arg(short = 't', value_name = "DURATION", value_parser = duration::parse)]
+    time: Option<Duration>,
 
     /// Form of output and of error lines: text, or one JSON document a line
-    #[arg(short = 'o', long = "output", global = true, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    #[arg(hide_default_value = true, hide_possible_values = true)]
-    pub(crate) format: Format,
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, hide_possible_values = true)]
+    format: Option<Format>,
 
     /// Print no error line: the exit code says it all
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
 
     /// Say on standard error what is being done
-    #[arg(short, long, global = true)]
+    #[arg(short, long)]
     verbose: bool,
 }
 
+impl Options {
+    /// These options, which stand after the verb, and those before it.
+    pub(crate) fn and(self, before: Self) -> Globals {
+        Globals {
+            socket: self.socket.or(before.socket),
+            time: self.time.or(before.time),
+            format: self.format.or(before.format).unwrap_or(Format::Text),
+            loudness: match (self.quiet || before.quiet, self.verbose || before.verbose) {
+                (true, _) => Loudness::Quiet,
+                (false, true) => Loudness::Verbose,
+                (false, false) => Loudness::Normal,
+            },
+        }
+    }
+}
+
 impl Globals {
+    /// The same, with another time to wait.
+    pub(crate) fn with_time(&self, time: Duration) -> Self {
+        Self { socket: self.socket.clone(), time: Some(time), format: self.format, loudness: Loudness::Quiet }
+    }
+
     /// How much is said on standard error.
     pub(crate) fn loudness(&self) -> Loudness {
-        match (self.quiet, self.verbose) {
-            (true, _) => Loudness::Quiet,
-            (false, true) => Loudness::Verbose,
-            (false, false) => Loudness::Normal,
-        }
+        self.loudness
     }
 
     /// How long an answer is waited for, if that is not left to the broker. A handler that calls another service has no more time

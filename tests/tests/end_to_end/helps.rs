@@ -47,3 +47,42 @@ fn tables_of_a_manual_page_are_not_filled() {
     let table = table.split(".nf\n").nth(1).and_then(|rest| rest.split(".fi\n").next()).expect("lines as they are");
     assert!(table.lines().count() > 15, "{table}");
 }
+
+// ---- completions
+
+/// What bash offers at the end of a command line.
+fn offered(broker: &Broker, line: &str) -> Vec<String> {
+    let script = r#"eval "$(ipcctl completions bash)"; COMP_LINE=$1; COMP_POINT=${#1}; _ipcctl; printf '%s\n' "${COMPREPLY[@]}""#;
+    let bash = Command::new("bash", ["-c", script, "bash", line]);
+    let printed = bash.socket(broker.socket()).directory(broker.directory()).prints_text();
+    printed.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_offers_the_names_that_the_broker_has_now() {
+    let broker = Broker::start();
+    let mut peer = Peer::connect(&broker);
+    ["shop.stock", "shop.orders", "other"].iter().for_each(|name| peer.register(name, 1));
+    assert_eq!(offered(&broker, "ipcctl send sh"), ["shop.orders", "shop.stock"]);
+    assert_eq!(offered(&broker, "ipcctl send -t 5s --wait o"), ["other"]);
+    assert_eq!(offered(&broker, "ipcctl wait other shop.s"), ["shop.stock"]);
+    assert_eq!(offered(&broker, "ipcctl show ").len(), 3);
+}
+
+#[test]
+fn bash_offers_verbs_options_commands_and_files() {
+    let broker = Broker::start();
+    broker.file("photo.jpg", "");
+    assert_eq!(offered(&broker, "ipcctl help comp"), ["completions"]);
+    assert_eq!(offered(&broker, "ipcctl send --onew"), ["--oneway"]);
+    assert_eq!(offered(&broker, "ipcctl list --output=js"), ["json"], "after the = that ends a word for readline");
+    assert!(offered(&broker, "ipcctl serve upper -- slee").contains(&"sleep".to_owned()));
+    assert_eq!(offered(&broker, "ipcctl send store @pho"), ["photo.jpg"]);
+    assert_eq!(offered(&broker, "ipcctl send store name@pho"), ["photo.jpg"]);
+}
+
+#[test]
+fn without_a_broker_nothing_is_offered_and_nothing_said() {
+    let asked = Command::ipcctl(["complete", "--", "send", "up"]).socket("/nowhere");
+    assert_eq!(asked.prints_text(), "");
+}

@@ -372,7 +372,7 @@ fn many_names_and_peers_are_listed_whole() {
 #[test]
 fn completions_are_printed_for_each_shell() {
     for shell in ["bash", "zsh", "fish"] {
-        assert!(Command::ipcctl(["completions", shell]).prints_text().contains("propagate"), "{shell}");
+        assert!(Command::ipcctl(["completions", shell]).prints_text().contains("ipcctl complete -- "), "{shell}");
     }
 }
 
