@@ -7,10 +7,15 @@ use std::time::Duration;
 /// A number without a unit is refused: `sleep` reads it as seconds, `ping -W` as seconds, `nc -w` as seconds, curl's
 /// `--keepalive-time` too, but half of the programs people write mean milliseconds.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let duration =
-        humantime::parse_duration(text).map_err(|error| format!("{error}; it is written 200ms, 5s or 1m"))?;
+    let duration = humantime::parse_duration(text).map_err(|error| match error {
+        humantime::DurationError::UnknownUnit { unit, .. } if unit.is_empty() => {
+            "it needs a unit, as in 200ms, 5s or 1m".to_owned()
+        }
+        humantime::DurationError::NumberOverflow => "it is longer than any time that can be counted".to_owned(),
+        _ => "a duration is written 200ms, 5s or 1m 30s".to_owned(),
+    })?;
     if duration.is_zero() {
-        return Err("a duration must be longer than nothing; it is written 200ms, 5s or 1m".to_owned());
+        return Err("it must be longer than 0, as in 200ms, 5s or 1m".to_owned());
     }
     Ok(capped(duration))
 }
