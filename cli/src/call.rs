@@ -89,7 +89,7 @@ impl Template<'_> {
 
     /// What a call ended with.
     pub(crate) fn problem(&self, error: &Error) -> Problem {
-        let problem = Problem::of_call(&self.subject, error);
+        let problem = Problem::of_call(&self.subject, &self.globals.explained(error.clone()));
         let problem = match (error.code(), &self.target, &self.numeral) {
             (ErrorCode::NO_SERVICE, Target::Name(_), _) => {
                 problem.hint("see 'ipcctl list', or wait for it with --wait")

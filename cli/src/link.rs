@@ -18,7 +18,8 @@ pub(crate) const PRIVATE: &str = "IPCD_PRIVATE";
 
 /// A connection for one verb, and the time that is left for all it does.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct Link<'a> {
+    globals: &'a Globals,
     client: Client,
     until: Option<Instant>,
 }
@@ -49,9 +50,9 @@ impl Globals {
     }
 
     /// Connects to the broker. `verb` is what for.
-    pub(crate) fn connect(&self, verb: &str) -> Result<Link> {
+    pub(crate) fn connect(&self, verb: &str) -> Result<Link<'_>> {
         let until = self.timeout().map(|time| Instant::now() + time);
-        Ok(Link { client: self.client(verb, verb)?, until })
+        Ok(Link { globals: self, client: self.client(verb, verb)?, until })
     }
 
     /// Connects to the broker, for calls of `subject`.
@@ -71,6 +72,19 @@ impl Globals {
         self.connect(operation)?.ask(operation, request)
     }
 
+    /// The same error, or what is behind it: a connection that was handed down serves one process, and a second one that says hello
+    /// on it is cut.
+    pub(crate) fn explained(&self, error: Error) -> Error {
+        let text = match error.code() {
+            ErrorCode::PROTOCOL => format!("{} is in use: it is one connection, for one process", self.place()),
+            ErrorCode::BROKER_LOST => {
+                format!("the connection {} has ended: it is a single one, for one process", self.place())
+            }
+            _ => return error,
+        };
+        if self.is_inherited() { Error::new(error.code(), text).with_retry(error.retry()) } else { error }
+    }
+
     /// Where the broker is, for people.
     pub(crate) fn place(&self) -> String {
         let chosen =
@@ -79,7 +93,7 @@ impl Globals {
     }
 }
 
-impl Link {
+impl Link<'_> {
     /// Asks the broker's own service.
     pub(crate) fn ask<Q: Serialize, A: DeserializeOwned>(&self, operation: &str, request: &Q) -> Result<A> {
         self.try_ask(operation, request).map_err(|error| Problem::from_error(operation, &error))
@@ -91,7 +105,7 @@ impl Link {
         operation: &str,
         request: &Q,
     ) -> std::result::Result<A, Error> {
-        self.client.control(operation, request, self.left())
+        self.client.control(operation, request, self.left()).map_err(|error| self.globals.explained(error))
     }
 
     /// The time that is left of `-t`; none if the broker's default holds.

@@ -48,7 +48,7 @@ pub(crate) fn print<T: Serialize>(format: Format, items: &[T], row: impl Fn(&T) 
 
 /// The unit of a figure, unless its name has it: `hello_ms`, `calls_pending`.
 pub(crate) fn unit(name: &str, unit: &str) -> Option<Cell> {
-    let is_in_name = name.split('_').any(|word| word == unit);
+    let is_in_name = name.split('_').any(|word| word == unit || unit.strip_suffix('s') == Some(word));
     (!is_in_name).then(|| Cell::text(unit))
 }
 

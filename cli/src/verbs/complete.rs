@@ -54,7 +54,8 @@ fn lines(words: impl IntoIterator<Item = String>, last: &str) -> String {
 /// The names on offer; none if there is no broker. Whoever presses a key waits for this, so not for long.
 fn names(globals: &Globals) -> Vec<String> {
     let mut names = Vec::new();
-    let Ok(link) = globals.with_time(Duration::from_millis(300)).connect("complete") else { return names };
+    let globals = globals.with_time(Duration::from_millis(300));
+    let Ok(link) = globals.connect("complete") else { return names };
     let mut question = control::List { pattern: None, after: None };
     while let Ok(control::Names { names: page, next }) = link.ask("list", &question) {
         names.extend(page.iter().map(ServiceName::to_string));

@@ -169,7 +169,7 @@ impl Send {
         vigil.names(&[wanted]).map_err(|in_vain| match in_vain {
             InVain::NotYet(name) => never_appeared(&name, patience),
             InVain::Silent => silent(name.as_str(), globals, patience),
-            InVain::Failed(error) => Problem::from_error(name.as_str(), &error),
+            InVain::Failed(error) => Problem::from_error(name.as_str(), &globals.explained(error)),
         })
     }
 

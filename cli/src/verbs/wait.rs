@@ -56,7 +56,7 @@ impl Wait {
                 Problem::new(ErrorCode::DEADLINE, name.as_str(), message).hint("-t sets the time")
             }
             InVain::Silent => silent("wait", globals, globals.deadline()),
-            InVain::Failed(error) => Problem::from_error("wait", &error),
+            InVain::Failed(error) => Problem::from_error("wait", &globals.explained(error)),
         }
     }
 }

@@ -41,6 +41,17 @@ fn one_connection_is_enough_for_several_names() {
     assert_eq!(finished.code, 0, "{}", finished.stderr);
 }
 
+#[test]
+fn the_second_process_on_an_inherited_connection_is_told_that_it_is_in_use() {
+    let broker = Broker::start();
+    let connection = UnixStream::connect(broker.socket()).expect("the broker listens");
+    let script = "exec 3<&0 </dev/null; ipcctl list; ipcctl list; ipcctl list";
+    let finished = Command::shell(script).socket("fd:3").input_descriptor(connection).run();
+    let lines: Vec<&str> = finished.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", finished.stderr);
+    assert!(lines[0].contains("fd:3 is in use") && lines[1].contains("fd:3 has ended"), "{}", finished.stderr);
+}
+
 // ---- how long
 
 #[test]
