@@ -49,8 +49,8 @@ impl Template<'_> {
     pub(crate) fn call(&self, client: &Client, request: Request) -> Result<Response> {
         self.globals.say(|| {
             let (len, encoding) = (request.body.len(), request.encoding);
-            let time = duration::display(self.globals.deadline());
-            format!("calling {} with {len} bytes of {encoding}, for up to {time}", self.subject)
+            let time = self.globals.timeout().map(|time| format!(", for up to {}", duration::display(time)));
+            format!("calling {} with {len} bytes of {encoding}{}", self.subject, time.unwrap_or_default())
         });
         let began = Instant::now();
         let pending = client.start_bytes(request).map_err(|error| self.problem(&error))?;
@@ -94,7 +94,9 @@ impl Template<'_> {
             (ErrorCode::NO_SERVICE, Target::Name(_), _) => {
                 problem.hint("see 'ipcctl list', or wait for it with --wait")
             }
-            (ErrorCode::INVALID, _, Some(numeral)) => problem.hint(format!("{numeral} sends a number, = a string")),
+            (ErrorCode::INVALID, _, Some(numeral)) => {
+                problem.hint(format!("= makes a string; did you mean {numeral}?"))
+            }
             _ => problem,
         };
         if self.propagate { problem.propagate() } else { problem }

@@ -29,12 +29,12 @@ struct Grammar {
     verb: Verb,
 }
 
-/// What a command line that is in order asks for.
+/// A command line that is in order.
 #[derive(Debug)]
 pub(crate) struct Cli {
-    /// What the options for all verbs have chosen.
+    /// What the options of all verbs say.
     pub(crate) globals: Globals,
-    /// What is to be done.
+    /// What to do.
     pub(crate) verb: Verb,
 }
 
@@ -76,8 +76,7 @@ pub(crate) enum Verb {
     Help(With<help::Help>),
 }
 
-/// A verb with the options that all verbs take. clap could carry those into every verb itself, and would for each process: a copy for
-/// each of the verbs that were not chosen.
+/// A verb with the options that all verbs take. clap's own global options would be copied into every verb at each start, chosen or not.
 #[derive(Debug)]
 pub(crate) struct With<V>(V);
 
@@ -111,7 +110,7 @@ pub(crate) enum Parsed {
     Command(Box<Cli>),
     /// Help or the version, to be printed on standard output.
     Text(String),
-    /// Nothing that can be done.
+    /// A command line that is wrong, and the manner in which it wants to be told.
     Refused(Format, Loudness, Problem),
 }
 
@@ -179,7 +178,7 @@ fn tree() -> clap::Command {
 }
 
 impl Verb {
-    /// Does it.
+    /// Runs the verb.
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         match self {
             Self::Send(With(verb)) => verb.run(globals),

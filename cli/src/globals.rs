@@ -24,24 +24,24 @@ pub(crate) struct Globals {
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Common options")]
 pub(crate) struct Options {
-    /// The broker's socket: a path, @NAME (abstract) or fd:N [default: $IPCD_SOCKET, else ipcd/ipcd.sock below
-    /// $XDG_RUNTIME_DIR or /run]
+    /// The broker's socket: a path, @NAME (abstract) or fd:N (inherited) [default: $IPCD_SOCKET, else ipcd/ipcd.sock
+    /// in $XDG_RUNTIME_DIR]
     #[arg(short, long, value_name = "ADDR")]
     socket: Option<OsString>,
 
-    /// How long to wait for an answer, with a unit: 200ms, 5s, 1m; the broker cuts it to 1h [default: 30s]
+    /// How long to wait for an answer, with a unit: 200ms, 5s, 1m; the broker allows up to 1h [default: 30s]
     #[arg(short = 't', value_name = "DURATION", value_parser = duration::parse)]
     time: Option<Duration>,
 
-    /// Form of output and of error lines: text, or one JSON document a line
+    /// Form of output and of error lines: text, or json, one document per line
     #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, hide_possible_values = true)]
     format: Option<Format>,
 
-    /// Print no error line: the exit code says it all
+    /// Print no error line, leave it to the exit code
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
 
-    /// Say on standard error what is being done
+    /// Print on standard error what is being done
     #[arg(short, long)]
     verbose: bool,
 }
@@ -63,7 +63,7 @@ impl Options {
 }
 
 impl Globals {
-    /// The same, with another time to wait.
+    /// The same in silence, with another time to wait.
     pub(crate) fn with_time(&self, time: Duration) -> Self {
         Self { socket: self.socket.clone(), time: Some(time), format: self.format, loudness: Loudness::Quiet }
     }

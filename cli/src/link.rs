@@ -1,8 +1,12 @@
 //! The connection to the broker: where it is, how long it may take, and what is asked over it.
 
-use std::time::{Duration, Instant};
+use std::{
+    env,
+    time::{Duration, Instant},
+};
 
 use ipc_client::{Address, Client, Connect, Error, ErrorCode, limits::DEFAULT_TIMEOUT_MS};
+use rustix::process::geteuid;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -31,9 +35,9 @@ impl Globals {
         parsed.map_err(|error| Problem::usage("", error.to_string()).hint("-s takes a path, @NAME or fd:N"))
     }
 
-    /// Whether the broker is reached by a descriptor: that is one connection for good, and another cannot be made.
+    /// Whether the broker is reached over an inherited descriptor: a single connection, which cannot be made again.
     pub(crate) fn is_inherited(&self) -> bool {
-        let chosen = self.socket.clone().or_else(|| std::env::var_os("IPCD_SOCKET"));
+        let chosen = self.socket.clone().or_else(|| env::var_os("IPCD_SOCKET"));
         chosen.is_some_and(|socket| socket.to_str().is_some_and(|socket| socket.starts_with("fd:")))
     }
 
@@ -49,7 +53,7 @@ impl Globals {
         })
     }
 
-    /// Connects to the broker. `verb` is what for.
+    /// Connects to the broker, for `verb`.
     pub(crate) fn connect(&self, verb: &str) -> Result<Link<'_>> {
         let until = self.timeout().map(|time| Instant::now() + time);
         Ok(Link { globals: self, client: self.client(verb, verb)?, until })
@@ -72,13 +76,13 @@ impl Globals {
         self.connect(operation)?.ask(operation, request)
     }
 
-    /// The same error, or what is behind it: a connection that was handed down serves one process, and a second one that says hello
-    /// on it is cut.
+    /// The same error, or what is behind it: an inherited connection serves one process, and the broker cuts it when a second one
+    /// says hello on it.
     pub(crate) fn explained(&self, error: Error) -> Error {
         let text = match error.code() {
-            ErrorCode::PROTOCOL => format!("{} is in use: it is one connection, for one process", self.place()),
+            ErrorCode::PROTOCOL => format!("{} is in use: it is a single connection, for one process", self.place()),
             ErrorCode::BROKER_LOST => {
-                format!("the connection {} has ended: it is a single one, for one process", self.place())
+                format!("the connection {} has ended; it serves a single process", self.place())
             }
             _ => return error,
         };
@@ -87,9 +91,9 @@ impl Globals {
 
     /// Where the broker is, for people.
     pub(crate) fn place(&self) -> String {
-        let chosen =
-            self.socket.clone().or_else(|| std::env::var_os("IPCD_SOCKET").filter(|socket| !socket.is_empty()));
-        chosen.map_or_else(|| "the usual place".to_owned(), |socket| socket.display().to_string())
+        let found = || Address::from_environment(|name| env::var_os(name), geteuid().as_raw());
+        let address = self.socket.as_deref().map_or_else(found, Address::parse);
+        address.map_or_else(|error| error.to_string(), |address| address.to_string())
     }
 }
 
@@ -105,6 +109,7 @@ impl Link<'_> {
         operation: &str,
         request: &Q,
     ) -> std::result::Result<A, Error> {
+        self.globals.say(|| format!("asking the broker: {operation}"));
         self.client.control(operation, request, self.left()).map_err(|error| self.globals.explained(error))
     }
 
@@ -114,10 +119,23 @@ impl Link<'_> {
     }
 }
 
-/// Where the next page begins. Pages are sorted, so one that does not go on would be asked for again and again.
+/// Where the next page begins. Pages are sorted; one that led back would be asked for again and again.
 pub(crate) fn further<T: Ord>(verb: &str, after: Option<T>, next: Option<T>) -> Result<Option<T>> {
     if next > after {
         return Ok(next);
     }
     Err(Problem::new(ErrorCode::PROTOCOL, verb, "the broker's answer leads back to an earlier part of it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_only_lead_forward() {
+        assert_eq!(further("list", None, Some(1)).unwrap(), Some(1));
+        assert_eq!(further("list", Some(1), Some(2)).unwrap(), Some(2));
+        assert!(further("list", Some(2), Some(2)).is_err());
+        assert!(further("list", Some(2), Some(1)).is_err());
+    }
 }

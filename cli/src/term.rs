@@ -7,8 +7,8 @@ use rustix::{
     io::Errno,
 };
 
-/// Writes to the descriptor itself: std's stdout would cut a payload at its last line break. A descriptor that somebody else made
-/// non-blocking (a terminal shared with such a program) is waited for.
+/// Writes to the descriptor itself: std's stdout would cut a payload at its last line break. A descriptor that another
+/// program made non-blocking (a shared terminal) is waited for.
 pub(crate) fn write_all(to: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     let to = to.as_fd();
     while !bytes.is_empty() {

@@ -21,7 +21,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long a broker that accepts no connections is given before it is looked for again.
 const ACCEPTANCE: Duration = Duration::from_secs(5);
 
-/// One time in which something has to come true.
+/// A time in which something has to come true at the broker.
 #[derive(Debug)]
 pub(crate) struct Vigil {
     dial: Connect,
@@ -30,33 +30,33 @@ pub(crate) struct Vigil {
     is_redialled: bool,
 }
 
-/// Why something has not come true.
+/// Why the wait has ended without it.
 #[derive(Debug)]
-pub(crate) enum InVain {
+pub(crate) enum GaveUp {
     /// The broker is there, and says that this has not happened.
     NotYet(ServiceName),
-    /// There is something at the broker's address that does not answer.
+    /// Something listens at the broker's address and doesn't answer.
     Silent,
     /// Anything else.
     Failed(Error),
 }
 
 impl Vigil {
-    /// Begins one. `verb` is what the list of peers shows for it.
+    /// Starts the clock. `verb` is what the list of peers shows.
     pub(crate) fn begin(globals: &Globals, verb: &str, patience: Duration) -> Result<Self> {
         let until = Instant::now() + patience;
         Ok(Self { dial: globals.dial(verb)?, until, is_redialled: !globals.is_inherited() })
     }
 
     /// Waits for a broker that answers.
-    pub(crate) fn broker(&self) -> std::result::Result<Client, InVain> {
+    pub(crate) fn broker(&self) -> std::result::Result<Client, GaveUp> {
         let client = self.connect()?;
         self.repeat(|left| client.control("ping", &control::Empty {}, Some(left)))?;
         Ok(client)
     }
 
     /// Waits until all of `wanted` hold, at the same time.
-    pub(crate) fn names(&self, wanted: &[control::Wait]) -> std::result::Result<Client, InVain> {
+    pub(crate) fn names(&self, wanted: &[control::Wait]) -> std::result::Result<Client, GaveUp> {
         let client = self.connect()?;
         loop {
             for each in wanted {
@@ -70,13 +70,13 @@ impl Vigil {
     }
 
     /// The broker cuts each wait to the longest call it allows, so it is asked again until the time is up.
-    fn one(&self, client: &Client, wanted: &control::Wait) -> std::result::Result<(), InVain> {
+    fn one(&self, client: &Client, wanted: &control::Wait) -> std::result::Result<(), GaveUp> {
         loop {
             match self.repeat(|left| client.control("wait", wanted, Some(left))) {
                 Ok(()) => return Ok(()),
-                Err(InVain::Failed(error)) if error.code() == ErrorCode::DEADLINE => {
+                Err(GaveUp::Failed(error)) if error.code() == ErrorCode::DEADLINE => {
                     if self.left().is_zero() {
-                        return Err(InVain::NotYet(wanted.name.clone()));
+                        return Err(GaveUp::NotYet(wanted.name.clone()));
                     }
                 }
                 Err(error) => return Err(error),
@@ -88,7 +88,7 @@ impl Vigil {
     fn repeat(
         &self,
         ask: impl Fn(Duration) -> std::result::Result<control::Empty, Error>,
-    ) -> std::result::Result<(), InVain> {
+    ) -> std::result::Result<(), GaveUp> {
         loop {
             let error = match ask(self.left()) {
                 Ok(control::Empty {}) => return Ok(()),
@@ -96,27 +96,27 @@ impl Vigil {
             };
             match error.code() {
                 // The broker says itself that a time is over, and that nothing has run; the library only gives up.
-                ErrorCode::DEADLINE if error.retry() == Retry::Unknown => return Err(InVain::Silent),
+                ErrorCode::DEADLINE if error.retry() == Retry::Unknown => return Err(GaveUp::Silent),
                 ErrorCode::UNAVAILABLE | ErrorCode::BROKER_LOST if self.is_redialled => self.pause(error)?,
-                _ => return Err(InVain::Failed(error)),
+                _ => return Err(GaveUp::Failed(error)),
             }
         }
     }
 
-    fn connect(&self) -> std::result::Result<Client, InVain> {
+    fn connect(&self) -> std::result::Result<Client, GaveUp> {
         loop {
             match self.dial.clone().patience(self.left().min(ACCEPTANCE)).connect() {
                 Ok(client) => return Ok(client),
                 Err(error) if error.code() == ErrorCode::UNAVAILABLE => self.pause(error)?,
-                Err(error) => return Err(InVain::Failed(error)),
+                Err(error) => return Err(GaveUp::Failed(error)),
             }
         }
     }
 
-    fn pause(&self, error: Error) -> std::result::Result<(), InVain> {
+    fn pause(&self, error: Error) -> std::result::Result<(), GaveUp> {
         let left = self.left();
         if left.is_zero() {
-            return Err(InVain::Failed(error));
+            return Err(GaveUp::Failed(error));
         }
         thread::sleep(LOOK_AGAIN.min(left));
         Ok(())
@@ -127,8 +127,8 @@ impl Vigil {
     }
 }
 
-/// Whether all of `wanted` hold at this moment: they are asked together, and those that do not are over at once. What goes wrong here
-/// goes wrong again for whoever asks one by one, and is told there.
+/// Whether all of `wanted` hold at this moment. They are asked together with the shortest deadline there is, which ends those that
+/// don't hold. Whatever else goes wrong here goes wrong again for the next wait, which reports it.
 fn hold_now(client: &Client, wanted: &[control::Wait]) -> bool {
     let corked = client.cork();
     let asked: Vec<_> = wanted.iter().map(|wait| client.start_bytes(question(wait))).collect();
@@ -143,7 +143,7 @@ fn question(wait: &control::Wait) -> Request {
     Request::new(target, body).method(method).encoding(Encoding::JSON).timeout(Duration::from_millis(1))
 }
 
-/// Something listens at the broker's address and says nothing.
+/// The error when a broker doesn't answer.
 pub(crate) fn silent(subject: &str, globals: &Globals, patience: Duration) -> Problem {
     let message = format!("the broker at {} has not answered within {}", globals.place(), duration::display(patience));
     Problem::new(ErrorCode::UNAVAILABLE, subject, message).hint("is it stopped, or overloaded?")

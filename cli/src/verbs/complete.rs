@@ -51,7 +51,7 @@ fn lines(words: impl IntoIterator<Item = String>, last: &str) -> String {
     words.into_iter().filter(|word| word.starts_with(last)).map(|word| word + "\n").collect()
 }
 
-/// The names on offer; none if there is no broker. Whoever presses a key waits for this, so not for long.
+/// The names on offer; none if there is no broker. A user who has pressed a key waits for this, so it mustn't take long.
 fn names(globals: &Globals) -> Vec<String> {
     let mut names = Vec::new();
     let globals = globals.with_time(Duration::from_millis(300));

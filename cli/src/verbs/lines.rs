@@ -17,8 +17,7 @@ use crate::{
     reply, term,
 };
 
-/// Where the lines come from. A line is taken as soon as it is complete; what was read beyond it waits in the buffer, so nobody
-/// at a terminal waits for an answer.
+/// Where the lines come from. A line is sent as soon as it is complete, so a user at a terminal gets an answer to each.
 pub(crate) struct Input {
     reader: Box<dyn BufRead>,
     name: String,

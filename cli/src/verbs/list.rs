@@ -5,11 +5,11 @@ use serde::Serialize;
 
 use crate::{exit::Exit, format::Format, globals::Globals, link::further, out, problem::Result};
 
-/// List the names on offer, one a line, sorted.
+/// List the names on offer, sorted, one per line.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  ipcctl list shop.      # everything below shop")]
+#[command(after_help = "Example:\n  ipcctl list shop.      # all names below shop")]
 pub(crate) struct List {
-    /// Only names that it stands for: 'a.*' (one label), 'a.**' (all below), 'a.' (the same, without quotes)
+    /// Only names that match: 'a.*' (one more label), 'a.**' (all below), 'a.' (the same, and needs no quotes)
     pattern: Option<Pattern>,
 }
 

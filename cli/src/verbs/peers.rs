@@ -12,13 +12,13 @@ use crate::{
     table::{self, Cell},
 };
 
-/// List the processes that are connected, in the order in which they came; this one is the last.
+/// List the processes that are connected, oldest connection first. The last is this command itself.
 ///
 /// The number in the first column is an address: 'ipcctl send @17.method' calls that process. The last column is the program as it
 /// names itself.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  ipcctl peers -o json | jq -r 'select(.names[] == \"upper\") | .pid'\n  ipcctl peers"
+    after_help = "Examples:\n  ipcctl peers\n  ipcctl peers -o json | jq -r 'select(.names[] == \"upper\") | .pid'"
 )]
 pub(crate) struct Peers {}
 

@@ -17,7 +17,7 @@ use crate::{
     problem::{Problem, Result},
     reply::{self, Ending},
     verbs::lines,
-    waiting::{InVain, Vigil, silent},
+    waiting::{GaveUp, Vigil, silent},
 };
 
 /// Call a service, wait, and print its reply.
@@ -26,15 +26,17 @@ use crate::{
 /// says what happened: see 'ipcctl help errors'.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Forms of ARG:
-  key=string key:=json key@file   as many as wanted: members of one JSON object
-  -                               standard input, read for no other reason
+  key=string key:=json key@file   any number of them: members of one JSON object
+  -                               standard input, which is not read otherwise
   @file                           a file
-  anything else                   its own bytes (with --raw whatever it looks like; after -- if it begins with a dash)
+  anything else                   its own bytes; with --raw whatever it looks like
+                                  (after -- if it begins with a dash)
 No ARG: an empty body. Other users can read a command line: put secrets into - or @file.
 
-With -o json a reply in JSON is printed as it is; any other as {\"encoding\":\"bytes\",\"text\":\"...\"}, with base64 in place of
-text if it isn't UTF-8. If the reply cannot be written the exit code is 74, or 141 without a word if the reader has gone.
-In a handler of 'ipcctl serve' the time is at most what its caller gives it ($IPC_DEADLINE_MS).
+With -o json a reply in JSON is printed as it is, any other as {\"encoding\":\"bytes\",\"text\":\"...\"},
+or with \"base64\" in place of \"text\" if it isn't UTF-8. If the reply can't be written the exit code
+is 74, or 141 without an error line if the reader has gone. In a handler of 'ipcctl serve' a call has
+no more time than its own caller gives it ($IPC_DEADLINE_MS).
 
 Examples:
   ipcctl send calc.add a:=1 b:=2
@@ -46,6 +48,7 @@ pub(crate) struct Send {
     target: Target,
 
     /// The body, see below
+    #[arg(value_name = "ARG")]
     args: Vec<OsString>,
 
     /// Want no reply: return as soon as the broker has accepted the call
@@ -60,13 +63,12 @@ pub(crate) struct Send {
     #[arg(short = 'n', long)]
     newline: bool,
 
-    /// Send one datagram instead of connecting: up to 64 KiB either way, and answered only if the service's broker runs in the same
-    /// network namespace
+    /// Send one datagram instead of connecting: up to 64 KiB each way, answered only within one network namespace
     #[arg(long)]
     datagram: bool,
 
-    /// Make one call for each line of ARG (- or @file), over one connection, and print each answer as a line. Stops at the
-    /// first call that fails, with its exit code: what is printed answers the lines before it
+    /// Make one call for each line of ARG (- or @file), over one connection, and print each reply as a line. Stops at the
+    /// first call that fails, with its exit code; what is printed so far answers the lines before it
     #[arg(long, conflicts_with_all = ["oneway", "datagram", "raw"])]
     lines: bool,
 
@@ -78,7 +80,7 @@ pub(crate) struct Send {
     #[arg(long)]
     raw: bool,
 
-    /// Encoding of the body [default: json for key=string and its like, else bytes, which a typed service reads as JSON]
+    /// Encoding of the body [default: json for key=string and the like, else bytes; a typed service reads bytes as JSON]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "bytes|json")]
     encoding: Option<EncodingName>,
 }
@@ -166,10 +168,10 @@ impl Send {
         globals.say(|| format!("waiting for {name}, for up to {}", duration::display(patience)));
         let wanted = control::Wait { name: name.clone(), gone: false, target: true };
         let vigil = Vigil::begin(globals, &verb, patience)?;
-        vigil.names(&[wanted]).map_err(|in_vain| match in_vain {
-            InVain::NotYet(name) => never_appeared(&name, patience),
-            InVain::Silent => silent(name.as_str(), globals, patience),
-            InVain::Failed(error) => Problem::from_error(name.as_str(), &globals.explained(error)),
+        vigil.names(&[wanted]).map_err(|gave_up| match gave_up {
+            GaveUp::NotYet(name) => never_appeared(&name, patience),
+            GaveUp::Silent => silent(name.as_str(), globals, patience),
+            GaveUp::Failed(error) => Problem::from_error(name.as_str(), &globals.explained(error)),
         })
     }
 
@@ -194,10 +196,9 @@ impl Send {
     }
 }
 
-/// Why a datagram may wait for its answer in vain. The kernel looks up the caller's address, an abstract name, in the network namespace
-/// of whoever answers (unix(7)).
-const UNANSWERED: &str =
-    "an answer to a datagram gets lost if the broker runs in another network namespace; without --datagram it does not";
+/// Why a datagram may wait for its answer in vain: the caller's address is an abstract name, and the kernel looks those up in the
+/// network namespace of the sender (unix(7)).
+const UNANSWERED: &str = "a broker in another network namespace can't answer a datagram: leave out --datagram";
 
 /// The error when a service has not appeared in time. It is `no_service` and not `deadline`: the call itself was never made.
 fn never_appeared(name: &ServiceName, patience: Duration) -> Problem {

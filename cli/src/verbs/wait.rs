@@ -7,7 +7,7 @@ use crate::{
     exit::Exit,
     globals::Globals,
     problem::{Problem, Result},
-    waiting::{InVain, Vigil, silent},
+    waiting::{GaveUp, Vigil, silent},
 };
 
 /// Wait until every NAME is offered, or with --gone until none of them is. Without NAME, wait for the broker.
@@ -38,7 +38,7 @@ impl Wait {
             globals.say(|| format!("waiting for {} {state}", listed(&self.names)));
             vigil.names(&self.wanted())
         };
-        outcome.map_err(|in_vain| self.problem(in_vain, globals))?;
+        outcome.map_err(|gave_up| self.problem(gave_up, globals))?;
         Ok(Exit::SUCCESS)
     }
 
@@ -47,16 +47,16 @@ impl Wait {
         self.names.iter().map(wanted).collect()
     }
 
-    fn problem(&self, in_vain: InVain, globals: &Globals) -> Problem {
+    fn problem(&self, gave_up: GaveUp, globals: &Globals) -> Problem {
         let time = duration::display(globals.deadline());
-        match in_vain {
-            InVain::NotYet(name) => {
+        match gave_up {
+            GaveUp::NotYet(name) => {
                 let state = if self.gone { "still offered" } else { "not offered" };
                 let message = format!("it is {state} after {time}");
                 Problem::new(ErrorCode::DEADLINE, name.as_str(), message).hint("-t sets the time")
             }
-            InVain::Silent => silent("wait", globals, globals.deadline()),
-            InVain::Failed(error) => Problem::from_error("wait", &globals.explained(error)),
+            GaveUp::Silent => silent("wait", globals, globals.deadline()),
+            GaveUp::Failed(error) => Problem::from_error("wait", &globals.explained(error)),
         }
     }
 }
