@@ -1,7 +1,7 @@
 //! The body of a call, from the arguments after the target.
 //!
 //! ```text
-//! key=string  key:=json  key@file      members of one JSON object, as many as wanted
+//! key=string  key:=json  key@file      members of one JSON object, any number of them
 //! -           standard input           \
 //! @file       a file                    > exactly one of these
 //! anything    its own bytes            /

@@ -1,7 +1,8 @@
 //! The shell face of the ipcd broker: `ipcctl VERB …`.
 //!
-//! One file a verb in [`verbs`]; each turns its arguments into an [`Exit`] or a [`Problem`](problem::Problem). What all verbs share is here beside
-//! them: arguments, the error line, standard output, the connection. [`child`] runs the commands that answer calls.
+//! One file per verb in [`verbs`]; each turns its arguments into an [`Exit`] or a [`Problem`](problem::Problem). Floors, each of which
+//! imports from those below alone: `cli` parses; `verbs`; what verbs share (`call`, `waiting`, `link`, `reply`, `body`); `problem`,
+//! `out`, `table`; `format`, `json`, `term`. [`child`] runs the commands that answer calls.
 //!
 //! Start to exit of `ipcctl send` is what a shell script pays for each call, so nothing happens between exec and connect that
 //! the chosen verb does not need: arguments of other verbs are not even built.
