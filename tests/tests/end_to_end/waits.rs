@@ -76,6 +76,16 @@ fn a_broker_that_does_not_answer_is_not_a_name_that_does_not_come() {
     broker.daemon().expect("it is a process").signal(nix::sys::signal::Signal::SIGCONT);
 }
 
+#[test]
+fn a_wait_goes_on_at_the_next_broker() {
+    let mut broker = Broker::in_process("");
+    let waiting = broker.ipcctl(["-v", "wait", "late"]).start();
+    waiting.expect_error("waiting for late");
+    broker.restart();
+    let _service = broker.serve("late", &["late", "--", "cat"]);
+    assert_eq!(waiting.finish().code, 0);
+}
+
 // ---- the broker
 
 #[test]
