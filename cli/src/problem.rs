@@ -100,6 +100,14 @@ impl Problem {
         self
     }
 
+    /// Says that nothing has run, where that is known.
+    pub(crate) fn not_run(mut self) -> Self {
+        if let Cause::Own { retry, .. } = &mut self.0.cause {
+            *retry = Retry::Safe;
+        }
+        self
+    }
+
     /// Says in which line of the input the call was.
     pub(crate) fn at_line(mut self, number: u64) -> Self {
         if let Cause::Call { line, .. } | Cause::Row { line, .. } = &mut self.0.cause {
@@ -285,6 +293,7 @@ mod tests {
     fn a_failure_of_the_host_promises_nothing_about_a_call() {
         let problem = Problem::host("a", "cannot start", &io::ErrorKind::OutOfMemory.into());
         assert_eq!((problem.exit(), problem.retry()), (Exit::Code(125), Retry::Unknown));
+        assert_eq!(problem.not_run().retry(), Retry::Safe);
     }
 
     #[test]
