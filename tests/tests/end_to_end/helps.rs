@@ -1,6 +1,10 @@
 //! What `ipcctl` tells about itself: help, manual pages, completions.
 
-use ipc_tests::{broker::Broker, command::Command, peer::Peer};
+use ipc_tests::{
+    broker::{Broker, skip},
+    command::Command,
+    peer::Peer,
+};
 
 const VERBS: [&str; 13] = [
     "send",
@@ -79,6 +83,23 @@ fn bash_offers_verbs_options_commands_and_files() {
     assert!(offered(&broker, "ipcctl serve upper -- slee").contains(&"sleep".to_owned()));
     assert_eq!(offered(&broker, "ipcctl send store @pho"), ["photo.jpg"]);
     assert_eq!(offered(&broker, "ipcctl send store name@pho"), ["photo.jpg"]);
+}
+
+#[test]
+fn fish_offers_the_same() {
+    let broker = Broker::start();
+    if broker.shell("command -v fish").run().code != 0 {
+        skip("there is no fish");
+        return;
+    }
+    let mut peer = Peer::connect(&broker);
+    peer.register("shop.stock", 1);
+    broker.file("photo.jpg", "");
+    let script = "ipcctl completions fish | source; for line in $argv; complete -C $line; end";
+    let lines = ["ipcctl send sh", "ipcctl send store @pho", "ipcctl list --output=js", "ipcctl send --onew"];
+    let fish = Command::new("fish", [&["--no-config", "-c", script][..], &lines].concat());
+    let offered = fish.socket(broker.socket()).directory(broker.directory()).prints_text();
+    assert_eq!(offered, "shop.stock\n@photo.jpg\n--output=json\n--oneway\n");
 }
 
 #[test]
