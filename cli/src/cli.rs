@@ -138,13 +138,9 @@ fn parse_once(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
 }
 
 fn taken(mut matches: clap::ArgMatches) -> std::result::Result<Cli, clap::Error> {
-    let after = matches.subcommand().map(|(_, matches)| Options::from_arg_matches(matches));
+    let after = matches.subcommand().map(|(_, matches)| Options::among(matches));
     let Grammar { options, verb } = Grammar::from_arg_matches_mut(&mut matches)?;
-    let globals = match after {
-        Some(after) => after?.and(options),
-        None => options.and(Options::default()),
-    };
-    Ok(Cli { globals, verb })
+    Ok(Cli { globals: after.unwrap_or_default().and(options), verb })
 }
 
 /// `help VERB` is `VERB --help`.

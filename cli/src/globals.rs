@@ -47,6 +47,17 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// The options among what was parsed for a verb. clap's own way would copy all of that.
+    pub(crate) fn among(matches: &clap::ArgMatches) -> Self {
+        Self {
+            socket: matches.get_one("socket").cloned(),
+            time: matches.get_one("time").copied(),
+            format: matches.get_one("format").copied(),
+            quiet: matches.get_flag("quiet"),
+            verbose: matches.get_flag("verbose"),
+        }
+    }
+
     /// These options, which stand after the verb, and those before it.
     pub(crate) fn and(self, before: Self) -> Globals {
         Globals {
