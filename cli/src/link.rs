@@ -61,7 +61,10 @@ impl Globals {
 
     /// Connects to the broker, for calls of `subject`.
     pub(crate) fn client(&self, verb: &str, subject: &str) -> Result<Client> {
-        let client = self.dial(verb)?.connect().map_err(|error| Problem::from_error(subject, &error))?;
+        let client = self.dial(verb)?.connect().map_err(|error| match Problem::from_error(subject, &error) {
+            problem if self.is_inherited() => problem.hint("fd:N is a connection that this process has inherited"),
+            problem => problem,
+        })?;
         self.say(|| format!("connected to the broker at {}", self.place()));
         Ok(client)
     }

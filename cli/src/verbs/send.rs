@@ -40,7 +40,7 @@ no more time than its own caller gives it ($IPC_DEADLINE_MS).
 
 Examples:
   ipcctl send calc.add a:=1 b:=2
-  ipcctl send --wait=5s -t 200ms upper hello
+  ipcctl send --wait=5s -t 2s upper hello
   ipcctl send store @photo.jpg > receipt
   printf 'a\\nb\\n' | ipcctl send upper --lines -")]
 pub(crate) struct Send {

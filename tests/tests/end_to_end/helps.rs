@@ -22,6 +22,44 @@ const VERBS: [&str; 13] = [
     "help",
 ];
 
+// ---- help
+
+/// The examples at the end of a verb's help, without the comments behind them.
+fn examples(verb: &str) -> Vec<String> {
+    let help = Command::ipcctl([verb, "--help"]).prints_text();
+    let (_, examples) = help.rsplit_once("Example").expect("examples stand at the end");
+    let lines = examples.lines().filter_map(|line| line.strip_prefix("  "));
+    lines.map(|line| line.split("  #").next().unwrap_or_default().trim().to_owned()).collect()
+}
+
+#[test]
+fn examples_that_need_nothing_else_work_as_they_stand() {
+    let broker = Broker::start();
+    let examples: Vec<_> = ["run", "list", "stats", "limits", "ping", "help", "man", "complete"].map(examples).concat();
+    assert!(examples.len() >= 8, "{examples:?}");
+    for example in examples {
+        let finished = broker.shell(&example).run();
+        assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{example}");
+    }
+}
+
+#[test]
+fn the_examples_of_send_and_wait_work_with_the_services_they_name() {
+    let broker = Broker::start();
+    broker.file("photo.jpg", "a photo");
+    let mut shop = Peer::connect(&broker);
+    ["shop.orders", "shop.stock"].iter().for_each(|name| shop.register(name, 1));
+    let _services = ["calc.add", "upper", "store"].map(|name| broker.serve(name, &[name, "--", "cat"]));
+    let example = |verb: &str, at: usize| broker.shell(&examples(verb)[at]).prints_text();
+    assert_eq!(example("send", 0), "{\"a\":1,\"b\":2}\n");
+    assert_eq!(example("send", 1), "hello");
+    assert_eq!(example("send", 2), "");
+    assert_eq!(example("send", 3), "a\nb\n");
+    assert_eq!(example("wait", 0), "the broker is up\n");
+    assert_eq!(example("wait", 1), "open\n");
+    assert!(example("show", 1).contains("calc.add"));
+}
+
 // ---- manual pages
 
 #[test]
