@@ -61,10 +61,7 @@ impl Globals {
 
     /// Connects to the broker, for calls of `subject`.
     pub(crate) fn client(&self, verb: &str, subject: &str) -> Result<Client> {
-        let client = self.dial(verb)?.connect().map_err(|error| match Problem::from_error(subject, &error) {
-            problem if self.is_inherited() => problem.hint("fd:N is a connection that this process has inherited"),
-            problem => problem,
-        })?;
+        let client = self.dial(verb)?.connect().map_err(|error| Problem::from_error(subject, &error))?;
         self.say(|| format!("connected to the broker at {}", self.place()));
         Ok(client)
     }
@@ -80,16 +77,14 @@ impl Globals {
     }
 
     /// The same error, or what is behind it: an inherited connection serves one process, and the broker cuts it when a second one
-    /// says hello on it.
+    /// says hello on it. Which of the two reads the broker's reason is chance.
     pub(crate) fn explained(&self, error: Error) -> Error {
-        let text = match error.code() {
-            ErrorCode::PROTOCOL => format!("{} is in use: it is a single connection, for one process", self.place()),
-            ErrorCode::BROKER_LOST => {
-                format!("the connection {} has ended; it serves a single process", self.place())
-            }
-            _ => return error,
-        };
-        if self.is_inherited() { Error::new(error.code(), text).with_retry(error.retry()) } else { error }
+        let is_cut = matches!(error.code(), ErrorCode::PROTOCOL | ErrorCode::BROKER_LOST);
+        if !is_cut || !self.is_inherited() {
+            return error;
+        }
+        let text = format!("{} is in use or has ended: it is a single connection, for one process", self.place());
+        Error::new(error.code(), text).with_retry(error.retry())
     }
 
     /// Where the broker is, for people.

@@ -6,7 +6,13 @@ use std::{
     time::Duration,
 };
 
-use ipc_tests::{broker::Broker, command::Command, peer::Peer, programs::Programs};
+use ipc_tests::{
+    broker::Broker,
+    command::Command,
+    eventually::{SOON, eventually},
+    peer::Peer,
+    programs::Programs,
+};
 
 // ---- several names
 
@@ -42,14 +48,23 @@ fn one_connection_is_enough_for_several_names() {
 }
 
 #[test]
-fn the_second_process_on_an_inherited_connection_is_told_that_it_is_in_use() {
+fn a_second_process_on_an_inherited_connection_is_told_that_it_is_in_use() {
     let broker = Broker::start();
     let connection = UnixStream::connect(broker.socket()).expect("the broker listens");
-    let script = "exec 3<&0 </dev/null; ipcctl list; ipcctl list; ipcctl list";
-    let finished = Command::shell(script).socket("fd:3").input_descriptor(connection).run();
-    let lines: Vec<&str> = finished.stderr.lines().collect();
-    assert_eq!(lines.len(), 2, "{}", finished.stderr);
-    assert!(lines[0].contains("fd:3 is in use") && lines[1].contains("fd:3 has ended"), "{}", finished.stderr);
+    let shared = || connection.try_clone().expect("a second descriptor");
+    let on_it = |verb: &str| {
+        let script = format!("exec 3<&0 </dev/null; exec ipcctl {verb}");
+        Command::shell(&script).socket("fd:3").input_descriptor(shared()).start()
+    };
+    let first = on_it("wait never");
+    eventually(SOON, "the first among the peers", || {
+        broker.ipcctl(["peers"]).prints_text().lines().any(|line| line.ends_with("  ipcctl wait"))
+    });
+    for process in [on_it("list"), first] {
+        let finished = process.finish();
+        assert!(matches!(finished.code, 74 | 76), "{}", finished.stderr);
+        assert!(finished.stderr.contains("fd:3 is in use or has ended"), "{}", finished.stderr);
+    }
 }
 
 // ---- how long
@@ -127,7 +142,7 @@ fn show_and_peers_tell_what_a_process_does() {
     let broker = Broker::start();
     let waiting = broker.ipcctl(["-v", "wait", "never"]).start();
     waiting.expect_error("waiting for never");
-    ipc_tests::eventually::eventually(Duration::from_secs(20), "the wait among the peers", || {
+    eventually(SOON, "the wait among the peers", || {
         broker.ipcctl(["peers"]).prints_text().lines().any(|line| line.ends_with("  ipcctl wait"))
     });
 }
