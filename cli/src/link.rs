@@ -10,6 +10,7 @@ use rustix::process::geteuid;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    duration,
     globals::Globals,
     problem::{Problem, Result},
 };
@@ -20,12 +21,12 @@ pub(crate) const AGENT: &str = concat!("ipcctl/", env!("CARGO_PKG_VERSION"));
 /// The variable in which `ipcctl run` tells its process id to what it runs, whose broker ends with it.
 pub(crate) const PRIVATE: &str = "IPCD_PRIVATE";
 
-/// A connection for one verb, and the time that is left for all it does.
+/// A connection for one verb, with one time for all that the verb asks.
 #[derive(Debug)]
 pub(crate) struct Link<'a> {
     globals: &'a Globals,
     client: Client,
-    until: Option<Instant>,
+    began: Instant,
 }
 
 impl Globals {
@@ -55,8 +56,8 @@ impl Globals {
 
     /// Connects to the broker, for `verb`.
     pub(crate) fn connect(&self, verb: &str) -> Result<Link<'_>> {
-        let until = self.timeout().map(|time| Instant::now() + time);
-        Ok(Link { globals: self, client: self.client(verb, verb)?, until })
+        let began = Instant::now();
+        Ok(Link { globals: self, client: self.client(verb, verb)?, began })
     }
 
     /// Connects to the broker, for calls of `subject`.
@@ -111,18 +112,28 @@ impl Link<'_> {
         self.client.control(operation, request, self.left()).map_err(|error| self.globals.explained(error))
     }
 
+    /// Where the next page of an answer begins. All pages together take no longer than one answer may.
+    pub(crate) fn further<T: Ord>(&self, verb: &str, after: Option<T>, next: Option<T>) -> Result<Option<T>> {
+        let next = forward(after, next).map_err(|error| Problem::from_error(verb, &error))?;
+        if self.began.elapsed() <= self.globals.deadline() {
+            return Ok(next);
+        }
+        let time = duration::display(self.globals.deadline());
+        Err(Problem::new(ErrorCode::DEADLINE, verb, format!("the broker's answer isn't complete after {time}")))
+    }
+
     /// The time that is left of `-t`; none if the broker's default holds.
     fn left(&self) -> Option<Duration> {
-        self.until.map(|until| until.saturating_duration_since(Instant::now()))
+        self.globals.timeout().map(|time| time.saturating_sub(self.began.elapsed()))
     }
 }
 
 /// Where the next page begins. Pages are sorted; one that led back would be asked for again and again.
-pub(crate) fn further<T: Ord>(verb: &str, after: Option<T>, next: Option<T>) -> Result<Option<T>> {
+fn forward<T: Ord>(after: Option<T>, next: Option<T>) -> std::result::Result<Option<T>, Error> {
     if next > after {
         return Ok(next);
     }
-    Err(Problem::new(ErrorCode::PROTOCOL, verb, "the broker's answer leads back to an earlier part of it"))
+    Err(Error::new(ErrorCode::PROTOCOL, "the broker's answer leads back to an earlier part of it"))
 }
 
 #[cfg(test)]
@@ -131,9 +142,9 @@ mod tests {
 
     #[test]
     fn pages_only_lead_forward() {
-        assert_eq!(further("list", None, Some(1)).unwrap(), Some(1));
-        assert_eq!(further("list", Some(1), Some(2)).unwrap(), Some(2));
-        assert!(further("list", Some(2), Some(2)).is_err());
-        assert!(further("list", Some(2), Some(1)).is_err());
+        assert_eq!(forward(None, Some(1)).unwrap(), Some(1));
+        assert_eq!(forward(Some(1), Some(2)).unwrap(), Some(2));
+        assert!(forward(Some(2), Some(2)).is_err());
+        assert!(forward(Some(2), Some(1)).is_err());
     }
 }

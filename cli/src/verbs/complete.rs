@@ -8,7 +8,7 @@ use std::{ffi::OsString, time::Duration};
 use clap::{Arg, Command};
 use ipc_client::{ServiceName, control};
 
-use crate::{exit::Exit, globals::Globals, link::further, out, problem::Result};
+use crate::{exit::Exit, globals::Globals, out, problem::Result};
 
 /// Print what may follow, a word a line.
 #[derive(Debug, clap::Args)]
@@ -59,7 +59,7 @@ fn names(globals: &Globals) -> Vec<String> {
     let mut question = control::List { pattern: None, after: None };
     while let Ok(control::Names { names: page, next }) = link.ask("list", &question) {
         names.extend(page.iter().map(ServiceName::to_string));
-        match further("list", question.after, next) {
+        match link.further("list", question.after, next) {
             Ok(after @ Some(_)) if names.len() < MOST_NAMES => question.after = after,
             _ => break,
         }

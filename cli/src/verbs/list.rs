@@ -3,7 +3,7 @@
 use ipc_client::{Pattern, ServiceName, control};
 use serde::Serialize;
 
-use crate::{exit::Exit, format::Format, globals::Globals, link::further, out, problem::Result};
+use crate::{exit::Exit, format::Format, globals::Globals, out, problem::Result};
 
 /// List the names on offer, sorted, one per line.
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ impl List {
             if page.next.is_none() {
                 return Ok(Exit::SUCCESS);
             }
-            question.after = further("list", question.after, page.next)?;
+            question.after = link.further("list", question.after, page.next)?;
         }
     }
 }

@@ -6,7 +6,6 @@ use crate::{
     exit::Exit,
     format::Format,
     globals::Globals,
-    link::further,
     out,
     problem::Result,
     table::{self, Cell},
@@ -36,7 +35,7 @@ impl Peers {
             if page.next.is_none() {
                 break;
             }
-            question.after = further("peers", question.after, page.next)?;
+            question.after = link.further("peers", question.after, page.next)?;
         }
         if globals.format == Format::Text {
             out::print(&table::render(&rows(&peers)))?;
