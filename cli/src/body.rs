@@ -1,7 +1,7 @@
 //! The body of a call, from the arguments after the target.
 //!
 //! ```text
-//! key=string  key:=json  key@file      members of one JSON object, as many as wanted
+//! key=string  key:=json  key@file      members of one JSON object, any number of them
 //! -           standard input           \
 //! @file       a file                    > exactly one of these
 //! anything    its own bytes            /
@@ -81,6 +81,12 @@ impl Source {
         }
     }
 
+    /// A member that is a string and looks like a number: `a=1`, where `a:=1` may be meant.
+    pub(crate) fn numeral(&self) -> Option<String> {
+        let Self::Object(members) = self else { return None };
+        members.iter().find_map(Member::numeral)
+    }
+
     fn single(arg: OsString) -> Self {
         match arg.as_bytes() {
             b"-" => Self::Stdin,
@@ -143,6 +149,13 @@ impl Member {
             _ => return None,
         };
         Some(Self { key: String::from_utf8_lossy(key).into_owned(), value })
+    }
+
+    /// `key:=value` for a text that is no string in JSON, such as `1` or `true`.
+    fn numeral(&self) -> Option<String> {
+        let Value::Text(text) = &self.value else { return None };
+        let text = text.to_str().filter(|text| !text.starts_with(['"', '[', '{']))?;
+        json::check(text.as_bytes()).ok().map(|()| format!("{}:={text}", self.key))
     }
 
     /// The member as JSON text. A JSON value goes in as it was typed: parsing it would change numbers beyond f64.

@@ -1,19 +1,20 @@
-//! The command line: which verbs there are, how it is parsed, and how a wrong one is reported.
+//! The command line: which verbs there are, and how it is parsed.
+
+mod misuse;
 
 use std::ffi::OsString;
 
-use clap::{
-    CommandFactory, FromArgMatches, Parser,
-    error::{ContextKind, ContextValue, ErrorKind},
-};
-use ipc_client::ErrorCode;
+use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind};
 
 use crate::{
     exit::Exit,
-    format::Format,
-    globals::Globals,
+    format::{Format, Loudness},
+    globals::{Globals, Options},
     problem::{Problem, Result},
-    verbs::{bench, completions, help, limits, list, man, peers, ping, run, send, serve, show, stats, wait},
+    verbs::{
+        bench, complete, completions, help, help::Topic, limits, list, man, peers, ping, run, send, serve, show, stats,
+        wait,
+    },
 };
 
 /// Call, offer and watch local services through the broker ipcd.
@@ -21,10 +22,19 @@ use crate::{
 #[command(name = "ipcctl", version, disable_help_subcommand = true, max_term_width = 100)]
 #[command(after_help = "'ipcctl help VERB' explains a verb, 'ipcctl help errors' every error and exit code.\n\n\
     Example:\n  ipcctl run -- sh -c 'ipcctl serve upper -- tr a-z A-Z & ipcctl send --wait upper hello'")]
-pub(crate) struct Cli {
+struct Grammar {
     #[command(flatten)]
-    pub(crate) globals: Globals,
+    options: Options,
     #[command(subcommand)]
+    verb: Verb,
+}
+
+/// A command line that is in order.
+#[derive(Debug)]
+pub(crate) struct Cli {
+    /// What the options of all verbs say.
+    pub(crate) globals: Globals,
+    /// What to do.
     pub(crate) verb: Verb,
 }
 
@@ -33,34 +43,65 @@ pub(crate) struct Cli {
 #[command(defer = true)]
 pub(crate) enum Verb {
     /// Call a service, wait, and print its reply
-    Send(send::Send),
+    Send(With<send::Send>),
     /// Answer calls by running a command
-    Serve(serve::Serve),
+    Serve(With<serve::Serve>),
     /// Run a command with a broker of its own
-    Run(run::Run),
+    Run(With<run::Run>),
     /// Wait until a name is offered, or until it is gone
-    Wait(wait::Wait),
+    Wait(With<wait::Wait>),
     /// List the names on offer
-    List(list::List),
+    List(With<list::List>),
     /// Show everything about one name
-    Show(show::Show),
+    Show(With<show::Show>),
     /// List the processes that are connected
-    Peers(peers::Peers),
+    Peers(With<peers::Peers>),
     /// Print the broker's counters
-    Stats(stats::Stats),
+    Stats(With<stats::Stats>),
     /// Print the broker's limits and how much of them is used
-    Limits(limits::Limits),
+    Limits(With<limits::Limits>),
     /// Measure a round trip to the broker
-    Ping(ping::Ping),
+    Ping(With<ping::Ping>),
     /// Measure calls and connections through the running broker
-    Bench(bench::Bench),
-    /// Print the completions for a shell
-    Completions(completions::Completions),
+    Bench(With<bench::Bench>),
+    /// Print the script that completes command lines in a shell
+    Completions(With<completions::Completions>),
+    /// Print what may follow on a command line
+    #[command(hide = true)]
+    Complete(With<complete::Complete>),
     /// Print a manual page
     #[command(hide = true)]
-    Man(man::Man),
+    Man(With<man::Man>),
     /// Explain a verb, or list all errors and exit codes
-    Help(help::Help),
+    Help(With<help::Help>),
+}
+
+/// A verb with the options that all verbs take. clap's own global options would be copied into every verb at each start, chosen or not.
+#[derive(Debug)]
+pub(crate) struct With<V>(V);
+
+impl<V: clap::Args> clap::Args for With<V> {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        Options::augment_args(V::augment_args(command))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Options::augment_args_for_update(V::augment_args_for_update(command))
+    }
+}
+
+impl<V: FromArgMatches> FromArgMatches for With<V> {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> std::result::Result<Self, clap::Error> {
+        V::from_arg_matches(matches).map(Self)
+    }
+
+    fn from_arg_matches_mut(matches: &mut clap::ArgMatches) -> std::result::Result<Self, clap::Error> {
+        V::from_arg_matches_mut(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> std::result::Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
 }
 
 /// What a command line asks for.
@@ -69,103 +110,90 @@ pub(crate) enum Parsed {
     Command(Box<Cli>),
     /// Help or the version, to be printed on standard output.
     Text(String),
-    /// Nothing that can be done.
-    Refused(Format, Problem),
+    /// A command line that is wrong, and the manner in which it wants to be told.
+    Refused(Format, Loudness, Problem),
 }
 
 /// Parses a command line.
 pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Parsed {
     let args: Vec<OsString> = args.collect();
-    let mut command = Cli::command();
-    let parsed =
-        command.try_get_matches_from_mut(&args).and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
-    let parsed = parsed.map_err(|error| error.format(&mut command));
-    std::mem::forget(command); // taking the tree apart would be a sixth of what the process does until it connects
-    match parsed {
-        Ok(cli) => Parsed::Command(Box::new(cli)),
-        Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Parsed::Text(error.render().to_string()),
-            _ => Parsed::Refused(format_wanted(&args), refusal(&error)),
+    match parse_once(&args) {
+        Ok(cli) => match &cli.verb {
+            Verb::Help(With(help)) => match help.topic() {
+                Topic::Errors => Parsed::Command(Box::new(cli)),
+                Topic::All => explain(&args, &["--help"]),
+                Topic::Verb(verb) => explain(&args, &[verb, "--help"]),
+            },
+            _ => Parsed::Command(Box::new(cli)),
         },
+        Err(error) => outcome(&args, misuse::manner(&args), &error),
     }
+}
+
+fn parse_once(args: &[OsString]) -> std::result::Result<Cli, clap::Error> {
+    let mut command = Grammar::command();
+    let parsed = command.try_get_matches_from_mut(args).and_then(taken).map_err(|error| error.format(&mut command));
+    std::mem::forget(command); // taking the tree apart would be a sixth of what the process does until it connects
+    parsed
+}
+
+fn taken(mut matches: clap::ArgMatches) -> std::result::Result<Cli, clap::Error> {
+    let after = matches.subcommand().map(|(_, matches)| Options::among(matches));
+    let Grammar { options, verb } = Grammar::from_arg_matches_mut(&mut matches)?;
+    Ok(Cli { globals: after.unwrap_or_default().and(options), verb })
+}
+
+/// `help VERB` is `VERB --help`.
+fn explain(args: &[OsString], words: &[&str]) -> Parsed {
+    let line: Vec<OsString> = std::iter::once("ipcctl").chain(words.iter().copied()).map(OsString::from).collect();
+    match parse_once(&line) {
+        Ok(cli) => Parsed::Command(Box::new(cli)),
+        Err(error) => outcome(&line, misuse::manner(args), &error),
+    }
+}
+
+fn outcome(args: &[OsString], (format, loudness): (Format, Loudness), error: &clap::Error) -> Parsed {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return Parsed::Text(error.render().to_string());
+    }
+    Parsed::Refused(format, loudness, misuse::problem(error, verb_among(args).as_deref()))
+}
+
+/// The verb of a command line that could not be parsed.
+fn verb_among(args: &[OsString]) -> Option<String> {
+    let command = Grammar::command();
+    let mut words = args.iter().skip(1).filter_map(|arg| arg.to_str());
+    words.find(|word| command.find_subcommand(word).is_some()).map(str::to_owned)
 }
 
 /// The whole command tree with all its arguments, for completions and manual pages.
 fn tree() -> clap::Command {
-    let mut tree = Cli::command();
+    let mut tree = Grammar::command();
     tree.build();
     tree
 }
 
 impl Verb {
-    /// Does it.
+    /// Runs the verb.
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         match self {
-            Self::Send(verb) => verb.run(globals),
-            Self::Serve(verb) => verb.run(globals),
-            Self::Run(verb) => verb.run(globals),
-            Self::Wait(verb) => verb.run(globals),
-            Self::List(verb) => verb.run(globals),
-            Self::Show(verb) => verb.run(globals),
-            Self::Peers(verb) => verb.run(globals),
-            Self::Stats(verb) => verb.run(globals),
-            Self::Limits(verb) => verb.run(globals),
-            Self::Ping(verb) => verb.run(globals),
-            Self::Bench(verb) => verb.run(globals),
-            Self::Completions(verb) => verb.run(tree()),
-            Self::Man(verb) => verb.run(tree()),
-            Self::Help(verb) => verb.run(globals, tree()),
+            Self::Send(With(verb)) => verb.run(globals),
+            Self::Serve(With(verb)) => verb.run(globals),
+            Self::Run(With(verb)) => verb.run(globals),
+            Self::Wait(With(verb)) => verb.run(globals),
+            Self::List(With(verb)) => verb.run(globals),
+            Self::Show(With(verb)) => verb.run(globals),
+            Self::Peers(With(verb)) => verb.run(globals),
+            Self::Stats(With(verb)) => verb.run(globals),
+            Self::Limits(With(verb)) => verb.run(globals),
+            Self::Ping(With(verb)) => verb.run(globals),
+            Self::Bench(With(verb)) => verb.run(globals),
+            Self::Completions(With(verb)) => verb.run(),
+            Self::Complete(With(verb)) => verb.run(globals, &tree()),
+            Self::Man(With(verb)) => verb.run(&tree()),
+            Self::Help(With(verb)) => verb.run(globals),
         }
     }
-}
-
-/// clap says what is wrong in a paragraph, gives tips in further ones, and ends with the usage. Of that the error line keeps the
-/// paragraph and the first tip.
-fn refusal(error: &clap::Error) -> Problem {
-    if matches!(error.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand) {
-        return Problem::usage("", "which verb?").hint("see 'ipcctl --help'");
-    }
-    let text = error.render().to_string();
-    let mut paragraphs = text.split("\n\n");
-    let first = paragraphs.next().unwrap_or_default();
-    let sentence = one_line(first.strip_prefix("error: ").unwrap_or(first));
-    let tip = paragraphs.find_map(|paragraph| paragraph.trim_start().strip_prefix("tip: ").map(one_line));
-    let problem = Problem::new(ErrorCode::USAGE, "", sentence).exits(Exit::Code(2));
-    let known = known_elsewhere(error, &text).map(str::to_owned);
-    problem.hint(known.or(tip).unwrap_or_else(|| "see --help".to_owned()))
-}
-
-/// What is right here, for words that are right in other programs and too far from ours for clap's guess.
-fn known_elsewhere(error: &clap::Error, text: &str) -> Option<&'static str> {
-    let wrong = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg].into_iter().find_map(|kind| error.get(kind));
-    match (error.kind(), wrong) {
-        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) if word == "call" => {
-            Some("'ipcctl send' calls a service")
-        }
-        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) if word == "--timeout" => {
-            Some("-t sets the time, as in -t 5s")
-        }
-        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) if !word.starts_with('-') => after_dashes(text),
-        (ErrorKind::MissingRequiredArgument, _) => after_dashes(text),
-        _ => None,
-    }
-}
-
-fn after_dashes(text: &str) -> Option<&'static str> {
-    text.contains("Usage: ipcctl serve").then_some("the command stands after --: ipcctl serve NAME -- CMD")
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// The form of the error line about a command line that could not be parsed: whoever wrote `-o json` reads JSON.
-fn format_wanted(args: &[OsString]) -> Format {
-    let before_command = args.iter().take_while(|arg| *arg != "--");
-    let texts: Vec<&str> = before_command.map(|arg| arg.to_str().unwrap_or_default()).collect();
-    let joined = texts.iter().any(|arg| matches!(*arg, "-ojson" | "-o=json" | "--output=json"));
-    let apart = texts.windows(2).any(|pair| matches!(pair, ["-o" | "--output", "json"]));
-    if joined || apart { Format::Json } else { Format::Text }
 }
 
 #[cfg(test)]
@@ -182,13 +210,13 @@ mod tests {
         match line(args) {
             Parsed::Command(cli) => *cli,
             Parsed::Text(text) => panic!("{args}: {text}"),
-            Parsed::Refused(_, problem) => panic!("{args}: {problem:?}"),
+            Parsed::Refused(.., problem) => panic!("{args}: {problem:?}"),
         }
     }
 
     fn refused(args: &str) -> String {
         match line(args) {
-            Parsed::Refused(_, problem) if problem.exit() == Exit::Code(2) => format!("{problem:?}"),
+            Parsed::Refused(.., problem) if problem.exit() == Exit::Code(2) => format!("{problem:?}"),
             _ => panic!("{args} is accepted"),
         }
     }
@@ -255,14 +283,11 @@ mod tests {
     }
 
     #[test]
-    fn the_error_line_has_the_form_that_was_asked_for() {
-        let format = |args: &str| match line(args) {
-            Parsed::Refused(format, _) => format,
-            _ => panic!("{args} is accepted"),
-        };
-        assert_eq!(format("-o json sned"), Format::Json);
-        assert_eq!(format("list --nope -ojson"), Format::Json);
-        assert_eq!(format("run --nope -- x -o json"), Format::Text);
+    fn the_help_of_a_verb_is_one_text_however_it_is_asked_for() {
+        for verb in tree().get_subcommands().map(clap::Command::get_name) {
+            assert_eq!(help(&format!("help {verb}")), help(&format!("{verb} --help")));
+        }
+        assert_eq!(help("help"), help("--help"));
     }
 
     #[test]

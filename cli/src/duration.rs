@@ -7,12 +7,22 @@ use std::time::Duration;
 /// A number without a unit is refused: `sleep` reads it as seconds, `ping -W` as seconds, `nc -w` as seconds, curl's
 /// `--keepalive-time` too, but half of the programs people write mean milliseconds.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let duration =
-        humantime::parse_duration(text).map_err(|error| format!("{error}; it is written 200ms, 5s or 1m"))?;
+    let duration = humantime::parse_duration(text).map_err(|error| match error {
+        humantime::DurationError::UnknownUnit { unit, .. } if unit.is_empty() => {
+            "it needs a unit, as in 200ms, 5s or 1m".to_owned()
+        }
+        humantime::DurationError::NumberOverflow => "it is longer than any time that can be counted".to_owned(),
+        _ => "a duration is written 200ms, 5s or 1m 30s".to_owned(),
+    })?;
     if duration.is_zero() {
-        return Err("a duration must be longer than nothing; it is written 200ms, 5s or 1m".to_owned());
+        return Err("it must be longer than 0, as in 200ms, 5s or 1m".to_owned());
     }
-    Ok(duration)
+    Ok(capped(duration))
+}
+
+/// A duration that can be added to any time: nothing here lives a century.
+pub(crate) fn capped(duration: Duration) -> Duration {
+    duration.min(Duration::from_secs(100 * 365 * 24 * 60 * 60))
 }
 
 /// A duration as a person would write it, to the millisecond.
@@ -33,6 +43,13 @@ mod tests {
         assert!(parse("").is_err());
         assert!(parse("-5s").is_err());
         assert!(parse("99999999999999999999s").is_err());
+    }
+
+    #[test]
+    fn a_century_is_long_enough() {
+        let longest = parse("584000000000y").or_else(|_| parse("500000000000y")).unwrap();
+        assert!(std::time::Instant::now().checked_add(longest).is_some());
+        assert!(std::time::SystemTime::now().checked_add(longest).is_some());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Makes text of others harmless to a terminal and to whoever reads line by line.
+//! Makes foreign text harmless to a terminal and to programs that read line by line.
 
 use std::{borrow::Cow, fmt::Write as _};
 

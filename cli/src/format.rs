@@ -14,10 +14,10 @@ pub(crate) enum Format {
 /// How much is said on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Loudness {
-    /// Nothing.
+    /// No error lines (`-q`).
     Quiet,
-    /// One line when something goes wrong.
+    /// A line when something goes wrong.
     Normal,
-    /// What is being done, too.
+    /// What is being done as well (`-v`).
     Verbose,
 }

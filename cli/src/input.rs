@@ -6,9 +6,12 @@ use std::{
     path::Path,
 };
 
-use ipc_client::{ErrorCode, limits::MAX_BODY};
+use ipc_client::{Error, ErrorCode, limits::MAX_BODY};
 
-use crate::problem::{Problem, Result};
+use crate::{
+    problem::{Problem, Result},
+    term,
+};
 
 /// Most bytes of a body.
 pub(crate) const LIMIT: usize = MAX_BODY as usize;
@@ -38,11 +41,12 @@ fn bounded(reader: impl Read, subject: &str, name: &str) -> Result<io::Result<Ve
 
 /// The body does not fit.
 pub(crate) fn too_large(subject: &str, what: &str) -> Problem {
-    Problem::new(ErrorCode::TOO_LARGE, subject, format!("{what} is over the limit of {LIMIT} bytes"))
+    let error = Error::new(ErrorCode::TOO_LARGE, format!("{what} is over the limit of {LIMIT} bytes"));
+    Problem::of_call(subject, &error)
 }
 
 fn no_input(subject: &str, name: &str, error: &io::Error) -> Problem {
-    Problem::new(ErrorCode::NO_INPUT, subject, format!("cannot read {name}: {error}"))
+    Problem::new(ErrorCode::NO_INPUT, subject, format!("cannot read {name}: {}", term::reason(error)))
         .hint("to send the text itself, put --raw before it")
 }
 

@@ -9,12 +9,16 @@ pub(crate) fn check(bytes: &[u8]) -> serde_json::Result<()> {
     serde_json::from_slice::<IgnoredAny>(bytes).map(drop)
 }
 
-/// A reply as JSON without a line break at its end: the document itself, or bytes wrapped.
+/// A reply as JSON without a line break at its end: the document itself, or bytes wrapped, as text where they are text.
 pub(crate) fn document(response: &Response) -> Vec<u8> {
     if response.encoding == Encoding::JSON && check(&response.body).is_ok() {
         return response.body.trim_ascii().to_vec();
     }
-    format!(r#"{{"encoding":"{}","base64":"{}"}}"#, response.encoding, base64(&response.body)).into_bytes()
+    let (member, value) = match std::str::from_utf8(&response.body) {
+        Ok(text) => ("text", serde_json::to_string(text).expect("a string always serializes")),
+        Err(_) => ("base64", format!("\"{}\"", base64(&response.body))),
+    };
+    format!(r#"{{"encoding":"{}","{member}":{value}}}"#, response.encoding).into_bytes()
 }
 
 /// A JSON document in one line. A line break inside a JSON string is always escaped, so those found stand between tokens.

@@ -1,7 +1,8 @@
 //! The shell face of the ipcd broker: `ipcctl VERB …`.
 //!
-//! One file a verb in [`verbs`]; each turns its arguments into an [`Exit`] or a [`Problem`](problem::Problem). What all verbs share is here beside
-//! them: arguments, the error line, standard output, the connection. [`child`] runs the commands that answer calls.
+//! One file per verb in [`verbs`]; each turns its arguments into an [`Exit`] or a [`Problem`](problem::Problem). Floors, each of which
+//! imports from those below alone: `cli` parses; `verbs`; what verbs share (`call`, `waiting`, `link`, `reply`, `body`); `problem`,
+//! `out`, `table`; `format`, `json`, `term`. [`child`] runs the commands that answer calls.
 //!
 //! Start to exit of `ipcctl send` is what a shell script pays for each call, so nothing happens between exec and connect that
 //! the chosen verb does not need: arguments of other verbs are not even built.
@@ -29,6 +30,7 @@ mod signals;
 mod table;
 mod term;
 mod verbs;
+mod waiting;
 
 use crate::{
     cli::Parsed,
@@ -42,7 +44,7 @@ fn main() {
             let (format, loudness) = (cli.globals.format, cli.globals.loudness());
             (format, loudness, cli.verb.run(&cli.globals))
         }
-        Parsed::Refused(format, problem) => (format, Loudness::Normal, Err(problem)),
+        Parsed::Refused(format, loudness, problem) => (format, loudness, Err(problem)),
         Parsed::Text(text) => (Format::Text, Loudness::Normal, out::print(&text).map(|()| Exit::SUCCESS)),
     };
     outcome

@@ -23,7 +23,7 @@ pub(crate) fn payload(bytes: &[u8]) -> Result<()> {
     } else {
         term::write_all(stdout, bytes)
     };
-    written.map_err(|error| Problem::output(&error))
+    written.map_err(|error| Problem::output(&error).hint("the call has run"))
 }
 
 /// Writes values as JSON, one a line.

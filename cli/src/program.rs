@@ -44,12 +44,13 @@ impl Program {
                 Suitability::Absent => {}
             }
         }
-        Err(match refused {
+        let problem = match refused {
             Some(path) => {
                 Problem::own("not_executable", 126, subject, format!("{} cannot be executed", path.display()))
             }
             None => Problem::own("not_found", 127, subject, format!("there is no command {}", name.display())),
-        })
+        };
+        Err(problem.not_run())
     }
 
     /// The command line, ready for what else it needs.

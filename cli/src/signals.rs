@@ -37,7 +37,7 @@ pub(crate) enum Origin {
 }
 
 impl Signals {
-    /// Holds `wanted` back, except those that whoever started us ignores: `nohup` and a shell's `&` ask for that, and a signal
+    /// Holds `wanted` back, except those that our parent made us ignore: `nohup` and a shell's `&` ask for that, and a signal
     /// that is held back is delivered to the descriptor although it is ignored.
     pub(crate) fn hold(wanted: &[Signal]) -> io::Result<Self> {
         let ignored = ignored();
@@ -58,7 +58,7 @@ impl Signals {
     pub(crate) fn require_sigchld() -> io::Result<()> {
         if ignored() >> (Signal::SIGCHLD as u32 - 1) & 1 == 1 {
             return Err(io::Error::other(
-                "whoever started this ignores SIGCHLD, so the end of a command goes unnoticed",
+                "SIGCHLD is ignored here (trap '' CHLD?), so the end of a command would go unnoticed",
             ));
         }
         Ok(())
@@ -80,7 +80,7 @@ impl AsFd for Signals {
     }
 }
 
-/// What was held back and not taken takes its course.
+/// Signals that were held back and not taken are delivered now.
 impl Drop for Signals {
     fn drop(&mut self) {
         let _ = self.set.thread_unblock();

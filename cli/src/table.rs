@@ -31,7 +31,7 @@ impl Cell {
 
     fn shown(&self) -> std::borrow::Cow<'_, str> {
         match self {
-            // An empty cell would shift the columns of whoever splits the line at blanks.
+            // An empty cell would shift the columns for programs that split the line at blanks.
             Self::Text(text) if text.is_empty() => "-".into(),
             Self::Text(text) | Self::Number(text) => escape::line(text),
         }
@@ -44,6 +44,12 @@ pub(crate) fn print<T: Serialize>(format: Format, items: &[T], row: impl Fn(&T) 
         Format::Text => out::print(&render(&items.iter().map(row).collect::<Vec<_>>())),
         Format::Json => out::ndjson(items),
     }
+}
+
+/// The unit of a figure, unless its name has it: `hello_ms`, `calls_pending`.
+pub(crate) fn unit(name: &str, unit: &str) -> Option<Cell> {
+    let is_in_name = name.split('_').any(|word| word == unit || unit.strip_suffix('s') == Some(word));
+    (!is_in_name).then(|| Cell::text(unit))
 }
 
 /// Rows as lines, with two blanks between columns and none at the end.
@@ -76,6 +82,13 @@ mod tests {
             vec![Cell::text("bytes_in"), Cell::number(3_456), Cell::text("bytes")],
         ];
         assert_eq!(render(&rows), "calls       12  calls\nbytes_in  3456  bytes\n");
+    }
+
+    #[test]
+    fn a_unit_is_not_repeated() {
+        assert!(unit("connections_per_uid", "connections").is_none());
+        assert!(unit("hello_ms", "ms").is_none());
+        assert!(unit("backlog", "connections").is_some());
     }
 
     #[test]

@@ -7,8 +7,8 @@ use rustix::{
     io::Errno,
 };
 
-/// Writes to the descriptor itself: std's stdout would cut a payload at its last line break. A descriptor that somebody else made
-/// non-blocking (a terminal shared with such a program) is waited for.
+/// Writes to the descriptor itself: std's stdout would cut a payload at its last line break. A descriptor that another
+/// program made non-blocking (a shared terminal) is waited for.
 pub(crate) fn write_all(to: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     let to = to.as_fd();
     while !bytes.is_empty() {
@@ -22,4 +22,23 @@ pub(crate) fn write_all(to: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What the system says about a failure, without std's "(os error 2)".
+pub(crate) fn reason(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_of_the_system_is_told_without_its_number() {
+        assert_eq!(reason(&io::Error::from_raw_os_error(2)), "No such file or directory");
+        assert_eq!(reason(&io::Error::other("odd")), "odd");
+    }
 }

@@ -74,23 +74,14 @@ impl Progress {
             Self::Delivered => Retry::Unknown,
         }
     }
-
-    fn clause(self) -> &'static str {
-        match self {
-            Self::NotDelivered => "the call had not run",
-            Self::Delivered => "the call may have run",
-        }
-    }
 }
 
 impl Refusal {
     /// The error that tells the caller of call `id`.
     pub(crate) fn into_failure<F>(self, id: u64) -> Failure<F> {
         let failure = |code, text: String| Failure::new(id, code, text);
-        let ended = |code, progress: Progress, what: &str| Failure {
-            retry: progress.retry(),
-            ..Failure::new(id, code, format!("{what}; {}", progress.clause()))
-        };
+        let ended =
+            |code, progress: Progress, what: &str| Failure { retry: progress.retry(), ..Failure::new(id, code, what) };
         match self {
             Self::Denied { uid } => failure(
                 ErrorCode::DENIED,

@@ -1,6 +1,6 @@
 //! `ipcctl help`: a verb, or all errors and exit codes.
 
-use ipc_protocol::{ERROR_TABLE, ErrorRow};
+use ipc_client::{ERROR_TABLE, ErrorRow};
 
 use crate::{
     exit::Exit,
@@ -9,35 +9,51 @@ use crate::{
     out,
     problem::Result,
     table::{self, Cell},
-    verbs::man::unknown,
 };
 
 /// Explain a verb, or list all errors and exit codes.
 ///
 /// The columns of 'help errors': name, exit code, JSON-RPC code, whether the call may have run, what happened.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  ipcctl help errors")]
+#[command(after_help = "Examples:\n  ipcctl help send\n  ipcctl help errors")]
 pub(crate) struct Help {
     /// A verb, or 'errors'
     topic: Option<String>,
 }
 
+/// What is to be explained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Topic<'a> {
+    /// `ipcctl` as a whole.
+    All,
+    /// All errors and exit codes.
+    Errors,
+    /// This verb.
+    Verb(&'a str),
+}
+
 impl Help {
-    pub(crate) fn run(self, globals: &Globals, mut tree: clap::Command) -> Result<Exit> {
-        match (self.topic.as_deref(), globals.format) {
-            (None, _) => out::print(&tree.render_long_help().to_string())?,
-            (Some("errors"), Format::Text) => out::print(&table::render(&rows()))?,
-            (Some("errors"), Format::Json) => out::ndjson(ERROR_TABLE)?,
-            (Some(verb), _) => {
-                let command = tree.find_subcommand_mut(verb).ok_or_else(|| unknown(verb))?;
-                out::print(&command.render_long_help().to_string())?;
-            }
+    /// What is asked for. All but the errors is a text of the command line's own.
+    pub(crate) fn topic(&self) -> Topic<'_> {
+        match self.topic.as_deref() {
+            None => Topic::All,
+            Some("errors") => Topic::Errors,
+            Some(verb) => Topic::Verb(verb),
+        }
+    }
+
+    /// Prints the errors.
+    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        match globals.format {
+            Format::Text => out::print(&table::render(&rows()))?,
+            Format::Json => out::ndjson(ERROR_TABLE)?,
         }
         Ok(Exit::SUCCESS)
     }
 }
 
-fn rows() -> Vec<Vec<Cell>> {
+/// The error table, with a header.
+pub(crate) fn rows() -> Vec<Vec<Cell>> {
     let header = vec![
         Cell::text("name"),
         Cell::number("exit"),

@@ -9,9 +9,9 @@ use crate::{
     table::{self, Cell},
 };
 
-/// Print the broker's limits: name, value, unit; then how much is used and the most that ever was, where that is counted.
+/// Print the broker's limits: name, value, then how much is used and the most that ever was, where that is counted.
 ///
-/// Of a limit for each peer, name or user the figures are those of the one that uses most.
+/// For a limit per peer, name or user these are the figures of the one that uses most. The unit is part of the name, or stands last.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ipcctl limits | grep calls")]
 pub(crate) struct Limits {}
@@ -25,10 +25,11 @@ impl Limits {
 }
 
 fn row(limit: &control::LimitRow) -> Vec<Cell> {
-    let mut row = vec![Cell::text(&limit.name), Cell::number(limit.value), Cell::text(&limit.unit)];
+    let mut row = vec![Cell::text(&limit.name), Cell::number(limit.value)];
     if limit.used.is_some() || limit.peak.is_some() {
         row.extend([Cell::text("used"), Cell::optional(limit.used), Cell::text("peak"), Cell::optional(limit.peak)]);
     }
+    row.extend(table::unit(&limit.name, &limit.unit));
     row
 }
 
@@ -45,8 +46,8 @@ mod tests {
             used,
             peak: used.map(|n| n + 1),
         };
-        let rows = [row(&limit("per_uid", Some(3))), row(&limit("body", None))];
-        let expected = "per_uid  512  connections  used  3  peak  4\nbody     512  connections\n";
+        let rows = [row(&limit("connections_per_uid", Some(3))), row(&limit("backlog", None))];
+        let expected = "connections_per_uid  512  used         3  peak  4\nbacklog              512  connections\n";
         assert_eq!(table::render(&rows), expected);
     }
 }

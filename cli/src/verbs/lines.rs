@@ -14,11 +14,10 @@ use crate::{
     format::Format,
     input, json,
     problem::{Problem, Result},
-    reply,
+    reply, term,
 };
 
-/// Where the lines come from. A line is taken as soon as it is complete; what was read beyond it waits in the buffer, so nobody
-/// at a terminal waits for an answer.
+/// Where the lines come from. A line is sent as soon as it is complete, so a user at a terminal gets an answer to each.
 pub(crate) struct Input {
     reader: Box<dyn BufRead>,
     name: String,
@@ -62,7 +61,7 @@ impl Input {
 }
 
 /// Makes one call after the other, each when the one before has been answered. Stops at the first that fails.
-pub(crate) fn run(template: &Template, mut input: Input, client: &Client, format: Format) -> Result<Exit> {
+pub(crate) fn run(template: &Template<'_>, mut input: Input, client: &Client, format: Format) -> Result<Exit> {
     let encoding = template.encoding.unwrap_or(Encoding::BYTES);
     while let Some(bytes) = input.next(&template.subject)? {
         if encoding == Encoding::JSON {
@@ -70,18 +69,18 @@ pub(crate) fn run(template: &Template, mut input: Input, client: &Client, format
         }
         let request = template.request(Body { encoding, bytes });
         let response = template.call(client, request).map_err(|problem| problem.at_line(input.line))?;
-        reply::print_line(&response, format)?;
+        reply::print_line(&response, format, &template.subject)?;
     }
     Ok(Exit::SUCCESS)
 }
 
-fn check_json(line: &[u8], template: &Template, number: u64) -> Result<()> {
+fn check_json(line: &[u8], template: &Template<'_>, number: u64) -> Result<()> {
     let invalid = |error| Problem::new(ErrorCode::INVALID, &template.subject, format!("the line is not JSON: {error}"));
     json::check(line).map_err(|error| invalid(error).at_line(number))
 }
 
 fn unreadable(subject: &str, name: &str, error: &io::Error) -> Problem {
-    Problem::new(ErrorCode::NO_INPUT, subject, format!("cannot read {name}: {error}"))
+    Problem::new(ErrorCode::NO_INPUT, subject, format!("cannot read {name}: {}", term::reason(error)))
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use serde::Serialize;
 
 use crate::{exit::Exit, format::Format, globals::Globals, out, problem::Result};
 
-/// List the names on offer, one a line, sorted.
+/// List the names on offer, sorted, one per line.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  ipcctl list shop.      # everything below shop")]
+#[command(after_help = "Example:\n  ipcctl list shop.      # all names below shop")]
 pub(crate) struct List {
-    /// Only names that it stands for: 'a.*' (one label), 'a.**' (all below), 'a.' (the same, without quotes)
+    /// Only names that match: 'a.*' (one more label), 'a.**' (all below), 'a.' (the same, and needs no quotes)
     pattern: Option<Pattern>,
 }
 
@@ -20,18 +20,18 @@ struct Row<'a> {
 
 impl List {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let client = globals.connect("list")?;
+        let link = globals.connect("list")?;
         let mut question = control::List { pattern: self.pattern, after: None };
         loop {
-            let page: control::Names = globals.ask_over(&client, "list", &question)?;
+            let page: control::Names = link.ask("list", &question)?;
             match globals.format {
                 Format::Text => out::print(&page.names.iter().map(|name| format!("{name}\n")).collect::<String>())?,
                 Format::Json => out::ndjson(&page.names.iter().map(|name| Row { name }).collect::<Vec<_>>())?,
             }
-            question.after = page.next;
-            if question.after.is_none() {
+            if page.next.is_none() {
                 return Ok(Exit::SUCCESS);
             }
+            question.after = link.further("list", question.after, page.next)?;
         }
     }
 }

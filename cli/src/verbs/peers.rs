@@ -11,30 +11,31 @@ use crate::{
     table::{self, Cell},
 };
 
-/// List the processes that are connected, in the order in which they came; this one is the last.
+/// List the processes that are connected, oldest connection first. The last is this command itself.
 ///
-/// The number in the first column addresses a call to one process: 'ipcctl send @17.method'.
+/// The number in the first column is an address: 'ipcctl send @17.method' calls that process. The last column is the program as it
+/// names itself.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  ipcctl peers -o json | jq -r 'select(.names[] == \"upper\") | .pid'\n  ipcctl peers"
+    after_help = "Examples:\n  ipcctl peers\n  ipcctl peers -o json | jq -r 'select(.names[] == \"upper\") | .pid'"
 )]
 pub(crate) struct Peers {}
 
 impl Peers {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let client = globals.connect("peers")?;
+        let link = globals.connect("peers")?;
         let mut peers = Vec::new();
         let mut question = control::Peers::default();
         loop {
-            let mut page: control::PeerPage = globals.ask_over(&client, "peers", &question)?;
-            question.after = page.next;
+            let mut page: control::PeerPage = link.ask("peers", &question)?;
             match globals.format {
                 Format::Text => peers.append(&mut page.peers), // columns are as wide as the widest of all rows
                 Format::Json => out::ndjson(&page.peers)?,
             }
-            if question.after.is_none() {
+            if page.next.is_none() {
                 break;
             }
+            question.after = link.further("peers", question.after, page.next)?;
         }
         if globals.format == Format::Text {
             out::print(&table::render(&rows(&peers)))?;
@@ -53,8 +54,8 @@ fn rows(peers: &[control::PeerRow]) -> Vec<Vec<Cell>> {
         Cell::number("calls_in"),
         Cell::number("unread_bytes"),
         Cell::number("connected_s"),
-        Cell::text("agent"),
         Cell::text("names"),
+        Cell::text("program"),
     ];
     std::iter::once(header).chain(peers.iter().map(row)).collect()
 }
@@ -70,8 +71,8 @@ fn row(peer: &control::PeerRow) -> Vec<Cell> {
         Cell::number(peer.in_flight),
         Cell::number(peer.unread_bytes),
         Cell::number(peer.connected_ms / 1000),
-        Cell::text(peer.agent.replace(' ', "_")), // a blank would shift the columns after it
         Cell::text(names.join(",")),
+        Cell::text(&peer.agent), // the last: it may hold blanks
     ]
 }
 
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_is_a_line_of_ten_columns() {
+    fn a_peer_is_a_line_and_its_program_stands_last() {
         let peer = control::PeerRow {
             peer: PeerNumber(17),
             uid: 0,
@@ -97,6 +98,6 @@ mod tests {
         };
         let text = table::render(&rows(&[peer]));
         let line: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
-        assert_eq!(line, ["@17", "0", "0", "-", "1", "2", "3", "4", "my_tool", "a,b.c"]);
+        assert_eq!(line, ["@17", "0", "0", "-", "1", "2", "3", "4", "a,b.c", "my", "tool"]);
     }
 }

@@ -1,14 +1,11 @@
 //! `ipcctl ping`: is the broker there, and how quick is it.
 
+use std::time::Instant;
+
+use ipc_client::control;
 use serde::Serialize;
 
-use crate::{
-    exit::Exit,
-    format::Format,
-    globals::Globals,
-    out,
-    problem::{Problem, Result},
-};
+use crate::{exit::Exit, format::Format, globals::Globals, out, problem::Result};
 
 /// Measure a round trip to the broker, after connecting.
 #[derive(Debug, clap::Args)]
@@ -22,11 +19,12 @@ struct RoundTrip {
 
 impl Ping {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let client = globals.connect("ping")?;
-        let ping = || client.ping().map_err(|error| Problem::from_error("ping", &error));
+        let link = globals.connect("ping")?;
+        let ping = || link.ask("ping", &control::Empty {}).map(|control::Empty {}| ());
         ping()?; // the first one has to wait for the broker's welcome
-        let round_trip = ping()?;
-        let round_trip_us = (round_trip.as_secs_f64() * 1e7).round() / 10.0;
+        let began = Instant::now();
+        ping()?;
+        let round_trip_us = (began.elapsed().as_secs_f64() * 1e7).round() / 10.0;
         match globals.format {
             Format::Text => out::print(&format!("{round_trip_us:.1} us\n"))?,
             Format::Json => out::ndjson(&[RoundTrip { round_trip_us }])?,

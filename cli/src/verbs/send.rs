@@ -1,6 +1,9 @@
 //! `ipcctl send`: call a service, wait, print its reply.
 
-use std::{ffi::OsString, time::Duration};
+use std::{
+    ffi::OsString,
+    time::{Duration, Instant},
+};
 
 use clap::ValueEnum;
 use ipc_client::{Client, Datagram, Encoding, ErrorCode, Request, ServiceName, Target, control};
@@ -11,30 +14,33 @@ use crate::{
     duration,
     exit::Exit,
     globals::Globals,
-    link,
     problem::{Problem, Result},
-    reply,
+    reply::{self, Ending},
     verbs::lines,
+    waiting::{GaveUp, Vigil, silent},
 };
 
 /// Call a service, wait, and print its reply.
 ///
-/// The reply comes out byte for byte; one in JSON ends in a line break. Everything else goes to standard error, and the exit
-/// code says what happened: see 'ipcctl help errors'.
+/// The reply is printed byte for byte; one in JSON ends in a line break. Everything else goes to standard error, and the exit code
+/// says what happened: see 'ipcctl help errors'.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Forms of ARG:
-  key=string key:=json key@file   as many as wanted: members of one JSON object
-  -                               standard input, read for no other reason
+  key=string key:=json key@file   any number of them: members of one JSON object
+  -                               standard input, which is not read otherwise
   @file                           a file
-  anything else                   its own bytes (with --raw whatever it looks like; after -- if it begins with a dash)
-No ARG: an empty body. What other users must not see goes into - or @file: they can read a command line.
+  anything else                   its own bytes; with --raw whatever it looks like
+                                  (after -- if it begins with a dash)
+No ARG: an empty body. Other users can read a command line: put secrets into - or @file.
 
-With -o json a reply that is not JSON is printed as {\"encoding\":\"bytes\",\"base64\":\"...\"}.
-When the reply cannot be written the exit code is 74, or 141 without a word if the reader has gone.
+With -o json a reply in JSON is printed as it is, any other as {\"encoding\":\"bytes\",\"text\":\"...\"},
+or with \"base64\" in place of \"text\" if it isn't UTF-8. If the reply can't be written the exit code
+is 74, or 141 without an error line if the reader has gone. In a handler of 'ipcctl serve' a call has
+no more time than its own caller gives it ($IPC_DEADLINE_MS).
 
 Examples:
   ipcctl send calc.add a:=1 b:=2
-  ipcctl send --wait=5s -t 200ms upper hello
+  ipcctl send --wait=5s -t 2s upper hello
   ipcctl send store @photo.jpg > receipt
   printf 'a\\nb\\n' | ipcctl send upper --lines -")]
 pub(crate) struct Send {
@@ -42,26 +48,31 @@ pub(crate) struct Send {
     target: Target,
 
     /// The body, see below
+    #[arg(value_name = "ARG")]
     args: Vec<OsString>,
 
-    /// Ask for no reply: return as soon as the broker has accepted the call
+    /// Want no reply: return as soon as the broker has accepted the call
     #[arg(long)]
     oneway: bool,
 
-    /// First wait until the service is there, for as long as the call may take or for DURATION; for the broker, too
+    /// First wait for the broker and the service, for as long as the call may take or for DURATION
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, value_parser = duration::parse)]
     wait: Option<Option<Duration>>,
 
-    /// Send one datagram instead of connecting: no more than 64 KiB either way
+    /// End the reply with a line break if it has none
+    #[arg(short = 'n', long)]
+    newline: bool,
+
+    /// Send one datagram instead of connecting: up to 64 KiB each way, answered only within one network namespace
     #[arg(long)]
     datagram: bool,
 
-    /// Make one call for each line of ARG (- or @file), over one connection, and print each answer as a line. Stops at the
-    /// first call that fails, with its exit code: what is printed answers the lines before it
+    /// Make one call for each line of ARG (- or @file), over one connection, and print each reply as a line. Stops at the
+    /// first call that fails, with its exit code; what is printed so far answers the lines before it
     #[arg(long, conflicts_with_all = ["oneway", "datagram", "raw"])]
     lines: bool,
 
-    /// Exit with the code of a service that said no, if that is 1 to 63, instead of 1
+    /// If the service fails with a code of its own, exit with that (1 to 63) instead of 1
     #[arg(long)]
     propagate: bool,
 
@@ -69,7 +80,7 @@ pub(crate) struct Send {
     #[arg(long)]
     raw: bool,
 
-    /// Encoding of the body [default: json for key=string and its like, else bytes, which a typed service reads as JSON]
+    /// Encoding of the body [default: json for key=string and the like, else bytes; a typed service reads bytes as JSON]
     #[arg(long, value_enum, hide_possible_values = true, value_name = "bytes|json")]
     encoding: Option<EncodingName>,
 }
@@ -92,75 +103,105 @@ impl From<EncodingName> for Encoding {
 
 impl Send {
     pub(crate) fn run(mut self, globals: &Globals) -> Result<Exit> {
-        let template = self.template(globals);
+        self.check_wait()?;
         let reading = if self.raw { Reading::Raw } else { Reading::Grammar };
-        let source = Source::parse(std::mem::take(&mut self.args), reading, &template.subject)?;
+        let source = Source::parse(std::mem::take(&mut self.args), reading, &self.target.to_string())?;
+        let template = self.template(&source, globals);
         if self.lines {
             let input = lines::Input::open(source, &template.subject)?;
             return lines::run(&template, input, &self.connect(globals, &template)?, globals.format);
         }
         let body = source.read(template.encoding, &template.subject)?;
-        let request = template.request(body);
+        let mut request = template.request(body);
         if self.datagram {
             return self.send_datagram(request, globals, &template);
         }
+        let began = Instant::now();
         let client = self.connect(globals, &template)?;
+        if self.wait.is_none() {
+            request.timeout = request.timeout.map(|time| time.saturating_sub(began.elapsed()));
+        }
         if self.oneway {
             client.one_way(request).map_err(|error| template.problem(&error))?;
+            globals.say(|| format!("the broker has accepted the call of {}", template.subject));
             return Ok(Exit::SUCCESS);
         }
         let response = template.call(&client, request)?;
-        reply::print(&response, globals.format)?;
+        reply::print(&response, globals.format, self.ending())?;
         Ok(Exit::SUCCESS)
     }
 
-    fn template(&self, globals: &Globals) -> Template {
+    /// `--wait 5s upper` would take `5s` for the service, and wait for that.
+    fn check_wait(&self) -> Result<()> {
+        let target = self.target.to_string();
+        let is_mistaken = self.wait == Some(None) && !self.args.is_empty() && duration::parse(&target).is_ok();
+        if !is_mistaken {
+            return Ok(());
+        }
+        let message = format!("'{target}' stands where the service is expected");
+        Err(Problem::usage("", message).hint(format!("write the time with =, as in --wait={target}")))
+    }
+
+    fn ending(&self) -> Ending {
+        if self.newline { Ending::LineBreak } else { Ending::AsItIs }
+    }
+
+    fn template<'a>(&self, source: &Source, globals: &'a Globals) -> Template<'a> {
         Template {
             target: self.target.clone(),
             subject: self.target.to_string(),
-            time: globals.time,
             encoding: self.encoding.map(Encoding::from),
             propagate: self.propagate,
+            numeral: source.numeral(),
+            globals,
         }
     }
 
     /// Connects, with `--wait` as soon as there is a broker and the service is there.
-    fn connect(&self, globals: &Globals, template: &Template) -> Result<Client> {
-        match self.wait {
-            None => globals.connect(&template.subject),
-            Some(patience) => self.await_service(patience.unwrap_or(globals.deadline()), globals, template),
-        }
-    }
-
-    fn await_service(&self, patience: Duration, globals: &Globals, template: &Template) -> Result<Client> {
+    fn connect(&self, globals: &Globals, template: &Template<'_>) -> Result<Client> {
+        let verb = format!("send {}", template.subject);
+        let Some(patience) = self.wait else { return globals.client(&verb, &template.subject) };
         let Target::Name(name) = &self.target else {
             return Err(Problem::usage(&template.subject, "--wait waits for a name, not for a peer"));
         };
+        let patience = patience.unwrap_or(globals.deadline());
+        globals.say(|| format!("waiting for {name}, for up to {}", duration::display(patience)));
         let wanted = control::Wait { name: name.clone(), gone: false, target: true };
-        link::wait_for(&globals.dial()?, &wanted, patience).map_err(|error| never_appeared(name, patience, &error))
+        let vigil = Vigil::begin(globals, &verb, patience)?;
+        vigil.names(&[wanted]).map_err(|gave_up| match gave_up {
+            GaveUp::NotYet(name) => never_appeared(&name, patience),
+            GaveUp::Silent => silent(name.as_str(), globals, patience),
+            GaveUp::Failed(error) => Problem::from_error(name.as_str(), &globals.explained(error)),
+        })
     }
 
-    fn send_datagram(&self, request: Request, globals: &Globals, template: &Template) -> Result<Exit> {
+    fn send_datagram(&self, request: Request, globals: &Globals, template: &Template<'_>) -> Result<Exit> {
         if self.wait.is_some() {
             self.connect(globals, template)?;
         }
         let connected = globals.address()?.map_or_else(Datagram::connect, |address| Datagram::connect_to(&address));
-        let datagram = connected.map_err(|error| template.problem(&error))?;
+        let datagram = connected.map_err(|error| Problem::from_error(&template.subject, &error))?;
         if self.oneway {
             datagram.one_way(request).map_err(|error| template.problem(&error))?;
+            globals.say(|| format!("a datagram for {} has left", template.subject));
             return Ok(Exit::SUCCESS);
         }
-        let response = datagram.call_bytes(request).map_err(|error| template.problem(&error))?;
-        reply::print(&response, globals.format)?;
+        let response =
+            datagram.call_bytes(request).map_err(|error| match (error.code(), template.problem(&error)) {
+                (ErrorCode::DEADLINE, problem) => problem.hint(UNANSWERED),
+                (_, problem) => problem,
+            })?;
+        reply::print(&response, globals.format, self.ending())?;
         Ok(Exit::SUCCESS)
     }
 }
 
+/// Why a datagram may wait for its answer in vain: the caller's address is an abstract name, and the kernel looks those up in the
+/// network namespace of the sender (unix(7)).
+const UNANSWERED: &str = "a broker in another network namespace can't answer a datagram: leave out --datagram";
+
 /// The error when a service has not appeared in time. It is `no_service` and not `deadline`: the call itself was never made.
-fn never_appeared(name: &ServiceName, patience: Duration, error: &ipc_client::Error) -> Problem {
-    if error.code() != ErrorCode::DEADLINE {
-        return Problem::from_error(name.as_str(), error);
-    }
+fn never_appeared(name: &ServiceName, patience: Duration) -> Problem {
     let message = format!("no process offered '{name}' within {}", duration::display(patience));
     Problem::new(ErrorCode::NO_SERVICE, name.as_str(), message).hint("it has not run; is the service being started?")
 }

@@ -1,33 +1,59 @@
 //! `ipcctl show`: everything about one name.
 
-use ipc_client::{ServiceName, control};
+use ipc_client::{Error, ErrorCode, MethodName, ServiceName, control};
 
 use crate::{
     exit::Exit,
     format::Format,
     globals::Globals,
     out,
-    problem::Result,
+    problem::{Problem, Result},
     table::{self, Cell},
 };
 
 /// Show everything about one name: its methods, its calls, the processes behind it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  ipcctl show calc")]
+#[command(after_help = "Examples:\n  ipcctl show calc\n  ipcctl show calc.add      # the same, of one method")]
 pub(crate) struct Show {
-    /// The name of a service
+    /// The name of a service, or SERVICE.METHOD
     name: ServiceName,
 }
 
 impl Show {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let shown: control::Shown = globals.ask("show", &control::Show { name: self.name })?;
+        let link = globals.connect("show")?;
+        let asked = |name: &ServiceName| link.try_ask("show", &control::Show { name: name.clone() });
+        let shown: control::Shown = match (asked(&self.name), split(&self.name)) {
+            (Err(error), Some((service, method))) if error.code() == ErrorCode::NO_SERVICE => {
+                asked(&service).and_then(|shown| only(shown, &method))
+            }
+            (shown, _) => shown,
+        }
+        .map_err(|error| Problem::from_error(self.name.as_str(), &error))?;
         match globals.format {
             Format::Text => out::print(&table::render(&rows(&shown)))?,
             Format::Json => out::ndjson(&[shown])?,
         }
         Ok(Exit::SUCCESS)
     }
+}
+
+/// `calc.add` may be a service, or the method `add` of `calc`.
+fn split(name: &ServiceName) -> Option<(ServiceName, MethodName)> {
+    let (service, method) = name.as_str().rsplit_once('.')?;
+    Some((ServiceName::parse(service).ok()?, MethodName::parse(method).ok()?))
+}
+
+/// What is shown, with one method alone. A service that doesn't say which methods it answers may answer any.
+fn only(mut shown: control::Shown, method: &MethodName) -> std::result::Result<control::Shown, Error> {
+    if shown.methods.is_empty() {
+        return Ok(shown);
+    }
+    shown.methods.retain(|known| known == method);
+    if shown.methods.is_empty() {
+        return Err(Error::new(ErrorCode::NO_METHOD, format!("'{}' has no method '{method}'", shown.name)));
+    }
+    Ok(shown)
 }
 
 /// `name value` rows; an instance is a row, so that `grep ^instance` finds them all.
@@ -57,7 +83,7 @@ fn method_name(method: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use ipc_client::{MethodName, PeerNumber};
+    use ipc_client::PeerNumber;
 
     use super::*;
 

@@ -9,7 +9,7 @@ use crate::{
     table::{self, Cell},
 };
 
-/// Print the broker's counters since it started: name, value, unit.
+/// Print the broker's counters since it started: name and value, and the unit where the name doesn't say it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ipcctl stats | grep dropped")]
 pub(crate) struct Stats {}
@@ -23,5 +23,7 @@ impl Stats {
 }
 
 fn row(stat: &control::StatRow) -> Vec<Cell> {
-    vec![Cell::text(&stat.name), Cell::number(stat.value), Cell::text(&stat.unit)]
+    let mut row = vec![Cell::text(&stat.name), Cell::number(stat.value)];
+    row.extend(table::unit(&stat.name, &stat.unit));
+    row
 }

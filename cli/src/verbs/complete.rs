@@ -1,0 +1,218 @@
+//! `ipcctl complete`: what may stand at the end of a command line, for the scripts that `ipcctl completions` prints.
+//!
+//! Verbs, options and values come from the command line's own grammar, names of services from the broker that runs. Where the shell
+//! itself knows better the answer is `:commands`, or `:files` and what stands before the name of the file.
+
+use std::{ffi::OsString, time::Duration};
+
+use clap::{Arg, Command};
+use ipc_client::{ServiceName, control};
+
+use crate::{exit::Exit, globals::Globals, out, problem::Result};
+
+/// Print what may follow, a word a line.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ipcctl complete -- send up")]
+pub(crate) struct Complete {
+    /// The words of the command line after 'ipcctl'; the last is the one to be completed
+    #[arg(last = true)]
+    words: Vec<OsString>,
+}
+
+/// What may stand at the end of a line.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// One of these words.
+    Words(Vec<String>),
+    /// The name of a service that is offered.
+    Name,
+    /// A command of the system.
+    Command,
+    /// A file, after this.
+    File(String),
+}
+
+impl Complete {
+    pub(crate) fn run(self, globals: &Globals, tree: &Command) -> Result<Exit> {
+        let words: Vec<String> = self.words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let (last, before) = words.split_last().map_or(("", &[][..]), |(last, before)| (last.as_str(), before));
+        let text = match next(tree, before, last) {
+            Next::Words(words) => lines(words, last),
+            Next::Name => lines(names(globals), last),
+            Next::Command => ":commands\n".to_owned(),
+            Next::File(prefix) => format!(":files{prefix}\n"),
+        };
+        out::print(&text)?;
+        Ok(Exit::SUCCESS)
+    }
+}
+
+fn lines(words: impl IntoIterator<Item = String>, last: &str) -> String {
+    words.into_iter().filter(|word| word.starts_with(last)).map(|word| word + "\n").collect()
+}
+
+/// The names on offer; none if there is no broker. A user who has pressed a key waits for this, so it mustn't take long.
+fn names(globals: &Globals) -> Vec<String> {
+    let mut names = Vec::new();
+    let globals = globals.with_time(Duration::from_millis(300));
+    let Ok(link) = globals.connect("complete") else { return names };
+    let mut question = control::List { pattern: None, after: None };
+    while let Ok(control::Names { names: page, next }) = link.ask("list", &question) {
+        names.extend(page.iter().map(ServiceName::to_string));
+        match link.further("list", question.after, next) {
+            Ok(after @ Some(_)) if names.len() < MOST_NAMES => question.after = after,
+            _ => break,
+        }
+    }
+    names
+}
+
+/// More than anyone reads.
+const MOST_NAMES: usize = 1_000;
+
+fn next(tree: &Command, before: &[String], last: &str) -> Next {
+    let verb = before.iter().find_map(|word| tree.find_subcommand(word));
+    let command = verb.unwrap_or(tree);
+    if let Some(at) = before.iter().position(|word| word == "--") {
+        let is_command = matches!(command.get_name(), "serve" | "run") && at + 1 == before.len();
+        return if is_command { Next::Command } else { Next::File(String::new()) };
+    }
+    if let Some(option) = before.last().and_then(|word| awaiting(command, tree, word)) {
+        return value_of(option, "");
+    }
+    if let Some((name, _)) = last.split_once('=').filter(|_| last.starts_with("--")) {
+        return awaiting(command, tree, name)
+            .map_or(Next::Words(vec![]), |option| value_of(option, &format!("{name}=")));
+    }
+    if last.starts_with('-') && last != "-" {
+        return Next::Words(options(command));
+    }
+    let Some(verb) = verb else { return Next::Words(verbs(tree)) };
+    let after_verb: Vec<&String> = before.iter().skip_while(|word| *word != verb.get_name()).skip(1).collect();
+    let is_value = |at: usize| at > 0 && awaiting(verb, tree, after_verb[at - 1]).is_some();
+    let places = after_verb.iter().enumerate().filter(|(at, word)| !word.starts_with('-') && !is_value(*at));
+    positional(verb, tree, places.count(), last)
+}
+
+/// The option that takes the word after it as its value.
+fn awaiting<'a>(command: &'a Command, tree: &'a Command, word: &str) -> Option<&'a Arg> {
+    let mut all = command.get_arguments().chain(tree.get_arguments());
+    let option = match word.strip_prefix("--") {
+        Some(long) => all.find(|arg| arg.get_long() == Some(long)),
+        None => {
+            let letter = word.strip_prefix('-').and_then(|letters| letters.chars().next_back());
+            all.find(|arg| letter.is_some() && arg.get_short() == letter)
+        }
+    };
+    option.filter(|arg| arg.get_action().takes_values() && (word.contains('=') || !arg.is_require_equals_set()))
+}
+
+fn value_of(option: &Arg, prefix: &str) -> Next {
+    let values: Vec<String> =
+        option.get_possible_values().iter().map(|value| format!("{prefix}{}", value.get_name())).collect();
+    match (values.is_empty(), option.get_long()) {
+        (false, _) => Next::Words(values),
+        (true, Some("socket" | "config")) => Next::File(prefix.to_owned()),
+        (true, _) => Next::Words(values),
+    }
+}
+
+fn options(command: &Command) -> Vec<String> {
+    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set() && !arg.is_positional());
+    shown
+        .filter_map(|arg| {
+            arg.get_long().map(|long| format!("--{long}")).or(arg.get_short().map(|short| format!("-{short}")))
+        })
+        .collect()
+}
+
+fn verbs(tree: &Command) -> Vec<String> {
+    tree.get_subcommands().filter(|verb| !verb.is_hide_set()).map(|verb| verb.get_name().to_owned()).collect()
+}
+
+/// What may stand in this place of a verb, counted without options.
+fn positional(verb: &Command, tree: &Command, place: usize, last: &str) -> Next {
+    match (verb.get_name(), place) {
+        ("send" | "show" | "list", 0) | ("wait", _) => Next::Name,
+        ("send", _) => match last.split_once('@') {
+            Some((key, _)) => Next::File(format!("{key}@")),
+            None => Next::Words(vec![]),
+        },
+        ("run", 0) => Next::Command,
+        ("help", 0) => Next::Words(verbs(tree).into_iter().chain(["errors".to_owned()]).collect()),
+        ("man", 0) => Next::Words(verbs(tree)),
+        ("completions", 0) => {
+            let shells = verb.get_positionals().next().map(Arg::get_possible_values).unwrap_or_default();
+            Next::Words(shells.iter().map(|shell| shell.get_name().to_owned()).collect())
+        }
+        _ => Next::Words(vec![]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A command line like that of ipcctl, with the word to be completed at its end.
+    fn at_end(line: &str) -> Next {
+        let send = Command::new("send")
+            .args([Arg::new("target"), Arg::new("args").num_args(0..)])
+            .arg(Arg::new("wait").long("wait").require_equals(true).num_args(0..=1))
+            .arg(Arg::new("time").short('t'))
+            .arg(Arg::new("format").short('o').long("output").value_parser(["text", "json"]))
+            .arg(Arg::new("socket").short('s').long("socket"));
+        let serve = Command::new("serve").arg(Arg::new("name"));
+        let mut tree = Command::new("ipcctl").disable_help_subcommand(true).subcommands([
+            send,
+            serve,
+            Command::new("wait"),
+            Command::new("help"),
+        ]);
+        tree.build();
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let (last, before) = words.split_last().unwrap();
+        next(&tree, before, last)
+    }
+
+    fn words(line: &str) -> Vec<String> {
+        match at_end(line) {
+            Next::Words(words) => words,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_verb_comes_first_and_is_what_help_explains() {
+        assert_eq!(words("se"), ["send", "serve", "wait", "help"]);
+        assert_eq!(words("help "), ["send", "serve", "wait", "help", "errors"]);
+    }
+
+    #[test]
+    fn names_stand_where_services_do() {
+        for line in ["send up", "send -t 5s up", "send --wait up", "send -o json --wait=5s up", "wait ", "wait a b"] {
+            assert_eq!(at_end(line), Next::Name, "{line}");
+        }
+    }
+
+    #[test]
+    fn files_follow_an_at_sign_and_options_that_take_one() {
+        assert_eq!(at_end("send store @ph"), Next::File("@".into()));
+        assert_eq!(at_end("send store name@ph"), Next::File("name@".into()));
+        assert_eq!(at_end("send -s /run"), Next::File(String::new()));
+        assert_eq!(at_end("send --socket=/run"), Next::File("--socket=".into()));
+        assert_eq!(words("send store ph"), [""; 0]);
+    }
+
+    #[test]
+    fn a_command_follows_the_dashes_and_files_follow_it() {
+        assert_eq!(at_end("serve upper -- t"), Next::Command);
+        assert_eq!(at_end("serve upper -- tr a"), Next::File(String::new()));
+    }
+
+    #[test]
+    fn options_and_their_values_are_known() {
+        assert!(words("send --").contains(&"--output".to_owned()));
+        assert_eq!(words("send -o "), ["text", "json"]);
+        assert_eq!(words("send --output=j"), ["--output=text", "--output=json"]);
+    }
+}

@@ -1,0 +1,147 @@
+//! What `ipcctl` tells about itself: help, manual pages, completions.
+
+use ipc_tests::{
+    broker::{Broker, skip},
+    command::Command,
+    peer::Peer,
+};
+
+const VERBS: [&str; 13] = [
+    "send",
+    "serve",
+    "run",
+    "wait",
+    "list",
+    "show",
+    "peers",
+    "stats",
+    "limits",
+    "ping",
+    "bench",
+    "completions",
+    "help",
+];
+
+// ---- help
+
+/// The examples at the end of a verb's help, without the comments behind them.
+fn examples(verb: &str) -> Vec<String> {
+    let help = Command::ipcctl([verb, "--help"]).prints_text();
+    let (_, examples) = help.rsplit_once("Example").expect("examples stand at the end");
+    let lines = examples.lines().filter_map(|line| line.strip_prefix("  "));
+    lines.map(|line| line.split("  #").next().unwrap_or_default().trim().to_owned()).collect()
+}
+
+#[test]
+fn examples_that_need_nothing_else_work_as_they_stand() {
+    let broker = Broker::start();
+    let examples: Vec<_> = ["run", "list", "stats", "limits", "ping", "help", "man", "complete"].map(examples).concat();
+    assert!(examples.len() >= 8, "{examples:?}");
+    for example in examples {
+        let finished = broker.shell(&example).run();
+        assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{example}");
+    }
+}
+
+#[test]
+fn the_examples_of_send_and_wait_work_with_the_services_they_name() {
+    let broker = Broker::start();
+    broker.file("photo.jpg", "a photo");
+    let mut shop = Peer::connect(&broker);
+    ["shop.orders", "shop.stock"].iter().for_each(|name| shop.register(name, 1));
+    let _services = ["calc.add", "upper", "store"].map(|name| broker.serve(name, &[name, "--", "cat"]));
+    let example = |verb: &str, at: usize| broker.shell(&examples(verb)[at]).prints_text();
+    assert_eq!(example("send", 0), "{\"a\":1,\"b\":2}\n");
+    assert_eq!(example("send", 1), "hello");
+    assert_eq!(example("send", 2), "");
+    assert_eq!(example("send", 3), "a\nb\n");
+    assert_eq!(example("wait", 0), "the broker is up\n");
+    assert_eq!(example("wait", 1), "open\n");
+    assert!(example("show", 1).contains("calc.add"));
+}
+
+// ---- manual pages
+
+#[test]
+fn a_manual_page_of_each_verb_has_all_its_sections() {
+    let sections = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SEE ALSO"];
+    for verb in VERBS {
+        let page = Command::ipcctl(["man", verb]).prints_text();
+        let missing: Vec<_> = sections.iter().filter(|section| !page.contains(&format!("\n.SH {section}\n"))).collect();
+        assert!(missing.is_empty(), "{verb}: {missing:?}");
+        assert!(page.contains(".SH EXAMPLE"), "{verb}: no example");
+        assert!(page.contains("ipcctl(1)") && page.contains("ipcd(8)"), "{verb}: nothing to see also");
+    }
+}
+
+#[test]
+fn the_page_of_the_whole_names_every_verb() {
+    let page = Command::ipcctl(["man"]).prints_text();
+    for verb in VERBS {
+        assert!(page.contains(&format!("ipcctl\\-{verb}\\fR(1)")), "{verb}");
+    }
+}
+
+#[test]
+fn tables_of_a_manual_page_are_not_filled() {
+    let page = Command::ipcctl(["man", "send"]).prints_text();
+    let table = page.split(".SH EXIT STATUS").nth(1).expect("the section");
+    let table = table.split(".nf\n").nth(1).and_then(|rest| rest.split(".fi\n").next()).expect("lines as they are");
+    assert!(table.lines().count() > 15, "{table}");
+}
+
+// ---- completions
+
+/// What bash offers at the end of a command line.
+fn offered(broker: &Broker, line: &str) -> Vec<String> {
+    let script = r#"eval "$(ipcctl completions bash)"; COMP_LINE=$1; COMP_POINT=${#1}; _ipcctl; printf '%s\n' "${COMPREPLY[@]}""#;
+    let bash = Command::new("bash", ["-c", script, "bash", line]);
+    let printed = bash.socket(broker.socket()).directory(broker.directory()).prints_text();
+    printed.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_offers_the_names_that_the_broker_has_now() {
+    let broker = Broker::start();
+    let mut peer = Peer::connect(&broker);
+    ["shop.stock", "shop.orders", "other"].iter().for_each(|name| peer.register(name, 1));
+    assert_eq!(offered(&broker, "ipcctl send sh"), ["shop.orders", "shop.stock"]);
+    assert_eq!(offered(&broker, "ipcctl send -t 5s --wait o"), ["other"]);
+    assert_eq!(offered(&broker, "ipcctl wait other shop.s"), ["shop.stock"]);
+    assert_eq!(offered(&broker, "ipcctl show ").len(), 3);
+}
+
+#[test]
+fn bash_offers_verbs_options_commands_and_files() {
+    let broker = Broker::start();
+    broker.file("photo.jpg", "");
+    assert_eq!(offered(&broker, "ipcctl help comp"), ["completions"]);
+    assert_eq!(offered(&broker, "ipcctl send --onew"), ["--oneway"]);
+    assert_eq!(offered(&broker, "ipcctl list --output=js"), ["json"], "after the = that ends a word for readline");
+    assert!(offered(&broker, "ipcctl serve upper -- slee").contains(&"sleep".to_owned()));
+    assert_eq!(offered(&broker, "ipcctl send store @pho"), ["photo.jpg"]);
+    assert_eq!(offered(&broker, "ipcctl send store name@pho"), ["photo.jpg"]);
+}
+
+#[test]
+fn fish_offers_the_same() {
+    let broker = Broker::start();
+    if broker.shell("command -v fish").run().code != 0 {
+        skip("there is no fish");
+        return;
+    }
+    let mut peer = Peer::connect(&broker);
+    peer.register("shop.stock", 1);
+    broker.file("photo.jpg", "");
+    let script = "ipcctl completions fish | source; for line in $argv; complete -C $line; end";
+    let lines = ["ipcctl send sh", "ipcctl send store @pho", "ipcctl list --output=js", "ipcctl send --onew"];
+    let fish = Command::new("fish", [&["--no-config", "-c", script][..], &lines].concat());
+    let offered = fish.socket(broker.socket()).directory(broker.directory()).prints_text();
+    assert_eq!(offered, "shop.stock\n@photo.jpg\n--output=json\n--oneway\n");
+}
+
+#[test]
+fn without_a_broker_nothing_is_offered_and_nothing_said() {
+    let asked = Command::ipcctl(["complete", "--", "send", "up"]).socket("/nowhere");
+    assert_eq!(asked.prints_text(), "");
+}

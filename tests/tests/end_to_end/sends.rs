@@ -1,0 +1,193 @@
+//! `ipcctl send`: what is sent, what is printed, and what is said when it goes wrong.
+
+use std::time::Duration;
+
+use ipc_tests::{
+    broker::Broker,
+    command::{Command, Finished, Running},
+    peer::Peer,
+};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+/// A service that answers after a while, so that its callers have to wait.
+fn slow(broker: &Broker) -> Running {
+    broker.serve("slow", &["slow", "--", "sh", "-c", "sleep 0.3; echo done"])
+}
+
+fn echo(broker: &Broker) -> Running {
+    broker.serve("echo", &["echo", "--", "cat"])
+}
+
+fn printed_json(command: Command) -> Value {
+    serde_json::from_slice(&command.prints()).expect("it prints one JSON document")
+}
+
+fn error_line(finished: &Finished) -> Value {
+    serde_json::from_str(&finished.stderr).unwrap_or_else(|error| panic!("{error}: {}", finished.stderr))
+}
+
+// ---- what an error says about the call
+
+#[test]
+fn a_call_under_way_is_waited_for_even_without_a_descriptor_for_signals() {
+    let broker = Broker::start();
+    let _service = slow(&broker);
+    let finished = broker.shell("ulimit -n 4; exec ipcctl -o json send slow x").run();
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{}", finished.stdout());
+}
+
+#[test]
+fn the_hint_says_once_whether_the_call_may_have_run() {
+    let broker = Broker::start();
+    let _service = slow(&broker);
+    let finished = broker.ipcctl(["-t", "100ms", "send", "slow"]).run();
+    let line = finished.refused(124);
+    assert_eq!(line.matches("may have run").count(), 1, "{line}");
+}
+
+#[test]
+fn words_of_a_service_do_not_suppress_the_hint() {
+    let broker = Broker::start();
+    let script = "echo 'a backup may have run' >&2; exit 75";
+    let _service = broker.serve("full", &["full", "--", "sh", "-c", script]);
+    let finished = broker.ipcctl(["send", "full"]).run();
+    let line = finished.refused(75);
+    assert!(line.contains("a backup may have run") && line.contains("(it has not run; "), "{line}");
+}
+
+#[test]
+fn a_string_where_a_number_is_wanted_is_told_how_to_write_one() {
+    let broker = Broker::start();
+    let script = r#"grep -q '"a":[0-9]' || { echo 'a is no number' >&2; exit 65; }"#;
+    let _service = broker.serve("sum", &["sum", "--", "sh", "-c", script]);
+    let finished = broker.ipcctl(["send", "sum", "a=1"]).run();
+    let line = finished.refused(65);
+    assert!(line.contains("a:=1"), "{line}");
+    broker.ipcctl(["send", "sum", "a:=1"]).prints();
+}
+
+#[test]
+fn a_datagram_that_gets_no_answer_says_why_that_may_be() {
+    let broker = Broker::start();
+    let _service = slow(&broker);
+    let finished = broker.ipcctl(["-t", "50ms", "send", "--datagram", "slow"]).run();
+    let line = finished.refused(124);
+    assert!(line.contains("another network namespace"), "{line}");
+}
+
+#[test]
+fn a_missing_broker_is_one_sentence_and_one_hint() {
+    let finished = Command::ipcctl(["send", "upper", "x"]).socket("/nowhere/ipcd.sock").run();
+    let line = finished.refused(69);
+    assert!(line.contains("/nowhere/ipcd.sock") && line.contains("ipcctl run"), "{line}");
+    assert!(!line.contains("os error") && line.matches('(').count() == 1, "{line}");
+}
+
+// ---- what is printed
+
+#[test]
+fn a_line_break_is_added_on_request() {
+    let broker = Broker::start();
+    let _service = echo(&broker);
+    assert_eq!(broker.ipcctl(["send", "-n", "echo", "hi"]).prints_text(), "hi\n");
+    assert_eq!(broker.ipcctl(["send", "echo", "hi\n", "--newline"]).prints_text(), "hi\n");
+    assert_eq!(broker.ipcctl(["send", "echo", "hi"]).prints_text(), "hi");
+}
+
+#[test]
+fn with_json_output_text_is_text_and_json_is_json() {
+    let broker = Broker::start();
+    let _service = echo(&broker);
+    let sent = |args: &[&str]| printed_json(broker.ipcctl([&["-o", "json", "send", "echo"], args].concat()));
+    assert_eq!(sent(&["naïve\n"]), json!({ "encoding": "bytes", "text": "naïve\n" }));
+    assert_eq!(sent(&["a:=[1, 2]"]), json!({ "a": [1, 2] }));
+    let binary = broker.shell(r"printf '\377\376' | ipcctl -o json send echo -");
+    assert_eq!(printed_json(binary), json!({ "encoding": "bytes", "base64": "//4=" }));
+}
+
+#[test]
+fn a_reply_of_two_lines_ends_lines_instead_of_answering_the_next_call() {
+    let broker = Broker::start();
+    let _service = broker.serve("twice", &["twice", "--", "sh", "-c", "read -r a; echo \"$a\"; [ $a != b ] || echo 2"]);
+    let finished = broker.ipcctl(["send", "twice", "--lines", "-"]).input("a\nb\nc\n").run();
+    assert_eq!((finished.code, finished.stdout().as_str()), (74, "a\n"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("more than one line"), "{}", finished.stderr);
+    let paired = broker.ipcctl(["-o", "json", "send", "twice", "--lines", "-"]).input("a\nb\nc\n").prints_text();
+    assert_eq!(paired.lines().count(), 3, "{paired}");
+}
+
+#[test]
+fn verbose_tells_what_is_called_and_answered() {
+    let broker = Broker::start();
+    let _service = echo(&broker);
+    let finished = broker.ipcctl(["-v", "send", "echo", "hi"]).run();
+    assert_eq!(finished.stdout(), "hi");
+    assert!(finished.stderr.contains("calling echo with 2 bytes"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("echo answered in"), "{}", finished.stderr);
+}
+
+// ---- how long it takes
+
+#[test]
+fn a_handlers_own_calls_have_no_more_time_than_it_has() {
+    let broker = Broker::start();
+    let _never = broker.serve("never", &["never", "--", "sleep", "971"]);
+    let called = broker.ipcctl(["send", "never"]).env("IPC_DEADLINE_MS", "300").run();
+    assert!(called.refused(124).contains("never: deadline: "), "{}", called.stderr);
+    assert!(called.took < Duration::from_secs(10), "{:?}", called.took);
+}
+
+#[test]
+fn the_time_bounds_every_verb_at_a_stopped_broker() {
+    let mut broker = Broker::in_process("");
+    broker.daemon().expect("it is a process").signal(Signal::SIGSTOP);
+    for verb in [&["ping"][..], &["bench"], &["list"], &["peers"], &["stats"], &["show", "x"], &["send", "x"]] {
+        let finished = broker.ipcctl([&["-t", "300ms"], verb].concat()).run();
+        assert!(finished.code != 0 && finished.took < Duration::from_secs(5), "{verb:?}: {:?}", finished.took);
+    }
+    broker.daemon().expect("it is a process").signal(Signal::SIGCONT);
+}
+
+#[test]
+fn a_stopped_broker_is_not_taken_for_a_missing_service() {
+    let mut broker = Broker::in_process("");
+    broker.daemon().expect("it is a process").signal(Signal::SIGSTOP);
+    let finished = broker.ipcctl(["send", "--wait=300ms", "x"]).run();
+    assert!(finished.refused(69).contains("has not answered"), "{}", finished.stderr);
+    broker.daemon().expect("it is a process").signal(Signal::SIGCONT);
+}
+
+#[test]
+fn a_very_long_time_is_a_time() {
+    let broker = Broker::start();
+    let mut peer = Peer::connect(&broker);
+    peer.register("here", 1);
+    for time in ["1000y", "580000000000y", "18446744073709551615s"] {
+        broker.ipcctl(["-t", time, "list"]).prints();
+        broker.ipcctl(["-t", time, "wait", "here"]).prints();
+        broker.ipcctl(["send", &format!("--wait={time}"), "--oneway", "here"]).prints();
+    }
+}
+
+// ---- what is refused
+
+#[test]
+fn a_waiting_time_apart_from_its_option_is_refused_with_the_right_form() {
+    let finished = Command::ipcctl(["send", "--wait", "5s", "upper", "hello"]).socket("/nowhere").run();
+    assert!(finished.refused(2).contains("--wait=5s"), "{}", finished.stderr);
+}
+
+#[test]
+fn quiet_holds_for_a_wrong_command_line_too() {
+    for arguments in [&["-q", "sned"][..], &["list", "--nope", "-q"], &["-q", "send", "NAME"], &["--quiet"]] {
+        let finished = Command::ipcctl(arguments).run();
+        assert_eq!((finished.code, finished.stderr.as_str()), (2, ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_error_line_in_json_is_asked_for_by_the_same_words() {
+    let finished = Command::ipcctl(["sned", "-o", "json"]).run();
+    assert_eq!(error_line(&finished)["error"], "usage", "{}", finished.stderr);
+}
