@@ -20,16 +20,16 @@ impl<F: Debug> Router<F> {
     /// # Panics
     /// On the first violation, with what it is.
     pub fn assert_invariants(&self) {
-        self.board().assert_invariants();
+        self.board.assert_invariants();
         self.assert_waiting();
     }
 
     /// Frames that wait stand in the line of their user, whose first one finds no room.
     fn assert_waiting(&self) {
         use super::limits::Use;
-        let post = &self.board().post;
+        let post = &self.board.post;
         let mut accounts = Vec::new();
-        for (account, id) in self.assembly().waiting() {
+        for (account, id) in self.assembly.waiting() {
             let peer = post.peers.get(id).expect("peers that are gone do not wait");
             assert_eq!(peer.account, account, "{} waits for somebody else's room", peer.number);
             let frame = peer.frame.as_ref().and_then(|frame| frame.waiting).expect("its frame waits");
@@ -41,7 +41,7 @@ impl<F: Debug> Router<F> {
             }
         }
         let waiting = post.peers.iter().filter(|(_, peer)| peer.frame.as_ref().is_some_and(|f| f.waiting.is_some()));
-        assert_eq!(waiting.count(), self.assembly().waiting().count(), "frames that wait, and peers in line");
+        assert_eq!(waiting.count(), self.assembly.waiting().count(), "frames that wait, and peers in line");
     }
 }
 

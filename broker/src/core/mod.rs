@@ -11,7 +11,7 @@
 //! post, assembly                         sending and paying; frames that take their time
 //! switchboard, ending, registration      calls from acceptance to end
 //! routing, answer, control               targets; the broker's own service
-//! router                                 everything together
+//! router, requests, frames               everything together
 //! ```
 
 mod accounts;
@@ -23,6 +23,7 @@ mod counters;
 mod datagrams;
 mod ending;
 mod event;
+mod frames;
 mod ids;
 mod input;
 mod invariants;
@@ -37,6 +38,7 @@ mod policy;
 mod post;
 mod refusal;
 mod registration;
+mod requests;
 mod router;
 mod routing;
 mod switchboard;

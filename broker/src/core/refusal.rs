@@ -122,3 +122,9 @@ impl Refusal {
         }
     }
 }
+
+/// The end of a call whose answer does not pass.
+pub(crate) fn long_answer<F>(id: u64, len: u64, limit: u64) -> Failure<F> {
+    let text = format!("the service's answer has {len} bytes, at most {limit} pass");
+    Failure { retry: Retry::Unknown, ..Failure::new(id, ErrorCode::TOO_LARGE, text) }
+}

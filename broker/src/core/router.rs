@@ -3,33 +3,24 @@
 use std::time::Duration;
 
 use ipc_protocol::{
-    ErrorCode, Features, FieldTag, Goodbye, Hello, Identity, Kind, Retry, RoutingError, Versions, Violation, Welcome,
-    control::{
-        self,
-        operation::{self, Operation as _},
-    },
-    wire::{Call, Failure, Message},
+    ErrorCode, Features, Goodbye, Hello, Identity, Versions, Violation, Welcome,
+    wire::{Failure, Message},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    answer,
     assembly::Assembly,
     calls::{Caller, Stage as CallStage},
-    control::needs_connection,
-    datagrams::Datagram,
     event::{Event, NoPlace, Party},
     ids::PeerId,
     input::{Begun, Input},
-    limits::{Limits, Use},
+    limits::Limits,
     moment::Moment,
-    names::Place,
     output::{Output, Outputs},
-    peers::{Route, Stage},
-    policy::{Effect, Operation, Policy, Request, Rule},
-    refusal::{Progress, Refusal},
-    routing::{self, Destination},
-    switchboard::{Origin, Switchboard},
+    peers::Stage,
+    policy::Policy,
+    refusal::{Refusal, long_answer},
+    switchboard::Switchboard,
 };
 
 /// All routing state.
@@ -41,9 +32,9 @@ use super::{
 /// Methods take the time as `now` and append to `out` what the caller must do, in order. `F` is the type of a descriptor.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Router<F> {
-    board: Switchboard<F>,
-    assembly: Assembly,
-    policy: Policy,
+    pub(super) board: Switchboard<F>,
+    pub(super) assembly: Assembly,
+    pub(super) policy: Policy,
     agent: String,
 }
 
@@ -119,14 +110,6 @@ impl<F> Router<F> {
     pub fn is_drained(&self) -> bool {
         self.board.calls.iter().all(|(_, slot)| slot.caller == Caller::Gone)
             && self.board.post.peers.iter().all(|(_, peer)| peer.unread == 0)
-    }
-
-    pub(super) fn board(&self) -> &Switchboard<F> {
-        &self.board
-    }
-
-    pub(super) fn assembly(&self) -> &Assembly {
-        &self.assembly
     }
 
     fn has_place(&self, identity: &Identity) -> Result<(), NoPlace> {
@@ -205,307 +188,6 @@ impl<F> Router<F> {
         };
         self.board.post.send(from, Message::Welcome(welcome), out);
         Ok(())
-    }
-
-    /// A call of a peer. Its time runs from its first byte: `began`, if that was not now.
-    fn take_call(
-        &mut self,
-        now: Moment,
-        began: Option<Moment>,
-        from: PeerId,
-        call: &mut Call<F>,
-        out: &mut Outputs<F>,
-    ) -> Result<(), Violation> {
-        if !call.caller.is_empty() {
-            return Err(RoutingError::Reserved(FieldTag::CALLER.0).into());
-        }
-        self.note_call(from, call.id)?;
-        let Some((payer, _)) = self.board.post.payer(from) else { return Ok(()) };
-        let answer_to = Caller::Peer { peer: from, id: call.id };
-        let deadline = began.unwrap_or(now).after(self.board.post.limits.timeout(call.timeout_ms));
-        let caller = if call.one_way { Caller::OneWay } else { answer_to.clone() };
-        let origin = Origin { caller, payer, peer: Some(from), deadline };
-        if let Err(refusal) = self.take_request(now, from, origin, call, out) {
-            self.board.refuse(&answer_to, refusal, out); // a one-way call, too: its sender learns that it did not arrive
-        }
-        Ok(())
-    }
-
-    /// A call of a name that cannot exist. One who may do nothing is denied all the same.
-    fn misnamed(&mut self, from: PeerId, id: u64, error: &RoutingError, out: &mut Outputs<F>) {
-        self.assembly.end(&mut self.board.post, from);
-        let Some(peer) = self.board.post.peers.get(from) else { return };
-        match peer.stage {
-            Stage::Greeting => return self.board.post.violate(from, &Violation::NoHello(Kind::CALL), out),
-            Stage::Leaving | Stage::Ended => return,
-            Stage::Ready => {}
-        }
-        let identity = peer.identity.clone();
-        if let Err(violation) = self.note_call(from, id) {
-            return self.board.post.violate(from, &violation, out);
-        }
-        let refusal = match self.admit(&identity, Some(from), b"", b"", out) {
-            Ok(()) => Refusal::Invalid(error.to_string()),
-            Err(denied) => denied,
-        };
-        self.board.refuse(&Caller::Peer { peer: from, id }, refusal, out);
-    }
-
-    /// The way of most calls: to where the last one of the same peer went. The policy agreed to that one.
-    fn take_request(
-        &mut self,
-        now: Moment,
-        from: PeerId,
-        origin: Origin,
-        call: &mut Call<F>,
-        out: &mut Outputs<F>,
-    ) -> Result<(), Refusal> {
-        let Some(peer) = self.board.post.peers.get(from) else { return Ok(()) };
-        let known = peer
-            .route
-            .as_ref()
-            .filter(|route| route.epoch == self.board.names.epoch() && route.section == *call.routing.raw());
-        let Some(route) = known else {
-            let identity = peer.identity.clone();
-            return self.route(now, &identity, origin, call, out);
-        };
-        let name = route.name;
-        if let Some(split) = &route.split {
-            call.routing = split.clone();
-        }
-        call.caller = peer.stamp.clone();
-        self.check_call(now, &origin, call)?;
-        self.board.place(now, origin, call, Place::Name(name), out)
-    }
-
-    /// Resolves a call, asks the policy, and hands it on. One who may do nothing is denied before anything else.
-    fn route(
-        &mut self,
-        now: Moment,
-        identity: &Identity,
-        origin: Origin,
-        call: &mut Call<F>,
-        out: &mut Outputs<F>,
-    ) -> Result<(), Refusal> {
-        let section = call.routing.raw().clone();
-        self.admit(identity, origin.peer, call.routing.service(), call.routing.method(), out)?;
-        let found = routing::resolve(&self.board.names, &self.board.post.peers, &mut call.routing);
-        let service = routing::service_of(&self.board.names, &call.routing, found.as_ref().copied()).to_vec();
-        let request = Request {
-            identity,
-            operation: Operation::Call,
-            service: &service,
-            method: call.routing.method(),
-            topic: b"",
-        };
-        self.authorise(&request, origin.peer, out)?;
-        let destination = found?;
-        self.check_call(now, &origin, call)?;
-        match destination {
-            Destination::Broker => self.control(now, identity, origin, call, out),
-            Destination::Place(place) => {
-                if let (Some(from), Place::Name(name)) = (origin.peer, place) {
-                    self.remember(from, &section, call, name);
-                }
-                call.caller = match origin.peer.and_then(|id| self.board.post.peers.get(id)) {
-                    Some(peer) => peer.stamp.clone(),
-                    None => identity.stamp(None),
-                };
-                self.board.place(now, origin, call, place, out)
-            }
-        }
-    }
-
-    /// What concerns a call wherever it goes.
-    fn check_call(&self, now: Moment, origin: &Origin, call: &Call<F>) -> Result<(), Refusal> {
-        let limit = self.board.post.limits.body_bytes;
-        if call.body.len() as u64 > limit {
-            return Err(Refusal::TooLarge { len: call.body.len() as u64, limit });
-        }
-        if origin.deadline <= now {
-            return Err(Refusal::Deadline(Progress::NotDelivered));
-        }
-        if self.board.draining && call.routing.service() != control::SERVICE.as_bytes() {
-            return Err(Refusal::Draining);
-        }
-        Ok(())
-    }
-
-    /// The next call of this peer with the same section goes the same way, until a name comes or goes.
-    fn remember(&mut self, from: PeerId, section: &bytes::Bytes, call: &Call<F>, name: super::ids::NameId) {
-        let epoch = self.board.names.epoch();
-        let Some(peer) = self.board.post.peers.get_mut(from).filter(|_| section.len() <= REMEMBERED) else { return };
-        let was_split = call.routing.raw() != section;
-        let split = was_split.then(|| call.routing.detached());
-        peer.route = Some(Route { section: bytes::Bytes::copy_from_slice(section), split, name, epoch });
-    }
-
-    /// The broker's own service.
-    fn control(
-        &mut self,
-        now: Moment,
-        identity: &Identity,
-        origin: Origin,
-        call: &Call<F>,
-        out: &mut Outputs<F>,
-    ) -> Result<(), Refusal> {
-        if call.routing.method() != operation::Register::NAME.as_bytes() {
-            return self.board.control(now, origin, call, out);
-        }
-        let request: control::Register = answer::parse(call)?;
-        let Caller::Peer { peer, id } = origin.caller else { return Err(needs_connection()) };
-        if let Some(name) = &request.name {
-            let service = name.as_str().as_bytes();
-            let own = Request { identity, operation: Operation::Own, service, method: b"", topic: b"" };
-            self.authorise(&own, Some(peer), out)?;
-        }
-        self.board.register(now, peer, id, request, out)
-    }
-
-    // ---- the policy
-
-    /// Denies everything to one who may do nothing.
-    fn admit(
-        &mut self,
-        identity: &Identity,
-        peer: Option<PeerId>,
-        service: &[u8],
-        method: &[u8],
-        out: &mut Outputs<F>,
-    ) -> Result<(), Refusal> {
-        let verdict = self.policy.at_all(identity);
-        if verdict.effect == Effect::Allow {
-            return Ok(());
-        }
-        let request = Request { identity, operation: Operation::Call, service, method, topic: b"" };
-        Err(self.deny(&request, verdict.by, peer, out))
-    }
-
-    /// The one place where an operation is authorised, after what it is about was resolved.
-    fn authorise(&mut self, request: &Request<'_>, peer: Option<PeerId>, out: &mut Outputs<F>) -> Result<(), Refusal> {
-        let verdict = self.policy.verdict(request);
-        match verdict.effect {
-            Effect::Allow => Ok(()),
-            Effect::Deny => Err(self.deny(request, verdict.by, peer, out)),
-        }
-    }
-
-    /// A denial is logged once for each connection.
-    fn deny(&mut self, request: &Request<'_>, by: Rule, peer: Option<PeerId>, out: &mut Outputs<F>) -> Refusal {
-        let mut peer = peer.and_then(|id| self.board.post.peers.get_mut(id));
-        let was_told = peer.as_mut().is_some_and(|peer| std::mem::replace(&mut peer.denied, true));
-        if !was_told {
-            out.push(Output::Log(Event::denied(request, by, peer.map(|peer| peer.number))));
-        }
-        Refusal::Denied { uid: request.identity.uid }
-    }
-
-    // ---- frames that take their time
-
-    fn begin(&mut self, now: Moment, from: PeerId, frame: Begun, held: usize, out: &mut Outputs<F>) {
-        let Some(peer) = self.board.post.peers.get(from) else { return };
-        match peer.stage {
-            Stage::Greeting => return self.board.post.violate(from, &Violation::NoHello(frame.kind), out),
-            Stage::Leaving | Stage::Ended => return,
-            Stage::Ready => self.assembly.partial(&mut self.board.post, now, from, held),
-        }
-        if u64::from(frame.body_len) > self.board.post.limits.body_bytes {
-            self.skip(from, frame, out);
-            return self.refuse_long(now, from, frame, out);
-        }
-        self.assembly.begin(&mut self.board.post, now, from, frame, out);
-    }
-
-    /// The frame is not taken; the rest of it is still to come, and is on the clock.
-    fn skip(&mut self, from: PeerId, frame: Begun, out: &mut Outputs<F>) {
-        if frame.kind == Kind::CALL
-            && let Err(violation) = self.note_call(from, frame.id)
-        {
-            return self.board.post.violate(from, &violation, out);
-        }
-        out.push(Output::Skip { peer: from });
-    }
-
-    /// A body over the limit, which is being skipped.
-    fn refuse_long(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut Outputs<F>) {
-        let (len, limit) = (u64::from(frame.body_len), self.board.post.limits.body_bytes);
-        match frame.kind {
-            Kind::CALL => {
-                let caller = Caller::Peer { peer: from, id: frame.id };
-                self.board.refuse(&caller, Refusal::TooLarge { len, limit }, out);
-            }
-            Kind::REPLY | Kind::ERROR => {
-                self.board.answered(now, from, Err(long_answer(frame.id, len, limit)), out);
-            }
-            other => self.board.post.violate(from, &Violation::UnexpectedKind(other), out),
-        }
-    }
-
-    /// A peer's time is up: it owes a hello or the rest of a frame, or its frame has waited for room.
-    fn overdue(&mut self, now: Moment, id: PeerId, out: &mut Outputs<F>) {
-        let Some(peer) = self.board.post.peers.get(id) else { return };
-        let limits = &self.board.post.limits;
-        if peer.stage == Stage::Greeting {
-            let violation = Violation::TooSlow("hello", limits.hello_ms / 1000);
-            return self.board.post.violate(id, &violation, out);
-        }
-        let Some(frame) = &peer.frame else { return };
-        let Some(waiting) = frame.waiting else {
-            let violation = Violation::TooSlow("the rest of a frame", limits.frame_ms / 1000);
-            return self.board.post.violate(id, &violation, out);
-        };
-        let ends = frame.since.after(limits.timeout(waiting.timeout_ms));
-        if waiting.kind == Kind::CALL && ends <= now {
-            self.give_up(now, id, out);
-            let caller = Caller::Peer { peer: id, id: waiting.id };
-            return self.board.refuse(&caller, Refusal::Deadline(Progress::NotDelivered), out);
-        }
-        // Frames that others put together and calls that wait end in time. What is not read may stay for ever, so the peer that
-        // holds most of it is cut.
-        let (account, more) = (peer.account, waiting.len.saturating_sub(frame.held));
-        if let Err(full) = self.board.post.accounts.has_room(account, more, Use::Assembly, limits) {
-            self.board.post.cut_hog(full, account, out);
-        }
-        self.assembly.watch(&mut self.board.post, now, id);
-    }
-
-    /// A frame that waits for room is skipped instead.
-    fn give_up(&mut self, now: Moment, id: PeerId, out: &mut Outputs<F>) {
-        if let Some(frame) = self.assembly.give_up(&mut self.board.post, id) {
-            self.skip(id, frame, out);
-            let due = now.after_ms(self.board.post.limits.frame_ms);
-            self.board.post.peers.arm(id, due);
-        }
-    }
-
-    // ---- datagrams
-
-    fn datagram(&mut self, now: Moment, datagram: Datagram<F>, out: &mut Outputs<F>) {
-        let Datagram { sender, reply_to, message } = datagram;
-        let counters = &mut self.board.post.counters;
-        counters.datagrams += 1;
-        let Message::Call(mut call) = message else {
-            counters.datagrams_malformed += 1;
-            return;
-        };
-        let caller = match reply_to {
-            _ if !call.caller.is_empty() => None,
-            _ if call.one_way => Some(Caller::OneWay),
-            Some(address) => Some(Caller::Datagram(Box::new((address, call.id)))),
-            None => None, // there is nowhere to send the answer
-        };
-        let Some(caller) = caller else {
-            counters.datagrams_malformed += 1;
-            return;
-        };
-        let payer = self.board.post.accounts.open(sender.uid);
-        let deadline = now.after(self.board.post.limits.timeout(call.timeout_ms));
-        let origin = Origin { caller: caller.clone(), payer, peer: None, deadline };
-        if let Err(refusal) = self.route(now, &sender, origin, &mut call, out) {
-            self.board.post.counters.datagrams_refused += 1;
-            self.board.refuse(&caller, refusal, out);
-        }
-        self.board.post.accounts.close_if_empty(payer);
     }
 
     // ---- sockets and time
@@ -609,26 +291,10 @@ impl<F> Router<F> {
             out.push(Output::Cut { peer, goodbye: goodbye.clone() });
         }
     }
-
-    fn note_call(&mut self, from: PeerId, id: u64) -> Result<(), Violation> {
-        self.board.post.counters.calls += 1;
-        let Some(peer) = self.board.post.peers.get_mut(from) else { return Ok(()) };
-        if id <= peer.last_call {
-            return Err(Violation::IdNotGrowing { found: id, last: peer.last_call });
-        }
-        peer.last_call = id;
-        Ok(())
-    }
 }
 
 fn millis(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
-}
-
-/// The end of a call whose answer does not pass.
-fn long_answer<F>(id: u64, len: u64, limit: u64) -> Failure<F> {
-    let text = format!("the service's answer has {len} bytes, at most {limit} pass");
-    Failure { retry: Retry::Unknown, ..Failure::new(id, ErrorCode::TOO_LARGE, text) }
 }
 
 /// What a service may say of a call: errors that only the broker can know of become `internal`, and whether a retry is safe follows
@@ -656,5 +322,3 @@ fn of_service<F>(failure: Failure<F>) -> Failure<F> {
 
 /// Deadlines handled in one go.
 const SLICE: usize = 1024;
-/// Longest routing section that a route is kept for.
-const REMEMBERED: usize = 64;

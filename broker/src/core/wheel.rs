@@ -112,6 +112,9 @@ impl<K> Wheel<K> {
 
     /// The first millisecond after `done` whose bucket is occupied.
     fn next_tick(&self) -> Option<u64> {
+        if self.summary == 0 {
+            return None;
+        }
         let start = bucket_of(self.done + 1);
         let (word, bit) = (start / 64, start % 64);
         let bits = |word: usize| self.occupied.get(word).copied().unwrap_or(0);

@@ -79,7 +79,7 @@ impl<F> Outlet<F> {
     /// The first `len` bytes of the sheet were written: takes out the items that are complete.
     pub fn wrote(&mut self, len: usize, sheet: &Sheet, pool: &mut Pool<F>) -> Written {
         let items = sheet.items_in(len);
-        let left = sheet.left_of(items, len);
+        let left = if len == sheet.len() { None } else { sheet.left_of(items, len) };
         let mut written = Written { items, cost: 0 };
         let whole = match self.begun.take_if(|_| items > 0) {
             Some(begun) => {

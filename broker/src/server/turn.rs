@@ -60,7 +60,8 @@ impl Loop {
 
     /// One turn. Takes the time of the turn before and returns its own: the clock is read once.
     fn turn(&mut self, before: Moment) -> io::Result<Moment> {
-        self.poller.wait(before, self.next_wake())?;
+        let wake = self.next_wake();
+        self.poller.wait(before, wake)?;
         let now = clock::now();
         for at in 0..self.poller.count() {
             if let Some(ready) = self.poller.ready(at) {
@@ -71,7 +72,9 @@ impl Loop {
         while self.connections.route_some(now, &mut self.decisions) {
             self.carry_out(now);
         }
-        self.expire(now);
+        if wake.is_some_and(|wake| wake <= now) {
+            self.expire(now); // what comes up in this turn is at least a millisecond away
+        }
         self.write(now);
         if self.life.is_over(now, || self.decisions.is_drained()) {
             let end = self.life.end();

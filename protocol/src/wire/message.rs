@@ -338,7 +338,7 @@ impl<F> Call<F> {
     #[inline]
     fn decode(header: &Header, section: Bytes, body: Body, last: &mut Routing) -> Result<Self, Violation> {
         let (caller, routing) = if section == *last.raw() && !section.is_empty() {
-            (Bytes::new(), last.moved_to(section))
+            (Bytes::new(), last.clone())
         } else {
             let mut routing = Routing::parse(section)?;
             let caller = routing.split_caller().unwrap_or_default();

@@ -203,12 +203,6 @@ impl Routing {
         &self.raw
     }
 
-    /// The same section where it lies now: `raw` has the same bytes.
-    pub(crate) fn moved_to(&self, raw: Bytes) -> Self {
-        debug_assert_eq!(self.raw, raw);
-        Self { raw, ..*self }
-    }
-
     /// The same section in memory of its own, so that it pins no shared buffer.
     #[must_use]
     pub fn detached(&self) -> Self {

@@ -265,7 +265,9 @@ fn a_path_without_a_broker_is_named_with_what_is_wrong_with_it() {
     let dead = directory.path().join("dead.sock");
     drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
     let missing = directory.path().join("missing");
-    for (path, trouble) in [(&file, "no broker listens"), (&dead, "no broker listens"), (&missing, "there is no broker")] {
+    for (path, trouble) in
+        [(&file, "no broker listens"), (&dead, "no broker listens"), (&missing, "there is no broker")]
+    {
         let finished = Command::ipcctl(["list"]).socket(path).run();
         let line = finished.refused(69);
         assert!(line.contains(path.to_str().unwrap()) && line.contains(trouble), "{line}");

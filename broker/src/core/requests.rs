@@ -1,0 +1,266 @@
+//! Requests: calls as peers and datagrams bring them, until they are authorised, resolved and handed on.
+
+use ipc_protocol::{
+    FieldTag, Identity, Kind, RoutingError, Violation,
+    control::{
+        self,
+        operation::{self, Operation as _},
+    },
+    wire::{Call, Message},
+};
+
+use super::{
+    answer,
+    calls::Caller,
+    control::needs_connection,
+    datagrams::Datagram,
+    event::Event,
+    ids::{NameId, PeerId},
+    moment::Moment,
+    names::Place,
+    output::{Output, Outputs},
+    peers::{Route, Stage},
+    policy::{Effect, Operation, Request, Rule},
+    refusal::{Progress, Refusal},
+    router::Router,
+    routing::{self, Destination},
+    switchboard::Origin,
+};
+
+impl<F> Router<F> {
+    /// A call of a peer. Its time runs from its first byte: `began`, if that was not now.
+    pub(super) fn take_call(
+        &mut self,
+        now: Moment,
+        began: Option<Moment>,
+        from: PeerId,
+        call: &mut Call<F>,
+        out: &mut Outputs<F>,
+    ) -> Result<(), Violation> {
+        if !call.caller.is_empty() {
+            return Err(RoutingError::Reserved(FieldTag::CALLER.0).into());
+        }
+        self.note_call(from, call.id)?;
+        let Some((payer, _)) = self.board.post.payer(from) else { return Ok(()) };
+        let answer_to = Caller::Peer { peer: from, id: call.id };
+        let deadline = began.unwrap_or(now).after(self.board.post.limits.timeout(call.timeout_ms));
+        let caller = if call.one_way { Caller::OneWay } else { answer_to.clone() };
+        let origin = Origin { caller, payer, peer: Some(from), deadline };
+        if let Err(refusal) = self.take_request(now, from, origin, call, out) {
+            self.board.refuse(&answer_to, refusal, out); // a one-way call, too: its sender learns that it did not arrive
+        }
+        Ok(())
+    }
+
+    /// A call of a name that cannot exist. One who may do nothing is denied all the same.
+    pub(super) fn misnamed(&mut self, from: PeerId, id: u64, error: &RoutingError, out: &mut Outputs<F>) {
+        self.assembly.end(&mut self.board.post, from);
+        let Some(peer) = self.board.post.peers.get(from) else { return };
+        match peer.stage {
+            Stage::Greeting => return self.board.post.violate(from, &Violation::NoHello(Kind::CALL), out),
+            Stage::Leaving | Stage::Ended => return,
+            Stage::Ready => {}
+        }
+        let identity = peer.identity.clone();
+        if let Err(violation) = self.note_call(from, id) {
+            return self.board.post.violate(from, &violation, out);
+        }
+        let refusal = match self.admit(&identity, Some(from), b"", b"", out) {
+            Ok(()) => Refusal::Invalid(error.to_string()),
+            Err(denied) => denied,
+        };
+        self.board.refuse(&Caller::Peer { peer: from, id }, refusal, out);
+    }
+
+    /// The way of most calls: to where the last one of the same peer went. The policy agreed to that one.
+    fn take_request(
+        &mut self,
+        now: Moment,
+        from: PeerId,
+        origin: Origin,
+        call: &mut Call<F>,
+        out: &mut Outputs<F>,
+    ) -> Result<(), Refusal> {
+        let Some(peer) = self.board.post.peers.get(from) else { return Ok(()) };
+        let known = peer
+            .route
+            .as_ref()
+            .filter(|route| route.epoch == self.board.names.epoch() && route.section == *call.routing.raw());
+        let Some(route) = known else {
+            let identity = peer.identity.clone();
+            return self.route(now, &identity, origin, call, out);
+        };
+        let name = route.name;
+        if let Some(split) = &route.split {
+            call.routing = split.clone();
+        }
+        call.caller = peer.stamp.clone();
+        self.check_call(now, &origin, call)?;
+        self.board.place(now, origin, call, Place::Name(name), out)
+    }
+
+    /// Resolves a call, asks the policy, and hands it on. One who may do nothing is denied before anything else.
+    fn route(
+        &mut self,
+        now: Moment,
+        identity: &Identity,
+        origin: Origin,
+        call: &mut Call<F>,
+        out: &mut Outputs<F>,
+    ) -> Result<(), Refusal> {
+        let section = call.routing.raw().clone();
+        self.admit(identity, origin.peer, call.routing.service(), call.routing.method(), out)?;
+        let found = routing::resolve(&self.board.names, &self.board.post.peers, &mut call.routing);
+        let service = routing::service_of(&self.board.names, &call.routing, found.as_ref().copied()).to_vec();
+        let request = Request {
+            identity,
+            operation: Operation::Call,
+            service: &service,
+            method: call.routing.method(),
+            topic: b"",
+        };
+        self.authorise(&request, origin.peer, out)?;
+        let destination = found?;
+        self.check_call(now, &origin, call)?;
+        match destination {
+            Destination::Broker => self.control(now, identity, origin, call, out),
+            Destination::Place(place) => {
+                if let (Some(from), Place::Name(name)) = (origin.peer, place) {
+                    self.remember(from, &section, call, name);
+                }
+                call.caller = match origin.peer.and_then(|id| self.board.post.peers.get(id)) {
+                    Some(peer) => peer.stamp.clone(),
+                    None => identity.stamp(None),
+                };
+                self.board.place(now, origin, call, place, out)
+            }
+        }
+    }
+
+    /// What concerns a call wherever it goes.
+    fn check_call(&self, now: Moment, origin: &Origin, call: &Call<F>) -> Result<(), Refusal> {
+        let limit = self.board.post.limits.body_bytes;
+        if call.body.len() as u64 > limit {
+            return Err(Refusal::TooLarge { len: call.body.len() as u64, limit });
+        }
+        if origin.deadline <= now {
+            return Err(Refusal::Deadline(Progress::NotDelivered));
+        }
+        if self.board.draining && call.routing.service() != control::SERVICE.as_bytes() {
+            return Err(Refusal::Draining);
+        }
+        Ok(())
+    }
+
+    /// The next call of this peer with the same section goes the same way, until a name comes or goes.
+    fn remember(&mut self, from: PeerId, section: &bytes::Bytes, call: &Call<F>, name: NameId) {
+        let epoch = self.board.names.epoch();
+        let Some(peer) = self.board.post.peers.get_mut(from).filter(|_| section.len() <= REMEMBERED) else { return };
+        let was_split = call.routing.raw() != section;
+        let split = was_split.then(|| call.routing.detached());
+        peer.route = Some(Route { section: bytes::Bytes::copy_from_slice(section), split, name, epoch });
+    }
+
+    /// The broker's own service.
+    fn control(
+        &mut self,
+        now: Moment,
+        identity: &Identity,
+        origin: Origin,
+        call: &Call<F>,
+        out: &mut Outputs<F>,
+    ) -> Result<(), Refusal> {
+        if call.routing.method() != operation::Register::NAME.as_bytes() {
+            return self.board.control(now, origin, call, out);
+        }
+        let request: control::Register = answer::parse(call)?;
+        let Caller::Peer { peer, id } = origin.caller else { return Err(needs_connection()) };
+        if let Some(name) = &request.name {
+            let service = name.as_str().as_bytes();
+            let own = Request { identity, operation: Operation::Own, service, method: b"", topic: b"" };
+            self.authorise(&own, Some(peer), out)?;
+        }
+        self.board.register(now, peer, id, request, out)
+    }
+
+    // ---- the policy
+
+    /// Denies everything to one who may do nothing.
+    fn admit(
+        &mut self,
+        identity: &Identity,
+        peer: Option<PeerId>,
+        service: &[u8],
+        method: &[u8],
+        out: &mut Outputs<F>,
+    ) -> Result<(), Refusal> {
+        let verdict = self.policy.at_all(identity);
+        if verdict.effect == Effect::Allow {
+            return Ok(());
+        }
+        let request = Request { identity, operation: Operation::Call, service, method, topic: b"" };
+        Err(self.deny(&request, verdict.by, peer, out))
+    }
+
+    /// The one place where an operation is authorised, after what it is about was resolved.
+    fn authorise(&mut self, request: &Request<'_>, peer: Option<PeerId>, out: &mut Outputs<F>) -> Result<(), Refusal> {
+        let verdict = self.policy.verdict(request);
+        match verdict.effect {
+            Effect::Allow => Ok(()),
+            Effect::Deny => Err(self.deny(request, verdict.by, peer, out)),
+        }
+    }
+
+    /// A denial is logged once for each connection.
+    fn deny(&mut self, request: &Request<'_>, by: Rule, peer: Option<PeerId>, out: &mut Outputs<F>) -> Refusal {
+        let mut peer = peer.and_then(|id| self.board.post.peers.get_mut(id));
+        let was_told = peer.as_mut().is_some_and(|peer| std::mem::replace(&mut peer.denied, true));
+        if !was_told {
+            out.push(Output::Log(Event::denied(request, by, peer.map(|peer| peer.number))));
+        }
+        Refusal::Denied { uid: request.identity.uid }
+    }
+
+    /// A datagram arrived. Only a call can come in one, and only one whose answer is not wanted or has somewhere to go.
+    pub(super) fn datagram(&mut self, now: Moment, datagram: Datagram<F>, out: &mut Outputs<F>) {
+        let Datagram { sender, reply_to, message } = datagram;
+        let counters = &mut self.board.post.counters;
+        counters.datagrams += 1;
+        let Message::Call(mut call) = message else {
+            counters.datagrams_malformed += 1;
+            return;
+        };
+        let caller = match reply_to {
+            _ if !call.caller.is_empty() => None,
+            _ if call.one_way => Some(Caller::OneWay),
+            Some(address) => Some(Caller::Datagram(Box::new((address, call.id)))),
+            None => None, // there is nowhere to send the answer
+        };
+        let Some(caller) = caller else {
+            counters.datagrams_malformed += 1;
+            return;
+        };
+        let payer = self.board.post.accounts.open(sender.uid);
+        let deadline = now.after(self.board.post.limits.timeout(call.timeout_ms));
+        let origin = Origin { caller: caller.clone(), payer, peer: None, deadline };
+        if let Err(refusal) = self.route(now, &sender, origin, &mut call, out) {
+            self.board.post.counters.datagrams_refused += 1;
+            self.board.refuse(&caller, refusal, out);
+        }
+        self.board.post.accounts.close_if_empty(payer);
+    }
+
+    /// Numbers of calls grow.
+    pub(super) fn note_call(&mut self, from: PeerId, id: u64) -> Result<(), Violation> {
+        self.board.post.counters.calls += 1;
+        let Some(peer) = self.board.post.peers.get_mut(from) else { return Ok(()) };
+        if id <= peer.last_call {
+            return Err(Violation::IdNotGrowing { found: id, last: peer.last_call });
+        }
+        peer.last_call = id;
+        Ok(())
+    }
+}
+
+/// Longest routing section that a route is kept for.
+const REMEMBERED: usize = 64;
