@@ -50,18 +50,18 @@ impl Assembly {
         }
     }
 
-    /// A frame asks for all of its memory: it gets it, or waits behind those of the same user that came before.
-    pub(crate) fn begin<F>(&mut self, post: &mut Post, now: Moment, from: PeerId, frame: Begun, out: &mut Outputs<F>) {
-        let Some((account, _)) = post.payer(from) else { return };
-        if !self.waiting.contains_key(&account) && grant(post, now, from, frame, out) {
-            return;
+    /// A frame asks for all of its memory: it gets it, or waits behind those of the same user that came before. Whether it got it.
+    pub(crate) fn begin(&mut self, post: &mut Post, now: Moment, from: PeerId, frame: Begun) -> bool {
+        let Some((account, _)) = post.payer(from) else { return false };
+        if !self.waiting.contains_key(&account) && grant(post, now, from, frame) {
+            return true;
         }
         self.waiting.entry(account).or_default().push_back(from);
         if let Some(waiting) = post.peers.get_mut(from).and_then(|peer| peer.frame.as_mut()) {
             waiting.waiting = Some(frame);
         }
         self.watch(post, now, from);
-        out.push(Output::Park { peer: from });
+        false
     }
 
     /// Whether no frame waits for room.
@@ -75,10 +75,11 @@ impl Assembly {
         self.waiting.retain(|_, queue| {
             while let Some(peer) = queue.front().copied() {
                 let frame = post.peers.get(peer).and_then(|peer| peer.frame.as_ref()?.waiting);
-                if frame.is_some_and(|frame| !grant(post, now, peer, frame, out)) {
+                if frame.is_some_and(|frame| !grant(post, now, peer, frame)) {
                     break;
                 }
                 queue.pop_front();
+                out.push(Output::Assemble { peer });
             }
             !queue.is_empty()
         });
@@ -129,7 +130,7 @@ impl Assembly {
 }
 
 /// Charges a frame, if there is room for it.
-fn grant<F>(post: &mut Post, now: Moment, from: PeerId, begun: Begun, out: &mut Outputs<F>) -> bool {
+fn grant(post: &mut Post, now: Moment, from: PeerId, begun: Begun) -> bool {
     let Some(peer) = post.peers.get_mut(from) else { return false };
     let Some(frame) = peer.frame.as_mut() else { return false };
     // What the front holds of it is charged already, and becomes part of what is granted.
@@ -141,7 +142,6 @@ fn grant<F>(post: &mut Post, now: Moment, from: PeerId, begun: Begun, out: &mut 
     frame.held = 0;
     frame.waiting = None;
     post.peers.arm(from, now.after_ms(post.limits.frame_ms)); // until now it may have been the broker that was slow
-    out.push(Output::Assemble { peer: from });
     true
 }
 

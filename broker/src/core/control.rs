@@ -21,19 +21,14 @@ use super::{
     output::Outputs,
     peers::Peer,
     refusal::Refusal,
+    registration::needs_connection,
     switchboard::{Origin, Switchboard},
     watches,
 };
 
 impl<F> Switchboard<F> {
     /// Answers a call of the broker's own service, apart from `ipc.register`, whose name has to be authorised first.
-    pub(crate) fn control(
-        &mut self,
-        now: Moment,
-        origin: Origin,
-        call: &Call<F>,
-        out: &mut Outputs<F>,
-    ) -> Result<(), Refusal> {
+    pub(crate) fn control(&mut self, origin: Origin, call: &Call<F>, out: &mut Outputs<F>) -> Result<(), Refusal> {
         let answer = match str::from_utf8(call.routing.method()).unwrap_or_default() {
             operation::Wait::NAME => return self.control_wait(origin, call, out),
             operation::Unregister::NAME => {
@@ -45,7 +40,7 @@ impl<F> Switchboard<F> {
             operation::Ping::NAME | "" => encode(&parse::<Empty, F>(call)?),
             operation::List::NAME => encode(&self.list(&parse(call)?)),
             operation::Show::NAME => encode(&self.show(&parse(call)?)?),
-            operation::Peers::NAME => encode(&self.page_of_peers(now, &parse(call)?)),
+            operation::Peers::NAME => encode(&self.page_of_peers(origin.came, &parse(call)?)),
             operation::Stats::NAME => encode(&self.stats()),
             operation::Limits::NAME => encode(&self.limit_rows()),
             _ => return Err(Refusal::NoMethod(call.routing.method().escape_ascii().to_string())),
@@ -231,11 +226,6 @@ impl Uses {
             Bounded::NamesOfOnePeer => (Some(self.names), None),
         }
     }
-}
-
-/// What offers a name, or takes one back, must stay connected.
-pub(crate) fn needs_connection() -> Refusal {
-    Refusal::Invalid("a name is offered by a connection: it cannot be done by datagram, or one-way".to_owned())
 }
 
 /// Rows of a page. The longest ones are 32 peers with 64 names of 255 bytes, or 32 instances with 4,096 bytes of methods: both fit a

@@ -16,18 +16,21 @@ use super::{
 
 impl<F> Router<F> {
     /// A frame has begun that asks for memory.
-    pub(super) fn begin(&mut self, now: Moment, from: PeerId, frame: Begun, held: usize, out: &mut Outputs<F>) {
+    pub(super) fn begin(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut Outputs<F>) {
         let Some(peer) = self.board.post.peers.get(from) else { return };
         match peer.stage {
             Stage::Greeting => return self.board.post.violate(from, &Violation::NoHello(frame.kind), out),
             Stage::Leaving | Stage::Ended => return,
-            Stage::Ready => self.assembly.partial(&mut self.board.post, now, from, held),
+            Stage::Ready => self.assembly.partial(&mut self.board.post, now, from, frame.held),
         }
         if u64::from(frame.body_len) > self.board.post.limits.body_bytes {
             self.skip(from, frame, out);
             return self.refuse_long(now, from, frame, out);
         }
-        self.assembly.begin(&mut self.board.post, now, from, frame, out);
+        if !self.assembly.begin(&mut self.board.post, now, from, frame) {
+            return out.push(Output::Park { peer: from });
+        }
+        out.push(Output::Assemble { peer: from });
     }
 
     /// The frame is not taken; the rest of it is still to come, and is on the clock.

@@ -23,10 +23,8 @@ pub enum Input<'a, F> {
     Begun {
         /// Who sends it.
         from: PeerId,
-        /// What its header says.
+        /// What its header says, and how much of it is there.
         frame: Begun,
-        /// Bytes that the front holds of it, and of what came behind it.
-        held: usize,
     },
     /// A frame that was left out has gone by.
     Skipped {
@@ -102,16 +100,21 @@ pub struct Begun {
     pub body_len: u32,
     /// Bytes of the memory that it is put together in.
     pub len: usize,
+    /// Bytes that the front holds of it.
+    pub held: usize,
 }
 
-impl From<&Header> for Begun {
-    fn from(header: &Header) -> Self {
+impl Begun {
+    /// What a header says of a frame of which the front holds `held` bytes.
+    #[must_use]
+    pub fn new(header: &Header, held: usize) -> Self {
         Self {
             kind: header.kind,
             id: header.id,
             timeout_ms: header.time_ms,
             body_len: header.body_len,
             len: header.frame_len(),
+            held,
         }
     }
 }

@@ -4,12 +4,12 @@ use ipc_protocol::{MethodName, PeerNumber, ServiceName, control};
 
 use super::{
     answer,
+    calls::Caller,
     ids::{InstanceId, PeerId},
-    moment::Moment,
     names::Instance,
     output::Outputs,
     refusal::Refusal,
-    switchboard::Switchboard,
+    switchboard::{Origin, Switchboard},
     watches,
 };
 
@@ -39,15 +39,14 @@ impl<F> Switchboard<F> {
         Err(Refusal::NameTaken { name: name.clone(), holder })
     }
 
-    /// `ipc.register`, asked by a peer in its call `call_id`. The answer leaves before the first call does.
+    /// `ipc.register`. The answer leaves before the first call does.
     pub(crate) fn register(
         &mut self,
-        now: Moment,
-        peer_id: PeerId,
-        call_id: u64,
+        origin: Origin,
         request: control::Register,
         out: &mut Outputs<F>,
     ) -> Result<(), Refusal> {
+        let Caller::Peer { peer: peer_id, id: call_id } = origin.caller else { return Err(needs_connection()) };
         let peer = self.may_register(peer_id, &request)?;
         let Some((account, _)) = self.post.payer(peer_id) else { return Err(Refusal::Draining) };
         let (name, shared) = (request.name.clone(), request.shared);
@@ -61,7 +60,7 @@ impl<F> Switchboard<F> {
         if let Some(name) = &name {
             self.tell_watchers(name, out);
         }
-        self.feed(now, id, out);
+        self.feed(origin.came, id, out);
         Ok(())
     }
 
@@ -125,6 +124,11 @@ impl<F> Switchboard<F> {
         let is_it = |id: &&InstanceId| self.names.instance(**id).is_some_and(|one| one.name == name && one.window > 0);
         peer.instances.iter().find(is_it).copied()
     }
+}
+
+/// What offers a name, or takes one back, must stay connected.
+pub(crate) fn needs_connection() -> Refusal {
+    Refusal::Invalid("a name is offered by a connection: it cannot be done by datagram, or one-way".to_owned())
 }
 
 /// The names of methods are kept for `ipc.show` alone.

@@ -12,7 +12,6 @@ use ipc_protocol::{
 use super::{
     answer,
     calls::Caller,
-    control::needs_connection,
     datagrams::Datagram,
     event::Event,
     ids::{NameId, PeerId},
@@ -27,26 +26,33 @@ use super::{
     switchboard::Origin,
 };
 
+/// How a call came: its time runs from its first byte.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    pub(super) from: PeerId,
+    pub(super) began: Moment,
+    pub(super) now: Moment,
+}
+
 impl<F> Router<F> {
-    /// A call of a peer. Its time runs from its first byte: `began`, if that was not now.
+    /// A call of a peer.
     pub(super) fn take_call(
         &mut self,
-        now: Moment,
-        began: Option<Moment>,
-        from: PeerId,
+        arrival: Arrival,
         call: &mut Call<F>,
         out: &mut Outputs<F>,
     ) -> Result<(), Violation> {
+        let Arrival { from, began, now } = arrival;
         if !call.caller.is_empty() {
             return Err(RoutingError::Reserved(FieldTag::CALLER.0).into());
         }
         self.note_call(from, call.id)?;
         let Some((payer, _)) = self.board.post.payer(from) else { return Ok(()) };
         let answer_to = Caller::Peer { peer: from, id: call.id };
-        let deadline = began.unwrap_or(now).after(self.board.post.limits.timeout(call.timeout_ms));
+        let deadline = began.after(self.board.post.limits.timeout(call.timeout_ms));
         let caller = if call.one_way { Caller::OneWay } else { answer_to.clone() };
-        let origin = Origin { caller, payer, peer: Some(from), deadline };
-        if let Err(refusal) = self.take_request(now, from, origin, call, out) {
+        let origin = Origin { caller, payer, peer: Some(from), came: now, deadline };
+        if let Err(refusal) = self.take_request(from, origin, call, out) {
             self.board.refuse(&answer_to, refusal, out); // a one-way call, too: its sender learns that it did not arrive
         }
         Ok(())
@@ -65,7 +71,9 @@ impl<F> Router<F> {
         if let Err(violation) = self.note_call(from, id) {
             return self.board.post.violate(from, &violation, out);
         }
-        let refusal = match self.admit(&identity, Some(from), b"", b"", out) {
+        let request =
+            Request { identity: &identity, operation: Operation::Call, service: b"", method: b"", topic: b"" };
+        let refusal = match self.admit(&request, Some(from), out) {
             Ok(()) => Refusal::Invalid(error.to_string()),
             Err(denied) => denied,
         };
@@ -75,7 +83,6 @@ impl<F> Router<F> {
     /// The way of most calls: to where the last one of the same peer went. The policy agreed to that one.
     fn take_request(
         &mut self,
-        now: Moment,
         from: PeerId,
         origin: Origin,
         call: &mut Call<F>,
@@ -88,28 +95,29 @@ impl<F> Router<F> {
             .filter(|route| route.epoch == self.board.names.epoch() && route.section == *call.routing.raw());
         let Some(route) = known else {
             let identity = peer.identity.clone();
-            return self.route(now, &identity, origin, call, out);
+            return self.route(&identity, origin, call, out);
         };
         let name = route.name;
         if let Some(split) = &route.split {
             call.routing = split.clone();
         }
         call.caller = peer.stamp.clone();
-        self.check_call(now, &origin, call)?;
-        self.board.place(now, origin, call, Place::Name(name), out)
+        self.check_call(&origin, call)?;
+        self.board.place(origin, call, Place::Name(name), out)
     }
 
     /// Resolves a call, asks the policy, and hands it on. One who may do nothing is denied before anything else.
     fn route(
         &mut self,
-        now: Moment,
         identity: &Identity,
         origin: Origin,
         call: &mut Call<F>,
         out: &mut Outputs<F>,
     ) -> Result<(), Refusal> {
         let section = call.routing.raw().clone();
-        self.admit(identity, origin.peer, call.routing.service(), call.routing.method(), out)?;
+        let (service, method) = (call.routing.service(), call.routing.method());
+        let asked = Request { identity, operation: Operation::Call, service, method, topic: b"" };
+        self.admit(&asked, origin.peer, out)?;
         let found = routing::resolve(&self.board.names, &self.board.post.peers, &mut call.routing);
         let service = routing::service_of(&self.board.names, &call.routing, found.as_ref().copied()).to_vec();
         let request = Request {
@@ -121,9 +129,9 @@ impl<F> Router<F> {
         };
         self.authorise(&request, origin.peer, out)?;
         let destination = found?;
-        self.check_call(now, &origin, call)?;
+        self.check_call(&origin, call)?;
         match destination {
-            Destination::Broker => self.control(now, identity, origin, call, out),
+            Destination::Broker => self.control(identity, origin, call, out),
             Destination::Place(place) => {
                 if let (Some(from), Place::Name(name)) = (origin.peer, place) {
                     self.remember(from, &section, call, name);
@@ -132,18 +140,18 @@ impl<F> Router<F> {
                     Some(peer) => peer.stamp.clone(),
                     None => identity.stamp(None),
                 };
-                self.board.place(now, origin, call, place, out)
+                self.board.place(origin, call, place, out)
             }
         }
     }
 
     /// What concerns a call wherever it goes.
-    fn check_call(&self, now: Moment, origin: &Origin, call: &Call<F>) -> Result<(), Refusal> {
+    fn check_call(&self, origin: &Origin, call: &Call<F>) -> Result<(), Refusal> {
         let limit = self.board.post.limits.body_bytes;
         if call.body.len() as u64 > limit {
             return Err(Refusal::TooLarge { len: call.body.len() as u64, limit });
         }
-        if origin.deadline <= now {
+        if origin.deadline <= origin.came {
             return Err(Refusal::Deadline(Progress::NotDelivered));
         }
         if self.board.draining && call.routing.service() != control::SERVICE.as_bytes() {
@@ -164,42 +172,32 @@ impl<F> Router<F> {
     /// The broker's own service.
     fn control(
         &mut self,
-        now: Moment,
         identity: &Identity,
         origin: Origin,
         call: &Call<F>,
         out: &mut Outputs<F>,
     ) -> Result<(), Refusal> {
         if call.routing.method() != operation::Register::NAME.as_bytes() {
-            return self.board.control(now, origin, call, out);
+            return self.board.control(origin, call, out);
         }
         let request: control::Register = answer::parse(call)?;
-        let Caller::Peer { peer, id } = origin.caller else { return Err(needs_connection()) };
         if let Some(name) = &request.name {
             let service = name.as_str().as_bytes();
             let own = Request { identity, operation: Operation::Own, service, method: b"", topic: b"" };
-            self.authorise(&own, Some(peer), out)?;
+            self.authorise(&own, origin.peer, out)?;
         }
-        self.board.register(now, peer, id, request, out)
+        self.board.register(origin, request, out)
     }
 
     // ---- the policy
 
     /// Denies everything to one who may do nothing.
-    fn admit(
-        &mut self,
-        identity: &Identity,
-        peer: Option<PeerId>,
-        service: &[u8],
-        method: &[u8],
-        out: &mut Outputs<F>,
-    ) -> Result<(), Refusal> {
-        let verdict = self.policy.at_all(identity);
-        if verdict.effect == Effect::Allow {
-            return Ok(());
+    fn admit(&mut self, request: &Request<'_>, peer: Option<PeerId>, out: &mut Outputs<F>) -> Result<(), Refusal> {
+        let verdict = self.policy.at_all(request.identity);
+        match verdict.effect {
+            Effect::Allow => Ok(()),
+            Effect::Deny => Err(self.deny(request, verdict.by, peer, out)),
         }
-        let request = Request { identity, operation: Operation::Call, service, method, topic: b"" };
-        Err(self.deny(&request, verdict.by, peer, out))
     }
 
     /// The one place where an operation is authorised, after what it is about was resolved.
@@ -242,8 +240,8 @@ impl<F> Router<F> {
         };
         let payer = self.board.post.accounts.open(sender.uid);
         let deadline = now.after(self.board.post.limits.timeout(call.timeout_ms));
-        let origin = Origin { caller: caller.clone(), payer, peer: None, deadline };
-        if let Err(refusal) = self.route(now, &sender, origin, &mut call, out) {
+        let origin = Origin { caller: caller.clone(), payer, peer: None, came: now, deadline };
+        if let Err(refusal) = self.route(&sender, origin, &mut call, out) {
             self.board.post.counters.datagrams_refused += 1;
             self.board.refuse(&caller, refusal, out);
         }

@@ -20,6 +20,7 @@ use super::{
     peers::Stage,
     policy::Policy,
     refusal::{Refusal, long_answer},
+    requests::Arrival,
     switchboard::Switchboard,
 };
 
@@ -65,7 +66,7 @@ impl<F> Router<F> {
         match input {
             Input::Message { from, message } => self.receive(now, from, message, out),
             Input::Written { to, cost } => self.written(now, to, cost, out),
-            Input::Begun { from, frame, held } => self.begin(now, from, frame, held, out),
+            Input::Begun { from, frame } => self.begin(now, from, frame, out),
             Input::Misnamed { from, id, error } => self.misnamed(from, id, &error, out),
             Input::Skipped { from } => drop(self.assembly.end(&mut self.board.post, from)),
             Input::Partial { from, held } => self.assembly.partial(&mut self.board.post, now, from, held),
@@ -135,8 +136,9 @@ impl<F> Router<F> {
         let Some(peer) = self.board.post.peers.get(from) else { return };
         let stage = peer.stage;
         let began = if peer.frame.is_some() { self.assembly.end(&mut self.board.post, from) } else { None };
+        let arrival = Arrival { from, began: began.unwrap_or(now), now };
         let taken = match (stage, message) {
-            (Stage::Ready, Message::Call(call)) => self.take_call(now, began, from, call, out),
+            (Stage::Ready, Message::Call(call)) => self.take_call(arrival, call, out),
             (Stage::Ready, Message::Reply(reply)) => {
                 let (limit, len) = (self.board.post.limits.body_bytes, reply.body.len() as u64);
                 match len > limit {

@@ -1,7 +1,5 @@
 //! The switchboard: which call is where, from its acceptance to the instance that works on it.
 
-use std::time::Duration;
-
 use ipc_protocol::wire::{Call, Message};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +36,8 @@ pub(crate) struct Origin {
     pub(crate) payer: AccountId,
     /// The peer that sent it, if a peer did.
     pub(crate) peer: Option<PeerId>,
+    /// When it came.
+    pub(crate) came: Moment,
     /// When the call has to have ended.
     pub(crate) deadline: Moment,
 }
@@ -56,7 +56,6 @@ impl<F> Switchboard<F> {
     /// Delivers a call at once, or queues it.
     pub(crate) fn place(
         &mut self,
-        now: Moment,
         origin: Origin,
         call: &mut Call<F>,
         place: Place,
@@ -66,9 +65,9 @@ impl<F> Switchboard<F> {
         self.has_place_at(place)?;
         match self.free_instance(place) {
             Some(instance) => {
-                let left = origin.deadline.since(now);
+                call.timeout_ms = left_until(origin.deadline, origin.came);
                 let id = self.open(origin, Stage::Running(instance), 0, out)?;
-                self.deliver(left, id, instance, call, out);
+                self.deliver(id, instance, call, out);
                 Ok(())
             }
             None => self.enqueue(place, origin, call.take(), out),
@@ -81,8 +80,8 @@ impl<F> Switchboard<F> {
             let Some(mut call) = self.dequeue(next) else { return };
             let Some(slot) = self.calls.get_mut(next) else { return };
             slot.stage = Stage::Running(id);
-            let left = slot.deadline.since(now);
-            self.deliver(left, next, id, &mut call, out);
+            call.timeout_ms = left_until(slot.deadline, now);
+            self.deliver(next, id, &mut call, out);
         }
     }
 
@@ -242,13 +241,17 @@ impl<F> Switchboard<F> {
 
     /// Sends a call to the instance that its slot says it runs on.
     #[inline]
-    fn deliver(&mut self, left: Duration, id: CallId, on: InstanceId, call: &mut Call<F>, out: &mut Outputs<F>) {
+    fn deliver(&mut self, id: CallId, on: InstanceId, call: &mut Call<F>, out: &mut Outputs<F>) {
         let Some(peer) = self.names.begin(&mut self.calls, on, id) else { return };
         self.post.counters.calls_delivered += 1;
-        let timeout_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
         let cost = item::ITEM + call.caller.len() + call.routing.raw().len() + call.body.len();
-        self.post.send_made(peer, cost, out, || Message::Call(Call { id: id.to_bits(), timeout_ms, ..call.take() }));
+        self.post.send_made(peer, cost, out, || Message::Call(Call { id: id.to_bits(), ..call.take() }));
     }
+}
+
+/// Milliseconds that a call has left when it is delivered.
+fn left_until(deadline: Moment, now: Moment) -> u32 {
+    u32::try_from(deadline.since(now).as_millis()).unwrap_or(u32::MAX).max(1)
 }
 
 /// Whether an instance takes a call now: its window has room and it reads what it is sent.
@@ -288,7 +291,7 @@ mod tests {
 
     fn place(board: &mut Switchboard<NoFd>, name: NameId) -> Vec<Output<NoFd>> {
         let payer = board.post.accounts.open(8);
-        let origin = Origin { caller: Caller::OneWay, payer, peer: None, deadline: Moment(5_000_000) };
+        let origin = Origin { caller: Caller::OneWay, payer, peer: None, came: Moment(0), deadline: Moment(5_000_000) };
         let mut call = Call {
             id: 1,
             one_way: true,
@@ -299,7 +302,7 @@ mod tests {
             body: "body".into(),
         };
         let mut out = Vec::new();
-        board.place(Moment(0), origin, &mut call, Place::Name(name), &mut out).unwrap();
+        board.place(origin, &mut call, Place::Name(name), &mut out).unwrap();
         out
     }
 
@@ -332,7 +335,7 @@ mod tests {
         place(&mut board, name);
         place(&mut board, name);
         let payer = board.post.accounts.open(8);
-        let origin = Origin { caller: Caller::OneWay, payer, peer: None, deadline: Moment(5_000_000) };
+        let origin = Origin { caller: Caller::OneWay, payer, peer: None, came: Moment(0), deadline: Moment(5_000_000) };
         assert_eq!(board.has_place_for_caller(&origin), Err(Refusal::CallerBusy(2)));
         assert_eq!(Accounts::of(&board.post.accounts, 8).loose_calls, 2);
     }

@@ -61,7 +61,6 @@ impl Inlet {
     ///
     /// # Errors
     /// A [`Violation`] after which the connection must be closed.
-    #[expect(clippy::should_implement_trait, reason = "it is resumable and fallible, no iterator adapter fits it")]
     #[inline]
     pub fn next<F>(&mut self, into: &mut Message<F>) -> Result<Option<Incoming>, Violation> {
         match self {

@@ -48,7 +48,9 @@ impl Inlet {
                     Err(violation) => return Err(violation),
                 }
             }
-            Some(Decoded::Begun(header) | Decoded::TooLarge(header)) => Some(Incoming::Begun(Begun::from(&header))),
+            Some(Decoded::Begun(header) | Decoded::TooLarge(header)) => {
+                Some(Incoming::Begun(Begun::new(&header, self.decoder.held())))
+            }
         })
     }
 

@@ -140,8 +140,7 @@ impl Connections {
             let input = match connection.inlet.next(&mut self.message) {
                 Ok(Some(Incoming::Message)) => Input::Message { from: id, message: &mut self.message },
                 Ok(Some(Incoming::Begun(frame))) => {
-                    let held = connection.inlet.partial().unwrap_or(0);
-                    decisions.tell(now, Input::Begun { from: id, frame, held });
+                    decisions.tell(now, Input::Begun { from: id, frame });
                     return true; // it goes on when the decision is carried out
                 }
                 Ok(Some(Incoming::Misnamed { id: number, error })) => Input::Misnamed { from: id, id: number, error },

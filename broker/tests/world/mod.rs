@@ -130,8 +130,7 @@ impl World {
             Ok(Some(Incoming::Misnamed { id, error })) => Input::Misnamed { from, id, error },
             Ok(Some(Incoming::Skipped)) => Input::Skipped { from },
             Ok(Some(Incoming::Begun(frame))) => {
-                let held = fake.inlet.partial().unwrap_or(0);
-                return self.router.handle(self.now, Input::Begun { from, frame, held }, &mut self.out);
+                return self.router.handle(self.now, Input::Begun { from, frame }, &mut self.out);
             }
             Ok(None) if !fake.kernel.is_empty() => {
                 fake.inlet.feed(std::mem::take(&mut fake.kernel).into());

@@ -286,7 +286,7 @@ impl World {
 
     /// The header of a frame that is not sent.
     fn begin(&mut self, from: PeerId, header: &Header) {
-        self.tell(Input::Begun { from, frame: Begun::from(header), held: 0 });
+        self.tell(Input::Begun { from, frame: Begun::new(header, 0) });
     }
 
     // ---- answers
