@@ -1,6 +1,8 @@
 //! What to do about an error: the words in parentheses at the end of the error line. Made from the error's code and its retry answer
 //! alone.
 
+use std::{error::Error as _, io};
+
 use ipc_client::{Error, ErrorCode, Retry};
 
 /// Whether a call that ended with `error` may have run. Empty where the service itself has said how it ran.
@@ -21,11 +23,23 @@ pub(crate) fn way_out(subject: &str, error: &Error) -> String {
         ErrorCode::NO_METHOD => "see 'ipcctl show NAME'",
         ErrorCode::NO_SERVICE if subject.starts_with('@') => "see 'ipcctl peers'",
         ErrorCode::NO_SERVICE => "see 'ipcctl list'",
+        ErrorCode::UNAVAILABLE => unavailable(error),
         ErrorCode::BUSY => "try again later",
         ErrorCode::DEADLINE => "-t sets how long the caller waits",
         _ => "", // codes are numbers of an open set; the sentence says all there is
     };
     words.to_owned()
+}
+
+/// What connect(2) said tells whether there is a broker at all.
+fn unavailable(error: &Error) -> &'static str {
+    match error.source().and_then(|source| source.downcast_ref()).map(io::Error::kind) {
+        Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            "start one with 'ipcd', or run the command under 'ipcctl run -- CMD'"
+        }
+        Some(io::ErrorKind::TimedOut) => "is it stopped, or overloaded?",
+        _ => "",
+    }
 }
 
 /// Both in one.
