@@ -121,7 +121,7 @@ fn lock(path: &Path) -> Result<Claim, ClaimError> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            return Err(ClaimError::Taken { path: path.to_owned(), pid: Some(holder(&file)) });
+            return Err(ClaimError::Taken { path: path.to_owned(), pid: holder(&file) });
         }
         Err(TryLockError::Error(error)) => return Err(failed("lock", &lock_path)(error).into()),
     }
@@ -149,22 +149,20 @@ fn check_lock(path: &Path, file: &File) -> Result<(), ClaimError> {
     Ok(())
 }
 
-/// The process that holds the lock. It takes its record lock right after the flock, so a short wait finds it.
-fn holder(file: &File) -> u32 {
+/// The process that holds the lock; `None` if it is in a pid namespace that this one can't see. It takes its record lock right after
+/// the flock, so a short wait finds it.
+fn holder(file: &File) -> Option<u32> {
     for _ in 0..200 {
         let mut probe = whole_file();
         let asked = fcntl(file, FcntlArg::F_GETLK(&mut probe));
         #[expect(clippy::cast_possible_truncation, reason = "F_UNLCK is 2")]
         let is_free = probe.l_type == libc::F_UNLCK as libc::c_short;
-        if asked.is_ok()
-            && !is_free
-            && let Ok(pid) = u32::try_from(probe.l_pid)
-        {
-            return pid;
+        if asked.is_ok() && !is_free {
+            return u32::try_from(probe.l_pid).ok().filter(|pid| *pid > 0);
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    std::process::id() // a process doesn't conflict with its own record locks
+    Some(std::process::id()) // a process doesn't conflict with its own record locks
 }
 
 fn whole_file() -> libc::flock {

@@ -166,7 +166,7 @@ type Key<'t> = Spanned<std::borrow::Cow<'t, str>>;
 
 impl Reading<'_> {
     fn settings(&mut self, table: &DeTable<'_>) {
-        for (key, value) in table {
+        for (key, value) in in_order(table) {
             match (key.get_ref().as_ref(), value.get_ref()) {
                 ("socket", DeValue::String(text)) => match Address::parse(text.as_ref().as_ref()) {
                     Ok(address) => self.file.socket = Some(address),
@@ -183,7 +183,7 @@ impl Reading<'_> {
     }
 
     fn limits(&mut self, section: &Key<'_>, table: &DeTable<'_>) {
-        for (key, value) in table {
+        for (key, value) in in_order(table) {
             let Some(limit) = self.file.limits.get_mut(key.get_ref()) else {
                 self.mistake(key.span(), Problem::UnknownLimit(key.get_ref().to_string()));
                 continue;
@@ -216,6 +216,13 @@ impl Reading<'_> {
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
         self.mistakes.push(Mistake { line, problem });
     }
+}
+
+/// The entries as they stand in the file; a table has them by name.
+fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<(&'t Key<'i>, &'t Spanned<DeValue<'i>>)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries
 }
 
 fn unsigned(integer: &DeInteger<'_>) -> Option<u64> {
@@ -334,7 +341,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_nonsense_is_told_in_a_few_lines() {
+    fn of_very_many_mistakes_the_first_are_reported() {
         assert_eq!(mistakes(&"x = \n".repeat(10_000)).len(), MISTAKES);
+        let unknown: String = (0..1_000).rev().map(|number| format!("x{number} = 1\n")).collect();
+        let reported = mistakes(&unknown);
+        assert_eq!(reported.len(), MISTAKES);
+        assert!(reported[0].starts_with("1: 'x999'") && reported[19].starts_with("20: 'x980'"), "{reported:?}");
     }
 }

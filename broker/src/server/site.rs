@@ -136,12 +136,15 @@ impl Site {
             None => Claim::take(&self.path)?,
         };
         let claim = self.claim.insert(claim);
-        for doorway in self.doorways.iter().filter(|doorway| !doorway.is_filled()) {
+        let missing: Vec<_> = self.doorways.iter_mut().filter(|doorway| !doorway.is_filled()).collect();
+        for doorway in &missing {
             claim.remove_stale(&doorway.path, doorway.kind)?;
         }
+        // If one fails, those before it go with their files: a file whose socket is closed would pass for one that is there.
+        let bound: Vec<_> = missing.iter().map(|doorway| doorway.bind(self.backlog)).collect::<Result<_, _>>()?;
         let mut sockets = Sockets::default();
-        for doorway in self.doorways.iter_mut().filter(|doorway| !doorway.is_filled()) {
-            let socket = doorway.fill(self.backlog)?;
+        for (doorway, (file, socket)) in missing.into_iter().zip(bound) {
+            doorway.file = Some(file);
             match doorway.kind {
                 SocketType::STREAM => sockets.stream = Some(socket),
                 _ => sockets.datagram = Some(socket),
@@ -156,11 +159,11 @@ impl Doorway {
         self.file.as_ref().is_some_and(SocketFile::is_there)
     }
 
-    fn fill(&mut self, backlog: i32) -> Result<OwnedFd, SiteError> {
+    fn bind(&self, backlog: i32) -> Result<(SocketFile, OwnedFd), SiteError> {
         let address = Address::Path(self.path.clone());
         let socket = bind(&address, self.kind, backlog)?;
-        self.file = Some(SocketFile::of(&self.path).map_err(|source| SiteError::Bind { address, source })?);
-        Ok(socket)
+        let file = SocketFile::of(&self.path).map_err(|source| SiteError::Bind { address, source })?;
+        Ok((file, socket))
     }
 }
 
