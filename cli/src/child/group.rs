@@ -17,7 +17,7 @@ use nix::{
 };
 use rustix::process::{PidfdFlags, pidfd_open};
 
-use crate::child::recipe::{Manner, Recipe, Stream, exit_status};
+use crate::child::recipe::{Manner, Recipe, SpawnError, Stream, exit_status};
 
 /// The leader of a process group, not waited for yet: as long as this lives, the number of the group belongs to it, and a signal
 /// cannot hit a stranger. Dropping it kills the group.
@@ -44,8 +44,10 @@ pub(crate) struct Started {
 /// Why there is no leader.
 #[derive(Debug)]
 pub(crate) enum StartError {
-    /// It could not be started: nothing has run.
-    NotStarted(io::Error),
+    /// There are no pipes for it: nothing has run.
+    Pipes(io::Error),
+    /// It did not start: nothing has run.
+    NotStarted(SpawnError),
     /// It could not be watched, and was killed.
     Killed(io::Error),
 }
@@ -64,7 +66,7 @@ pub(crate) enum Stderr {
 impl Leader {
     /// Starts a command as the leader of a new process group.
     pub(crate) fn start(mut recipe: Recipe, stderr: Stderr) -> Result<Started, StartError> {
-        let pipes = Self::pipes(&mut recipe, stderr).map_err(StartError::NotStarted)?;
+        let pipes = Self::pipes(&mut recipe, stderr).map_err(StartError::Pipes)?;
         let group = recipe.start(Manner::OnItsOwn).map_err(StartError::NotStarted)?;
         let leader = Self::watch(group).map_err(StartError::Killed)?;
         let (stdin, stdout, stderr) = pipes;
@@ -136,7 +138,9 @@ impl Drop for Leader {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotStarted(error) | Self::Killed(error) => error.fmt(f),
+            Self::Pipes(error) => write!(f, "cannot make its pipes: {error}"),
+            Self::NotStarted(error) => error.fmt(f),
+            Self::Killed(error) => write!(f, "cannot watch it: {error}"),
         }
     }
 }

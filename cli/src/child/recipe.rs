@@ -5,7 +5,8 @@
 
 use std::{
     env,
-    ffi::{CString, OsStr, OsString},
+    ffi::{CString, NulError, OsStr, OsString},
+    fmt,
     fs::File,
     io,
     os::{
@@ -46,6 +47,20 @@ pub(crate) enum Stream {
     Null,
     /// This one.
     Is(OwnedFd),
+}
+
+/// Why a process did not start: nothing has run.
+#[derive(Debug)]
+pub(crate) enum SpawnError {
+    /// This process lacks what the new one needs.
+    Host {
+        /// What was tried.
+        operation: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The kernel does not execute the program.
+    Program(io::Error),
 }
 
 /// What the new process has to do with this one.
@@ -99,29 +114,53 @@ impl Recipe {
         variables
     }
 
-    /// Starts it. Whoever gets the number has to wait for the process.
-    pub(crate) fn start(self, manner: Manner) -> io::Result<Pid> {
+    /// Starts it. The caller has to wait for the process.
+    pub(crate) fn start(self, manner: Manner) -> Result<Pid, SpawnError> {
         let environment = self.environment().into_iter().map(|(name, value)| variable(name, &value));
-        let environment = environment.collect::<io::Result<Vec<_>>>()?;
-        let arguments = self.arguments.into_iter().map(text).collect::<io::Result<Vec<_>>>()?;
-        let null = File::options().read(true).write(true).open("/dev/null")?;
-        let mut actions = PosixSpawnFileActions::init()?;
-        for (number, stream) in (0..).zip(&self.streams) {
-            match stream {
-                Stream::Inherit => {}
-                Stream::Null => actions.add_dup2(null.as_raw_fd(), number)?,
-                Stream::Is(descriptor) => actions.add_dup2(descriptor.as_raw_fd(), number)?,
-            }
-        }
-        let attributes = attributes(manner)?;
-        match posix_spawn(&*self.path, &actions, &attributes, &arguments, &environment) {
-            // A script without #! is one for the shell: execvp(3) has it so.
+        let environment = environment.collect::<Result<Vec<_>, _>>()?;
+        let streams = self.streams.into_iter().map(Stream::opened).collect::<Result<Vec<_>, _>>()?;
+        let actions = redirections(&streams).map_err(host("redirect its standard streams"))?;
+        let attributes = attributes(manner).map_err(host("set its signals and its process group"))?;
+        let arguments = self.arguments.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
+        let spawned = match posix_spawn(&*self.path, &actions, &attributes, &arguments, &environment) {
+            // A script without #! is one for the shell: execvp(3) does the same.
             Err(Errno::ENOEXEC) => {
                 let script = by_shell(&self.path, arguments)?;
-                Ok(posix_spawn(Path::new(SHELL), &actions, &attributes, &script, &environment)?)
+                posix_spawn(Path::new(SHELL), &actions, &attributes, &script, &environment)
             }
-            outcome => Ok(outcome?),
+            outcome => outcome,
+        };
+        spawned.map_err(|error| SpawnError::Program(error.into()))
+    }
+}
+
+impl Stream {
+    /// The descriptor to put in its place; `None` to leave the inherited one there.
+    fn opened(self) -> Result<Option<OwnedFd>, SpawnError> {
+        match self {
+            Self::Inherit => Ok(None),
+            Self::Is(descriptor) => Ok(Some(descriptor)),
+            Self::Null => {
+                let null = File::options().read(true).write(true).open("/dev/null");
+                null.map(|null| Some(null.into())).map_err(host("open /dev/null"))
+            }
         }
+    }
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host { operation, source } => write!(f, "cannot {operation}: {source}"),
+            Self::Program(error) => error.fmt(f),
+        }
+    }
+}
+
+/// An argument or a variable with a NUL in it: execve(2) cannot pass it on.
+impl From<NulError> for SpawnError {
+    fn from(error: NulError) -> Self {
+        host("pass its arguments and its environment on")(error)
     }
 }
 
@@ -134,7 +173,21 @@ pub(crate) fn exit_status(status: WaitStatus) -> Option<(Pid, ExitStatus)> {
     }
 }
 
-fn attributes(manner: Manner) -> io::Result<PosixSpawnAttr> {
+fn host<E: Into<io::Error>>(operation: &'static str) -> impl FnOnce(E) -> SpawnError {
+    move |error| SpawnError::Host { operation, source: error.into() }
+}
+
+fn redirections(streams: &[Option<OwnedFd>]) -> nix::Result<PosixSpawnFileActions> {
+    let mut actions = PosixSpawnFileActions::init()?;
+    for (number, stream) in (0..).zip(streams) {
+        if let Some(descriptor) = stream {
+            actions.add_dup2(descriptor.as_raw_fd(), number)?;
+        }
+    }
+    Ok(actions)
+}
+
+fn attributes(manner: Manner) -> nix::Result<PosixSpawnAttr> {
     let mut attributes = PosixSpawnAttr::init()?;
     let mut flags = PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF;
     match manner {
@@ -146,26 +199,26 @@ fn attributes(manner: Manner) -> io::Result<PosixSpawnAttr> {
         }
         Manner::InOurPlace(mask) => {
             attributes.set_sigmask(&mask)?;
-            attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?; // Rust programs ignore it; nobody else expects that
+            attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?; // Rust programs ignore it; others expect the default
         }
     }
     attributes.set_flags(flags)?;
     Ok(attributes)
 }
 
-fn by_shell(path: &Path, arguments: Vec<CString>) -> io::Result<Vec<CString>> {
+fn by_shell(path: &Path, arguments: Vec<CString>) -> Result<Vec<CString>, NulError> {
     let start = [c"sh".to_owned(), text(path.as_os_str().to_owned())?];
     Ok(start.into_iter().chain(arguments.into_iter().skip(1)).collect())
 }
 
-fn variable(mut name: OsString, value: &OsStr) -> io::Result<CString> {
+fn variable(mut name: OsString, value: &OsStr) -> Result<CString, NulError> {
     name.push("=");
     name.push(value);
     text(name)
 }
 
-fn text(text: OsString) -> io::Result<CString> {
-    Ok(CString::new(text.into_vec())?)
+fn text(text: OsString) -> Result<CString, NulError> {
+    CString::new(text.into_vec())
 }
 
 const SHELL: &str = "/bin/sh";
@@ -240,6 +293,6 @@ mod tests {
     #[test]
     fn what_is_not_there_is_an_error() {
         let error = Recipe::new("/nonexistent", vec![]).start(Manner::OnItsOwn).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(matches!(error, SpawnError::Program(error) if error.kind() == io::ErrorKind::NotFound));
     }
 }

@@ -1,6 +1,7 @@
 //! `ipcctl run`: a command with a broker of its own.
 
 mod children;
+mod kin;
 mod private;
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use self::{children::Children, private::Broker};
+use self::{children::Children, kin::Kin, private::Broker};
 use crate::{
     child::{
         Interest, ready,
@@ -78,9 +79,11 @@ impl Run {
 
 /// Runs the command to its end, and ends whatever it leaves behind.
 fn supervise(program: &Program, broker: &Broker, place: Option<OwnedFd>, signals: &Signals) -> Result<ExitStatus> {
-    let mut children = Children::adopt()?;
+    let own_number = std::process::id().to_string();
+    let mut children = Children::adopt(Kin::before_the_command(PRIVATE, &own_number))?;
     let mut recipe = program.recipe();
-    prepare(&mut recipe, broker);
+    recipe.set("IPCD_SOCKET", broker.socket()).set(PRIVATE, own_number);
+    put_ourselves_in_path(&mut recipe);
     let connection = place.map(|place| broker.connection(place)).transpose()?;
     if let Some((_, address)) = &connection {
         recipe.set("IPCD_SOCKET", address);
@@ -103,8 +106,7 @@ fn supervise(program: &Program, broker: &Broker, place: Option<OwnedFd>, signals
     children.status().ok_or_else(|| Problem::own("failed", 125, "run", "the command's end went unnoticed"))
 }
 
-fn prepare(recipe: &mut Recipe, broker: &Broker) {
-    recipe.set("IPCD_SOCKET", broker.socket()).set(PRIVATE, std::process::id().to_string());
+fn put_ourselves_in_path(recipe: &mut Recipe) {
     let own = env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from));
     if let Some(path) = own.and_then(|own| path_with(own, env::var_os("PATH").as_deref())) {
         recipe.set("PATH", path);

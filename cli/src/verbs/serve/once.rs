@@ -72,7 +72,7 @@ pub(crate) fn until(incoming: &Incoming, context: &Context, timeout: Option<Dura
 /// something. The call has not run then, and `busy` says so.
 fn cannot_start(program: &Program, error: &StartError) -> Failed {
     let code = match error {
-        StartError::NotStarted(_) => ErrorCode::BUSY,
+        StartError::Pipes(_) | StartError::NotStarted(_) => ErrorCode::BUSY,
         StartError::Killed(_) => ErrorCode::INTERNAL,
     };
     Failed::new(code, format!("the service cannot run {} now: {error}", program.name()))
