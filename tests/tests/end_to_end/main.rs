@@ -14,6 +14,7 @@ mod helps;
 mod hostile_streams;
 mod identity;
 mod library;
+mod runs;
 mod scenarios;
 mod sends;
 mod shell;

@@ -1,6 +1,7 @@
 //! `ipcctl run`: a command with a broker of its own.
 
 mod children;
+mod directory;
 mod kin;
 mod private;
 
@@ -52,15 +53,29 @@ pub(crate) struct Run {
     command: Vec<OsString>,
 }
 
-/// Signals that end a command, and what tells of its end.
-const WATCHED: [Signal; 5] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGCHLD];
+/// Signals that would end this process, which the command gets instead, and what tells of its end.
+const WATCHED: [Signal; 13] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGVTALRM,
+    Signal::SIGPROF,
+    Signal::SIGIO,
+    Signal::SIGPWR,
+    Signal::SIGXCPU,
+    Signal::SIGCHLD,
+];
 
 impl Run {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         if globals.socket.is_some() || globals.time.is_some() {
             return Err(Problem::usage("run", "-s and -t mean nothing here").hint("the broker is the command's own"));
         }
-        // The number is free now and low, as whoever writes fd:3 by hand expects it.
+        // The number is free now and low: a script may say fd:3.
         let place = if self.fd { Some(private::reserve_descriptor()?) } else { None };
         let program = Program::find(&self.command, "run")?;
         // Before any thread is made: threads inherit what is held back.
@@ -70,10 +85,12 @@ impl Run {
         let broker = Broker::start(self.config.as_deref())?;
         let status = supervise(&program, &broker, place, &signals);
         let ended = broker.stop();
-        match (status?, ended) {
-            (status, Ok(())) => Ok(exit(status)),
-            (_, Err(problem)) => Err(problem),
+        let status = status?;
+        // How the command ended is what the caller asked for; trouble afterwards is told beside it.
+        if let Err(problem) = ended {
+            problem.report(globals.format, globals.loudness());
         }
+        Ok(exit(status))
     }
 }
 
