@@ -17,58 +17,66 @@ use nix::{
 };
 use rustix::process::{PidfdFlags, pidfd_open};
 
-use crate::child::recipe::{Manner, Recipe, SpawnError, Stream, exit_status};
+use crate::child::{
+    guard::Guard,
+    recipe::{Manner, Recipe, SpawnError, Stream, exit_status},
+};
 
-/// The leader of a process group, not waited for yet: as long as this lives, the number of the group belongs to it, and a signal
-/// cannot hit a stranger. Dropping it kills the group.
+/// The leader of a process group that hasn't been waited for: as long as this lives the group keeps its number, and a signal can't
+/// hit another process. Dropping it kills the group.
 #[derive(Debug)]
 pub(crate) struct Leader {
     group: Pid,
     exit: OwnedFd,
+    guard: Guard,
     is_reaped: bool,
 }
 
-/// A leader that has just been started, and our ends of its pipes, non-blocking.
+/// What a command gets besides its pipes.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) stderr: Stderr,
+    /// Ends it if we are killed.
+    pub(crate) guard: Guard,
+}
+
+/// A leader that has just started, and our ends of its pipes, which don't block.
 #[derive(Debug)]
 pub(crate) struct Started {
-    /// The process.
     pub(crate) leader: Leader,
-    /// Its standard input.
     pub(crate) stdin: PipeWriter,
-    /// Its standard output.
     pub(crate) stdout: PipeReader,
-    /// Its standard error, if that is a pipe.
+    /// `None` unless it is [`Stderr::Pipe`].
     pub(crate) stderr: Option<PipeReader>,
 }
 
-/// Why there is no leader.
+/// Why a command can't be run.
 #[derive(Debug)]
 pub(crate) enum StartError {
-    /// There are no pipes for it: nothing has run.
+    /// Its pipes can't be made. Nothing has run.
     Pipes(io::Error),
-    /// It did not start: nothing has run.
+    /// It didn't start. Nothing has run.
     NotStarted(SpawnError),
-    /// It could not be watched, and was killed.
+    /// It started, can't be watched, and was killed.
     Killed(io::Error),
 }
 
 /// Where its standard error goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stderr {
-    /// Into a pipe.
     Pipe,
-    /// To ours.
+    /// It shares ours.
     Inherit,
-    /// Nowhere.
+    /// /dev/null.
     Null,
 }
 
 impl Leader {
     /// Starts a command as the leader of a new process group.
-    pub(crate) fn start(mut recipe: Recipe, stderr: Stderr) -> Result<Started, StartError> {
-        let pipes = Self::pipes(&mut recipe, stderr).map_err(StartError::Pipes)?;
+    pub(crate) fn start(mut recipe: Recipe, surroundings: &Surroundings) -> Result<Started, StartError> {
+        let pipes = Self::pipes(&mut recipe, surroundings.stderr).map_err(StartError::Pipes)?;
         let group = recipe.start(Manner::OnItsOwn).map_err(StartError::NotStarted)?;
-        let leader = Self::watch(group).map_err(StartError::Killed)?;
+        let leader = Self::watch(group, &surroundings.guard).map_err(StartError::Killed)?;
         let (stdin, stdout, stderr) = pipes;
         Ok(Started { leader, stdin, stdout, stderr })
     }
@@ -89,22 +97,24 @@ impl Leader {
         Ok((stdin, stdout, stderr))
     }
 
-    fn watch(group: Pid) -> io::Result<Self> {
+    fn watch(group: Pid, guard: &Guard) -> io::Result<Self> {
+        guard.watch(group);
         let number = rustix::process::Pid::from_raw(group.as_raw());
         let number = number.ok_or_else(|| io::Error::other("a process without a number"))?;
         let exit = pidfd_open(number, PidfdFlags::empty()).inspect_err(|_| {
             let _ = killpg(group, Signal::SIGKILL);
+            guard.forget(group);
             let _ = await_end(group);
         })?;
-        Ok(Self { group, exit, is_reaped: false })
+        Ok(Self { group, exit, guard: guard.clone(), is_reaped: false })
     }
 
-    /// Sends a signal to the whole group.
+    /// Signals the whole group.
     pub(crate) fn signal(&self, signal: Signal) {
-        let _ = killpg(self.group, signal); // ESRCH: nobody is left, which is what signals are sent for here
+        let _ = killpg(self.group, signal); // ESRCH: the group is gone, which is the aim
     }
 
-    /// Asks the whole group to end. A stopped process gets TERM only when it goes on.
+    /// Asks the whole group to end. A stopped process receives TERM only once it continues.
     pub(crate) fn ask_to_end(&self) {
         self.signal(Signal::SIGTERM);
         self.signal(Signal::SIGCONT);
@@ -115,13 +125,14 @@ impl Leader {
         self.end()
     }
 
-    /// A descriptor that becomes readable when the leader has ended.
+    /// Becomes readable when the leader has ended.
     pub(crate) fn exit(&self) -> &OwnedFd {
         &self.exit
     }
 
     fn end(&mut self) -> io::Result<ExitStatus> {
         self.signal(Signal::SIGKILL);
+        self.guard.forget(self.group);
         self.is_reaped = true;
         await_end(self.group)
     }
@@ -159,7 +170,7 @@ fn await_end(pid: Pid) -> io::Result<ExitStatus> {
     }
 }
 
-/// Our end of a pipe alone: the child's end is another open file description and stays blocking.
+/// Affects our end alone: the child's end is another open file description and goes on blocking.
 fn non_blocking(pipe: impl AsFd) -> io::Result<()> {
     Ok(rustix::io::ioctl_fionbio(pipe, true)?)
 }

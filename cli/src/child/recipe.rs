@@ -1,7 +1,7 @@
 //! How a process is started: command line, environment, standard streams, signals.
 //!
-//! Not std's `Command`: that hands the signals this process holds back on to the child, which would then be deaf to TERM, and it
-//! cannot undo an inherited "ignore". posix_spawn(3) can do both, and needs no fork of a process with threads.
+//! std's `Command` won't do: a child inherits the signals that this process blocks, and would be deaf to TERM; nor can it undo an
+//! inherited "ignore". posix_spawn(3) can, and doesn't fork a process with threads.
 
 use std::{
     env,
@@ -27,13 +27,13 @@ use nix::{
     unistd::Pid,
 };
 
-/// What is to be started.
+/// A process to start.
 #[derive(Debug)]
 pub(crate) struct Recipe {
     path: PathBuf,
-    /// Beginning with the name of the program.
+    /// The first is the program's name.
     arguments: Vec<OsString>,
-    /// Variables to set, or to remove.
+    /// Variables to set; `None` removes one.
     changes: Vec<(OsString, Option<OsString>)>,
     streams: [Stream; 3],
 }
@@ -41,34 +41,33 @@ pub(crate) struct Recipe {
 /// A standard stream of the new process.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    /// The same as ours.
+    /// Ours.
     Inherit,
     /// /dev/null.
     Null,
-    /// This one.
     Is(OwnedFd),
 }
 
-/// Why a process did not start: nothing has run.
+/// Why a process didn't start. Nothing has run.
 #[derive(Debug)]
 pub(crate) enum SpawnError {
-    /// This process lacks what the new one needs.
+    /// We can't provide what it needs.
     Host {
         /// What was tried.
         operation: &'static str,
         /// What the system said.
         source: io::Error,
     },
-    /// The kernel does not execute the program.
+    /// The kernel refuses to execute the program.
     Program(io::Error),
 }
 
-/// What the new process has to do with this one.
+/// How the new process relates to this one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Manner {
-    /// It leads a process group of its own, and no signal is held back or ignored.
+    /// It leads a process group of its own, and neither blocks nor ignores any signal.
     OnItsOwn,
-    /// It takes our place as far as it can tell: our process group, and of signals what this process had when it was started.
+    /// It takes our place: our process group, and the signal mask that we started with.
     InOurPlace(SigSet),
 }
 
@@ -95,13 +94,13 @@ impl Recipe {
         self
     }
 
-    /// Says what its standard input, output and error are.
+    /// Sets its standard input, output and error.
     pub(crate) fn streams(&mut self, streams: [Stream; 3]) -> &mut Self {
         self.streams = streams;
         self
     }
 
-    /// Its environment: ours with the changes, a later one winning.
+    /// Its environment: ours with the changes, of which the last one counts.
     pub(crate) fn environment(&self) -> Vec<(OsString, OsString)> {
         let is_changed = |name: &OsStr| self.changes.iter().any(|(changed, _)| changed == name);
         let mut variables: Vec<_> = env::vars_os().filter(|(name, _)| !is_changed(name)).collect();
@@ -114,7 +113,7 @@ impl Recipe {
         variables
     }
 
-    /// Starts it. The caller has to wait for the process.
+    /// Starts it. The caller must wait for the process.
     pub(crate) fn start(self, manner: Manner) -> Result<Pid, SpawnError> {
         let environment = self.environment().into_iter().map(|(name, value)| variable(name, &value));
         let environment = environment.collect::<Result<Vec<_>, _>>()?;
@@ -123,7 +122,7 @@ impl Recipe {
         let attributes = attributes(manner).map_err(host("set its signals and its process group"))?;
         let arguments = self.arguments.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
         let spawned = match posix_spawn(&*self.path, &actions, &attributes, &arguments, &environment) {
-            // A script without #! is one for the shell: execvp(3) does the same.
+            // A script without #! goes to the shell, as with execvp(3).
             Err(Errno::ENOEXEC) => {
                 let script = by_shell(&self.path, arguments)?;
                 posix_spawn(Path::new(SHELL), &actions, &attributes, &script, &environment)
@@ -135,7 +134,7 @@ impl Recipe {
 }
 
 impl Stream {
-    /// The descriptor to put in its place; `None` to leave the inherited one there.
+    /// The descriptor to put in place; `None` leaves the inherited one.
     fn opened(self) -> Result<Option<OwnedFd>, SpawnError> {
         match self {
             Self::Inherit => Ok(None),
@@ -157,14 +156,22 @@ impl fmt::Display for SpawnError {
     }
 }
 
-/// An argument or a variable with a NUL in it: execve(2) cannot pass it on.
+impl std::error::Error for SpawnError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Host { source, .. } | Self::Program(source) => Some(source),
+        }
+    }
+}
+
+/// execve(2) can't pass on an argument or a variable with a NUL in it.
 impl From<NulError> for SpawnError {
     fn from(error: NulError) -> Self {
         host("pass its arguments and its environment on")(error)
     }
 }
 
-/// The status of a process that has ended; `None` for other news of it.
+/// The status of a process that has ended; `None` if it was stopped or continued.
 pub(crate) fn exit_status(status: WaitStatus) -> Option<(Pid, ExitStatus)> {
     match status {
         WaitStatus::Exited(pid, code) => Some((pid, ExitStatus::from_raw((code & 0xff) << 8))),
@@ -199,7 +206,7 @@ fn attributes(manner: Manner) -> nix::Result<PosixSpawnAttr> {
         }
         Manner::InOurPlace(mask) => {
             attributes.set_sigmask(&mask)?;
-            attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?; // Rust programs ignore it; others expect the default
+            attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?; // Rust programs ignore it, others expect the default
         }
     }
     attributes.set_flags(flags)?;
@@ -251,7 +258,7 @@ mod tests {
         let (said, _) = run(shell("grep -E '^Sig(Blk|Ign):' /proc/self/status"), Manner::OnItsOwn);
         drop(held);
         let masks = said.split_whitespace().filter_map(|word| u64::from_str_radix(word, 16).ok());
-        // Signals 32 and 33 are glibc's own, and ignored in whatever posix_spawn starts.
+        // 32 and 33 are glibc's own; posix_spawn leaves them ignored.
         let masks: Vec<u64> = masks.map(|mask| mask & !(0b11 << 31)).collect();
         assert_eq!(masks, [0, 0], "{said}");
     }

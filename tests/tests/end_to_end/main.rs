@@ -17,6 +17,7 @@ mod library;
 mod runs;
 mod scenarios;
 mod sends;
+mod serves;
 mod shell;
 mod signals;
 mod slow_peers;

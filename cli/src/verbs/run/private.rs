@@ -1,4 +1,4 @@
-//! A broker that lives in a thread of this process and in a directory of its own.
+//! A broker in a thread of this process, with a directory of its own.
 
 use std::{
     io,
@@ -7,7 +7,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use ipc_client::{Address, ErrorCode};
+use ipc_client::{Address, Bell, ErrorCode};
 use ipcd::{Config, Server};
 use rustix::{
     event::{EventfdFlags, eventfd},
@@ -15,12 +15,9 @@ use rustix::{
 };
 
 use super::directory::Directory;
-use crate::{
-    child::bell::Bell,
-    problem::{Problem, Result},
-};
+use crate::problem::{Problem, Result};
 
-/// A running broker. Its directory, mode 0700, goes when it is stopped.
+/// A running broker. Stopping it removes its directory.
 #[derive(Debug)]
 pub(crate) struct Broker {
     directory: Directory,
@@ -50,7 +47,7 @@ impl Broker {
         &self.socket
     }
 
-    /// A connection for a child process: the descriptor, inherited by whatever is started while it lives, and its address there.
+    /// A connection for a child process: a descriptor that processes started while it lives inherit, and its address for them.
     pub(crate) fn connection(&self, mut place: OwnedFd) -> Result<(OwnedFd, String)> {
         let failed = |error: io::Error| Problem::host("run", "cannot hand over a connection", &error);
         let connection = std::os::unix::net::UnixStream::connect(&self.socket).map_err(failed)?;
@@ -70,7 +67,7 @@ impl Broker {
     }
 }
 
-/// The lowest descriptor that is free, kept for a connection that is made later.
+/// The lowest free descriptor, kept for a connection that is made later.
 pub(crate) fn reserve_descriptor() -> Result<OwnedFd> {
     eventfd(0, EventfdFlags::CLOEXEC)
         .map_err(|error| Problem::host("run", "cannot reserve a descriptor", &error.into()))

@@ -8,7 +8,7 @@ mod running;
 
 use std::{ffi::OsString, num::NonZeroU16, os::fd::OwnedFd, sync::Arc, thread, time::Duration};
 
-use ipc_client::{Context, Failed, Incoming, Response, Service, ServiceName, Serving};
+use ipc_client::{Bell, Context, Failed, Incoming, Response, Service, ServiceName, Serving};
 use nix::sys::signal::Signal;
 
 use self::{
@@ -17,7 +17,7 @@ use self::{
     running::Running,
 };
 use crate::{
-    child::{Interest, bell::Bell, log::Log, ready},
+    child::{Interest, guard::Guard, log::Log, ready, verdict::ExitCodes},
     duration,
     exit::Exit,
     format::Loudness,
@@ -76,6 +76,11 @@ pub(crate) struct Serve {
     /// Let other processes offer the name, too; each call goes to the one with the fewest
     #[arg(long)]
     shared: bool,
+
+    /// Answer app_error with the command's own exit code whenever that is not 0: for commands such as curl and git, whose codes
+    /// have other meanings than those below
+    #[arg(long, conflicts_with = "lines")]
+    plain_exit: bool,
 }
 
 /// Who answers.
@@ -93,22 +98,26 @@ impl Serve {
             .and_then(|()| Signals::hold(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]))
             .map_err(|error| failed("cannot watch for signals", error))?;
         let quit = Bell::new().map_err(|error| failed("cannot make an eventfd", error))?;
-        let answerer =
-            self.answerer(program, globals, &quit).map_err(|error| failed("cannot start the workers", error))?;
-        let shift = Shift { answerer: Arc::new(answerer), running: Arc::default(), quit };
+        let guard = Guard::start();
+        let answerer = self
+            .answerer(program, globals, &quit, &guard)
+            .map_err(|error| failed("cannot start the workers", error))?;
+        let shift = Shift { answerer: Arc::new(answerer), running: Arc::default(), quit, guard };
         let outcome = self.serve(globals, &signals, &shift);
         shift.end();
         outcome.map(|()| Exit::SUCCESS)
     }
 
-    fn answerer(&self, program: Program, globals: &Globals, quit: &Bell) -> std::io::Result<Answerer> {
+    fn answerer(&self, program: Program, globals: &Globals, quit: &Bell, guard: &Guard) -> std::io::Result<Answerer> {
         let log = if globals.loudness() == Loudness::Quiet { Log::Drop } else { Log::Pass };
         let timeout = self.timeout;
         if !self.lines {
-            return Ok(Answerer::Once(Once { program, timeout, log, quit: quit.clone() }));
+            let codes = if self.plain_exit { ExitCodes::Plain } else { ExitCodes::Table };
+            let (quit, guard) = (quit.clone(), guard.clone());
+            return Ok(Answerer::Once(Once { program, timeout, codes, log, quit, guard }));
         }
-        let plan = Plan { program, service: self.name.as_str(), timeout, log, quit };
-        Lines::start(plan, self.jobs()).map(Answerer::Lines)
+        let plan = Plan { program, service: self.name.as_str(), timeout, log, quit, guard };
+        Lines::start(&plan, self.jobs()).map(Answerer::Lines)
     }
 
     /// Registers, and answers until a signal comes or the service cannot go on.
@@ -173,6 +182,7 @@ struct Shift {
     answerer: Arc<Answerer>,
     running: Arc<Running>,
     quit: Bell,
+    guard: Guard,
 }
 
 impl Shift {
@@ -183,6 +193,7 @@ impl Shift {
         if let Answerer::Lines(lines) = &*self.answerer {
             lines.join();
         }
+        self.guard.end();
     }
 }
 
