@@ -24,6 +24,7 @@ use crate::{
 
 /// The workers.
 pub(crate) struct Lines {
+    count: u16,
     timeout: Option<Duration>,
     idle: Mutex<Vec<Keeper>>,
     returned: Condvar,
@@ -66,7 +67,12 @@ impl Lines {
     pub(crate) fn start(plan: &Plan<'_>, jobs: u16) -> io::Result<Self> {
         let mut idle = vec![plan.keeper()?];
         idle.extend((1..jobs).map_while(|_| plan.keeper().ok()));
-        Ok(Self { timeout: plan.timeout, idle: Mutex::new(idle), returned: Condvar::new() })
+        let count = u16::try_from(idle.len()).unwrap_or(jobs);
+        Ok(Self { count, timeout: plan.timeout, idle: Mutex::new(idle), returned: Condvar::new() })
+    }
+
+    pub(crate) fn count(&self) -> u16 {
+        self.count
     }
 
     /// Answers a call.
