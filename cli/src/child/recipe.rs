@@ -69,6 +69,8 @@ pub(crate) enum Manner {
     OnItsOwn,
     /// It takes our place: our process group, and the signal mask that we started with.
     InOurPlace(SigSet),
+    /// It is in our process group and blocks every signal.
+    DeafInOurGroup,
 }
 
 impl Recipe {
@@ -208,6 +210,7 @@ fn attributes(manner: Manner) -> nix::Result<PosixSpawnAttr> {
             attributes.set_sigmask(&mask)?;
             attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?; // Rust programs ignore it, others expect the default
         }
+        Manner::DeafInOurGroup => attributes.set_sigmask(&SigSet::all())?,
     }
     attributes.set_flags(flags)?;
     Ok(attributes)

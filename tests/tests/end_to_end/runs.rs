@@ -179,12 +179,49 @@ fn without_dev_null_a_command_runs() {
     assert_eq!((finished.code, finished.stdout().as_str(), finished.stderr.as_str()), (0, "ran\n", ""));
 }
 
+// ---- the command's surroundings
+
+#[test]
+fn the_command_keeps_its_limit_of_open_files() {
+    let script = Script::new();
+    let told = script.command("ulimit -Sn 1024; exec ipcctl run -- sh -c 'ulimit -Sn'").prints_text();
+    assert_eq!(told, "1024\n");
+}
+
+#[test]
+fn the_examples_of_the_help_work() {
+    let script = Script::new();
+    let help = script.command("ipcctl run --help").prints_text();
+    let (_, examples) = help.split_once("Examples:\n").expect("examples at the end");
+    let examples: Vec<&str> = examples.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert!(examples.len() >= 3, "{examples:?}");
+    for example in examples {
+        let finished = script.command(example).run();
+        assert_eq!((finished.code, finished.stderr.as_str()), (0, ""), "{example}");
+    }
+}
+
 // ---- signals
 
 /// A command that says each signal it gets, until there is a file `go`. Not a shell: that takes two signals for one if they come
 /// close together.
 const COUNTS: &str = r#"perl -e '$| = 1; $SIG{$_} = sub { print "$_[0]\n" } for ("TERM", "USR1");
     print "ready\n"; sleep 1 until -e "go"; exit 3'"#;
+
+#[test]
+fn a_signal_to_the_whole_group_reaches_the_command_once() {
+    let script = Script::new();
+    let running = script.command(&format!("exec ipcctl run -- {COUNTS}")).own_group().start();
+    running.expect_output("ready");
+    running.signal_group(Signal::SIGTERM);
+    running.expect_output("TERM");
+    // Everything that was sent before has arrived when this one has.
+    running.signal(Signal::SIGUSR1);
+    running.expect_output("USR1");
+    script.go();
+    let finished = running.finish();
+    assert_eq!((finished.code, finished.stdout().as_str()), (3, "ready\nTERM\nUSR1\n"));
+}
 
 #[test]
 fn a_signal_to_run_alone_is_passed_on_each_time() {

@@ -1,7 +1,7 @@
 //! The command of `ipcctl run`, and the processes that it leaves behind.
 //!
-//! This process is a subreaper (prctl(2)): a process whose parent dies becomes our child, whatever process group or session it is
-//! in. So at the end all that the command left running are our children, or children of these, and none can slip away.
+//! This process is a subreaper (prctl(2)): descendants whose parent dies become our children, whatever their process group or
+//! session. So at the end everything that the command left running is a child of ours, or a child's child, and none gets away.
 
 use std::{
     io,
@@ -86,7 +86,7 @@ impl Children {
                 return;
             }
             farewell.round(&left);
-            // The kernel does not tell when an orphan becomes ours: look again soon.
+            // The kernel doesn't tell when an orphan becomes ours: look again soon.
             let _ = ready([(Some(signals as _), Interest::Read)], Some(Instant::now() + LOOK_AGAIN));
             while let Some(arrived) = signals.take() {
                 if arrived.signal != Signal::SIGCHLD {
@@ -103,17 +103,17 @@ impl Children {
     }
 }
 
-/// The end of everything that is left.
+/// How everything that is left is ended.
 ///
-/// Filters come last: `exec > >(tee log)` leaves a tee that ends by itself once all that write to it have gone, and must not lose
-/// what it has not read yet.
+/// Filters come last: the tee of `exec > >(tee log)` ends by itself once all its writers are gone, and must not lose what it
+/// hasn't read yet.
 struct Farewell {
     others: Round,
     filters: Round,
     give_up_at: Instant,
 }
 
-/// TERM to some processes, and KILL when the grace time is over.
+/// TERM for some processes, and KILL after the grace time.
 struct Round {
     ask_at: Instant,
     kill_at: Instant,
@@ -126,7 +126,7 @@ impl Farewell {
         Self { give_up_at: others.kill_at + PATIENCE, others, filters }
     }
 
-    /// Whether those that are left cannot be ended.
+    /// Whether what is left can't be ended.
     fn has_given_up(&self) -> bool {
         self.give_up_at <= Instant::now()
     }
@@ -154,7 +154,7 @@ impl Round {
         Self { ask_at, kill_at: ask_at + GRACE, asked: Vec::new() }
     }
 
-    /// Starts again, unless there is no time left.
+    /// Starts over, unless the time is up.
     fn postpone(&mut self) {
         if self.kill_at > Instant::now() {
             *self = Self::after(FILTER_GRACE);
@@ -173,13 +173,13 @@ impl Round {
             } else if self.ask_at <= now && !self.asked.contains(&pid) {
                 self.asked.push(pid);
                 let _ = kill(pid, Signal::SIGTERM);
-                let _ = kill(pid, Signal::SIGCONT); // a stopped process gets TERM only when it goes on
+                let _ = kill(pid, Signal::SIGCONT); // a stopped process receives TERM only once it continues
             }
         }
     }
 }
 
-/// The program was found before: what the kernel does not find now is the interpreter that its first line or its ELF header names.
+/// The program was found before: what the kernel doesn't find now is the interpreter that its first line or its ELF header names.
 fn cannot_run(program: &Program, error: &SpawnError) -> Problem {
     let (name, exit) = match error {
         SpawnError::Host { .. } => ("failed", 125),
@@ -189,11 +189,11 @@ fn cannot_run(program: &Program, error: &SpawnError) -> Problem {
     Problem::own(name, exit, "run", format!("cannot run {}: {error}", program.name()))
 }
 
-/// How long processes that were left behind may take to end.
+/// The time between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long after KILL a process is waited for: one of another user (sudo) may not be killed by us.
+/// The time after KILL. We may not kill a process of another user (sudo).
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long filters may take to end by themselves when only they are left.
+/// The time for filters to end by themselves, once only filters are left.
 const FILTER_GRACE: Duration = Duration::from_secs(1);
 /// How often new orphans are looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);

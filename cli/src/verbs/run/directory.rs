@@ -1,5 +1,5 @@
-//! The directory of a private broker. Its owner holds a lock on it (flock(2)), which ends with the owner however that dies: so the
-//! next one can tell what a killed one left from what is in use.
+//! The directory of a private broker. Its owner holds a lock on it (flock(2)), which ends with the owner, however that dies: so the
+//! next owner can tell what a killed one left from what is in use.
 
 use std::{
     env,
@@ -51,14 +51,14 @@ impl Directory {
         let mut builder = tempfile::Builder::new();
         builder.prefix(PREFIX).permissions(Permissions::from_mode(0o700));
         let directory = builder.tempdir_in(place)?;
-        // A sweep may hold it for a moment; it leaves a directory without a socket in it alone.
+        // A sweep may hold the lock for a moment, and leaves a directory without a socket alone.
         let lock = File::open(directory.path())?;
         lock.lock()?;
         Ok(Self { directory, _lock: lock })
     }
 }
 
-/// Removes what killed owners left. Trouble with that is none of ours: the next sweep tries again.
+/// Removes what killed owners left. Errors don't matter: the next sweep tries again.
 fn sweep(place: &Path) {
     for entry in place.read_dir().into_iter().flatten().flatten() {
         if is_name(&entry.file_name()) {
@@ -67,8 +67,8 @@ fn sweep(place: &Path) {
     }
 }
 
-/// Only the files of a broker are removed, and only from a directory as [`Directory::make`] makes it, of this user, that nobody
-/// holds. All of it happens below the open directory, so that nothing can be put in its place meanwhile.
+/// Removes the files of a broker, and only from a directory of this user, as [`Directory::make`] makes it, whose lock is free. Works
+/// on the open directory, so that none can be put in its place meanwhile.
 fn remove_abandoned(path: &Path) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = File::from(openat(CWD, path, flags, Mode::empty())?);

@@ -1,22 +1,22 @@
-//! Which of our children the command of `ipcctl run` brought about, and which were there before it.
+//! Which of our children come from the command of `ipcctl run`, and which were there before it.
 //!
 //! A shell execs its last command (`job & ipcctl run -- CMD`, `ipcctl run -- CMD > >(log)`), so this process may have children that
-//! it never started. They belong to somebody else, as does whatever they leave behind, which the kernel hands to us as well.
+//! it never started. They aren't ours to end, and neither is what they leave behind, which the kernel makes our children as well.
 
 use std::{ffi::OsString, fs, os::unix::ffi::OsStrExt};
 
 use nix::unistd::Pid;
 
-/// What tells the command's processes from others.
+/// Tells the command's processes from others.
 #[derive(Debug)]
 pub(crate) struct Kin {
     /// Processes below this one before the command started.
     earlier: Vec<Process>,
-    /// The variable in the command's environment that no other process has.
+    /// The variable that only the command's environment has.
     mark: Vec<u8>,
 }
 
-/// A process. Its number is used again when it has ended; the number and the time of its start together are not.
+/// A process. Numbers are reused, but not with the same start time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) pid: Pid,
@@ -30,10 +30,10 @@ impl Kin {
         Self { earlier: below(Pid::this(), &all()), mark: format!("{mark}={value}").into_bytes() }
     }
 
-    /// Our children that the command left to us: they may be sent signals, for their numbers are theirs until we wait for them.
+    /// Our children that come from the command. They can be signalled safely: their numbers are theirs until we wait for them.
     ///
-    /// Where there were earlier processes, an orphan has to carry the mark: one without it may be theirs. Without them everything is
-    /// the command's, even if it cleared its environment.
+    /// If there were earlier processes, an orphan must carry the mark, or it may be theirs. If there were none, every child is the
+    /// command's, even one that cleared its environment.
     pub(crate) fn children(&self) -> Vec<Process> {
         let ours = all().into_iter().filter(|process| process.parent == Pid::this());
         ours.filter(|process| self.earlier.is_empty() || self.is_marked(process)).collect()
@@ -47,8 +47,8 @@ impl Kin {
 }
 
 impl Process {
-    /// Whether it reads from a pipe that is not our own standard input: a filter at the end of a pipeline, which ends by itself
-    /// when it has seen everything.
+    /// Whether it reads from a pipe other than our own standard input: a filter at the end of a pipeline ends by itself once it has
+    /// read everything.
     pub(crate) fn is_filter(self) -> bool {
         let stdin = |process: &str| fs::read_link(format!("/proc/{process}/fd/0")).unwrap_or_default().into_os_string();
         let is_pipe = |stream: &OsString| stream.as_bytes().starts_with(b"pipe:");
@@ -81,7 +81,7 @@ fn below(ancestor: Pid, all: &[Process]) -> Vec<Process> {
     found
 }
 
-/// The environment with which a process was executed; empty if it is not ours to read.
+/// The environment that a process was started with; empty if we may not read it.
 fn environment(pid: Pid) -> Vec<u8> {
     fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()
 }
