@@ -38,6 +38,13 @@ pub(crate) struct Children {
     status: Option<ExitStatus>,
 }
 
+/// Whether we have children at all, earlier ones included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    None,
+    Some,
+}
+
 impl Children {
     /// Makes orphans our children.
     pub(crate) fn adopt(kin: Kin) -> Result<Self> {
@@ -66,23 +73,15 @@ impl Children {
 
     /// Waits for every child that has ended.
     pub(crate) fn reap(&mut self) {
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) => return,
-                Ok(status) => self.note(exit_status(status)),
-                Err(Errno::EINTR) => {}
-                Err(_) => return, // ECHILD
-            }
-        }
+        let _ = self.reap_all();
     }
 
     /// Ends what the command left. Those of a child that ends become ours and are ended in turn.
     pub(crate) fn end(&mut self, signals: &Signals) {
         let mut farewell = Farewell::begin();
-        loop {
-            self.reap();
+        while self.reap_all() == Left::Some && !farewell.has_given_up() {
             let left = self.kin.children();
-            if left.is_empty() || farewell.has_given_up() {
+            if left.is_empty() {
                 return;
             }
             farewell.round(&left);
@@ -92,6 +91,17 @@ impl Children {
                 if arrived.signal != Signal::SIGCHLD {
                     farewell.hurry();
                 }
+            }
+        }
+    }
+
+    fn reap_all(&mut self) -> Left {
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => return Left::Some,
+                Ok(status) => self.note(exit_status(status)),
+                Err(Errno::EINTR) => {}
+                Err(_) => return Left::None, // ECHILD
             }
         }
     }

@@ -5,7 +5,11 @@
 
 use std::{ffi::OsString, fs, os::unix::ffi::OsStrExt};
 
-use nix::unistd::Pid;
+use nix::{
+    errno::Errno,
+    sys::wait::{Id, WaitPidFlag, waitid},
+    unistd::Pid,
+};
 
 /// Tells the command's processes from others.
 #[derive(Debug)]
@@ -27,7 +31,9 @@ pub(crate) struct Process {
 impl Kin {
     /// Remembers what is there now. `mark` is a variable and its value that the command alone will be given.
     pub(crate) fn before_the_command(mark: &str, value: &str) -> Self {
-        Self { earlier: below(Pid::this(), &all()), mark: format!("{mark}={value}").into_bytes() }
+        // Looking through /proc takes milliseconds where there are many processes, and there is mostly nothing to find.
+        let earlier = if has_children() { below(Pid::this(), &all()) } else { Vec::new() };
+        Self { earlier, mark: format!("{mark}={value}").into_bytes() }
     }
 
     /// Our children that come from the command. They can be signalled safely: their numbers are theirs until we wait for them.
@@ -61,6 +67,11 @@ impl Process {
         let (parent, started) = parent_and_start(&stat)?;
         Some(Self { pid: Pid::from_raw(pid), parent: Pid::from_raw(parent), started })
     }
+}
+
+fn has_children() -> bool {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::All, look) != Err(Errno::ECHILD)
 }
 
 fn all() -> Vec<Process> {
