@@ -17,9 +17,12 @@ use nix::{
 };
 use rustix::process::{PidfdFlags, pidfd_open};
 
-use crate::child::{
-    guard::Guard,
-    recipe::{Manner, Recipe, SpawnError, Stream, exit_status},
+use crate::{
+    child::{
+        guard::Guard,
+        recipe::{Manner, Recipe, SpawnError, Stream, exit_status},
+    },
+    term::reason,
 };
 
 /// The leader of a process group that hasn't been waited for: as long as this lives the group keeps its number, and a signal can't
@@ -149,9 +152,9 @@ impl Drop for Leader {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pipes(error) => write!(f, "cannot make its pipes: {error}"),
+            Self::Pipes(error) => write!(f, "cannot make its pipes: {}", reason(error)),
             Self::NotStarted(error) => error.fmt(f),
-            Self::Killed(error) => write!(f, "cannot watch it: {error}"),
+            Self::Killed(error) => write!(f, "cannot watch it: {}", reason(error)),
         }
     }
 }

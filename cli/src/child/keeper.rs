@@ -11,15 +11,18 @@ use std::{
 
 use ipc_client::{Bell, ErrorCode, Failed};
 
-use crate::child::{
-    Interest,
-    group::Surroundings,
-    job::Stop,
-    ready,
-    recipe::Recipe,
-    restarts::Restarts,
-    verdict,
-    worker::{Exchange, Order, Worker},
+use crate::{
+    child::{
+        Interest,
+        group::Surroundings,
+        job::Stop,
+        ready,
+        recipe::Recipe,
+        restarts::Restarts,
+        verdict,
+        worker::{Exchange, Order, Worker},
+    },
+    term::reason,
 };
 
 /// A line without its line break, or an error.
@@ -149,7 +152,10 @@ impl Desk {
                 }
                 Err(error) => {
                     self.dismiss();
-                    return Err(Failed::new(ErrorCode::INTERNAL, format!("cannot talk to the worker: {error}")));
+                    return Err(Failed::new(
+                        ErrorCode::INTERNAL,
+                        format!("cannot talk to the worker: {}", reason(&error)),
+                    ));
                 }
             }
         }
@@ -190,7 +196,7 @@ impl Desk {
     fn bury(&mut self) -> String {
         let Some(worker) = self.worker.take() else { return "had ended".to_owned() };
         let is_well = worker.has_answered() || worker.age() >= SETTLED;
-        let end = worker.reap().map_or_else(|error| format!("ended: {error}"), verdict::describe);
+        let end = worker.reap().map_or_else(|error| format!("ended: {}", reason(&error)), verdict::describe);
         if is_well {
             self.restarts.after_success(&end);
         } else {

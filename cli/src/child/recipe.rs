@@ -27,6 +27,8 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::term::reason;
+
 /// A process to start.
 #[derive(Debug)]
 pub(crate) struct Recipe {
@@ -152,8 +154,8 @@ impl Stream {
 impl fmt::Display for SpawnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Host { operation, source } => write!(f, "cannot {operation}: {source}"),
-            Self::Program(error) => error.fmt(f),
+            Self::Host { operation, source } => write!(f, "cannot {operation}: {}", reason(source)),
+            Self::Program(error) => reason(error).fmt(f),
         }
     }
 }

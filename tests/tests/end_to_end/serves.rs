@@ -242,6 +242,18 @@ fn a_process_that_a_command_leaves_behind_does_not_hold_up_the_reply() {
 }
 
 #[test]
+fn a_command_that_has_gone_is_busy_and_says_why() {
+    let broker = Broker::start();
+    let command = broker.file("command", "#!/bin/sh\ncat\n");
+    fs::set_permissions(&command, fs::Permissions::from_mode(0o755)).unwrap();
+    let _service = broker.serve("gone", &["gone", "--", "./command"]);
+    fs::remove_file(&command).unwrap();
+    let finished = broker.ipcctl(["send", "gone"]).run();
+    let line = finished.refused(75);
+    assert!(line.contains("No such file or directory") && !line.contains("os error"), "{line}");
+}
+
+#[test]
 fn with_plain_exit_each_exit_code_is_the_commands_own() {
     let broker = Broker::start();
     let _service = broker.serve("exit", &["exit", "--plain-exit", "--", "sh", "-c", "exit $(cat)"]);

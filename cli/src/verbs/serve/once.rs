@@ -16,6 +16,7 @@ use crate::{
         verdict::{self, ExitCodes},
     },
     program::Program,
+    term::reason,
     verbs::serve::environment,
 };
 
@@ -83,9 +84,9 @@ fn cannot_start(program: &Program, error: &StartError) -> Failed {
 }
 
 fn out_of_resources(error: &io::Error) -> Failed {
-    Failed::new(ErrorCode::BUSY, format!("the service cannot take a call now: {error}"))
+    Failed::new(ErrorCode::BUSY, format!("the service cannot take a call now: {}", reason(error)))
 }
 
 fn internal(error: &io::Error) -> Failed {
-    Failed::new(ErrorCode::INTERNAL, format!("cannot talk to the command: {error}"))
+    Failed::new(ErrorCode::INTERNAL, format!("cannot talk to the command: {}", reason(error)))
 }
