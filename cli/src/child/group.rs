@@ -43,10 +43,9 @@ pub(crate) struct Surroundings {
     pub(crate) guard: Guard,
 }
 
-/// A leader that has just started, and our ends of its pipes, which don't block.
+/// Our ends of a command's pipes, which don't block.
 #[derive(Debug)]
-pub(crate) struct Started {
-    pub(crate) leader: Leader,
+pub(crate) struct Pipes {
     pub(crate) stdin: PipeWriter,
     pub(crate) stdout: PipeReader,
     /// `None` unless it is [`Stderr::Pipe`].
@@ -76,28 +75,11 @@ pub(crate) enum Stderr {
 
 impl Leader {
     /// Starts a command as the leader of a new process group.
-    pub(crate) fn start(mut recipe: Recipe, surroundings: &Surroundings) -> Result<Started, StartError> {
-        let pipes = Self::pipes(&mut recipe, surroundings.stderr).map_err(StartError::Pipes)?;
+    pub(crate) fn start(mut recipe: Recipe, surroundings: &Surroundings) -> Result<(Self, Pipes), StartError> {
+        let pipes = Pipes::make(&mut recipe, surroundings.stderr).map_err(StartError::Pipes)?;
         let group = recipe.start(Manner::OnItsOwn).map_err(StartError::NotStarted)?;
         let leader = Self::watch(group, &surroundings.guard).map_err(StartError::Killed)?;
-        let (stdin, stdout, stderr) = pipes;
-        Ok(Started { leader, stdin, stdout, stderr })
-    }
-
-    /// Gives a command pipes for its standard streams, and keeps our ends.
-    fn pipes(recipe: &mut Recipe, stderr: Stderr) -> io::Result<(PipeWriter, PipeReader, Option<PipeReader>)> {
-        let (its_stdin, stdin) = io::pipe()?;
-        let (stdout, its_stdout) = io::pipe()?;
-        let (stderr, its_stderr) = match stderr {
-            Stderr::Pipe => io::pipe().map(|(ours, its)| (Some(ours), Stream::Is(its.into())))?,
-            Stderr::Inherit => (None, Stream::Inherit),
-            Stderr::Null => (None, Stream::Null),
-        };
-        non_blocking(&stdin)?;
-        non_blocking(&stdout)?;
-        stderr.as_ref().map_or(Ok(()), non_blocking)?;
-        recipe.streams([Stream::Is(its_stdin.into()), Stream::Is(its_stdout.into()), its_stderr]);
-        Ok((stdin, stdout, stderr))
+        Ok((leader, pipes))
     }
 
     fn watch(group: Pid, guard: &Guard) -> io::Result<Self> {
@@ -138,6 +120,24 @@ impl Leader {
         self.guard.forget(self.group);
         self.is_reaped = true;
         await_end(self.group)
+    }
+}
+
+impl Pipes {
+    /// Gives a command pipes for its standard streams, and keeps our ends.
+    fn make(recipe: &mut Recipe, stderr: Stderr) -> io::Result<Self> {
+        let (its_stdin, stdin) = io::pipe()?;
+        let (stdout, its_stdout) = io::pipe()?;
+        let (stderr, its_stderr) = match stderr {
+            Stderr::Pipe => io::pipe().map(|(ours, its)| (Some(ours), Stream::Is(its.into())))?,
+            Stderr::Inherit => (None, Stream::Inherit),
+            Stderr::Null => (None, Stream::Null),
+        };
+        non_blocking(&stdin)?;
+        non_blocking(&stdout)?;
+        stderr.as_ref().map_or(Ok(()), non_blocking)?;
+        recipe.streams([Stream::Is(its_stdin.into()), Stream::Is(its_stdout.into()), its_stderr]);
+        Ok(Self { stdin, stdout, stderr })
     }
 }
 

@@ -22,7 +22,7 @@ use nix::sys::signal::Signal;
 
 use crate::child::{
     GRACE, Interest,
-    group::{Leader, StartError, Started, Stderr, Surroundings},
+    group::{Leader, Pipes, StartError, Stderr, Surroundings},
     guard::Guard,
     log::Log,
     ready,
@@ -110,7 +110,7 @@ impl<'a> Job<'a> {
     /// Starts a command with `body` as its standard input.
     pub(crate) fn start(recipe: Recipe, body: &'a [u8], guard: &Guard, log: Log) -> Result<Self, StartError> {
         let surroundings = Surroundings { stderr: Stderr::Pipe, guard: guard.clone() };
-        let Started { leader, stdin, stdout, stderr } = Leader::start(recipe, &surroundings)?;
+        let (leader, Pipes { stdin, stdout, stderr }) = Leader::start(recipe, &surroundings)?;
         Ok(Self {
             leader,
             stdin: Some(stdin),

@@ -12,7 +12,7 @@ use ipc_client::{Bell, limits::MAX_BODY};
 
 use crate::child::{
     GRACE, Interest,
-    group::{Leader, StartError, Started, Surroundings},
+    group::{Leader, Pipes, StartError, Surroundings},
     job::{Stop, drain},
     ready,
     recipe::Recipe,
@@ -58,7 +58,7 @@ pub(crate) enum Exchange {
 impl Worker {
     /// Starts the command.
     pub(crate) fn start(recipe: Recipe, surroundings: &Surroundings) -> Result<Self, StartError> {
-        let Started { leader, stdin, stdout, .. } = Leader::start(recipe, surroundings)?;
+        let (leader, Pipes { stdin, stdout, .. }) = Leader::start(recipe, surroundings)?;
         let (stdin, stdout) = (Some(stdin), Some(stdout));
         Ok(Self { leader, stdin, stdout, said: Vec::new(), started: Instant::now(), has_answered: false })
     }
