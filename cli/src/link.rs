@@ -15,9 +15,6 @@ use crate::{
     problem::{Problem, Result},
 };
 
-/// Program and version, as the broker shows it to people.
-pub(crate) const AGENT: &str = concat!("ipcctl/", env!("CARGO_PKG_VERSION"));
-
 /// The variable in which `ipcctl run` tells its process id to what it runs, whose broker ends with it.
 pub(crate) const PRIVATE: &str = "IPCD_PRIVATE";
 

@@ -39,6 +39,9 @@ use crate::{
 };
 
 fn main() {
+    if child::guard::is_wanted() {
+        return child::guard::keep();
+    }
     let (format, loudness, outcome) = match cli::parse(std::env::args_os()) {
         Parsed::Command(cli) => {
             let (format, loudness) = (cli.globals.format, cli.globals.loudness());

@@ -84,7 +84,7 @@ pub use error::{CallError, Error, Result};
 pub use ipc_protocol::{
     ERROR_TABLE, Encoding, ErrorCode, ErrorRow, Identity, InvalidName, MethodName, Pattern, PeerNumber, Retry,
     ServiceName, Target, control, limits,
-    transport::{Address, AddressError},
+    transport::{Address, AddressError, Bell, poll},
 };
 pub use method::Method;
 pub use pending::{Pending, PendingBytes};

@@ -308,6 +308,12 @@ impl Running {
         eventually(SOON, &what, || self.stderr.so_far().contains(text));
     }
 
+    /// What it has said on standard error so far.
+    #[must_use]
+    pub fn error_so_far(&self) -> String {
+        self.stderr.so_far()
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

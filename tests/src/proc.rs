@@ -62,8 +62,18 @@ pub fn resident_kib(pid: u32) -> u64 {
 /// Whether this process, and so what it starts, ignores a signal: a shell's `&` makes it ignore SIGINT.
 #[must_use]
 pub fn ignores(signal: Signal) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    is_in_mask("self", "SigIgn:", signal)
+}
+
+/// Whether a process holds a signal back, to take it from a descriptor.
+#[must_use]
+pub fn holds_back(pid: u32, signal: Signal) -> bool {
+    is_in_mask(&pid.to_string(), "SigBlk:", signal)
+}
+
+fn is_in_mask(process: &str, mask: &str, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix(mask)?.trim(), 16).ok());
     mask.unwrap_or(0) >> (signal as u32 - 1) & 1 == 1
 }
 

@@ -17,62 +17,115 @@ use nix::{
 };
 use rustix::process::{PidfdFlags, pidfd_open};
 
-use crate::child::recipe::{Manner, Recipe, Stream, exit_status};
+use crate::{
+    child::{
+        guard::Guard,
+        recipe::{Manner, Recipe, SpawnError, Stream, exit_status},
+    },
+    term::reason,
+};
 
-/// The leader of a process group, not waited for yet: as long as this lives, the number of the group belongs to it, and a signal
-/// cannot hit a stranger. Dropping it kills the group.
+/// The leader of a process group that hasn't been waited for: as long as this lives the group keeps its number, and a signal can't
+/// hit another process. Dropping it kills the group.
 #[derive(Debug)]
 pub(crate) struct Leader {
     group: Pid,
     exit: OwnedFd,
+    guard: Guard,
     is_reaped: bool,
 }
 
-/// A leader that has just been started, and our ends of its pipes, non-blocking.
+/// What a command gets besides its pipes.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) stderr: Stderr,
+    /// Ends it if we are killed.
+    pub(crate) guard: Guard,
+}
+
+/// Our ends of a command's pipes, which don't block.
 #[derive(Debug)]
-pub(crate) struct Started {
-    /// The process.
-    pub(crate) leader: Leader,
-    /// Its standard input.
+pub(crate) struct Pipes {
     pub(crate) stdin: PipeWriter,
-    /// Its standard output.
     pub(crate) stdout: PipeReader,
-    /// Its standard error, if that is a pipe.
+    /// `None` unless it is [`Stderr::Pipe`].
     pub(crate) stderr: Option<PipeReader>,
 }
 
-/// Why there is no leader.
+/// Why a command can't be run.
 #[derive(Debug)]
 pub(crate) enum StartError {
-    /// It could not be started: nothing has run.
-    NotStarted(io::Error),
-    /// It could not be watched, and was killed.
+    /// Its pipes can't be made. Nothing has run.
+    Pipes(io::Error),
+    /// It didn't start. Nothing has run.
+    NotStarted(SpawnError),
+    /// It started, can't be watched, and was killed.
     Killed(io::Error),
 }
 
 /// Where its standard error goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stderr {
-    /// Into a pipe.
     Pipe,
-    /// To ours.
+    /// It shares ours.
     Inherit,
-    /// Nowhere.
+    /// /dev/null.
     Null,
 }
 
 impl Leader {
     /// Starts a command as the leader of a new process group.
-    pub(crate) fn start(mut recipe: Recipe, stderr: Stderr) -> Result<Started, StartError> {
-        let pipes = Self::pipes(&mut recipe, stderr).map_err(StartError::NotStarted)?;
+    pub(crate) fn start(mut recipe: Recipe, surroundings: &Surroundings) -> Result<(Self, Pipes), StartError> {
+        let pipes = Pipes::make(&mut recipe, surroundings.stderr).map_err(StartError::Pipes)?;
         let group = recipe.start(Manner::OnItsOwn).map_err(StartError::NotStarted)?;
-        let leader = Self::watch(group).map_err(StartError::Killed)?;
-        let (stdin, stdout, stderr) = pipes;
-        Ok(Started { leader, stdin, stdout, stderr })
+        let leader = Self::watch(group, &surroundings.guard).map_err(StartError::Killed)?;
+        Ok((leader, pipes))
     }
 
+    fn watch(group: Pid, guard: &Guard) -> io::Result<Self> {
+        guard.watch(group);
+        let number = rustix::process::Pid::from_raw(group.as_raw());
+        let number = number.ok_or_else(|| io::Error::other("a process without a number"))?;
+        let exit = pidfd_open(number, PidfdFlags::empty()).inspect_err(|_| {
+            let _ = killpg(group, Signal::SIGKILL);
+            guard.forget(group);
+            let _ = await_end(group);
+        })?;
+        Ok(Self { group, exit, guard: guard.clone(), is_reaped: false })
+    }
+
+    /// Signals the whole group.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let _ = killpg(self.group, signal); // ESRCH: the group is gone, which is the aim
+    }
+
+    /// Asks the whole group to end. A stopped process receives TERM only once it continues.
+    pub(crate) fn ask_to_end(&self) {
+        self.signal(Signal::SIGTERM);
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// Kills what is left of the group, and waits for the leader.
+    pub(crate) fn reap(mut self) -> io::Result<ExitStatus> {
+        self.end()
+    }
+
+    /// Becomes readable when the leader has ended.
+    pub(crate) fn exit(&self) -> &OwnedFd {
+        &self.exit
+    }
+
+    fn end(&mut self) -> io::Result<ExitStatus> {
+        self.signal(Signal::SIGKILL);
+        self.guard.forget(self.group);
+        self.is_reaped = true;
+        await_end(self.group)
+    }
+}
+
+impl Pipes {
     /// Gives a command pipes for its standard streams, and keeps our ends.
-    fn pipes(recipe: &mut Recipe, stderr: Stderr) -> io::Result<(PipeWriter, PipeReader, Option<PipeReader>)> {
+    fn make(recipe: &mut Recipe, stderr: Stderr) -> io::Result<Self> {
         let (its_stdin, stdin) = io::pipe()?;
         let (stdout, its_stdout) = io::pipe()?;
         let (stderr, its_stderr) = match stderr {
@@ -84,44 +137,7 @@ impl Leader {
         non_blocking(&stdout)?;
         stderr.as_ref().map_or(Ok(()), non_blocking)?;
         recipe.streams([Stream::Is(its_stdin.into()), Stream::Is(its_stdout.into()), its_stderr]);
-        Ok((stdin, stdout, stderr))
-    }
-
-    fn watch(group: Pid) -> io::Result<Self> {
-        let number = rustix::process::Pid::from_raw(group.as_raw());
-        let number = number.ok_or_else(|| io::Error::other("a process without a number"))?;
-        let exit = pidfd_open(number, PidfdFlags::empty()).inspect_err(|_| {
-            let _ = killpg(group, Signal::SIGKILL);
-            let _ = await_end(group);
-        })?;
-        Ok(Self { group, exit, is_reaped: false })
-    }
-
-    /// Sends a signal to the whole group.
-    pub(crate) fn signal(&self, signal: Signal) {
-        let _ = killpg(self.group, signal); // ESRCH: nobody is left, which is what signals are sent for here
-    }
-
-    /// Asks the whole group to end. A stopped process gets TERM only when it goes on.
-    pub(crate) fn ask_to_end(&self) {
-        self.signal(Signal::SIGTERM);
-        self.signal(Signal::SIGCONT);
-    }
-
-    /// Kills what is left of the group, and waits for the leader.
-    pub(crate) fn reap(mut self) -> io::Result<ExitStatus> {
-        self.end()
-    }
-
-    /// A descriptor that becomes readable when the leader has ended.
-    pub(crate) fn exit(&self) -> &OwnedFd {
-        &self.exit
-    }
-
-    fn end(&mut self) -> io::Result<ExitStatus> {
-        self.signal(Signal::SIGKILL);
-        self.is_reaped = true;
-        await_end(self.group)
+        Ok(Self { stdin, stdout, stderr })
     }
 }
 
@@ -136,7 +152,9 @@ impl Drop for Leader {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotStarted(error) | Self::Killed(error) => error.fmt(f),
+            Self::Pipes(error) => write!(f, "cannot make its pipes: {}", reason(error)),
+            Self::NotStarted(error) => error.fmt(f),
+            Self::Killed(error) => write!(f, "cannot watch it: {}", reason(error)),
         }
     }
 }
@@ -155,7 +173,7 @@ fn await_end(pid: Pid) -> io::Result<ExitStatus> {
     }
 }
 
-/// Our end of a pipe alone: the child's end is another open file description and stays blocking.
+/// Affects our end alone: the child's end is another open file description and goes on blocking.
 fn non_blocking(pipe: impl AsFd) -> io::Result<()> {
     Ok(rustix::io::ioctl_fionbio(pipe, true)?)
 }

@@ -7,66 +7,65 @@
 //!                    500 ms later KILL, to the whole process group
 //! ```
 //!
-//! All four ends are watched by one poll, so a command may read late, write early, do both at once or neither. When it has ended
-//! what lies in the pipes is read and the rest of its group killed: a grandchild that holds a pipe open delays nobody.
+//! One poll watches all four ends, so a command may read late, write early, do both at once, or neither. After it exits, its
+//! standard output is read until it ends or falls silent: a filter that the command put behind itself (`exec > >(tr a-z A-Z)`) exits
+//! a moment later. A grandchild that keeps the pipe open without writing delays the reply by that moment, and is then killed.
 
 use std::{
     io::{self, PipeReader, PipeWriter, Read, Write},
     process::ExitStatus,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use ipc_client::limits::MAX_BODY;
+use ipc_client::{Bell, limits::MAX_BODY};
 use nix::sys::signal::Signal;
 
 use crate::child::{
     GRACE, Interest,
-    bell::Bell,
-    group::{Leader, StartError, Started, Stderr},
+    group::{Leader, Pipes, StartError, Stderr, Surroundings},
+    guard::Guard,
     log::Log,
     ready,
     recipe::Recipe,
     tail::Tail,
 };
 
-/// Why a run was ended before the command ended by itself.
+/// Why we ended a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// Nobody waits for the reply any more.
+    /// The caller stopped waiting.
     Cancelled,
-    /// The time of the call or of the command is over.
+    /// The deadline of the call has passed, or the command's own time.
     OutOfTime,
-    /// It wrote more than a reply may hold.
+    /// The output is longer than a reply can be.
     TooMuch,
-    /// The service itself is ending.
+    /// The service is ending.
     Quit,
 }
 
 /// What ends a run early.
 #[derive(Debug)]
 pub(crate) struct Bounds<'a> {
-    /// Rings when nobody waits any more.
+    /// Rings when the caller stops waiting.
     pub(crate) cancel: &'a Bell,
-    /// Rings when the service has to end at once.
+    /// Rings when the service must end at once.
     pub(crate) quit: &'a Bell,
-    /// When the time is over.
     pub(crate) until: Option<Instant>,
 }
 
 /// How a run ended.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    /// How the command ended.
     pub(crate) status: ExitStatus,
-    /// Why it was ended, if it did not end by itself.
+    /// `None` if the command ended by itself.
     pub(crate) stop: Option<Stop>,
-    /// What it wrote on standard output.
+    /// What it wrote to standard output.
     pub(crate) reply: Vec<u8>,
-    /// The last part of what it wrote on standard error.
+    /// The end of what it wrote to standard error.
     pub(crate) complaint: String,
 }
 
-/// A run.
+/// A run that hasn't ended.
 #[derive(Debug)]
 pub(crate) struct Job<'a> {
     leader: Leader,
@@ -77,21 +76,41 @@ pub(crate) struct Job<'a> {
     reply: Vec<u8>,
     complaint: Tail,
     log: Log,
-    has_exited: bool,
+    /// Set once the command has exited, while more output may come.
+    linger: Option<Linger>,
     stop: Option<Stopping>,
 }
 
-/// A run that is being ended.
+/// The time after a command exits in which others may still write to its standard output.
+#[derive(Clone, Copy, Debug)]
+struct Linger {
+    began: Instant,
+    last_output: Instant,
+}
+
+/// A run that we are ending.
 #[derive(Clone, Copy, Debug)]
 struct Stopping {
     reason: Stop,
-    kill_at: Option<Instant>, // None: killed
+    kill_at: Option<Instant>, // None: it has been killed
+}
+
+impl Linger {
+    fn begin() -> Self {
+        let now = Instant::now();
+        Self { began: now, last_output: now }
+    }
+
+    fn until(self) -> Instant {
+        (self.last_output + SILENCE).min(self.began + LONGEST_LINGER)
+    }
 }
 
 impl<'a> Job<'a> {
     /// Starts a command with `body` as its standard input.
-    pub(crate) fn start(recipe: Recipe, body: &'a [u8], log: Log) -> Result<Self, StartError> {
-        let Started { leader, stdin, stdout, stderr } = Leader::start(recipe, Stderr::Pipe)?;
+    pub(crate) fn start(recipe: Recipe, body: &'a [u8], guard: &Guard, log: Log) -> Result<Self, StartError> {
+        let surroundings = Surroundings { stderr: Stderr::Pipe, guard: guard.clone() };
+        let (leader, Pipes { stdin, stdout, stderr }) = Leader::start(recipe, &surroundings)?;
         Ok(Self {
             leader,
             stdin: Some(stdin),
@@ -101,7 +120,7 @@ impl<'a> Job<'a> {
             reply: Vec::new(),
             complaint: Tail::default(),
             log,
-            has_exited: false,
+            linger: None,
             stop: None,
         })
     }
@@ -122,13 +141,14 @@ impl<'a> Job<'a> {
         })
     }
 
-    /// A command that ended by itself is over at once. Of one that was told to end, the rest of the group may use the grace time:
-    /// as long as somebody holds a pipe open, somebody is tidying up.
+    /// A command that exits by itself is over when its output ends or has been silent for a while. After one that we ended, the rest
+    /// of its group may use the grace time: a process that holds a pipe open is cleaning up.
     fn is_over(&self) -> bool {
         let is_closed = self.stdout.is_none() && self.stderr.is_none();
-        match self.stop {
-            None => self.has_exited,
-            Some(stopping) => self.has_exited && (is_closed || stopping.kill_at.is_none()),
+        match (self.linger, self.stop) {
+            (None, _) => false,
+            (Some(linger), None) => self.stdout.is_none() || linger.until() <= Instant::now(),
+            (Some(_), Some(stopping)) => is_closed || stopping.kill_at.is_none(),
         }
     }
 
@@ -136,13 +156,13 @@ impl<'a> Job<'a> {
         let is_stopping = self.stop.is_some();
         let until = match self.stop {
             Some(stopping) => stopping.kill_at,
-            None => bounds.until,
+            None => bounds.until.into_iter().chain(self.linger.map(Linger::until)).min(),
         };
         let watched = [
             (self.stdin.as_ref().map(|pipe| pipe as _), Interest::Write),
             (self.stdout.as_ref().map(|pipe| pipe as _), Interest::Read),
             (self.stderr.as_ref().map(|pipe| pipe as _), Interest::Read),
-            ((!self.has_exited).then_some(self.leader.exit() as _), Interest::Read),
+            (self.linger.is_none().then_some(self.leader.exit() as _), Interest::Read),
             ((!is_stopping).then_some(bounds.cancel as _), Interest::Read),
             ((!is_stopping).then_some(bounds.quit as _), Interest::Read),
         ];
@@ -150,13 +170,18 @@ impl<'a> Job<'a> {
         if stdin {
             self.feed();
         }
-        if stdout {
+        if stdout || exited {
             self.drain_output();
         }
         if stderr {
             self.drain_complaint();
         }
-        self.has_exited |= exited;
+        if exited {
+            self.linger = Some(Linger::begin());
+        }
+        if let Some(linger) = self.linger.as_mut().filter(|_| stdout) {
+            linger.last_output = Instant::now();
+        }
         if cancelled {
             self.end(Stop::Cancelled);
         }
@@ -170,7 +195,7 @@ impl<'a> Job<'a> {
     fn keep_time(&mut self, bounds: &Bounds<'_>) {
         let now = Instant::now();
         match &mut self.stop {
-            None if bounds.until.is_some_and(|until| until <= now) && !self.has_exited => self.end(Stop::OutOfTime),
+            None if bounds.until.is_some_and(|until| until <= now) => self.end(Stop::OutOfTime),
             Some(Stopping { kill_at, .. }) if kill_at.is_some_and(|kill_at| kill_at <= now) => {
                 *kill_at = None;
                 self.leader.signal(Signal::SIGKILL);
@@ -179,16 +204,17 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Asks the whole group to end. A command that ends between the last look and now has answered: its reply counts.
+    /// Asks the whole group to end. If the command has completed its reply in the meantime, that counts.
     fn end(&mut self, reason: Stop) {
-        if self.stop.is_none() && (!self.has_exited || reason == Stop::TooMuch) {
+        let has_answered = self.linger.is_some() && self.stdout.is_none();
+        if self.stop.is_none() && (!has_answered || reason == Stop::TooMuch) {
             self.leader.ask_to_end();
             self.stdin = None;
             self.stop = Some(Stopping { reason, kill_at: Some(Instant::now() + GRACE) });
         }
     }
 
-    /// Writes as much of the body as the pipe takes. A command need not read it: EPIPE is as good as the end.
+    /// Writes as much of the body as the pipe takes. A command doesn't have to read it: EPIPE is as good as the end.
     fn feed(&mut self) {
         let Some(stdin) = &mut self.stdin else { return };
         while !self.unsent.is_empty() {
@@ -202,7 +228,7 @@ impl<'a> Job<'a> {
         self.stdin = None;
     }
 
-    /// Reads what lies in the pipe. Once the run is being ended nothing of it is kept.
+    /// Reads what is in the pipe, and drops it if we are ending the run.
     fn drain_output(&mut self) {
         let (reply, is_stopping) = (&mut self.reply, self.stop.is_some());
         let mut is_over_limit = false;
@@ -230,10 +256,14 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Bytes read from standard error in one go: a command that never stops complaining must not keep its cancel waiting.
+/// How long standard output must be silent, after the command has exited, to count as complete.
+const SILENCE: Duration = Duration::from_millis(250);
+/// The limit for a grandchild that never falls silent.
+const LONGEST_LINGER: Duration = Duration::from_secs(10);
+/// Bytes read from standard error in one go: a command that floods it must not delay its own cancellation.
 const DRAIN_BUDGET: usize = 1 << 20;
 
-/// Reads a pipe until it is empty, ends, or `take` has enough. One that has ended is closed.
+/// Reads a pipe until it is empty or at its end, or `take` has enough. Closes it at its end.
 pub(crate) fn drain<R: Read>(pipe: &mut Option<R>, mut take: impl FnMut(&[u8]) -> bool) {
     let mut buffer = [0; 16 * 1024];
     while let Some(open) = pipe {

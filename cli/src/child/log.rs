@@ -1,4 +1,4 @@
-//! Our standard error as the log of the commands we run.
+//! Our standard error as the log of the commands that we run.
 
 use std::{
     io,
@@ -8,23 +8,23 @@ use std::{
 
 use crate::child::{Interest, ready};
 
-/// Whether what a command writes on standard error appears on ours.
+/// What becomes of a command's standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Log {
-    /// It does.
+    /// It appears on ours.
     Pass,
-    /// It does not (`-q`).
+    /// It is dropped (`-q`).
     Drop,
 }
 
-/// Most bytes of one write to a pipe that has room which cannot block (PIPE_BUF, pipe(7)).
+/// The longest write that can't block on a pipe with room (PIPE_BUF, pipe(7)).
 const PIECE: usize = 4096;
 
-/// Keeps two threads from finding the same room in the pipe.
+/// Keeps two threads from counting on the same room in the pipe.
 static WRITING: Mutex<()> = Mutex::new(());
 
 impl Log {
-    /// Passes on what a command wrote. A reader that is too slow loses text rather than stop a call.
+    /// Passes on what a command wrote. If the reader is too slow, text is lost rather than a call delayed.
     pub(crate) fn pass(self, bytes: &[u8]) {
         if self == Self::Drop {
             return;

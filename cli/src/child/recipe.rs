@@ -1,11 +1,12 @@
 //! How a process is started: command line, environment, standard streams, signals.
 //!
-//! Not std's `Command`: that hands the signals this process holds back on to the child, which would then be deaf to TERM, and it
-//! cannot undo an inherited "ignore". posix_spawn(3) can do both, and needs no fork of a process with threads.
+//! std's `Command` won't do: a child inherits the signals that this process blocks, and would be deaf to TERM; nor can it undo an
+//! inherited "ignore". posix_spawn(3) can, and doesn't fork a process with threads.
 
 use std::{
     env,
-    ffi::{CString, OsStr, OsString},
+    ffi::{CString, NulError, OsStr, OsString},
+    fmt,
     fs::File,
     io,
     os::{
@@ -26,13 +27,15 @@ use nix::{
     unistd::Pid,
 };
 
-/// What is to be started.
+use crate::term::reason;
+
+/// A process to start.
 #[derive(Debug)]
 pub(crate) struct Recipe {
     path: PathBuf,
-    /// Beginning with the name of the program.
+    /// The first is the program's name.
     arguments: Vec<OsString>,
-    /// Variables to set, or to remove.
+    /// Variables to set; `None` removes one.
     changes: Vec<(OsString, Option<OsString>)>,
     streams: [Stream; 3],
 }
@@ -40,21 +43,36 @@ pub(crate) struct Recipe {
 /// A standard stream of the new process.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    /// The same as ours.
+    /// Ours.
     Inherit,
     /// /dev/null.
     Null,
-    /// This one.
     Is(OwnedFd),
 }
 
-/// What the new process has to do with this one.
+/// Why a process didn't start. Nothing has run.
+#[derive(Debug)]
+pub(crate) enum SpawnError {
+    /// We can't provide what it needs.
+    Host {
+        /// What was tried.
+        operation: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The kernel refuses to execute the program.
+    Program(io::Error),
+}
+
+/// How the new process relates to this one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Manner {
-    /// It leads a process group of its own, and no signal is held back or ignored.
+    /// It leads a process group of its own, and neither blocks nor ignores any signal.
     OnItsOwn,
-    /// It takes our place as far as it can tell: our process group, and of signals what this process had when it was started.
+    /// It takes our place: our process group, and the signal mask that we started with.
     InOurPlace(SigSet),
+    /// It is in our process group and blocks every signal.
+    DeafInOurGroup,
 }
 
 impl Recipe {
@@ -80,13 +98,13 @@ impl Recipe {
         self
     }
 
-    /// Says what its standard input, output and error are.
+    /// Sets its standard input, output and error.
     pub(crate) fn streams(&mut self, streams: [Stream; 3]) -> &mut Self {
         self.streams = streams;
         self
     }
 
-    /// Its environment: ours with the changes, a later one winning.
+    /// Its environment: ours with the changes, of which the last one counts.
     pub(crate) fn environment(&self) -> Vec<(OsString, OsString)> {
         let is_changed = |name: &OsStr| self.changes.iter().any(|(changed, _)| changed == name);
         let mut variables: Vec<_> = env::vars_os().filter(|(name, _)| !is_changed(name)).collect();
@@ -99,33 +117,65 @@ impl Recipe {
         variables
     }
 
-    /// Starts it. Whoever gets the number has to wait for the process.
-    pub(crate) fn start(self, manner: Manner) -> io::Result<Pid> {
+    /// Starts it. The caller must wait for the process.
+    pub(crate) fn start(self, manner: Manner) -> Result<Pid, SpawnError> {
         let environment = self.environment().into_iter().map(|(name, value)| variable(name, &value));
-        let environment = environment.collect::<io::Result<Vec<_>>>()?;
-        let arguments = self.arguments.into_iter().map(text).collect::<io::Result<Vec<_>>>()?;
-        let null = File::options().read(true).write(true).open("/dev/null")?;
-        let mut actions = PosixSpawnFileActions::init()?;
-        for (number, stream) in (0..).zip(&self.streams) {
-            match stream {
-                Stream::Inherit => {}
-                Stream::Null => actions.add_dup2(null.as_raw_fd(), number)?,
-                Stream::Is(descriptor) => actions.add_dup2(descriptor.as_raw_fd(), number)?,
-            }
-        }
-        let attributes = attributes(manner)?;
-        match posix_spawn(&*self.path, &actions, &attributes, &arguments, &environment) {
-            // A script without #! is one for the shell: execvp(3) has it so.
+        let environment = environment.collect::<Result<Vec<_>, _>>()?;
+        let streams = self.streams.into_iter().map(Stream::opened).collect::<Result<Vec<_>, _>>()?;
+        let actions = redirections(&streams).map_err(host("redirect its standard streams"))?;
+        let attributes = attributes(manner).map_err(host("set its signals and its process group"))?;
+        let arguments = self.arguments.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
+        let spawned = match posix_spawn(&*self.path, &actions, &attributes, &arguments, &environment) {
+            // A script without #! goes to the shell, as with execvp(3).
             Err(Errno::ENOEXEC) => {
                 let script = by_shell(&self.path, arguments)?;
-                Ok(posix_spawn(Path::new(SHELL), &actions, &attributes, &script, &environment)?)
+                posix_spawn(Path::new(SHELL), &actions, &attributes, &script, &environment)
             }
-            outcome => Ok(outcome?),
+            outcome => outcome,
+        };
+        spawned.map_err(|error| SpawnError::Program(error.into()))
+    }
+}
+
+impl Stream {
+    /// The descriptor to put in place; `None` leaves the inherited one.
+    fn opened(self) -> Result<Option<OwnedFd>, SpawnError> {
+        match self {
+            Self::Inherit => Ok(None),
+            Self::Is(descriptor) => Ok(Some(descriptor)),
+            Self::Null => {
+                let null = File::options().read(true).write(true).open("/dev/null");
+                null.map(|null| Some(null.into())).map_err(host("open /dev/null"))
+            }
         }
     }
 }
 
-/// The status of a process that has ended; `None` for other news of it.
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host { operation, source } => write!(f, "cannot {operation}: {}", reason(source)),
+            Self::Program(error) => reason(error).fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SpawnError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Host { source, .. } | Self::Program(source) => Some(source),
+        }
+    }
+}
+
+/// execve(2) can't pass on an argument or a variable with a NUL in it.
+impl From<NulError> for SpawnError {
+    fn from(error: NulError) -> Self {
+        host("pass its arguments and its environment on")(error)
+    }
+}
+
+/// The status of a process that has ended; `None` if it was stopped or continued.
 pub(crate) fn exit_status(status: WaitStatus) -> Option<(Pid, ExitStatus)> {
     match status {
         WaitStatus::Exited(pid, code) => Some((pid, ExitStatus::from_raw((code & 0xff) << 8))),
@@ -134,7 +184,21 @@ pub(crate) fn exit_status(status: WaitStatus) -> Option<(Pid, ExitStatus)> {
     }
 }
 
-fn attributes(manner: Manner) -> io::Result<PosixSpawnAttr> {
+fn host<E: Into<io::Error>>(operation: &'static str) -> impl FnOnce(E) -> SpawnError {
+    move |error| SpawnError::Host { operation, source: error.into() }
+}
+
+fn redirections(streams: &[Option<OwnedFd>]) -> nix::Result<PosixSpawnFileActions> {
+    let mut actions = PosixSpawnFileActions::init()?;
+    for (number, stream) in (0..).zip(streams) {
+        if let Some(descriptor) = stream {
+            actions.add_dup2(descriptor.as_raw_fd(), number)?;
+        }
+    }
+    Ok(actions)
+}
+
+fn attributes(manner: Manner) -> nix::Result<PosixSpawnAttr> {
     let mut attributes = PosixSpawnAttr::init()?;
     let mut flags = PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF;
     match manner {
@@ -146,26 +210,27 @@ fn attributes(manner: Manner) -> io::Result<PosixSpawnAttr> {
         }
         Manner::InOurPlace(mask) => {
             attributes.set_sigmask(&mask)?;
-            attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?; // Rust programs ignore it; nobody else expects that
+            attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?; // Rust programs ignore it, others expect the default
         }
+        Manner::DeafInOurGroup => attributes.set_sigmask(&SigSet::all())?,
     }
     attributes.set_flags(flags)?;
     Ok(attributes)
 }
 
-fn by_shell(path: &Path, arguments: Vec<CString>) -> io::Result<Vec<CString>> {
+fn by_shell(path: &Path, arguments: Vec<CString>) -> Result<Vec<CString>, NulError> {
     let start = [c"sh".to_owned(), text(path.as_os_str().to_owned())?];
     Ok(start.into_iter().chain(arguments.into_iter().skip(1)).collect())
 }
 
-fn variable(mut name: OsString, value: &OsStr) -> io::Result<CString> {
+fn variable(mut name: OsString, value: &OsStr) -> Result<CString, NulError> {
     name.push("=");
     name.push(value);
     text(name)
 }
 
-fn text(text: OsString) -> io::Result<CString> {
-    Ok(CString::new(text.into_vec())?)
+fn text(text: OsString) -> Result<CString, NulError> {
+    CString::new(text.into_vec())
 }
 
 const SHELL: &str = "/bin/sh";
@@ -198,7 +263,7 @@ mod tests {
         let (said, _) = run(shell("grep -E '^Sig(Blk|Ign):' /proc/self/status"), Manner::OnItsOwn);
         drop(held);
         let masks = said.split_whitespace().filter_map(|word| u64::from_str_radix(word, 16).ok());
-        // Signals 32 and 33 are glibc's own, and ignored in whatever posix_spawn starts.
+        // 32 and 33 are glibc's own; posix_spawn leaves them ignored.
         let masks: Vec<u64> = masks.map(|mask| mask & !(0b11 << 31)).collect();
         assert_eq!(masks, [0, 0], "{said}");
     }
@@ -240,6 +305,6 @@ mod tests {
     #[test]
     fn what_is_not_there_is_an_error() {
         let error = Recipe::new("/nonexistent", vec![]).start(Manner::OnItsOwn).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(matches!(error, SpawnError::Program(error) if error.kind() == io::ErrorKind::NotFound));
     }
 }

@@ -1,6 +1,6 @@
-//! The last part of what a command wrote on standard error: the text of its error.
+//! The end of what a command wrote to standard error: the text of its error.
 
-/// Most bytes kept: the sentence of an error holds 2 KiB.
+/// Bytes kept. The text of an error holds 2 KiB.
 const MOST: usize = 1024;
 
 /// The end of a text of any length.
@@ -8,13 +8,13 @@ const MOST: usize = 1024;
 pub(crate) struct Tail(Vec<u8>);
 
 impl Tail {
-    /// Takes what was written.
+    /// Appends a piece.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(&bytes[bytes.len().saturating_sub(MOST)..]);
         self.0.drain(..self.0.len().saturating_sub(MOST));
     }
 
-    /// The text without blanks around it. When its start is lost it starts with a line, if there is a second one.
+    /// The text, trimmed. If its start is lost, it begins at a line break, where there is one.
     pub(crate) fn text(&self) -> String {
         let text = String::from_utf8_lossy(&self.0);
         let text = match text.split_once('\n') {

@@ -107,6 +107,12 @@ impl Polled {
         self.life.client().number()
     }
 
+    /// Threads for the methods that are not quick: fewer than were asked for if the system has no more.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.life.threads()
+    }
+
     /// A client on the service's connection, for calls from other threads than the one that takes the turns.
     #[must_use]
     pub fn client(&self) -> &Client {

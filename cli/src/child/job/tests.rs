@@ -30,7 +30,7 @@ fn shell_with(script: &str, name: impl AsRef<std::ffi::OsStr>) -> Recipe {
 }
 
 fn run(script: &str, body: &[u8]) -> Finished {
-    Job::start(shell(script), body, Log::Drop).unwrap().finish(&Bells::new().bounds(SOON)).unwrap()
+    Job::start(shell(script), body, &Guard::absent(), Log::Drop).unwrap().finish(&Bells::new().bounds(SOON)).unwrap()
 }
 
 /// Whether the process whose number a script wrote is gone, or soon is: a KILL takes effect in its own time.
@@ -79,7 +79,25 @@ fn a_reply_over_the_limit_is_noticed_when_the_command_has_ended() {
 }
 
 #[test]
-fn a_grandchild_that_holds_the_pipes_open_delays_nobody_and_dies() {
+fn what_a_filter_writes_after_the_end_of_the_command_is_kept() {
+    let script = "exec 3>&1; mkfifo \"$0\"; { sleep 0.1; tr a-z A-Z; } <\"$0\" >&3 & exec 3>&- >\"$0\"; cat";
+    let directory = tempfile::tempdir().unwrap();
+    let job = Job::start(shell_with(script, directory.path().join("f")), b"late", &Guard::absent(), Log::Drop).unwrap();
+    assert_eq!(job.finish(&Bells::new().bounds(SOON)).unwrap().reply, b"LATE");
+}
+
+#[test]
+fn a_cancel_ends_the_wait_for_a_filter() {
+    let bells = Bells::new();
+    bells.cancel.ring();
+    let job = Job::start(shell("sleep 60 & exit 0"), b"", &Guard::absent(), Log::Drop).unwrap();
+    let started = Instant::now();
+    job.finish(&bells.bounds(SOON)).unwrap();
+    assert!(started.elapsed() < SOON);
+}
+
+#[test]
+fn a_grandchild_that_holds_the_pipes_open_delays_the_reply_a_little_and_dies() {
     let started = Instant::now();
     let finished = run("sleep 60 & echo $!", b"");
     assert!(started.elapsed() < SOON);
@@ -92,7 +110,7 @@ fn a_cancel_ends_the_whole_group() {
     let bells = Bells::new();
     bells.cancel.ring();
     let started = Instant::now();
-    let job = Job::start(shell("sleep 60 & sleep 60"), b"", Log::Drop).unwrap();
+    let job = Job::start(shell("sleep 60 & sleep 60"), b"", &Guard::absent(), Log::Drop).unwrap();
     let finished = job.finish(&bells.bounds(SOON)).unwrap();
     assert_eq!(finished.stop, Some(Stop::Cancelled));
     assert!(started.elapsed() < GRACE);
@@ -101,7 +119,7 @@ fn a_cancel_ends_the_whole_group() {
 #[test]
 fn who_ignores_term_is_killed() {
     let started = Instant::now();
-    let job = Job::start(shell("trap '' TERM; while :; do sleep 1; done"), b"", Log::Drop).unwrap();
+    let job = Job::start(shell("trap '' TERM; while :; do sleep 1; done"), b"", &Guard::absent(), Log::Drop).unwrap();
     let finished = job.finish(&Bells::new().bounds(Duration::from_millis(100))).unwrap();
     assert_eq!(finished.stop, Some(Stop::OutOfTime));
     assert!(started.elapsed() < Duration::from_secs(1));
@@ -111,7 +129,7 @@ fn who_ignores_term_is_killed() {
 fn a_leader_that_dies_first_leaves_nobody_behind() {
     let script = "sh -c 'trap \"\" TERM; exec >/dev/null; while :; do sleep 1; done' & echo $! >\"$0\"; wait";
     let file = tempfile::NamedTempFile::new().unwrap();
-    let job = Job::start(shell_with(script, file.path()), b"", Log::Drop).unwrap();
+    let job = Job::start(shell_with(script, file.path()), b"", &Guard::absent(), Log::Drop).unwrap();
     job.finish(&Bells::new().bounds(Duration::from_millis(200))).unwrap();
     let pid = std::fs::read(file.path()).unwrap();
     assert!(is_gone(&pid));
@@ -121,11 +139,12 @@ fn a_leader_that_dies_first_leaves_nobody_behind() {
 fn the_end_of_the_service_ends_it() {
     let bells = Bells::new();
     bells.quit.ring();
-    let finished = Job::start(shell("sleep 60"), b"", Log::Drop).unwrap().finish(&bells.bounds(SOON)).unwrap();
+    let finished =
+        Job::start(shell("sleep 60"), b"", &Guard::absent(), Log::Drop).unwrap().finish(&bells.bounds(SOON)).unwrap();
     assert_eq!(finished.stop, Some(Stop::Quit));
 }
 
 #[test]
 fn a_command_that_cannot_start_is_an_error() {
-    assert!(Job::start(Recipe::new("/nonexistent", vec![]), b"", Log::Drop).is_err());
+    assert!(Job::start(Recipe::new("/nonexistent", vec![]), b"", &Guard::absent(), Log::Drop).is_err());
 }

@@ -1,10 +1,10 @@
 //! The command of `ipcctl run`, and the processes that it leaves behind.
 //!
-//! This process is a subreaper (prctl(2)): a process whose parent dies becomes our child, whatever process group or session it is
-//! in. So at the end all that the command left running are our children, or children of these, and none can slip away.
+//! This process is a subreaper (prctl(2)): descendants whose parent dies become our children, whatever their process group or
+//! session. So at the end everything that the command left running is a child of ours, or a child's child, and none gets away.
 
 use std::{
-    fs, io,
+    io,
     process::ExitStatus,
     time::{Duration, Instant},
 };
@@ -18,25 +18,27 @@ use nix::{
     unistd::Pid,
 };
 
+use super::kin::{Kin, Process};
 use crate::{
     child::{
         Interest, ready,
-        recipe::{Manner, Recipe, exit_status},
+        recipe::{Manner, Recipe, SpawnError, exit_status},
     },
     problem::{Problem, Result},
     program::Program,
     signals::Signals,
 };
 
-/// Our children: the command, and what was left to us.
+/// Our children: the command, and what it left to us.
 #[derive(Debug)]
 pub(crate) struct Children {
+    kin: Kin,
     /// The command, until it has been waited for: then its number is free for another process.
     command: Option<Pid>,
     status: Option<ExitStatus>,
 }
 
-/// Whether there are children left.
+/// Whether we have children at all, earlier ones included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     None,
@@ -45,10 +47,10 @@ enum Left {
 
 impl Children {
     /// Makes orphans our children.
-    pub(crate) fn adopt() -> Result<Self> {
+    pub(crate) fn adopt(kin: Kin) -> Result<Self> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .map_err(|error| Problem::host("run", "cannot become a subreaper", &error.into()))?;
-        Ok(Self { command: None, status: None })
+        Ok(Self { kin, command: None, status: None })
     }
 
     /// Starts the command.
@@ -74,28 +76,20 @@ impl Children {
         let _ = self.reap_all();
     }
 
-    /// Ends all children: TERM, and KILL for those that are left when the grace time is over or another signal to end comes. Those
-    /// of a child that ends become ours and are ended in turn.
+    /// Ends what the command left. Those of a child that ends become ours and are ended in turn.
     pub(crate) fn end(&mut self, signals: &Signals) {
-        let mut asked: Vec<Pid> = Vec::new();
-        let mut kill_at = Instant::now() + GRACE;
-        let give_up_at = kill_at + PATIENCE;
-        while self.reap_all() == Left::Some && Instant::now() < give_up_at {
-            let is_late = Instant::now() >= kill_at;
-            for child in children_of(Pid::this()) {
-                if is_late {
-                    let _ = kill(child, Signal::SIGKILL);
-                } else if !asked.contains(&child) {
-                    asked.push(child);
-                    let _ = kill(child, Signal::SIGTERM);
-                    let _ = kill(child, Signal::SIGCONT); // a stopped process gets TERM only when it goes on
-                }
+        let mut farewell = Farewell::begin();
+        while self.reap_all() == Left::Some && !farewell.has_given_up() {
+            let left = self.kin.children();
+            if left.is_empty() {
+                return;
             }
-            // That an orphan has become ours nobody tells: look again soon.
+            farewell.round(&left);
+            // The kernel doesn't tell when an orphan becomes ours: look again soon.
             let _ = ready([(Some(signals as _), Interest::Read)], Some(Instant::now() + LOOK_AGAIN));
             while let Some(arrived) = signals.take() {
                 if arrived.signal != Signal::SIGCHLD {
-                    kill_at = Instant::now();
+                    farewell.hurry();
                 }
             }
         }
@@ -119,54 +113,97 @@ impl Children {
     }
 }
 
-fn cannot_run(program: &Program, error: &io::Error) -> Problem {
-    let (name, exit) =
-        if error.kind() == io::ErrorKind::NotFound { ("not_found", 127) } else { ("not_executable", 126) };
+/// How everything that is left is ended.
+///
+/// Filters come last: the tee of `exec > >(tee log)` ends by itself once all its writers are gone, and must not lose what it
+/// hasn't read yet.
+struct Farewell {
+    others: Round,
+    filters: Round,
+    give_up_at: Instant,
+}
+
+/// TERM for some processes, and KILL after the grace time.
+struct Round {
+    ask_at: Instant,
+    kill_at: Instant,
+    asked: Vec<Pid>,
+}
+
+impl Farewell {
+    fn begin() -> Self {
+        let (others, filters) = (Round::after(Duration::ZERO), Round::after(FILTER_GRACE));
+        Self { give_up_at: others.kill_at + PATIENCE, others, filters }
+    }
+
+    /// Whether what is left can't be ended.
+    fn has_given_up(&self) -> bool {
+        self.give_up_at <= Instant::now()
+    }
+
+    /// No more grace.
+    fn hurry(&mut self) {
+        self.others.hurry();
+        self.filters.hurry();
+    }
+
+    fn round(&mut self, left: &[Process]) {
+        let (filters, others): (Vec<Process>, Vec<Process>) = left.iter().partition(|process| process.is_filter());
+        if others.is_empty() {
+            self.filters.end(&filters);
+        } else {
+            self.others.end(&others);
+            self.filters.postpone();
+        }
+    }
+}
+
+impl Round {
+    fn after(pause: Duration) -> Self {
+        let ask_at = Instant::now() + pause;
+        Self { ask_at, kill_at: ask_at + GRACE, asked: Vec::new() }
+    }
+
+    /// Starts over, unless the time is up.
+    fn postpone(&mut self) {
+        if self.kill_at > Instant::now() {
+            *self = Self::after(FILTER_GRACE);
+        }
+    }
+
+    fn hurry(&mut self) {
+        (self.ask_at, self.kill_at) = (Instant::now(), Instant::now());
+    }
+
+    fn end(&mut self, processes: &[Process]) {
+        let now = Instant::now();
+        for pid in processes.iter().map(|process| process.pid) {
+            if self.kill_at <= now {
+                let _ = kill(pid, Signal::SIGKILL);
+            } else if self.ask_at <= now && !self.asked.contains(&pid) {
+                self.asked.push(pid);
+                let _ = kill(pid, Signal::SIGTERM);
+                let _ = kill(pid, Signal::SIGCONT); // a stopped process receives TERM only once it continues
+            }
+        }
+    }
+}
+
+/// The program was found before: what the kernel doesn't find now is the interpreter that its first line or its ELF header names.
+fn cannot_run(program: &Program, error: &SpawnError) -> Problem {
+    let (name, exit) = match error {
+        SpawnError::Host { .. } => ("failed", 125),
+        SpawnError::Program(error) if error.kind() == io::ErrorKind::NotFound => ("not_found", 127),
+        SpawnError::Program(_) => ("not_executable", 126),
+    };
     Problem::own(name, exit, "run", format!("cannot run {}: {error}", program.name()))
 }
 
-/// The children of a process. A signal may be sent to ours without doubt: their numbers are theirs until we have waited for them.
-fn children_of(parent: Pid) -> Vec<Pid> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers.filter(|number| parent_of(*number) == Some(parent.as_raw())).map(Pid::from_raw).collect()
-}
-
-fn parent_of(number: i32) -> Option<i32> {
-    parent_in(&fs::read_to_string(format!("/proc/{number}/stat")).ok()?)
-}
-
-/// proc_pid_stat(5): `pid (name) state ppid …`, where the name may contain anything.
-fn parent_in(stat: &str) -> Option<i32> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// How long processes that were left behind may take to end.
+/// The time between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long after KILL a process is waited for: one of another user (sudo) may not be killed by us.
+/// The time after KILL. We may not kill a process of another user (sudo).
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The time for filters to end by themselves, once only filters are left.
+const FILTER_GRACE: Duration = Duration::from_secs(1);
 /// How often new orphans are looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_parent_is_found_behind_a_hostile_name() {
-        assert_eq!(parent_in("12 (a b) S 3 12 12"), Some(3));
-        assert_eq!(parent_in("12 (a) S 9 (b) R 3 12"), Some(3));
-        assert_eq!(parent_in(""), None);
-    }
-
-    #[test]
-    fn a_child_is_found() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let number = Pid::from_raw(i32::try_from(child.id()).unwrap());
-        assert!(children_of(Pid::this()).contains(&number));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(!children_of(Pid::this()).contains(&number));
-    }
-}

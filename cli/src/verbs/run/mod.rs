@@ -1,7 +1,10 @@
 //! `ipcctl run`: a command with a broker of its own.
 
 mod children;
+mod directory;
+mod kin;
 mod private;
+mod witness;
 
 use std::{
     env,
@@ -13,7 +16,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use self::{children::Children, private::Broker};
+use self::{children::Children, kin::Kin, private::Broker, witness::Witness};
 use crate::{
     child::{
         Interest, ready,
@@ -30,12 +33,16 @@ use crate::{
 /// Run a command with a broker of its own: no daemon, no set-up, nothing left behind.
 ///
 /// The command finds the broker by $IPCD_SOCKET, and this ipcctl first in its PATH. When it ends, the processes that it left running
-/// get TERM and a second later KILL, the broker ends, its directory goes, and the exit code is the command's: 128 + the signal
-/// if one killed it, 125 if the broker failed, 126 if the command cannot be executed, 127 if there is none.
+/// get TERM and a second later KILL (filters behind it may first read to the end), the broker ends, and its directory goes.
+/// Processes that were there before it are left alone.
+///
+/// The exit code is the command's: 128 + the signal if one killed it, 125 if the broker failed before it ended, 126 if it cannot be
+/// executed, 127 if there is none.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  ipcctl run -- sh -c 'ipcctl serve upper -- tr a-z A-Z & ipcctl send --wait=5s upper hello'"
-)]
+#[command(after_help = "Examples:
+  ipcctl run -- sh -c 'ipcctl serve upper -- tr a-z A-Z & ipcctl send --wait upper hello'
+  ipcctl run --fd -- ipcctl ping
+  ipcctl run -- bash")]
 pub(crate) struct Run {
     /// Configuration of the broker, as for ipcd --config
     #[arg(short = 'f', long = "config", value_name = "CONFIG")]
@@ -51,15 +58,29 @@ pub(crate) struct Run {
     command: Vec<OsString>,
 }
 
-/// Signals that end a command, and what tells of its end.
-const WATCHED: [Signal; 5] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGCHLD];
+/// Signals that would end this process, which are passed on to the command, and SIGCHLD.
+const WATCHED: [Signal; 13] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGVTALRM,
+    Signal::SIGPROF,
+    Signal::SIGIO,
+    Signal::SIGPWR,
+    Signal::SIGXCPU,
+    Signal::SIGCHLD,
+];
 
 impl Run {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         if globals.socket.is_some() || globals.time.is_some() {
             return Err(Problem::usage("run", "-s and -t mean nothing here").hint("the broker is the command's own"));
         }
-        // The number is free now and low, as whoever writes fd:3 by hand expects it.
+        // Reserved now because low numbers are free: scripts say fd:3.
         let place = if self.fd { Some(private::reserve_descriptor()?) } else { None };
         let program = Program::find(&self.command, "run")?;
         // Before any thread is made: threads inherit what is held back.
@@ -67,44 +88,50 @@ impl Run {
             .and_then(|()| Signals::hold(&WATCHED))
             .map_err(|error| Problem::host("run", "cannot watch for signals", &error))?;
         let broker = Broker::start(self.config.as_deref())?;
+        globals.say(|| format!("run: a broker of its own listens at {}", broker.socket().display()));
         let status = supervise(&program, &broker, place, &signals);
         let ended = broker.stop();
-        match (status?, ended) {
-            (status, Ok(())) => Ok(exit(status)),
-            (_, Err(problem)) => Err(problem),
+        let status = status?;
+        globals.say(|| format!("run: {} ended with {status}", program.name()));
+        // The exit code is the command's, whatever goes wrong after its end.
+        if let Err(problem) = ended {
+            problem.report(globals.format, globals.loudness());
         }
+        Ok(exit(status))
     }
 }
 
-/// Runs the command to its end, and ends whatever it leaves behind.
+/// Runs the command to its end, then ends what it left running.
 fn supervise(program: &Program, broker: &Broker, place: Option<OwnedFd>, signals: &Signals) -> Result<ExitStatus> {
-    let mut children = Children::adopt()?;
+    let own_number = std::process::id().to_string();
+    let mut children = Children::adopt(Kin::before_the_command(PRIVATE, &own_number))?;
     let mut recipe = program.recipe();
-    prepare(&mut recipe, broker);
+    recipe.set("IPCD_SOCKET", broker.socket()).set(PRIVATE, own_number);
+    put_ourselves_in_path(&mut recipe);
     let connection = place.map(|place| broker.connection(place)).transpose()?;
     if let Some((_, address)) = &connection {
         recipe.set("IPCD_SOCKET", address);
     }
+    let mut witness = Witness::start(); // before the command, whose first signal may come at once
     children.start(recipe, Manner::InOurPlace(signals.mask_before()), program)?;
-    drop(connection); // the command has its own copy now
+    drop(connection); // the command has its copy
     while children.status().is_none() {
         ready([(Some(signals as _), Interest::Read)], None).map_err(|error| Problem::host("run", "poll", &error))?;
         while let Some(arrived) = signals.take() {
-            match (arrived.signal, arrived.origin) {
-                (Signal::SIGCHLD, _) => {}
-                // The command is in our process group and has got it from the terminal as we have.
-                (Signal::SIGINT | Signal::SIGQUIT | Signal::SIGHUP, Origin::Terminal) => {}
-                (signal, _) => children.forward(signal),
+            // The command has received what was sent to the whole group.
+            let is_the_groups = witness.has_seen(arrived.signal) || arrived.origin == Origin::Terminal;
+            if !is_the_groups && arrived.signal != Signal::SIGCHLD {
+                children.forward(arrived.signal);
             }
         }
         children.reap();
     }
+    drop(witness);
     children.end(signals);
     children.status().ok_or_else(|| Problem::own("failed", 125, "run", "the command's end went unnoticed"))
 }
 
-fn prepare(recipe: &mut Recipe, broker: &Broker) {
-    recipe.set("IPCD_SOCKET", broker.socket()).set(PRIVATE, std::process::id().to_string());
+fn put_ourselves_in_path(recipe: &mut Recipe) {
     let own = env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from));
     if let Some(path) = own.and_then(|own| path_with(own, env::var_os("PATH").as_deref())) {
         recipe.set("PATH", path);

@@ -1,31 +1,26 @@
-//! A broker that lives in a thread of this process and in a directory of its own.
+//! A broker in a thread of this process, with a directory of its own.
 
 use std::{
-    env,
-    fs::{File, Permissions},
     io,
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::fs::PermissionsExt,
-    },
+    os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     thread::{self, JoinHandle},
 };
 
-use ipc_client::{Address, ErrorCode, limits::MAX_SOCKET_PATH};
+use ipc_client::{Address, Bell, ErrorCode};
 use ipcd::{Config, Server};
-use rustix::io::{DupFlags, FdFlags};
-use tempfile::TempDir;
-
-use crate::{
-    child::bell::Bell,
-    problem::{Problem, Result},
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    io::{DupFlags, FdFlags},
 };
 
-/// A running broker. Its directory, mode 0700, goes when it is stopped.
+use super::directory::Directory;
+use crate::problem::{Problem, Result};
+
+/// A running broker. Stopping it removes its directory.
 #[derive(Debug)]
 pub(crate) struct Broker {
-    directory: TempDir,
+    directory: Directory,
     socket: PathBuf,
     stop: Bell,
     thread: JoinHandle<io::Result<()>>,
@@ -34,9 +29,9 @@ pub(crate) struct Broker {
 impl Broker {
     /// Starts a broker. It listens when this returns.
     pub(crate) fn start(file: Option<&Path>) -> Result<Self> {
-        let directory =
-            directory().map_err(|error| Problem::host("run", "cannot make a directory for the broker", &error))?;
-        let socket = directory.path().join(SOCKET);
+        let directory = Directory::make()
+            .map_err(|error| Problem::host("run", "cannot make a directory for the broker", &error))?;
+        let socket = directory.socket();
         let server = Server::bind(configure(file, &socket)?)
             .map_err(|error| Problem::own("failed", 125, "run", format!("cannot start the broker: {error}")))?;
         let failed = |error: io::Error| Problem::host("run", "cannot start the broker", &error);
@@ -52,7 +47,7 @@ impl Broker {
         &self.socket
     }
 
-    /// A connection for a child process: the descriptor, inherited by whatever is started while it lives, and its address there.
+    /// A connection for a child process: a descriptor that processes started while it lives inherit, and its address for them.
     pub(crate) fn connection(&self, mut place: OwnedFd) -> Result<(OwnedFd, String)> {
         let failed = |error: io::Error| Problem::host("run", "cannot hand over a connection", &error);
         let connection = std::os::unix::net::UnixStream::connect(&self.socket).map_err(failed)?;
@@ -66,15 +61,16 @@ impl Broker {
     pub(crate) fn stop(self) -> Result<()> {
         self.stop.ring();
         let ended = self.thread.join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
-        let removed = self.directory.close();
+        let removed = self.directory.remove();
         ended.map_err(|error| Problem::host("run", "the broker failed", &error))?;
         removed.map_err(|error| Problem::host("run", "cannot remove the broker's directory", &error))
     }
 }
 
-/// The lowest descriptor that is free, kept for a connection that is made later.
+/// The lowest free descriptor, kept for a connection that is made later.
 pub(crate) fn reserve_descriptor() -> Result<OwnedFd> {
-    File::open("/dev/null").map(OwnedFd::from).map_err(|error| Problem::host("run", "cannot open /dev/null", &error))
+    eventfd(0, EventfdFlags::CLOEXEC)
+        .map_err(|error| Problem::host("run", "cannot reserve a descriptor", &error.into()))
 }
 
 fn configure(file: Option<&Path>, socket: &Path) -> Result<Config> {
@@ -82,25 +78,4 @@ fn configure(file: Option<&Path>, socket: &Path) -> Result<Config> {
     let Some(file) = file else { return Ok(Config::new(address)) };
     let loaded = Config::load(file, Some(address.clone()), || Ok(address));
     loaded.map_err(|error| Problem::new(ErrorCode::CONFIG, "run", error.to_string()))
-}
-
-/// In $TMPDIR, or in /tmp if the path of the socket would be too long there (unix(7)).
-fn directory() -> io::Result<TempDir> {
-    let mut builder = tempfile::Builder::new();
-    let builder = builder.prefix("ipcctl-").permissions(Permissions::from_mode(0o700));
-    let long = env::temp_dir().join("ipcctl-XXXXXX").join(SOCKET);
-    if long.as_os_str().len() > MAX_SOCKET_PATH { builder.tempdir_in("/tmp") } else { builder.tempdir() }
-}
-
-const SOCKET: &str = "ipcd.sock";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_directory_is_for_its_owner_alone() {
-        let directory = directory().unwrap();
-        assert_eq!(directory.path().metadata().unwrap().permissions().mode() & 0o7777, 0o700);
-    }
 }

@@ -1,6 +1,8 @@
 //! What a command that answers a call learns from its environment. Never any part of the payload.
 
-use ipc_client::{Context, Encoding, Incoming};
+use std::time::Instant;
+
+use ipc_client::{Caller, Encoding, Incoming};
 
 use crate::child::recipe::Recipe;
 
@@ -16,10 +18,12 @@ const OF_A_CALL: [&str; 8] = [
     "TRACEPARENT",
 ];
 
-/// Tells a command about its call. All variables but the last are always set, so that `set -u` is no trap: empty means unknown.
-pub(crate) fn of_call(recipe: &mut Recipe, incoming: &Incoming, context: &Context) {
-    let identity = &context.caller().identity;
-    let deadline_ms = if incoming.one_way { String::new() } else { context.time_left().as_millis().to_string() };
+/// Tells a command about its call, which ends at `until`. All variables but the last are always set, so that `set -u` works: an
+/// empty one is unknown, an empty deadline is none.
+pub(crate) fn of_call(recipe: &mut Recipe, incoming: &Incoming, caller: &Caller, until: Option<Instant>) {
+    let identity = &caller.identity;
+    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+    let deadline_ms = left.map(|left| left.as_millis().to_string()).unwrap_or_default();
     recipe
         .set("IPC_SERVICE", &incoming.service)
         .set("IPC_METHOD", &incoming.method)
@@ -28,17 +32,17 @@ pub(crate) fn of_call(recipe: &mut Recipe, incoming: &Incoming, context: &Contex
         .set("IPC_PEER_UID", identity.uid.to_string())
         .set("IPC_PEER_GID", identity.gid.to_string())
         .set("IPC_PEER_PID", identity.pid.map(|pid| pid.to_string()).unwrap_or_default());
-    // The trace context is the caller's text: what is not exactly of the form that the standard gives stays out.
+    // The trace context is the caller's text: only the exact form of the standard is passed on.
     match incoming.trace.as_deref().filter(|trace| is_traceparent(trace)) {
         Some(trace) => recipe.set("TRACEPARENT", trace),
         None => recipe.unset("TRACEPARENT"),
     };
 }
 
-/// Tells a command that answers many calls whose they are.
+/// Tells a command that answers many calls which service they are for.
 pub(crate) fn of_service(recipe: &mut Recipe, service: &str) {
     for name in OF_A_CALL {
-        recipe.unset(name); // left over when this runs inside another handler
+        recipe.unset(name); // set if this runs inside another handler
     }
     recipe.set("IPC_SERVICE", service);
 }

@@ -1,4 +1,4 @@
-//! The process whose private broker we serve (`ipcctl run`): without it the service has no purpose.
+//! The process that runs our private broker (`ipcctl run`): without it the service has no purpose.
 
 use std::{env, os::fd::OwnedFd};
 
@@ -6,12 +6,12 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::{globals::Globals, link::PRIVATE};
 
-/// A descriptor that becomes readable when the process that runs our broker has ended, even by SIGKILL. `None` if the broker is
-/// nobody's own: a service outlives other brokers and comes back to the next.
+/// Becomes readable when the process that runs our broker has ended, even by SIGKILL. `None` if the broker isn't private: a service
+/// outlives other brokers, and registers with the next.
 pub(crate) fn watch(globals: &Globals) -> Option<OwnedFd> {
     let chosen = globals.socket.clone();
     if chosen.is_some_and(|socket| env::var_os("IPCD_SOCKET").is_none_or(|own| own != socket)) {
-        return None; // another broker than the one that the variable speaks of
+        return None; // not the broker that the variable is about
     }
     let pid = env::var(PRIVATE).ok()?.parse().ok().and_then(Pid::from_raw)?;
     pidfd_open(pid, PidfdFlags::empty()).ok()

@@ -1,46 +1,48 @@
-//! Commands that live on, one for each job: a line in and a line out for each call.
+//! Answers by commands that stay, one for each job: for each call a line goes in and a line comes out.
 
 use std::{
     io,
     sync::{Condvar, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use ipc_client::{Context, Encoding, ErrorCode, Failed, Incoming, Response};
+use ipc_client::{Bell, Context, Encoding, ErrorCode, Failed, Incoming, Response};
 
 use crate::{
     child::{
-        bell::Bell,
-        group::Stderr,
+        group::{Stderr, Surroundings},
+        guard::Guard,
+        keeper::{Keeper, Standing},
         log::Log,
         verdict,
-        worker::{Keeper, Standing},
+        worker::Order,
     },
     json,
     program::Program,
     verbs::serve::{environment, once},
 };
 
-/// Answers each call by a line from one of its workers.
+/// The workers.
 pub(crate) struct Lines {
+    count: u16,
     timeout: Option<Duration>,
     idle: Mutex<Vec<Keeper>>,
     returned: Condvar,
 }
 
-/// What the workers are.
+/// How to start the workers.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
-    /// What they run.
     pub(crate) program: Program,
-    /// Whose they are.
+    /// The name that they answer for.
     pub(crate) service: &'a str,
-    /// How long one may take for a line.
+    /// The time for a line.
     pub(crate) timeout: Option<Duration>,
-    /// What becomes of their standard error.
     pub(crate) log: Log,
-    /// What ends them.
+    /// Ends them.
     pub(crate) quit: &'a Bell,
+    /// Ends them if we are killed.
+    pub(crate) guard: &'a Guard,
 }
 
 impl Plan<'_> {
@@ -55,15 +57,22 @@ impl Plan<'_> {
             Log::Pass => Stderr::Inherit,
             Log::Drop => Stderr::Null,
         };
-        Keeper::start(Standing { recipe: Box::new(recipe), stderr }, self.quit.clone())
+        let surroundings = Surroundings { stderr, guard: self.guard.clone() };
+        Keeper::start(Standing { recipe: Box::new(recipe), surroundings }, self.quit.clone())
     }
 }
 
 impl Lines {
-    /// Starts the workers.
-    pub(crate) fn start(plan: Plan<'_>, jobs: u16) -> io::Result<Self> {
-        let idle = (0..jobs).map(|_| plan.keeper()).collect::<io::Result<Vec<_>>>()?;
-        Ok(Self { timeout: plan.timeout, idle: Mutex::new(idle), returned: Condvar::new() })
+    /// Starts the workers, or as many as there are threads for.
+    pub(crate) fn start(plan: &Plan<'_>, jobs: u16) -> io::Result<Self> {
+        let mut idle = vec![plan.keeper()?];
+        idle.extend((1..jobs).map_while(|_| plan.keeper().ok()));
+        let count = u16::try_from(idle.len()).unwrap_or(jobs);
+        Ok(Self { count, timeout: plan.timeout, idle: Mutex::new(idle), returned: Condvar::new() })
+    }
+
+    pub(crate) fn count(&self) -> u16 {
+        self.count
     }
 
     /// Answers a call.
@@ -72,18 +81,19 @@ impl Lines {
         let line = one_line(incoming)?;
         let cancel = once::cancel_bell(context)?;
         let keeper = self.borrow();
-        let answer = keeper.order(line, cancel, once::until(incoming, context, self.timeout));
+        let until = once::until(incoming, context, self.timeout).map(a_little_before);
+        let answer = keeper.order(Order { line, cancel, until });
         self.give_back(keeper);
         answer.map(|line| verdict::reply(line, incoming.encoding))
     }
 
-    /// Waits for the end of the workers that nobody uses; the bell that ends them must have been rung.
+    /// Waits until the workers have ended. The bell that ends them must have been rung, and none may be in use.
     pub(crate) fn join(&self) {
         let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
         idle.into_iter().for_each(Keeper::join);
     }
 
-    /// There are as many workers as calls at once, so this does not wait, except for one whose call was just cancelled.
+    /// There are as many workers as calls at once, so this waits only for one whose call was just cancelled.
     fn borrow(&self) -> Keeper {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -100,7 +110,13 @@ impl Lines {
     }
 }
 
-/// The body as one line. A line break at its end is the line's own; one within would make it two calls. JSON is put in one line.
+/// Early enough to give the error ourselves: the broker knows only that the deadline has passed, not why.
+fn a_little_before(until: Instant) -> Instant {
+    let left = until.saturating_duration_since(Instant::now());
+    until.checked_sub(LEAD.min(left / 10)).unwrap_or(until)
+}
+
+/// The body as one line. One line break may end it; another would make it two calls. JSON is put on one line.
 fn one_line(incoming: &Incoming) -> Result<Vec<u8>, Failed> {
     if incoming.encoding == Encoding::JSON {
         return Ok(json::in_one_line(&incoming.body));
@@ -111,3 +127,6 @@ fn one_line(incoming: &Incoming) -> Result<Vec<u8>, Failed> {
     }
     Ok(line.to_vec())
 }
+
+/// How long before the deadline a worker must answer, or a tenth of the time if that is less.
+const LEAD: Duration = Duration::from_millis(100);

@@ -2,27 +2,36 @@
 
 mod environment;
 mod host;
+mod journal;
 mod lines;
+mod offer;
 mod once;
+mod registration;
 mod running;
+mod shift;
+mod watch;
 
-use std::{ffi::OsString, num::NonZeroU16, os::fd::OwnedFd, sync::Arc, thread, time::Duration};
+use std::{ffi::OsString, io, num::NonZeroU16, sync::Arc, time::Duration};
 
-use ipc_client::{Context, Failed, Incoming, Response, Service, ServiceName, Serving};
+use ipc_client::{Bell, ServiceName};
 use nix::sys::signal::Signal;
 
 use self::{
+    journal::Journal,
     lines::{Lines, Plan},
+    offer::Offer,
     once::Once,
+    registration::Registration,
     running::Running,
+    shift::{Answerer, Shift},
+    watch::{Waiting, Watch},
 };
 use crate::{
-    child::{Interest, bell::Bell, log::Log, ready},
-    duration,
+    child::{guard::Guard, log::Log, verdict::ExitCodes},
+    duration, escape,
     exit::Exit,
     format::Loudness,
     globals::Globals,
-    link,
     problem::{Problem, Result},
     program::Program,
     signals::Signals,
@@ -30,28 +39,42 @@ use crate::{
 
 /// Answer the calls of a name by running a command, once for each call.
 ///
-/// The body is on the command's standard input and nowhere else; what it writes on standard output is the reply. Its environment
-/// has IPC_SERVICE, IPC_METHOD, IPC_ENCODING (bytes or json), IPC_DEADLINE_MS, IPC_PEER_UID, IPC_PEER_GID, IPC_PEER_PID (empty
-/// when unknown), and TRACEPARENT if the caller sent a valid one. Its standard error is passed on (not with -q).
+/// The body is on the command's standard input and nowhere else; what it writes to standard output is the reply. Its environment
+/// has IPC_SERVICE, IPC_METHOD, IPC_ENCODING (bytes or json), IPC_DEADLINE_MS (the time it has; empty for a one-way call),
+/// IPC_PEER_UID, IPC_PEER_GID, IPC_PEER_PID (empty if unknown), and TRACEPARENT if the caller sent a valid one. Its standard error
+/// is passed on (not with -q), and the last part of it is the text of an error.
 ///
-/// A command that runs when its call is cancelled or out of time gets TERM, and KILL half a second later, with all of its process
-/// group. What is left of the group when the command has ended is killed.
+/// When a call is cancelled or its time is over, its command gets TERM, and KILL half a second later, with all of its process
+/// group. What is left of the group when the command has ended is killed, once nothing more comes from standard output.
 ///
 /// Every method of the name is answered; 'serve text.upper' and 'serve text.lower' are two services of one method each.
+///
+/// A broker that is not there yet is waited for. When it goes away, the service tries until it is registered again, and says so.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "The exit code of the command decides:
   0                 the reply
   1-63              app_error with this code, and the last part of standard error as its text
-  65 67 75 77       invalid, no_method, busy, denied
+  65 67 75 77       invalid, no_method, busy, denied: the call has not run
   others, signals   internal
+With --plain-exit all codes but 0 are app_error.
 
-TERM or INT: no more calls are taken, those that run may take 5s to end, then the exit code is 0; a second one ends them at once.
-Exit codes of its own: 126, 127 if there is no such command, 73 if the name is taken.
+A body ends in a line break only if its caller sent one (ipcctl send -n does). 'while read' drops a last line without one \
+and exits 0, as if it had had nothing to do. This does not:
+  while read -r line || [ -n \"$line\" ]; do ...; done
+
+With --lines a program must write each line at once. Most of them keep it back when they write to a pipe, and the call runs into \
+its deadline. The way out: sed -u, grep --line-buffered, jq --unbuffered, python3 -u, awk -W interactive (mawk) or fflush() \
+(any awk), and stdbuf -oL CMD for other programs in C.
+
+TERM, INT, HUP or QUIT: no more calls are taken, those that run have 5s to end, and the exit code is 0; a second one ends them \
+at once. Other exit codes: 69 if there is no broker, 73 if the name is taken, 126 or 127 if there is no such command.
 
 Examples:
   ipcctl serve upper -- tr a-z A-Z
-  ipcctl serve resize --jobs 8 --timeout 1m -- ./resize.sh
-  ipcctl serve trim --lines -- sed -u 's/^ *//'")]
+  ipcctl serve checksum --jobs 8 --timeout 1m -- sha256sum
+  ipcctl serve trim --lines -- sed -u 's/^ *//'
+  ipcctl serve news --plain-exit -- git log --oneline -5
+  ipcctl -v serve greet -- sh -c 'echo \"hello, user $IPC_PEER_UID\"'")]
 pub(crate) struct Serve {
     /// The name to offer: all of it is the service, its last label too
     name: ServiceName,
@@ -60,7 +83,7 @@ pub(crate) struct Serve {
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
 
-    /// Calls answered at once; further ones wait at the broker [default: 4, with --lines 1]
+    /// Calls answered at once, up to 4096; further ones wait at the broker [default: 4, with --lines 1]
     #[arg(long, value_name = "N", value_parser = job_count)]
     jobs: Option<NonZeroU16>,
 
@@ -68,90 +91,117 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     timeout: Option<Duration>,
 
-    /// Run the command once for each job and let it live: a line in and a line out for each call, nothing else, and flushed. One
-    /// that dies is started again, and the call that it held ends with an error
+    /// Start the command once for each job and keep it: a line in and a line out for each call, nothing else, and flushed. One
+    /// that dies is started again, and its call ends with an error
     #[arg(long)]
     lines: bool,
 
     /// Let other processes offer the name, too; each call goes to the one with the fewest
     #[arg(long)]
     shared: bool,
+
+    /// Answer app_error with the command's own exit code whenever that is not 0: for commands such as curl and git, whose codes
+    /// have other meanings than those below
+    #[arg(long, conflicts_with = "lines")]
+    plain_exit: bool,
+
+    /// How long to wait for a broker that is not there yet; 0s: not at all [default: -t, else 30s]
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, value_parser = patience)]
+    wait: Option<Option<Duration>>,
+
+    /// Do not wait for a broker
+    #[arg(long, conflicts_with = "wait")]
+    no_wait: bool,
 }
 
-/// Who answers.
-enum Answerer {
-    Once(Once),
-    Lines(Lines),
-}
+/// Signals that end a service.
+const ENDING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
 
 impl Serve {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let program = Program::find(&self.command, self.name.as_str())?;
-        let failed = |what, error| Problem::host(self.name.as_str(), what, &error);
         // Before any thread is made: threads inherit what is held back.
         let signals = Signals::require_sigchld()
-            .and_then(|()| Signals::hold(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]))
-            .map_err(|error| failed("cannot watch for signals", error))?;
-        let quit = Bell::new().map_err(|error| failed("cannot make an eventfd", error))?;
-        let answerer =
-            self.answerer(program, globals, &quit).map_err(|error| failed("cannot start the workers", error))?;
-        let shift = Shift { answerer: Arc::new(answerer), running: Arc::default(), quit };
+            .and_then(|()| Signals::hold(&ENDING))
+            .map_err(|error| self.failed("cannot watch for signals", &error))?;
+        let shift = Arc::new(self.shift(program, globals)?);
         let outcome = self.serve(globals, &signals, &shift);
         shift.end();
         outcome.map(|()| Exit::SUCCESS)
     }
 
-    fn answerer(&self, program: Program, globals: &Globals, quit: &Bell) -> std::io::Result<Answerer> {
+    fn shift(&self, program: Program, globals: &Globals) -> Result<Shift> {
+        let quit = Bell::new().map_err(|error| self.failed("cannot make an eventfd", &error))?;
+        let guard = Guard::start();
         let log = if globals.loudness() == Loudness::Quiet { Log::Drop } else { Log::Pass };
-        let timeout = self.timeout;
-        if !self.lines {
-            return Ok(Answerer::Once(Once { program, timeout, log, quit: quit.clone() }));
-        }
-        let plan = Plan { program, service: self.name.as_str(), timeout, log, quit };
-        Lines::start(plan, self.jobs()).map(Answerer::Lines)
-    }
-
-    /// Registers, and answers until a signal comes or the service cannot go on.
-    fn serve(&self, globals: &Globals, signals: &Signals, shift: &Shift) -> Result<()> {
-        let host = host::watch(globals);
-        let problem = |error| Problem::from_error(self.name.as_str(), &error);
-        let serving = Arc::new(self.service(globals, shift)?.start().map_err(problem)?);
-        globals.say(|| format!("{}: answering as {}", self.name, serving.peer()));
-        let ended = Bell::new().map_err(|error| Problem::host(self.name.as_str(), "cannot make an eventfd", &error))?;
-        let (watched, bell) = (serving.clone(), ended.clone());
-        let watcher = thread::spawn(move || {
-            let result = watched.wait();
-            bell.ring();
-            result
-        });
-        if let Ending::Asked = await_end(signals, &ended, host.as_ref()) {
-            globals.say(|| format!("{}: finishing the calls that run", self.name));
-            stop(&serving, signals, &ended, &shift.quit);
-        }
-        watcher.join().unwrap_or(Ok(())).map_err(problem)
-    }
-
-    fn service(&self, globals: &Globals, shift: &Shift) -> Result<Service> {
-        let (answerer, running) = (shift.answerer.clone(), shift.running.clone());
-        let answer = move |incoming: &Incoming, context: &Context| {
-            let _entry = running.enter();
-            answerer.answer(incoming, context)
+        let answerer = if self.lines {
+            let plan =
+                Plan { program, service: self.name.as_str(), timeout: self.timeout, log, quit: &quit, guard: &guard };
+            let lines = Lines::start(&plan, self.jobs().min(MOST_JOBS));
+            Answerer::Lines(lines.map_err(|error| self.failed("cannot start the workers", &error))?)
+        } else {
+            let codes = if self.plain_exit { ExitCodes::Plain } else { ExitCodes::Table };
+            let (quit, guard) = (quit.clone(), guard.clone());
+            Answerer::Once(Once { program, timeout: self.timeout, codes, log, quit, guard })
         };
-        let jobs = self.jobs();
-        let mut service =
-            Service::new(self.name.as_str()).agent(link::AGENT).threads(jobs.into()).window(jobs.into()).any(answer);
-        if self.shared {
-            service = service.shared();
-        }
-        if let Some(address) = globals.address()? {
-            service = service.address(&address);
-        }
-        Ok(service)
+        Ok(Shift { answerer, running: Running::default(), quit, guard })
     }
 
-    /// A worker is one process with a memory: two of them would each know half.
+    /// Registers, and answers until a signal comes or the service can't go on.
+    fn serve(&self, globals: &Globals, signals: &Signals, shift: &Arc<Shift>) -> Result<()> {
+        let journal = Arc::new(Journal::new(self.name.as_str(), globals.loudness()));
+        let offer = self.offer(globals, shift.clone(), journal.clone())?;
+        let patience = self.patience(globals);
+        let registration = Registration::begin(patience, move || offer.service())
+            .map_err(|error| self.failed("cannot start a thread", &error))?;
+        let problem = |error| Problem::from_error(self.name.as_str(), &error);
+        let mut watch = Watch { signals, host: host::watch(globals) };
+        let waiting = Waiting { journal: &journal, patience, answer: globals.time };
+        let Some(polled) = waiting.registered(&registration, &mut watch).map_err(problem)? else { return Ok(()) };
+        journal.registered(polled.peer());
+        journal.jobs(polled.threads(), self.jobs());
+        watch.serve(polled, shift, &journal).map_err(problem)
+    }
+
+    fn offer(&self, globals: &Globals, shift: Arc<Shift>, journal: Arc<Journal>) -> Result<Offer> {
+        Ok(Offer {
+            name: self.name.clone(),
+            agent: self.agent(),
+            jobs: shift.jobs().unwrap_or(self.jobs()).min(MOST_JOBS),
+            is_shared: self.shared,
+            address: globals.address()?,
+            shift,
+            journal,
+        })
+    }
+
+    /// What the list of peers shows: name and command line, up to a length.
+    fn agent(&self) -> String {
+        let words: Vec<_> = self.command.iter().map(|word| word.to_string_lossy()).collect();
+        let whole = format!("ipcctl serve {}: {}", self.name, escape::line(&words.join(" ")));
+        if whole.len() <= LONGEST_AGENT {
+            return whole;
+        }
+        let end = whole.floor_char_boundary(LONGEST_AGENT - ELLIPSIS.len());
+        format!("{}{ELLIPSIS}", &whole[..end])
+    }
+
+    /// How long to wait for a broker. An inherited connection is there or isn't.
+    fn patience(&self, globals: &Globals) -> Duration {
+        let is_inherited = globals.socket.clone().or_else(|| std::env::var_os("IPCD_SOCKET"));
+        if self.no_wait || is_inherited.is_some_and(|socket| socket.to_string_lossy().starts_with("fd:")) {
+            return Duration::ZERO;
+        }
+        self.wait.flatten().or(globals.time).unwrap_or(PATIENCE)
+    }
+
+    /// One worker by default: it may keep state, and two would each have half of it.
     fn jobs(&self) -> u16 {
         self.jobs.map_or(if self.lines { 1 } else { 4 }, NonZeroU16::get)
+    }
+
+    fn failed(&self, what: &str, error: &io::Error) -> Problem {
+        Problem::host(self.name.as_str(), what, error)
     }
 }
 
@@ -159,65 +209,17 @@ fn job_count(text: &str) -> std::result::Result<NonZeroU16, String> {
     text.parse().map_err(|_| format!("it is a number from 1 to {}", u16::MAX))
 }
 
-impl Answerer {
-    fn answer(&self, incoming: &Incoming, context: &Context) -> std::result::Result<Response, Failed> {
-        match self {
-            Self::Once(once) => once.answer(incoming, context),
-            Self::Lines(lines) => lines.answer(incoming, context),
-        }
-    }
+/// A duration, which may be zero.
+fn patience(text: &str) -> std::result::Result<Duration, String> {
+    let is_zero = text.strip_prefix('0').is_some_and(|unit| matches!(unit, "" | "s" | "ms"));
+    if is_zero { Ok(Duration::ZERO) } else { duration::parse(text) }
 }
 
-/// What answers the calls, and what ends it.
-struct Shift {
-    answerer: Arc<Answerer>,
-    running: Arc<Running>,
-    quit: Bell,
-}
-
-impl Shift {
-    /// Ends every command that still runs. When this returns none of them is left.
-    fn end(&self) {
-        self.quit.ring();
-        self.running.wait_until_none();
-        if let Answerer::Lines(lines) = &*self.answerer {
-            lines.join();
-        }
-    }
-}
-
-/// Why serving ends.
-enum Ending {
-    /// A signal, or the end of the process whose private broker this is.
-    Asked,
-    /// The service cannot go on.
-    Failed,
-}
-
-fn await_end(signals: &Signals, ended: &Bell, host: Option<&OwnedFd>) -> Ending {
-    loop {
-        let host = host.map(|host| host as _);
-        let watched =
-            [(Some(signals as _), Interest::Read), (Some(ended as _), Interest::Read), (host, Interest::Read)];
-        match ready(watched, None) {
-            Ok([_, true, _]) => return Ending::Failed,
-            Ok([_, _, true]) | Err(_) => return Ending::Asked,
-            Ok([true, ..]) if signals.take().is_some() => return Ending::Asked,
-            Ok(_) => {}
-        }
-    }
-}
-
-/// Gives the name back and lets the calls that run end; the library waits 5 s for them. A second signal ends them at once.
-fn stop(serving: &Arc<Serving>, signals: &Signals, ended: &Bell, quit: &Bell) {
-    let serving = serving.clone();
-    let stopper = thread::spawn(move || serving.stop());
-    while let Ok([signalled, false]) =
-        ready([(Some(signals as _), Interest::Read), (Some(ended as _), Interest::Read)], None)
-    {
-        if signalled && signals.take().is_some() {
-            quit.ring();
-        }
-    }
-    let _ = stopper.join(); // a panic there has been reported there
-}
+/// How long to wait for a broker by default.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Calls at once: as many as the broker queues for one service by default. Each takes a thread, a process and three pipes. Four
+/// times as many threads would use up the mappings of a process (max_map_count is 65,530, a thread takes four).
+const MOST_JOBS: u16 = 4_096;
+/// Bytes that the list of peers shows.
+const LONGEST_AGENT: usize = 80;
+const ELLIPSIS: &str = "…";

@@ -1,47 +1,52 @@
-//! One run of the command for each call.
+//! Answers by one run of the command for each call.
 
 use std::{
     io,
     time::{Duration, Instant},
 };
 
-use ipc_client::{Context, Encoding, ErrorCode, Failed, Incoming, Response};
+use ipc_client::{Bell, Context, Encoding, ErrorCode, Failed, Incoming, Response};
 
 use crate::{
     child::{
-        bell::Bell,
         group::StartError,
+        guard::Guard,
         job::{Bounds, Job},
         log::Log,
-        verdict,
+        verdict::{self, ExitCodes},
     },
     program::Program,
+    term::reason,
     verbs::serve::environment,
 };
 
-/// Answers each call by a run of the command.
+/// What to run, and how.
 pub(crate) struct Once {
     pub(crate) program: Program,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) codes: ExitCodes,
     pub(crate) log: Log,
     pub(crate) quit: Bell,
+    pub(crate) guard: Guard,
 }
 
 impl Once {
-    /// Answers a call. Returns when the command and all of its process group are gone.
+    /// Answers a call. Returns when the command's whole process group is gone.
     pub(crate) fn answer(&self, incoming: &Incoming, context: &Context) -> Result<Response, Failed> {
         check_encoding(incoming.encoding)?;
         let cancel = cancel_bell(context)?;
+        let until = until(incoming, context, self.timeout);
         let mut recipe = self.program.recipe();
-        environment::of_call(&mut recipe, incoming, context);
-        let bounds = Bounds { cancel: &cancel, quit: &self.quit, until: until(incoming, context, self.timeout) };
-        let job = Job::start(recipe, &incoming.body, self.log).map_err(|error| cannot_start(&self.program, &error))?;
+        environment::of_call(&mut recipe, incoming, context.caller(), until);
+        let bounds = Bounds { cancel: &cancel, quit: &self.quit, until };
+        let job = Job::start(recipe, &incoming.body, &self.guard, self.log)
+            .map_err(|error| cannot_start(&self.program, &error))?;
         let finished = job.finish(&bounds).map_err(|error| internal(&error))?;
-        verdict::of(finished, incoming.encoding)
+        verdict::of(finished, incoming.encoding, self.codes)
     }
 }
 
-/// A command reads bytes and JSON. Rust callers send bincode first and hear what to send instead.
+/// A command reads bytes and JSON. A Rust caller sends bincode first, and JSON once it is refused.
 pub(crate) fn check_encoding(encoding: Encoding) -> Result<(), Failed> {
     match encoding {
         Encoding::BYTES | Encoding::JSON => Ok(()),
@@ -52,7 +57,7 @@ pub(crate) fn check_encoding(encoding: Encoding) -> Result<(), Failed> {
     }
 }
 
-/// A bell that rings when nobody waits for the call any more.
+/// A bell that rings when the caller stops waiting.
 pub(crate) fn cancel_bell(context: &Context) -> Result<Bell, Failed> {
     let bell = Bell::new().map_err(|error| out_of_resources(&error))?;
     let ringer = bell.clone();
@@ -60,28 +65,28 @@ pub(crate) fn cancel_bell(context: &Context) -> Result<Bell, Failed> {
     Ok(bell)
 }
 
-/// When a call is over: at its deadline and after `--timeout`, whichever is first. Nobody waits for a call that is one way, so only
-/// `--timeout` bounds it.
+/// When a call ends: at its deadline or after `--timeout`, whichever comes first. A one-way call has no caller that waits, so only
+/// `--timeout` counts. A time beyond the clock's range is no limit.
 pub(crate) fn until(incoming: &Incoming, context: &Context, timeout: Option<Duration>) -> Option<Instant> {
     let deadline = (!incoming.one_way).then(|| context.deadline());
-    let timeout = timeout.map(|timeout| Instant::now() + timeout);
+    let timeout = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     deadline.into_iter().chain(timeout).min()
 }
 
-/// A command that was there when the service started and cannot be started now is being replaced, or the host is short of
-/// something. The call has not run then, and `busy` says so.
+/// The command was there when the service started: now it is being replaced, or the host is short of something. The call hasn't
+/// run, and `busy` says so.
 fn cannot_start(program: &Program, error: &StartError) -> Failed {
     let code = match error {
-        StartError::NotStarted(_) => ErrorCode::BUSY,
+        StartError::Pipes(_) | StartError::NotStarted(_) => ErrorCode::BUSY,
         StartError::Killed(_) => ErrorCode::INTERNAL,
     };
     Failed::new(code, format!("the service cannot run {} now: {error}", program.name()))
 }
 
 fn out_of_resources(error: &io::Error) -> Failed {
-    Failed::new(ErrorCode::BUSY, format!("the service cannot take a call now: {error}"))
+    Failed::new(ErrorCode::BUSY, format!("the service cannot take a call now: {}", reason(error)))
 }
 
 fn internal(error: &io::Error) -> Failed {
-    Failed::new(ErrorCode::INTERNAL, format!("cannot talk to the command: {error}"))
+    Failed::new(ErrorCode::INTERNAL, format!("cannot talk to the command: {}", reason(error)))
 }

@@ -1,15 +1,15 @@
-//! How many calls are being answered.
+//! The number of calls that are being answered.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// A count that can be waited for.
+/// A count to wait for.
 #[derive(Debug, Default)]
 pub(crate) struct Running {
     count: Mutex<usize>,
     changed: Condvar,
 }
 
-/// A call that is being answered, as long as this lives.
+/// Counts as a call while it lives.
 #[derive(Debug)]
 pub(crate) struct Entry<'a>(&'a Running);
 

@@ -1,4 +1,7 @@
+use ipc_client::limits::MAX_BODY;
+
 use super::*;
+use crate::child::{group::Stderr, guard::Guard};
 
 struct Shop {
     keeper: Option<Keeper>,
@@ -18,7 +21,8 @@ impl Shop {
 
     fn order_within(&self, line: &str, time: Duration, cancel: &Bell) -> Answer {
         let keeper = self.keeper.as_ref().unwrap();
-        keeper.order(line.as_bytes().to_vec(), cancel.clone(), Some(Instant::now() + time))
+        let until = Some(Instant::now() + time);
+        keeper.order(Order { line: line.as_bytes().to_vec(), cancel: cancel.clone(), until })
     }
 }
 
@@ -30,7 +34,7 @@ impl Drop for Shop {
 }
 
 fn standing(recipe: impl Fn() -> Recipe + Send + 'static) -> Standing {
-    Standing { recipe: Box::new(recipe), stderr: Stderr::Null }
+    Standing { recipe: Box::new(recipe), surroundings: Surroundings { stderr: Stderr::Null, guard: Guard::absent() } }
 }
 
 fn text(answer: Answer) -> String {
@@ -80,10 +84,27 @@ fn a_cancelled_call_does_not_leave_its_answer_to_the_next() {
 
 #[test]
 fn a_call_out_of_time_does_not_leave_its_answer_to_the_next() {
-    let shop = Shop::open("while read -r x; do [ $x = slow ] && sleep 60; echo $x; done");
+    let shop = Shop::open("while read -r x; do printf half; [ $x = slow ] && sleep 60; echo $x; done");
     let answer = shop.order_within("slow", Duration::from_millis(50), &Bell::new().unwrap());
     assert_eq!(answer, Err(verdict::of_stop(Stop::OutOfTime)));
-    assert_eq!(text(shop.order("next")), "next");
+    assert_eq!(text(shop.order("next")), "halfnext");
+}
+
+#[test]
+fn a_worker_that_read_the_line_and_wrote_nothing_is_suspected_of_buffering() {
+    let shop = Shop::open("while read -r x; do sleep 60; done");
+    let failed = shop.order_within("a", Duration::from_millis(300), &Bell::new().unwrap()).unwrap_err();
+    assert_eq!(failed, Failed::new(ErrorCode::DEADLINE, SILENT));
+}
+
+#[test]
+fn a_worker_that_closes_its_output_is_given_up_and_named() {
+    let shop = Shop::open("read -r x; exec >&-; sleep 0.1; exit 7");
+    let failed = shop.order("a").unwrap_err();
+    assert!(failed.text().contains("exited with 7"), "{}", failed.text());
+    let shop = Shop::open("read -r x; exec >&-; sleep 60");
+    let failed = shop.order("a").unwrap_err();
+    assert!(failed.text().contains("killed"), "{}", failed.text());
 }
 
 #[test]
