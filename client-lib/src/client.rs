@@ -3,10 +3,7 @@
 use std::{
     fmt,
     os::fd::OwnedFd,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,6 +15,7 @@ use ipc_protocol::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    cancel::CancelToken,
     connect::Connect,
     cork::Corked,
     error::{CallError, Result},
@@ -30,7 +28,6 @@ use crate::{
     pending::{Pending, PendingBytes, Ticket},
     request::{Request, Response},
     scratch::with_body,
-    service::CancelToken,
     session::{
         Outcome, Outgoing, Patience, Role,
         outgoing::{Answer, Operated, decode_reply, routing_of},
@@ -48,15 +45,9 @@ use crate::{
 /// After fork(2) a client must not be used in the child: both would read from one socket.
 #[derive(Clone)]
 pub struct Client {
-    shared: Arc<Shared>,
+    line: Arc<Line>,
     /// The running call on whose behalf this client calls.
     scope: Option<CancelToken>,
-}
-
-struct Shared {
-    line: Line,
-    /// How many [`Corked`] live.
-    corks: AtomicUsize,
 }
 
 impl Client {
@@ -105,12 +96,12 @@ impl Client {
     /// gives a client whose calls do.
     #[must_use]
     pub fn unbound(&self) -> Self {
-        Self { shared: self.shared.clone(), scope: None }
+        Self { line: self.line.clone(), scope: None }
     }
 
     /// The same connection for calls on behalf of a running one.
     pub(crate) fn bound_to(&self, scope: CancelToken) -> Self {
-        Self { shared: self.shared.clone(), scope: Some(scope) }
+        Self { line: self.line.clone(), scope: Some(scope) }
     }
 
     /// A client on the connection of a service.
@@ -177,7 +168,7 @@ impl Client {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cork(&self) -> Corked<'_> {
-        Corked::new(self)
+        Corked::new(&self.line)
     }
 
     /// Calls with a body that is already encoded, and waits for the reply.
@@ -213,7 +204,7 @@ impl Client {
     /// # Errors
     /// As [`Client::one_way`]; `usage` if the names in `M` are not valid, `invalid` if the request cannot be encoded.
     pub fn tell<M: Method>(&self, request: &M) -> Result<()> {
-        let (routing, _) = self.shared.line.routes(Routes::of::<M>)?;
+        let (routing, _) = self.line.routes(Routes::of::<M>)?;
         with_body(Encoding::JSON, request, |body| {
             self.submit(&Outgoing {
                 routing: &routing,
@@ -288,7 +279,7 @@ impl Client {
         let (connection, id) = match connection.ping(patience)? {
             Some(id) => (connection, id),
             None => {
-                let connection = self.shared.line.replace(&connection, patience)?;
+                let connection = self.line.replace(&connection, patience)?;
                 let id = connection.ping(patience)?.ok_or_else(|| gone(&connection))?;
                 (connection, id)
             }
@@ -311,7 +302,7 @@ impl Client {
 
     /// Puts a registered connection in place of a dead one.
     pub(crate) fn publish(&self, connection: Arc<Connection>) {
-        self.shared.line.publish(connection);
+        self.line.publish(connection);
     }
 
     /// The number of a service's connection, which it has been told by the time it is registered.
@@ -321,17 +312,11 @@ impl Client {
 
     /// The connection that calls use now.
     pub(crate) fn connection(&self) -> Arc<Connection> {
-        self.shared.line.connection()
-    }
-
-    /// How many corks there are.
-    pub(crate) fn corks(&self) -> &AtomicUsize {
-        &self.shared.corks
+        self.line.connection()
     }
 
     fn on(connection: Connection, redial: Redial) -> Self {
-        let shared = Shared { line: Line::new(connection, redial), corks: AtomicUsize::new(0) };
-        Self { shared: Arc::new(shared), scope: None }
+        Self { line: Arc::new(Line::new(connection, redial)), scope: None }
     }
 
     fn call_in<M: Method>(&self, request: &M, timeout: Option<Duration>) -> Result<M::Reply, CallError<M::Error>> {
@@ -343,7 +328,7 @@ impl Client {
     /// What a typed call needs before its request is encoded.
     fn prepare<M: Method>(&self, timeout: Option<Duration>) -> Result<(Arc<Connection>, Instant, Asked)> {
         let now = Instant::now();
-        let (connection, asked) = self.shared.line.ask::<M>(now, timeout)?;
+        let (connection, asked) = self.line.ask::<M>(now, timeout)?;
         Ok((connection, now, asked))
     }
 
@@ -366,7 +351,7 @@ impl Client {
     /// Sends a typed call once more, as its service wants it.
     pub(crate) fn send_again<M: Method>(&self, asked: &mut Asked, request: &M) -> Result<Ticket> {
         let now = Instant::now();
-        self.shared.line.routes(|routes| routes.ask_again::<M>(now, asked));
+        self.line.routes(|routes| routes.ask_again::<M>(now, asked));
         with_body(asked.encoding, request, |body| self.submit_on(self.connection(), now, &asked.outgoing(body)))
     }
 
@@ -376,7 +361,8 @@ impl Client {
 
     fn submit_on(&self, connection: Arc<Connection>, now: Instant, call: &Outgoing<'_>) -> Result<Ticket> {
         if let Some(scope) = &self.scope {
-            return scope.submit(connection, now, call);
+            let (id, patience) = scope.submit(&connection, now, call)?;
+            return Ok(Ticket::new(connection, id, patience));
         }
         let patience = Patience::new(now, call.timeout_ms);
         let (connection, id) = self.on_a_live_one(connection, now, call, Connection::submit)?;
@@ -386,7 +372,8 @@ impl Client {
     /// Sends a call and waits for its end.
     fn exchange(&self, connection: Arc<Connection>, now: Instant, call: &Outgoing<'_>) -> Outcome {
         if let Some(scope) = &self.scope {
-            return scope.submit(connection, now, call)?.wait(None);
+            let (id, patience) = scope.submit(&connection, now, call)?;
+            return connection.wait(id, patience, None);
         }
         self.on_a_live_one(connection, now, call, Connection::exchange).map(|(_, response)| response)
     }
@@ -403,7 +390,7 @@ impl Client {
         if let Some(sent) = send(&connection, call, departure, now)? {
             return Ok((connection, sent));
         }
-        let connection = self.shared.line.replace(&connection, Patience::new(now, call.timeout_ms))?;
+        let connection = self.line.replace(&connection, Patience::new(now, call.timeout_ms))?;
         match send(&connection, call, departure, now)? {
             Some(sent) => Ok((connection, sent)),
             None => Err(gone(&connection)),
@@ -411,7 +398,7 @@ impl Client {
     }
 
     fn departure(&self) -> Departure {
-        if self.shared.corks.load(Ordering::Relaxed) > 0 { Departure::Gathered } else { Departure::AtOnce }
+        if self.line.is_corked() { Departure::Gathered } else { Departure::AtOnce }
     }
 }
 

@@ -1,7 +1,6 @@
 //! The answering side: a name, its methods, and the thread that reads for them.
 
 mod call;
-mod cancel;
 mod change;
 mod failed;
 mod life;
@@ -19,7 +18,6 @@ use serde::de::DeserializeOwned;
 
 pub use self::{
     call::{Caller, Context, Incoming},
-    cancel::CancelToken,
     change::Change,
     failed::Failed,
     polled::Polled,

@@ -11,8 +11,7 @@ use std::{
 
 use ipc_protocol::{ErrorCode, transport::Bell};
 
-use super::CancelToken;
-use crate::link::blocking::Connection;
+use crate::{cancel::CancelToken, link::blocking::Connection};
 
 /// Pooled calls by the broker's number, each with what tells it that its caller has stopped waiting.
 pub(super) struct Running {

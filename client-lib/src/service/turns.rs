@@ -10,13 +10,14 @@ use bytes::Bytes;
 use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message, transport::Bell};
 
 use super::{
-    Caller, CancelToken, Context,
+    Caller, Context,
     methods::{Place, Responder, Way, target},
     offer::Offer,
     pool::{Job, Pool},
     running::Running,
 };
 use crate::{
+    cancel::CancelToken,
     client::Client,
     link::blocking::{Connection, Receiver},
     session::{Frames, Inbound, Loss},

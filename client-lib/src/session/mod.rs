@@ -112,8 +112,8 @@ pub(crate) struct Session {
     transmit: Frames,
     /// Calls started since something was last received: each may bring a frame back.
     unread_ends: usize,
-    /// When a call was last started.
-    touched: Instant,
+    /// When what came meanwhile is read before the next call: some time after the last one.
+    stale_at: Instant,
 }
 
 impl Session {
@@ -129,7 +129,7 @@ impl Session {
             last_call: LastCall::default(),
             transmit: Frames::default(),
             unread_ends: 0,
-            touched: now,
+            stale_at: now + PAUSE,
         };
         session.push(Message::Hello(hello));
         session
@@ -138,7 +138,7 @@ impl Session {
     /// Whether to read before the next call is started: after a pause the broker may have said goodbye, and the replies to a crowd
     /// of calls must not pile up on its side.
     pub(crate) fn is_behind(&self, now: Instant) -> bool {
-        self.unread_ends >= CROWD || now.saturating_duration_since(self.touched) > PAUSE
+        self.unread_ends >= CROWD || now > self.stale_at
     }
 
     /// Starts a call. One that wants no reply is paired with a ping: it ends when the broker refuses it, or has dealt with it. `None`
@@ -154,7 +154,7 @@ impl Session {
             return Err(Error::new(ErrorCode::TOO_LARGE, text));
         };
         let Some(id) = self.next_id() else { return Ok(None) };
-        self.touched = now;
+        self.stale_at = now + PAUSE;
         self.unread_ends += 1;
         let (kind, flags) = match call.answer {
             Answer::Wanted => (SlotKind::Call, Flags::NONE),
