@@ -70,7 +70,10 @@ impl CancelToken {
         let mut call = Outgoing { parent: self.0.id, ..call.clone() };
         if let Some(deadline) = self.0.deadline {
             let left = to_ms(deadline.saturating_duration_since(now));
-            call.timeout_ms = if call.timeout_ms == 0 { left } else { call.timeout_ms.min(left) };
+            let wanted = if call.timeout_ms == 0 { connection.call_default_ms() } else { call.timeout_ms };
+            if left < wanted {
+                call.timeout_ms = left;
+            }
         }
         self.enter()?;
         let Some(id) = connection.submit(&call, Departure::AtOnce, now)? else {

@@ -136,7 +136,9 @@ impl Connection {
         let Some(id) = id else { return Ok(None) };
         let wait = Wait { patience: Patience::new(now, call.timeout_ms), at_most: None, interrupt: None };
         let until = wait.until(&state.session);
-        let state = if state.session.unsent() == 0 { self.round(state, id, until, None).0 } else { state };
+        // It has left, so its end can only come from a read: there is nothing to look for before.
+        let has_left = state.session.unsent() == 0 && state.session.takes_more();
+        let state = if has_left { self.round(state, id, until, None).0 } else { state };
         self.finish(state, id, wait).map(Some)
     }
 
