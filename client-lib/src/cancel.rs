@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
     line::gone,
     link::blocking::{Connection, Departure},
-    session::{CallId, Outgoing, Patience, patience::to_ms},
+    session::{Outgoing, Patience, Serial, patience::to_ms},
 };
 
 /// Whether a call was cancelled, and why. Cloning it shares it.
@@ -66,7 +66,7 @@ impl CancelToken {
         connection: &Connection,
         now: Instant,
         call: &Outgoing<'_>,
-    ) -> Result<(CallId, Patience)> {
+    ) -> Result<(Serial, Patience)> {
         let mut call = Outgoing { parent: self.0.id, ..call.clone() };
         if let Some(deadline) = self.0.deadline {
             let left = to_ms(deadline.saturating_duration_since(now));

@@ -15,7 +15,7 @@ use crate::{
     method::Method,
     request::Response,
     session::{
-        CallId, Outcome, Patience,
+        Outcome, Patience, Serial,
         typed::{Asked, Settled},
     },
 };
@@ -128,13 +128,13 @@ impl PendingBytes {
 #[derive(Debug)]
 pub(crate) struct Ticket {
     connection: Arc<Connection>,
-    id: CallId,
+    id: Serial,
     patience: Patience,
     open: bool,
 }
 
 impl Ticket {
-    pub(crate) fn new(connection: Arc<Connection>, id: CallId, patience: Patience) -> Self {
+    pub(crate) fn new(connection: Arc<Connection>, id: Serial, patience: Patience) -> Self {
         Self { connection, id, patience, open: true }
     }
 

@@ -7,11 +7,11 @@ mod life;
 mod methods;
 mod offer;
 mod polled;
-mod pool;
-mod running;
 mod serving;
 mod stopper;
 mod turns;
+mod unanswered;
+mod workers;
 
 use ipc_protocol::{Call, ErrorCode, MethodName, ServiceName, transport::Address};
 use serde::de::DeserializeOwned;
