@@ -61,6 +61,7 @@
 #![forbid(unsafe_code)]
 
 mod app_error;
+mod calls;
 mod cancel;
 mod client;
 mod connect;
@@ -75,6 +76,7 @@ mod request;
 mod scratch;
 mod service;
 mod session;
+mod ticket;
 
 pub use app_error::{AppError, MethodError};
 pub use cancel::CancelToken;
