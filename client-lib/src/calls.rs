@@ -29,6 +29,7 @@ pub(crate) struct Calls {
 
 impl Calls {
     /// What a typed call needs before its request is encoded.
+    ///
     /// # Errors
     /// `usage` if the names in `M` aren't valid.
     pub(crate) fn prepare<M: Method>(&self, timeout: Option<Duration>) -> Result<(Arc<Connection>, Instant, Asked)> {
