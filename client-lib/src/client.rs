@@ -3,10 +3,7 @@
 use std::{
     fmt,
     os::fd::OwnedFd,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,25 +15,25 @@ use ipc_protocol::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    calls::Calls,
+    cancel::CancelToken,
     connect::Connect,
     cork::Corked,
     error::{CallError, Result},
     line::{Line, Redial, gone},
     link::{
-        blocking::{Connection, Departure},
+        blocking::Connection,
         dial::{self, Dial},
     },
     method::Method,
-    pending::{Pending, PendingBytes, Ticket},
+    pending::{Pending, PendingBytes},
     request::{Request, Response},
     scratch::with_body,
-    service::CancelToken,
     session::{
-        Outcome, Outgoing, Patience, Role,
+        Outgoing, Patience, Role,
         outgoing::{Answer, Operated, decode_reply, routing_of},
         patience::to_ms,
         routes::Routes,
-        typed::{Asked, Settled},
     },
 };
 
@@ -47,17 +44,7 @@ use crate::{
 ///
 /// After fork(2) a client must not be used in the child: both would read from one socket.
 #[derive(Clone)]
-pub struct Client {
-    shared: Arc<Shared>,
-    /// The running call on whose behalf this client calls.
-    scope: Option<CancelToken>,
-}
-
-struct Shared {
-    line: Line,
-    /// How many [`Corked`] live.
-    corks: AtomicUsize,
-}
+pub struct Client(Calls);
 
 impl Client {
     /// Connects to the broker that the environment gives: `$IPCD_SOCKET`, else `$XDG_RUNTIME_DIR/ipcd/ipcd.sock`, else
@@ -95,7 +82,7 @@ impl Client {
         Connect::default()
     }
 
-    pub(crate) fn dial(dial: Dial) -> Result<Self> {
+    fn dial(dial: Dial) -> Result<Self> {
         let connection = dial.connect(Duration::MAX, Role::Caller)?;
         let redial = if dial.can_redial() { Redial::NextCall(dial) } else { Redial::Never };
         Ok(Self::on(connection, redial))
@@ -105,12 +92,12 @@ impl Client {
     /// gives a client whose calls do.
     #[must_use]
     pub fn unbound(&self) -> Self {
-        Self { shared: self.shared.clone(), scope: None }
+        Self(Calls { line: self.0.line.clone(), scope: None })
     }
 
     /// The same connection for calls on behalf of a running one.
     pub(crate) fn bound_to(&self, scope: CancelToken) -> Self {
-        Self { shared: self.shared.clone(), scope: Some(scope) }
+        Self(Calls { line: self.0.line.clone(), scope: Some(scope) })
     }
 
     /// A client on the connection of a service.
@@ -142,10 +129,10 @@ impl Client {
     /// # Errors
     /// `unavailable`, `denied` or `broker_lost` if there is no connection, `too_large`, `usage` if the names in `M` aren't valid.
     pub fn start<M: Method>(&self, request: M) -> Result<Pending<M>> {
-        let (connection, now, asked) = self.prepare::<M>(None)?;
+        let (connection, now, asked) = self.0.prepare::<M>(None)?;
         let ticket =
-            with_body(asked.encoding, &request, |body| self.submit_on(connection, now, &asked.outgoing(body)))?;
-        Ok(Pending::new(self.clone(), ticket, asked, request))
+            with_body(asked.encoding, &request, |body| self.0.submit_on(connection, now, &asked.outgoing(body)))?;
+        Ok(Pending::new(self.0.clone(), ticket, asked, request))
     }
 
     /// Lets calls that are started gather, so that many leave with one write: when the returned value is dropped, when 32 KiB have
@@ -177,7 +164,7 @@ impl Client {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cork(&self) -> Corked<'_> {
-        Corked::new(self)
+        Corked::new(&self.0.line)
     }
 
     /// Calls with a body that is already encoded, and waits for the reply.
@@ -194,7 +181,7 @@ impl Client {
     /// As [`Client::start`].
     pub fn start_bytes(&self, request: Request) -> Result<PendingBytes> {
         let routing = routing_of(&request)?;
-        self.submit(&Outgoing::of_request(&request, &routing, Answer::Wanted)).map(PendingBytes::new)
+        self.0.submit(&Outgoing::of_request(&request, &routing, Answer::Wanted)).map(PendingBytes::new)
     }
 
     /// Sends a call that wants no reply. Returns once the broker has accepted or refused it; whether it runs, and what it ends
@@ -205,7 +192,7 @@ impl Client {
     /// before the broker said either.
     pub fn one_way(&self, request: Request) -> Result<()> {
         let routing = routing_of(&request)?;
-        self.submit(&Outgoing::of_request(&request, &routing, Answer::Unwanted))?.wait(None).map(drop)
+        self.0.submit(&Outgoing::of_request(&request, &routing, Answer::Unwanted))?.wait(None).map(drop)
     }
 
     /// Tells a service something, and wants no reply: a typed [`Client::one_way`]. It travels as JSON, which every service takes.
@@ -213,9 +200,9 @@ impl Client {
     /// # Errors
     /// As [`Client::one_way`]; `usage` if the names in `M` are not valid, `invalid` if the request cannot be encoded.
     pub fn tell<M: Method>(&self, request: &M) -> Result<()> {
-        let (routing, _) = self.shared.line.routes(Routes::of::<M>)?;
+        let (routing, _) = self.0.line.routes(Routes::of::<M>)?;
         with_body(Encoding::JSON, request, |body| {
-            self.submit(&Outgoing {
+            self.0.submit(&Outgoing {
                 routing: &routing,
                 encoding: Encoding::JSON,
                 timeout_ms: 0,
@@ -261,7 +248,7 @@ impl Client {
         timeout: Option<Duration>,
     ) -> Result<A> {
         let operated = Operated::new(operation, request, timeout)?;
-        let response = self.exchange(self.connection(), Instant::now(), &operated.outgoing())?;
+        let response = self.0.exchange(self.connection(), Instant::now(), &operated.outgoing())?;
         decode_reply(control::SERVICE, operation, &response)
     }
 
@@ -288,7 +275,7 @@ impl Client {
         let (connection, id) = match connection.ping(patience)? {
             Some(id) => (connection, id),
             None => {
-                let connection = self.shared.line.replace(&connection, patience)?;
+                let connection = self.0.line.replace(&connection, patience)?;
                 let id = connection.ping(patience)?.ok_or_else(|| gone(&connection))?;
                 (connection, id)
             }
@@ -311,7 +298,7 @@ impl Client {
 
     /// Puts a registered connection in place of a dead one.
     pub(crate) fn publish(&self, connection: Arc<Connection>) {
-        self.shared.line.publish(connection);
+        self.0.line.publish(connection);
     }
 
     /// The number of a service's connection, which it has been told by the time it is registered.
@@ -321,97 +308,29 @@ impl Client {
 
     /// The connection that calls use now.
     pub(crate) fn connection(&self) -> Arc<Connection> {
-        self.shared.line.connection()
-    }
-
-    /// How many corks there are.
-    pub(crate) fn corks(&self) -> &AtomicUsize {
-        &self.shared.corks
+        self.0.line.connection()
     }
 
     fn on(connection: Connection, redial: Redial) -> Self {
-        let shared = Shared { line: Line::new(connection, redial), corks: AtomicUsize::new(0) };
-        Self { shared: Arc::new(shared), scope: None }
+        Self(Calls { line: Arc::new(Line::new(connection, redial)), scope: None })
     }
 
     fn call_in<M: Method>(&self, request: &M, timeout: Option<Duration>) -> Result<M::Reply, CallError<M::Error>> {
-        let (connection, now, asked) = self.prepare::<M>(timeout)?;
-        let outcome = with_body(asked.encoding, request, |body| self.exchange(connection, now, &asked.outgoing(body)));
-        self.settle(outcome, asked, request)
+        let (connection, now, asked) = self.0.prepare::<M>(timeout)?;
+        let outcome =
+            with_body(asked.encoding, request, |body| self.0.exchange(connection, now, &asked.outgoing(body)));
+        self.0.settle(outcome, asked, request)
     }
+}
 
-    /// What a typed call needs before its request is encoded.
-    fn prepare<M: Method>(&self, timeout: Option<Duration>) -> Result<(Arc<Connection>, Instant, Asked)> {
-        let now = Instant::now();
-        let (connection, asked) = self.shared.line.ask::<M>(now, timeout)?;
-        Ok((connection, now, asked))
-    }
-
-    /// What a typed call ended with. It is sent once more if its service wants it in another encoding.
-    pub(crate) fn settle<M: Method>(
-        &self,
-        outcome: Outcome,
-        mut asked: Asked,
-        request: &M,
-    ) -> Result<M::Reply, CallError<M::Error>> {
-        match asked.settle::<M>(outcome) {
-            Settled::Done(result) => result,
-            Settled::Again => {
-                let outcome = self.send_again(&mut asked, request)?.wait(None);
-                self.settle(outcome, asked, request)
-            }
-        }
-    }
-
-    /// Sends a typed call once more, as its service wants it.
-    pub(crate) fn send_again<M: Method>(&self, asked: &mut Asked, request: &M) -> Result<Ticket> {
-        let now = Instant::now();
-        self.shared.line.routes(|routes| routes.ask_again::<M>(now, asked));
-        with_body(asked.encoding, request, |body| self.submit_on(self.connection(), now, &asked.outgoing(body)))
-    }
-
-    fn submit(&self, call: &Outgoing<'_>) -> Result<Ticket> {
-        self.submit_on(self.connection(), Instant::now(), call)
-    }
-
-    fn submit_on(&self, connection: Arc<Connection>, now: Instant, call: &Outgoing<'_>) -> Result<Ticket> {
-        if let Some(scope) = &self.scope {
-            return scope.submit(connection, now, call);
-        }
-        let patience = Patience::new(now, call.timeout_ms);
-        let (connection, id) = self.on_a_live_one(connection, now, call, Connection::submit)?;
-        Ok(Ticket::new(connection, id, patience))
-    }
-
-    /// Sends a call and waits for its end.
-    fn exchange(&self, connection: Arc<Connection>, now: Instant, call: &Outgoing<'_>) -> Outcome {
-        if let Some(scope) = &self.scope {
-            return scope.submit(connection, now, call)?.wait(None);
-        }
-        self.on_a_live_one(connection, now, call, Connection::exchange).map(|(_, response)| response)
-    }
-
-    /// Sends a call; on a new connection if the one at hand is dead and nothing of the call was written there.
-    fn on_a_live_one<T>(
-        &self,
-        connection: Arc<Connection>,
-        now: Instant,
-        call: &Outgoing<'_>,
-        send: impl Fn(&Connection, &Outgoing<'_>, Departure, Instant) -> Result<Option<T>>,
-    ) -> Result<(Arc<Connection>, T)> {
-        let departure = self.departure();
-        if let Some(sent) = send(&connection, call, departure, now)? {
-            return Ok((connection, sent));
-        }
-        let connection = self.shared.line.replace(&connection, Patience::new(now, call.timeout_ms))?;
-        match send(&connection, call, departure, now)? {
-            Some(sent) => Ok((connection, sent)),
-            None => Err(gone(&connection)),
-        }
-    }
-
-    fn departure(&self) -> Departure {
-        if self.shared.corks.load(Ordering::Relaxed) > 0 { Departure::Gathered } else { Departure::AtOnce }
+impl Connect {
+    /// Connects.
+    ///
+    /// # Errors
+    /// `unavailable` if no broker answers, `denied` if its socket may not be opened or belongs to a stranger, `usage` if the
+    /// environment doesn't name an address.
+    pub fn connect(self) -> Result<Client> {
+        Client::dial(self.dial()?)
     }
 }
 

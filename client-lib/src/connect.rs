@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use ipc_protocol::transport::Address;
 
-use crate::{client::Client, error::Result, link::dial::Dial};
+use crate::{error::Result, link::dial::Dial};
 
-/// Settings of a connection, made by [`Client::builder`].
+/// Settings of a connection, made by [`Client::builder`](crate::Client::builder).
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,15 +48,6 @@ impl Connect {
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = Some(patience);
         self
-    }
-
-    /// Connects.
-    ///
-    /// # Errors
-    /// `unavailable` if no broker answers, `denied` if its socket may not be opened or belongs to a stranger, `usage` if the
-    /// environment names no address.
-    pub fn connect(self) -> Result<Client> {
-        Client::dial(self.dial()?)
     }
 
     pub(crate) fn dial(self) -> Result<Dial> {

@@ -1,29 +1,27 @@
 //! Lets calls gather before they leave.
 
 use std::{
-    sync::atomic::Ordering,
+    fmt,
     time::{Duration, Instant},
 };
 
 use ipc_protocol::ErrorCode;
 
 use crate::{
-    client::Client,
     error::{Error, Result},
-    line::gone,
+    line::{Line, gone},
 };
 
-/// While this lives, calls that are started gather: see [`Client::cork`].
+/// While this lives, calls that are started gather: see [`Client::cork`](crate::Client::cork).
 #[must_use = "calls gather only while it lives"]
-#[derive(Debug)]
 pub struct Corked<'a> {
-    client: &'a Client,
+    line: &'a Line,
 }
 
 impl<'a> Corked<'a> {
-    pub(crate) fn new(client: &'a Client) -> Self {
-        client.corks().fetch_add(1, Ordering::Relaxed);
-        Self { client }
+    pub(crate) fn new(line: &'a Line) -> Self {
+        line.cork();
+        Self { line }
     }
 
     /// Sends what has gathered, and returns when it has left.
@@ -32,7 +30,7 @@ impl<'a> Corked<'a> {
     /// `broker_lost` if the connection ended before, `deadline` if the broker took nothing for 30 s. What each call ended with, its
     /// [`Pending`](crate::Pending) says.
     pub fn flush(&self) -> Result<()> {
-        let connection = self.client.connection();
+        let connection = self.line.connection();
         if connection.flush_all(Instant::now() + FLUSH) {
             return Ok(());
         }
@@ -47,10 +45,16 @@ impl<'a> Corked<'a> {
     }
 }
 
+impl fmt::Debug for Corked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Corked").field(&self.line.connection()).finish()
+    }
+}
+
 /// Waits as [`Corked::flush`] does: calls that are not waited for would stay here otherwise.
 impl Drop for Corked<'_> {
     fn drop(&mut self) {
-        self.client.corks().fetch_sub(1, Ordering::Relaxed);
+        self.line.uncork();
         drop(self.flush());
     }
 }

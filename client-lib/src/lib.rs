@@ -61,6 +61,8 @@
 #![forbid(unsafe_code)]
 
 mod app_error;
+mod calls;
+mod cancel;
 mod client;
 mod connect;
 mod cork;
@@ -74,8 +76,10 @@ mod request;
 mod scratch;
 mod service;
 mod session;
+mod ticket;
 
 pub use app_error::{AppError, MethodError};
+pub use cancel::CancelToken;
 pub use client::Client;
 pub use connect::Connect;
 pub use cork::Corked;
@@ -89,4 +93,4 @@ pub use ipc_protocol::{
 pub use method::Method;
 pub use pending::{Pending, PendingBytes};
 pub use request::{Request, Response};
-pub use service::{Caller, CancelToken, Change, Context, Failed, Incoming, Polled, Service, Serving, Stopper};
+pub use service::{Caller, Change, Context, Failed, Incoming, Polled, Service, Serving, Stopper};

@@ -1,7 +1,10 @@
 //! The connection of a client and what it knows of the methods it calls: one lock for both, never held while anything is waited for.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -17,6 +20,8 @@ use crate::{
 /// A connection, and another one when it is dead.
 pub(crate) struct Line {
     redial: Redial,
+    /// How many [`Corked`](crate::Corked) live.
+    corks: AtomicUsize,
     state: Mutex<State>,
     /// A thread that connected has come back.
     redialled: Condvar,
@@ -50,7 +55,17 @@ impl Line {
     pub(crate) fn new(connection: Connection, redial: Redial) -> Self {
         let (connection, routes) = (Arc::new(connection), Routes::default());
         let state = State { connection, routes, dialling: Dialling::Idle(0, None) };
-        Self { redial, state: Mutex::new(state), redialled: Condvar::new() }
+        Self { redial, corks: AtomicUsize::new(0), state: Mutex::new(state), redialled: Condvar::new() }
+    }
+
+    /// From now on calls gather, until [`Line::uncork`].
+    pub(crate) fn cork(&self) {
+        self.corks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes one cork out.
+    pub(crate) fn uncork(&self) {
+        self.corks.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Puts another connection in place of a dead one.
@@ -101,6 +116,10 @@ impl Line {
         drop(state);
         self.redialled.notify_all();
         connected
+    }
+
+    pub(crate) fn is_corked(&self) -> bool {
+        self.corks.load(Ordering::Relaxed) > 0
     }
 
     /// The connection that calls use now.

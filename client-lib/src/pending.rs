@@ -4,26 +4,22 @@ use std::{
     fmt,
     ops::ControlFlow,
     os::fd::BorrowedFd,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
-    client::Client,
+    calls::Calls,
     error::{CallError, Result},
-    link::blocking::Connection,
     method::Method,
     request::Response,
-    session::{
-        CallId, Outcome, Patience,
-        typed::{Asked, Settled},
-    },
+    session::typed::{Asked, Settled},
+    ticket::Ticket,
 };
 
 /// A typed call that is under way. Dropping it cancels the call.
 #[must_use = "dropping it cancels the call"]
 pub struct Pending<M: Method> {
-    client: Client,
+    calls: Calls,
     ticket: Ticket,
     asked: Asked,
     /// Kept for a service that wants it in another encoding.
@@ -31,28 +27,28 @@ pub struct Pending<M: Method> {
 }
 
 impl<M: Method> Pending<M> {
-    pub(crate) fn new(client: Client, ticket: Ticket, asked: Asked, request: M) -> Self {
-        Self { client, ticket, asked, request }
+    pub(crate) fn new(calls: Calls, ticket: Ticket, asked: Asked, request: M) -> Self {
+        Self { calls, ticket, asked, request }
     }
 
     /// Waits for the reply.
     ///
     /// # Errors
-    /// As [`Client::call`].
+    /// As [`Client::call`](crate::Client::call).
     pub fn wait(self) -> Result<M::Reply, CallError<M::Error>> {
-        let Self { client, mut ticket, asked, request } = self;
-        client.settle(ticket.wait(None), asked, &request)
+        let Self { calls, mut ticket, asked, request } = self;
+        calls.settle(ticket.wait(None), asked, &request)
     }
 
     /// Waits for the reply, or until `interrupt` is readable, for example a signalfd: the call is cancelled then.
     ///
     /// # Errors
-    /// As [`Client::call`]; `cancelled` after an interrupt.
+    /// As [`Client::call`](crate::Client::call); `cancelled` after an interrupt.
     pub fn wait_or_interrupt(mut self, interrupt: BorrowedFd<'_>) -> Result<M::Reply, CallError<M::Error>> {
         loop {
             match self.asked.settle::<M>(self.ticket.wait(Some(interrupt))) {
                 Settled::Done(result) => return result,
-                Settled::Again => self.ticket = self.client.send_again(&mut self.asked, &self.request)?,
+                Settled::Again => self.ticket = self.calls.send_again(&mut self.asked, &self.request)?,
             }
         }
     }
@@ -65,7 +61,7 @@ impl<M: Method> Pending<M> {
             let Some(outcome) = self.ticket.wait_until(at_most) else { return ControlFlow::Continue(self) };
             match self.asked.settle::<M>(outcome) {
                 Settled::Done(result) => return ControlFlow::Break(result),
-                Settled::Again => match self.client.send_again(&mut self.asked, &self.request) {
+                Settled::Again => match self.calls.send_again(&mut self.asked, &self.request) {
                     Ok(ticket) => self.ticket = ticket,
                     Err(error) => return ControlFlow::Break(Err(error.into())),
                 },
@@ -122,40 +118,4 @@ impl PendingBytes {
 
     /// Cancels the call: the service is told. The same as dropping it.
     pub fn cancel(self) {}
-}
-
-/// A place in the table of a connection. Dropping it gives the call up.
-#[derive(Debug)]
-pub(crate) struct Ticket {
-    connection: Arc<Connection>,
-    id: CallId,
-    patience: Patience,
-    open: bool,
-}
-
-impl Ticket {
-    pub(crate) fn new(connection: Arc<Connection>, id: CallId, patience: Patience) -> Self {
-        Self { connection, id, patience, open: true }
-    }
-
-    /// Waits for the end of the call, until a time.
-    fn wait_until(&mut self, at_most: Option<Instant>) -> Option<Outcome> {
-        let outcome = self.connection.wait_until(self.id, self.patience, at_most)?;
-        self.open = false;
-        Some(outcome)
-    }
-
-    /// Waits for the end of the call.
-    pub(crate) fn wait(&mut self, interrupt: Option<BorrowedFd<'_>>) -> Outcome {
-        self.open = false;
-        self.connection.wait(self.id, self.patience, interrupt)
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if self.open {
-            self.connection.abandon(self.id);
-        }
-    }
 }

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use ipc_protocol::{Encoding, Identity, PeerNumber};
 
-use crate::{client::Client, service::cancel::CancelToken};
+use crate::{cancel::CancelToken, client::Client};
 
 /// Who called: stamped by the broker, nothing in it comes from the caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -28,8 +28,8 @@ use super::{
     Stopper,
     change::Change,
     offer::Offer,
-    pool::Pool,
     turns::{Common, Turns},
+    workers::Workers,
 };
 use crate::{
     client::Client,
@@ -39,7 +39,7 @@ use crate::{
         blocking::{Connection, Receiver},
     },
     session::{
-        CallId, Loss, Outcome,
+        Loss, Outcome, Serial,
         outgoing::{Operated, decode_answer},
     },
 };
@@ -66,7 +66,7 @@ enum Phase {
 /// A call to the broker that is under way.
 #[derive(Clone, Copy)]
 struct Question {
-    id: CallId,
+    id: Serial,
     until: Instant,
 }
 
@@ -87,12 +87,12 @@ impl Life {
         let stopper = stopper.map_or_else(Stopper::new, Ok).map_err(no_eventfd)?;
         let idle = Bell::new().map_err(no_eventfd)?;
         let connection = offer.connect(Duration::MAX)?;
-        let pool = Arc::new(Pool::start(offer.threads)?);
-        offer.threads = pool.threads(); // which may be fewer than were question for
+        let workers = Arc::new(Workers::start(offer.threads)?);
+        offer.threads = workers.threads(); // which may be fewer than were question for
         offer.register(&connection)?;
         let receiver = claim(&connection)?;
         let client = Client::of_service(connection);
-        let common = Common { offer: Arc::new(offer), pool, client, idle };
+        let common = Common { offer: Arc::new(offer), workers, client, idle };
         let turns = Turns::new(&common, common.client.connection(), receiver);
         let phase = Phase::Serving(Box::new(turns));
         Ok(Self { common, stopper, phase, backoff: Backoff::new(), away_since: None })

@@ -1,25 +1,23 @@
 //! The answering side: a name, its methods, and the thread that reads for them.
 
 mod call;
-mod cancel;
 mod change;
 mod failed;
 mod life;
 mod methods;
 mod offer;
 mod polled;
-mod pool;
-mod running;
 mod serving;
 mod stopper;
 mod turns;
+mod unanswered;
+mod workers;
 
 use ipc_protocol::{Call, ErrorCode, MethodName, ServiceName, transport::Address};
 use serde::de::DeserializeOwned;
 
 pub use self::{
     call::{Caller, Context, Incoming},
-    cancel::CancelToken,
     change::Change,
     failed::Failed,
     polled::Polled,

@@ -44,7 +44,8 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A turn does not wait for the broker, for a pooled method or for the network. Dropping it closes the connection: what runs ends
+/// A turn does not wait for the broker or for a pooled method, unless more than 1 MiB of answers is waiting for the broker to read it.
+/// Dropping it closes the connection: what runs ends
 /// with `service_gone`.
 pub struct Polled {
     life: Life,

@@ -13,7 +13,7 @@ use super::{
     Stopper,
     life::{Life, no_eventfd},
     offer::Offer,
-    pool::no_thread,
+    workers::no_thread,
 };
 use crate::{
     client::Client,

@@ -10,13 +10,14 @@ use bytes::Bytes;
 use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message, transport::Bell};
 
 use super::{
-    Caller, CancelToken, Context,
+    Caller, Context,
     methods::{Place, Responder, Way, target},
     offer::Offer,
-    pool::{Job, Pool},
-    running::Running,
+    unanswered::Unanswered,
+    workers::{Task, Workers},
 };
 use crate::{
+    cancel::CancelToken,
     client::Client,
     link::blocking::{Connection, Receiver},
     session::{Frames, Inbound, Loss},
@@ -26,7 +27,7 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Common {
     pub(super) offer: Arc<Offer>,
-    pub(super) pool: Arc<Pool>,
+    pub(super) workers: Arc<Workers>,
     pub(super) client: Client,
     /// Rings when the last call that runs was answered, while that is waited for.
     pub(super) idle: Bell,
@@ -39,7 +40,7 @@ pub(super) struct Turns {
     receiver: Box<Receiver>,
     /// Whether the connection knows the thread that reads.
     is_announced: bool,
-    running: Arc<Running>,
+    unanswered: Arc<Unanswered>,
     inbound: Vec<Inbound>,
     /// Answers of a turn, which leave together.
     answers: Frames,
@@ -62,7 +63,7 @@ impl Turns {
             connection,
             receiver,
             is_announced: false,
-            running: Arc::new(Running::new(common.idle.clone())),
+            unanswered: Arc::new(Unanswered::new(common.idle.clone())),
             inbound: Vec::new(),
             answers: Frames::default(),
             stamp: Bytes::new(),
@@ -102,7 +103,7 @@ impl Turns {
         for inbound in inbound.drain(..) {
             match inbound {
                 Inbound::Call(call) => self.take(call, now),
-                Inbound::Cancel(cancel) => self.running.cancel(&self.connection, cancel.id, cancel.reason),
+                Inbound::Cancel(cancel) => self.unanswered.cancel(&self.connection, cancel.id, cancel.reason),
             }
         }
         self.inbound = inbound; // its room is used again
@@ -111,7 +112,7 @@ impl Turns {
 
     /// The connection has ended: so have the calls that came over it.
     pub(super) fn end(&self) {
-        self.running.cancel_all(&self.connection, ErrorCode::BROKER_LOST);
+        self.unanswered.cancel_all(&self.connection, ErrorCode::BROKER_LOST);
     }
 
     pub(super) fn connection(&self) -> &Arc<Connection> {
@@ -120,11 +121,11 @@ impl Turns {
 
     /// From now on the bell rings when the last running call is answered.
     pub(super) fn watch_for_idle(&self) {
-        self.running.watch();
+        self.unanswered.watch();
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.running.is_empty()
+        self.unanswered.is_empty()
     }
 
     fn take(&mut self, call: Call, now: Instant) {
@@ -158,14 +159,14 @@ impl Turns {
 
     fn hand_to_pool(&mut self, call: Call, answer: Responder, deadline: Instant) {
         let ends = (!call.one_way).then_some(deadline); // the caller of a one-way call waits for nothing
-        let Some(cancel) = self.running.enter(call.id, ends, self.common.offer.limit()) else {
+        let Some(cancel) = self.unanswered.enter(call.id, ends, self.common.offer.limit()) else {
             let text = format!("{} takes {} calls at once", target(&call), self.common.offer.window());
             return self.refuse(Failure::new(call.id, ErrorCode::BUSY, text));
         };
         let client = self.common.client.bound_to(cancel.clone());
         let context = Context { caller: self.context.caller.clone(), deadline, cancel, client };
-        let (connection, running) = (self.connection.clone(), self.running.clone());
-        self.common.pool.push(Job { call: detached(call), context, answer, connection, running });
+        let (connection, unanswered) = (self.connection.clone(), self.unanswered.clone());
+        self.common.workers.push(Task { call: detached(call), context, answer, connection, unanswered });
     }
 
     fn refuse(&mut self, failure: Failure) {

@@ -13,7 +13,7 @@
 //! # Writing another link
 //! [`link::blocking`](crate::link::blocking) is one; an asynchronous one needs nothing from here that is not there. It owns a
 //! socket and an [`Inbox`], calls [`Session::receive`] after each read and [`Session::poll_transmit`] after everything else, keeps
-//! a waker for each [`CallId`], and takes an end with [`Session::take`]. How a typed call is encoded, and encoded again for a
+//! a waker for each [`Serial`], and takes an end with [`Session::take`]. How a typed call is encoded, and encoded again for a
 //! service that takes JSON alone, is in [`typed`]. Items of streams and events will come out of `receive` as calls do: in a list of
 //! what was delivered, by the id they belong to.
 
@@ -41,7 +41,7 @@ pub(crate) use self::{
     frames::{Frames, Payload},
     outgoing::{Answer, Outgoing},
     patience::Patience,
-    slots::CallId,
+    slots::Serial,
 };
 use self::{
     last_call::LastCall,
@@ -74,11 +74,11 @@ pub(crate) struct Loss {
 
 /// What a message did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Event {
+enum Effect {
     /// No call has ended.
     Nothing,
     /// This call, or ping, has ended.
-    Ended(CallId),
+    Ended(Serial),
     /// All calls have ended, and the connection with them.
     Closed,
 }
@@ -92,7 +92,7 @@ pub(crate) enum Inbound {
     Cancel(Cancel),
 }
 
-enum Phase {
+enum Standing {
     Open,
     /// The broker takes nothing more; what it sent before may still be on its way here.
     Unwritable,
@@ -101,7 +101,7 @@ enum Phase {
 
 /// One connection, without its socket.
 pub(crate) struct Session {
-    phase: Phase,
+    standing: Standing,
     /// Absent until the broker has answered hello: nothing but welcome and goodbye may come before.
     welcome: Option<Welcome>,
     role: Role,
@@ -112,15 +112,15 @@ pub(crate) struct Session {
     transmit: Frames,
     /// Calls started since something was last received: each may bring a frame back.
     unread_ends: usize,
-    /// When a call was last started.
-    touched: Instant,
+    /// When what came meanwhile is read before the next call: some time after the last one.
+    stale_at: Instant,
 }
 
 impl Session {
     /// A session that starts with `hello`, which leaves together with the first calls.
     pub(crate) fn new(hello: Hello, role: Role, now: Instant) -> Self {
         let mut session = Self {
-            phase: Phase::Open,
+            standing: Standing::Open,
             welcome: None,
             role,
             last_id: 0,
@@ -129,7 +129,7 @@ impl Session {
             last_call: LastCall::default(),
             transmit: Frames::default(),
             unread_ends: 0,
-            touched: now,
+            stale_at: now + PAUSE,
         };
         session.push(Message::Hello(hello));
         session
@@ -138,7 +138,7 @@ impl Session {
     /// Whether to read before the next call is started: after a pause the broker may have said goodbye, and the replies to a crowd
     /// of calls must not pile up on its side.
     pub(crate) fn is_behind(&self, now: Instant) -> bool {
-        self.unread_ends >= CROWD || now.saturating_duration_since(self.touched) > PAUSE
+        self.unread_ends >= CROWD || now > self.stale_at
     }
 
     /// Starts a call. One that wants no reply is paired with a ping: it ends when the broker refuses it, or has dealt with it. `None`
@@ -146,7 +146,7 @@ impl Session {
     ///
     /// # Errors
     /// `too_large` if the broker would not take the body.
-    pub(crate) fn call(&mut self, now: Instant, call: &Outgoing<'_>) -> Result<Option<CallId>, Error> {
+    pub(crate) fn call(&mut self, now: Instant, call: &Outgoing<'_>) -> Result<Option<Serial>, Error> {
         let limit = self.max_body();
         let body_len = u32::try_from(call.body.len()).ok().filter(|len| *len <= limit);
         let Some(body_len) = body_len else {
@@ -154,7 +154,7 @@ impl Session {
             return Err(Error::new(ErrorCode::TOO_LARGE, text));
         };
         let Some(id) = self.next_id() else { return Ok(None) };
-        self.touched = now;
+        self.stale_at = now + PAUSE;
         self.unread_ends += 1;
         let (kind, flags) = match call.answer {
             Answer::Wanted => (SlotKind::Call, Flags::NONE),
@@ -180,7 +180,7 @@ impl Session {
     }
 
     /// Starts a ping, which ends when everything sent before it has been dealt with. `None` as for [`Session::call`].
-    pub(crate) fn ping(&mut self) -> Option<CallId> {
+    pub(crate) fn ping(&mut self) -> Option<Serial> {
         let id = self.next_id()?;
         self.push(Message::Ping(id.0));
         self.slots.wait_for(id, Waiting { kind: SlotKind::Ping, end: self.transmit.pushed(), parent: None });
@@ -198,12 +198,12 @@ impl Session {
     }
 
     /// Takes how a call ended, once.
-    pub(crate) fn take(&mut self, id: CallId) -> Option<Outcome> {
+    pub(crate) fn take(&mut self, id: Serial) -> Option<Outcome> {
         self.slots.take(id)
     }
 
     /// Gives up waiting: the broker is told, and a reply that comes later is ignored. Tells how the call ended, if it had already.
-    pub(crate) fn abandon(&mut self, id: CallId, reason: ErrorCode) -> Option<Outcome> {
+    pub(crate) fn abandon(&mut self, id: Serial, reason: ErrorCode) -> Option<Outcome> {
         match self.slots.remove(id)? {
             Slot::Ended(outcome) => Some(outcome),
             Slot::Waiting(waiting) => {
@@ -217,7 +217,7 @@ impl Session {
 
     /// Ends the calls that were made on behalf of a delivered call, which has ended itself; the broker is told. `ended` is called
     /// with each of them.
-    pub(crate) fn end_nested(&mut self, parent: NonZeroU64, reason: ErrorCode, mut ended: impl FnMut(CallId)) {
+    pub(crate) fn end_nested(&mut self, parent: NonZeroU64, reason: ErrorCode, mut ended: impl FnMut(Serial)) {
         let nested = self.slots.waiting_for_parent(parent);
         for id in nested {
             self.push(Message::Cancel(Cancel { id: id.0, reason }));
@@ -228,7 +228,7 @@ impl Session {
     }
 
     /// Takes back a call that ended because it could not be written, so that it may go to another connection.
-    pub(crate) fn reclaim(&mut self, id: CallId) -> bool {
+    pub(crate) fn reclaim(&mut self, id: Serial) -> bool {
         self.slots.remove_if(id, |outcome| {
             matches!(outcome, Err(error) if error.code() == ErrorCode::BROKER_LOST && error.retry() == Retry::Safe)
         })
@@ -240,7 +240,7 @@ impl Session {
     /// # Errors
     /// A [`Violation`]. What there is to send now tells the broker so; after that the connection must be given up with
     /// [`Session::lost`].
-    pub(crate) fn receive(&mut self, inbox: &mut Inbox, mut ended: impl FnMut(CallId)) -> Result<(), Violation> {
+    pub(crate) fn receive(&mut self, inbox: &mut Inbox, mut ended: impl FnMut(Serial)) -> Result<(), Violation> {
         self.unread_ends = 0;
         loop {
             let event = match inbox.next() {
@@ -251,13 +251,13 @@ impl Session {
                 Ok(Some(Incoming::TooLarge(header))) => Ok(self.skipped(&header)),
                 Ok(Some(Incoming::Begun(_))) => {
                     inbox.decoder().assemble(); // bounded by MAX_BODY, and there is one inbox
-                    Ok(Event::Nothing)
+                    Ok(Effect::Nothing)
                 }
                 Err(violation) => Err(violation),
             };
             match event {
-                Ok(Event::Nothing | Event::Closed) => {}
-                Ok(Event::Ended(id)) => ended(id),
+                Ok(Effect::Nothing | Effect::Closed) => {}
+                Ok(Effect::Ended(id)) => ended(id),
                 Err(violation) => {
                     self.say_goodbye(&violation);
                     return Err(violation);
@@ -267,9 +267,9 @@ impl Session {
     }
 
     /// Takes a message of the broker.
-    fn apply(&mut self, message: Message) -> Result<Event, Violation> {
-        if matches!(self.phase, Phase::Ended(_)) {
-            return Ok(Event::Nothing);
+    fn apply(&mut self, message: Message) -> Result<Effect, Violation> {
+        if matches!(self.standing, Standing::Ended(_)) {
+            return Ok(Effect::Nothing);
         }
         match message {
             Message::Goodbye(goodbye) => Ok(self.closed_by(goodbye)),
@@ -282,17 +282,17 @@ impl Session {
             Message::Pong(id) => Ok(self.answered_ping(id)),
             Message::Ping(id) => {
                 self.push(Message::Pong(id));
-                Ok(Event::Nothing)
+                Ok(Effect::Nothing)
             }
             Message::Call(call) => {
                 self.delivered(call);
-                Ok(Event::Nothing)
+                Ok(Effect::Nothing)
             }
             Message::Cancel(cancel) => {
                 if self.role == Role::Service {
                     self.inbound.push(Inbound::Cancel(cancel));
                 }
-                Ok(Event::Nothing)
+                Ok(Effect::Nothing)
             }
             wrong => Err(unexpected(&wrong)),
         }
@@ -305,12 +305,12 @@ impl Session {
         }
         self.slots.end_where(|end| !self.transmit.has_left(end), |_| not_sent(text));
         self.transmit.discard();
-        self.phase = Phase::Unwritable;
+        self.standing = Standing::Unwritable;
     }
 
     /// The connection is gone: every call ends here, exactly once. The first loss stays.
     pub(crate) fn lost(&mut self, loss: Loss) {
-        if matches!(self.phase, Phase::Ended(_)) {
+        if matches!(self.standing, Standing::Ended(_)) {
             return;
         }
         self.slots.end_where(
@@ -325,7 +325,7 @@ impl Session {
             },
         );
         self.transmit.discard();
-        self.phase = Phase::Ended(loss);
+        self.standing = Standing::Ended(loss);
     }
 
     /// The next bytes to write, `None` if there are none. Tell what became of them with [`Session::transmitted`].
@@ -354,7 +354,7 @@ impl Session {
     }
 
     /// Whether a call waits whose frame has not left in full.
-    pub(crate) fn is_unsent(&self, id: CallId) -> bool {
+    pub(crate) fn is_unsent(&self, id: Serial) -> bool {
         self.slots.end_of(id).is_some_and(|end| !self.has_left(end))
     }
 
@@ -376,14 +376,14 @@ impl Session {
 
     /// Whether the connection takes more calls.
     pub(crate) fn takes_more(&self) -> bool {
-        matches!(self.phase, Phase::Open)
+        matches!(self.standing, Standing::Open)
     }
 
     /// Why the connection is gone, if it is.
     pub(crate) fn loss(&self) -> Option<&Loss> {
-        match &self.phase {
-            Phase::Ended(loss) => Some(loss),
-            Phase::Open | Phase::Unwritable => None,
+        match &self.standing {
+            Standing::Ended(loss) => Some(loss),
+            Standing::Open | Standing::Unwritable => None,
         }
     }
 
@@ -396,12 +396,12 @@ impl Session {
         self.welcome.as_ref().map_or(MAX_BODY, |welcome| welcome.max_body.min(MAX_BODY))
     }
 
-    fn next_id(&mut self) -> Option<CallId> {
+    fn next_id(&mut self) -> Option<Serial> {
         if !self.takes_more() {
             return None;
         }
         self.last_id += 1;
-        Some(CallId(self.last_id))
+        Some(Serial(self.last_id))
     }
 
     fn push(&mut self, message: Message) {
@@ -411,7 +411,7 @@ impl Session {
     }
 
     /// A frame whose body is over the limit was skipped: its call ends, the connection lives on.
-    fn skipped(&mut self, header: &Header) -> Event {
+    fn skipped(&mut self, header: &Header) -> Effect {
         match header.kind {
             Kind::REPLY | Kind::ERROR => {
                 let text = format!("the reply is over the limit of {MAX_BODY} bytes");
@@ -421,9 +421,9 @@ impl Session {
             Kind::CALL => {
                 let failure = Failure::new(header.id, ErrorCode::TOO_LARGE, "the body is over the limit");
                 self.push(Message::Error(failure));
-                Event::Nothing
+                Effect::Nothing
             }
-            _ => Event::Nothing,
+            _ => Effect::Nothing,
         }
     }
 
@@ -434,17 +434,17 @@ impl Session {
         }
     }
 
-    fn welcomed(&mut self, welcome: Welcome) -> Result<Event, Violation> {
+    fn welcomed(&mut self, welcome: Welcome) -> Result<Effect, Violation> {
         let spoken = ipc_protocol::Versions::SUPPORTED.highest;
         if welcome.version != spoken {
             return Err(Violation::Version { found: welcome.version, spoken });
         }
         self.welcome = Some(welcome);
-        Ok(Event::Nothing)
+        Ok(Effect::Nothing)
     }
 
     /// Before welcome a goodbye is a refusal of the connection: nothing has run. Afterwards it is a loss with a reason.
-    fn closed_by(&mut self, Goodbye { code, text }: Goodbye) -> Event {
+    fn closed_by(&mut self, Goodbye { code, text }: Goodbye) -> Effect {
         let refused = self.welcome.is_none();
         self.lost(if refused {
             Loss { code, text: format!("the broker refused the connection: {text}"), written: Retry::Safe }
@@ -452,23 +452,23 @@ impl Session {
             let text = format!("the broker closed the connection ({code}: {text})");
             Loss { code: ErrorCode::BROKER_LOST, text, written: Retry::Unknown }
         });
-        Event::Closed
+        Effect::Closed
     }
 
-    fn refused(&mut self, failure: Failure) -> Event {
-        let id = CallId(failure.id);
+    fn refused(&mut self, failure: Failure) -> Effect {
+        let id = Serial(failure.id);
         let error = Err(Error::from(failure));
-        if self.slots.end(id, &[SlotKind::Call, SlotKind::OneWay], error) { Event::Ended(id) } else { Event::Nothing }
+        if self.slots.end(id, &[SlotKind::Call, SlotKind::OneWay], error) { Effect::Ended(id) } else { Effect::Nothing }
     }
 
-    fn ended(&mut self, id: u64, kind: SlotKind, outcome: Outcome) -> Event {
-        if self.slots.end(CallId(id), &[kind], outcome) { Event::Ended(CallId(id)) } else { Event::Nothing }
+    fn ended(&mut self, id: u64, kind: SlotKind, outcome: Outcome) -> Effect {
+        if self.slots.end(Serial(id), &[kind], outcome) { Effect::Ended(Serial(id)) } else { Effect::Nothing }
     }
 
     /// A pong ends its ping, or the one-way call that the ping was sent behind: the broker has taken it.
-    fn answered_ping(&mut self, id: u64) -> Event {
+    fn answered_ping(&mut self, id: u64) -> Effect {
         match self.ended(id, SlotKind::Ping, Ok(Response::empty())) {
-            Event::Nothing => self.ended(id.wrapping_sub(1), SlotKind::OneWay, Ok(Response::empty())),
+            Effect::Nothing => self.ended(id.wrapping_sub(1), SlotKind::OneWay, Ok(Response::empty())),
             ended => ended,
         }
     }

@@ -10,7 +10,7 @@ use crate::{error::Error, session::Outcome};
 
 /// Number of a call or ping on its connection; grows, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct CallId(pub(crate) u64);
+pub(crate) struct Serial(pub(crate) u64);
 
 /// What a slot waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +41,15 @@ pub(super) struct Waiting {
 
 /// Slots by id.
 #[derive(Default)]
-pub(super) struct Slots(HashMap<CallId, Slot, BuildHasherDefault<IdHash>>);
+pub(super) struct Slots(HashMap<Serial, Slot, BuildHasherDefault<IdHash>>);
 
 impl Slots {
-    pub(super) fn wait_for(&mut self, id: CallId, waiting: Waiting) {
+    pub(super) fn wait_for(&mut self, id: Serial, waiting: Waiting) {
         self.0.insert(id, Slot::Waiting(waiting));
     }
 
     /// Ends a slot of one of these kinds. False if there is none that still waits: a late, doubled or invented answer.
-    pub(super) fn end(&mut self, id: CallId, kinds: &[SlotKind], outcome: Outcome) -> bool {
+    pub(super) fn end(&mut self, id: Serial, kinds: &[SlotKind], outcome: Outcome) -> bool {
         match self.0.get_mut(&id) {
             Some(slot) if slot.waits_as_one_of(kinds) => {
                 *slot = Slot::Ended(outcome);
@@ -71,7 +71,7 @@ impl Slots {
     }
 
     /// Takes the end of a call that has one.
-    pub(super) fn take(&mut self, id: CallId) -> Option<Outcome> {
+    pub(super) fn take(&mut self, id: Serial) -> Option<Outcome> {
         let Entry::Occupied(slot) = self.0.entry(id) else { return None };
         match slot.get() {
             Slot::Waiting(_) => None,
@@ -80,19 +80,19 @@ impl Slots {
     }
 
     /// Drops the end of a call if it is of a certain kind.
-    pub(super) fn remove_if(&mut self, id: CallId, which: impl FnOnce(&Outcome) -> bool) -> bool {
+    pub(super) fn remove_if(&mut self, id: Serial, which: impl FnOnce(&Outcome) -> bool) -> bool {
         match self.0.get(&id) {
             Some(Slot::Ended(outcome)) if which(outcome) => self.0.remove(&id).is_some(),
             _ => false,
         }
     }
 
-    pub(super) fn remove(&mut self, id: CallId) -> Option<Slot> {
+    pub(super) fn remove(&mut self, id: Serial) -> Option<Slot> {
         self.0.remove(&id)
     }
 
     /// Where the frame of a call that waits ends.
-    pub(super) fn end_of(&self, id: CallId) -> Option<u64> {
+    pub(super) fn end_of(&self, id: Serial) -> Option<u64> {
         match self.0.get(&id)? {
             Slot::Waiting(waiting) => Some(waiting.end),
             Slot::Ended(_) => None,
@@ -100,7 +100,7 @@ impl Slots {
     }
 
     /// Calls that were made on behalf of a delivered call and have not ended.
-    pub(super) fn waiting_for_parent(&self, parent: NonZeroU64) -> Vec<CallId> {
+    pub(super) fn waiting_for_parent(&self, parent: NonZeroU64) -> Vec<Serial> {
         let is_nested = |slot: &Slot| match slot {
             Slot::Waiting(waiting) => waiting.parent == Some(parent) && waiting.kind == SlotKind::Call,
             Slot::Ended(_) => false,

@@ -148,11 +148,10 @@ fn files_and_directories_form_no_new_circles() {
 }
 
 /// Circles that are there today. The list only gets shorter.
-const CIRCLES: [&str; 4] = [
+const CIRCLES: [&str; 3] = [
     "broker/src/front: inlet lines mod native",
     "client-lib/src/link/blocking: mod reading state",
     "client-lib/src/session: mod slots",
-    "client-lib/src: client connect pending service",
 ];
 
 const CRATES: [&str; 4] = ["protocol/src", "broker/src", "client-lib/src", "cli/src"];

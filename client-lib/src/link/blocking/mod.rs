@@ -45,7 +45,7 @@ use self::{
 use crate::{
     error::Result,
     request::Response,
-    session::{CallId, Frames, Loss, Outcome, Outgoing, Patience, Role, Session},
+    session::{Frames, Loss, Outcome, Outgoing, Patience, Role, Serial, Session},
 };
 
 /// Whether a frame leaves at once.
@@ -107,7 +107,7 @@ impl Connection {
     ///
     /// # Errors
     /// `too_large`, `deadline` if the socket took nothing until then, `usage` on the thread that reads for a service.
-    pub(crate) fn submit(&self, call: &Outgoing<'_>, departure: Departure, now: Instant) -> Result<Option<CallId>> {
+    pub(crate) fn submit(&self, call: &Outgoing<'_>, departure: Departure, now: Instant) -> Result<Option<Serial>> {
         self.begin(call, departure, now).map(|(_, id)| id)
     }
 
@@ -116,14 +116,14 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Connection::submit`].
-    pub(crate) fn submit_from_reader(&self, call: &Outgoing<'_>, now: Instant) -> Result<Option<CallId>> {
+    pub(crate) fn submit_from_reader(&self, call: &Outgoing<'_>, now: Instant) -> Result<Option<Serial>> {
         let (mut state, id) = self.begin_locked(self.lock(), call, Departure::Gathered, now)?;
         self.flush(&mut state);
         Ok(id.filter(|id| !state.session.reclaim(*id)))
     }
 
     /// Takes how a call ended, without waiting.
-    pub(crate) fn take(&self, id: CallId) -> Option<Outcome> {
+    pub(crate) fn take(&self, id: Serial) -> Option<Outcome> {
         self.lock().session.take(id)
     }
 
@@ -136,7 +136,9 @@ impl Connection {
         let Some(id) = id else { return Ok(None) };
         let wait = Wait { patience: Patience::new(now, call.timeout_ms), at_most: None, interrupt: None };
         let until = wait.until(&state.session);
-        let state = if state.session.unsent() == 0 { self.round(state, id, until, None).0 } else { state };
+        // It has left, so its end can only come from a read: there is nothing to look for before.
+        let has_left = state.session.unsent() == 0 && state.session.takes_more();
+        let state = if has_left { self.round(state, id, until, None).0 } else { state };
         self.finish(state, id, wait).map(Some)
     }
 
@@ -144,19 +146,19 @@ impl Connection {
     ///
     /// # Errors
     /// `usage` on the thread that reads for a service.
-    pub(crate) fn ping(&self, patience: Patience) -> Result<Option<CallId>> {
+    pub(crate) fn ping(&self, patience: Patience) -> Result<Option<Serial>> {
         let mut state = self.lock();
         state.refuse_reading_thread()?;
         Ok(state.session.ping().and_then(|id| self.send_now(state, id, patience).1))
     }
 
     /// Waits for the end of a call: `deadline` when the time has come, `cancelled` when `interrupt` is readable.
-    pub(crate) fn wait(&self, id: CallId, patience: Patience, interrupt: Option<BorrowedFd<'_>>) -> Outcome {
+    pub(crate) fn wait(&self, id: Serial, patience: Patience, interrupt: Option<BorrowedFd<'_>>) -> Outcome {
         self.finish(self.lock(), id, Wait { patience, at_most: None, interrupt })
     }
 
     /// Waits for the end of a call until `at_most`, and leaves it under way if it has not come by then.
-    pub(crate) fn wait_until(&self, id: CallId, patience: Patience, at_most: Option<Instant>) -> Option<Outcome> {
+    pub(crate) fn wait_until(&self, id: Serial, patience: Patience, at_most: Option<Instant>) -> Option<Outcome> {
         let (mut state, waited) = self.rounds(self.lock(), id, Wait { patience, at_most, interrupt: None });
         state.hand_over();
         match waited {
@@ -166,7 +168,7 @@ impl Connection {
     }
 
     /// Gives a call up: the broker is told, without waiting for anything.
-    pub(crate) fn abandon(&self, id: CallId) {
+    pub(crate) fn abandon(&self, id: Serial) {
         let mut state = self.lock();
         if state.session.abandon(id, ErrorCode::CANCELLED).is_none() {
             self.flush(&mut state);
@@ -250,7 +252,7 @@ impl Connection {
         Locked::new(&self.state)
     }
 
-    fn begin(&self, call: &Outgoing<'_>, departure: Departure, now: Instant) -> Result<(Locked<'_>, Option<CallId>)> {
+    fn begin(&self, call: &Outgoing<'_>, departure: Departure, now: Instant) -> Result<(Locked<'_>, Option<Serial>)> {
         let state = self.lock();
         state.refuse_reading_thread()?;
         self.begin_locked(state, call, departure, now)
@@ -262,7 +264,7 @@ impl Connection {
         call: &Outgoing<'_>,
         departure: Departure,
         now: Instant,
-    ) -> Result<(Locked<'a>, Option<CallId>)> {
+    ) -> Result<(Locked<'a>, Option<Serial>)> {
         if state.session.is_behind(now) {
             self.catch_up(&mut state);
         }
@@ -276,7 +278,7 @@ impl Connection {
     }
 
     /// Waits for the end of a call, or gives it up.
-    fn finish<'a>(&'a self, state: Locked<'a>, id: CallId, wait: Wait<'_>) -> Outcome {
+    fn finish<'a>(&'a self, state: Locked<'a>, id: Serial, wait: Wait<'_>) -> Outcome {
         let (mut state, waited) = self.rounds(state, id, wait);
         let outcome = match waited {
             Waited::Ended(outcome) => outcome,
@@ -288,7 +290,7 @@ impl Connection {
     }
 
     /// Waits, reading or parked, until a call has ended or there is a reason to stop.
-    fn rounds<'a>(&'a self, mut state: Locked<'a>, id: CallId, wait: Wait<'_>) -> (Locked<'a>, Waited) {
+    fn rounds<'a>(&'a self, mut state: Locked<'a>, id: Serial, wait: Wait<'_>) -> (Locked<'a>, Waited) {
         if let Err(misuse) = state.refuse_reading_thread() {
             let outcome = state.session.abandon(id, ErrorCode::CANCELLED).unwrap_or(Err(misuse));
             return (state, Waited::Ended(outcome));
@@ -315,7 +317,7 @@ impl Connection {
     }
 
     /// Gives a call up whose end was waited for in vain. The broker is told at once.
-    fn give_up(&self, state: &mut State, id: CallId, reason: ErrorCode) -> Outcome {
+    fn give_up(&self, state: &mut State, id: Serial, reason: ErrorCode) -> Outcome {
         let outcome = state.give_up(id, reason);
         self.flush(state);
         outcome
@@ -325,7 +327,7 @@ impl Connection {
     fn round<'a>(
         &'a self,
         mut state: Locked<'a>,
-        id: CallId,
+        id: Serial,
         until: Instant,
         interrupt: Option<BorrowedFd<'_>>,
     ) -> (Locked<'a>, bool) {
@@ -354,7 +356,7 @@ impl Connection {
     }
 
     /// Sends everything up to a call that was just started. `None` if it could not leave.
-    fn send_now<'a>(&'a self, mut state: Locked<'a>, id: CallId, patience: Patience) -> (Locked<'a>, Option<CallId>) {
+    fn send_now<'a>(&'a self, mut state: Locked<'a>, id: Serial, patience: Patience) -> (Locked<'a>, Option<Serial>) {
         let flushed = self.flush(&mut state);
         if flushed == Flushed::Well && state.session.unsent() == 0 {
             return (state, Some(id));

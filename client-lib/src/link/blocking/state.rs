@@ -14,7 +14,7 @@ use ipc_protocol::{ErrorCode, Violation, transport::poll::PollFlags};
 use super::{Receiver, waker::Waker};
 use crate::{
     error::Error,
-    session::{CallId, Outcome, Session},
+    session::{Outcome, Serial, Session},
 };
 
 pub(super) struct State {
@@ -22,7 +22,7 @@ pub(super) struct State {
     /// Absent while a thread reads.
     pub(super) receiver: Option<Box<Receiver>>,
     /// Threads that wait for a call and do not read, oldest call first.
-    pub(super) parked: BTreeMap<CallId, Waker>,
+    pub(super) parked: BTreeMap<Serial, Waker>,
     /// Threads to wake when the lock is released.
     wake: Vec<Waker>,
     /// The thread that reads for life, on the connection of a service.
@@ -50,7 +50,7 @@ impl State {
         }
     }
 
-    pub(super) fn give_up(&mut self, id: CallId, reason: ErrorCode) -> Outcome {
+    pub(super) fn give_up(&mut self, id: Serial, reason: ErrorCode) -> Outcome {
         let text = match reason {
             ErrorCode::CANCELLED => "the caller was interrupted before the answer came",
             _ => "neither an answer nor the broker's own word on the deadline came in time",

@@ -9,7 +9,7 @@ use ipc_protocol::{Encoding, Goodbye, Message, Routing};
 use super::*;
 use crate::session::{CROWD, Payload, outgoing::Answer};
 
-fn submit(connection: &Connection, now: Instant) -> Option<CallId> {
+fn submit(connection: &Connection, now: Instant) -> Option<Serial> {
     let routing = Routing::to("calc", "add").build();
     let call = Outgoing {
         routing: &routing,

@@ -11,7 +11,7 @@ fn fresh(role: Role) -> Session {
 
 fn open() -> Session {
     let mut session = fresh(Role::Caller);
-    assert_eq!(session.apply(welcome()), Ok(Event::Nothing));
+    assert_eq!(session.apply(welcome()), Ok(Effect::Nothing));
     session
 }
 
@@ -38,11 +38,11 @@ fn with_body(len: usize, answer: Answer) -> Outgoing<'static> {
     }
 }
 
-fn call_of(session: &mut Session, outgoing: &Outgoing<'_>) -> Option<CallId> {
+fn call_of(session: &mut Session, outgoing: &Outgoing<'_>) -> Option<Serial> {
     session.call(Instant::now(), outgoing).unwrap()
 }
 
-fn call(session: &mut Session) -> CallId {
+fn call(session: &mut Session) -> Serial {
     call_of(session, &with_body(2, Answer::Wanted)).unwrap()
 }
 
@@ -58,7 +58,7 @@ fn delivered() -> Message {
     })
 }
 
-fn reply(id: CallId, body: &'static [u8]) -> Message {
+fn reply(id: Serial, body: &'static [u8]) -> Message {
     Message::Reply(Reply { id: id.0, encoding: Encoding::JSON, body: Bytes::from_static(body).into() })
 }
 
@@ -70,7 +70,7 @@ fn loss() -> Loss {
     Loss { code: ErrorCode::BROKER_LOST, text: "the connection ended".into(), written: Retry::Unknown }
 }
 
-fn error(session: &mut Session, id: CallId) -> Error {
+fn error(session: &mut Session, id: Serial) -> Error {
     session.take(id).expect("the call has ended").expect_err("with an error")
 }
 
@@ -87,7 +87,7 @@ fn write_out(session: &mut Session) {
 fn a_reply_ends_its_call_once() {
     let mut session = open();
     let id = call(&mut session);
-    assert_eq!(session.apply(reply(id, b"3")), Ok(Event::Ended(id)));
+    assert_eq!(session.apply(reply(id, b"3")), Ok(Effect::Ended(id)));
     assert_eq!(session.take(id).unwrap().unwrap().body, "3");
     assert!(session.take(id).is_none());
     assert_eq!(session.slots.len(), 0);
@@ -96,9 +96,9 @@ fn a_reply_ends_its_call_once() {
 #[test]
 fn ids_grow_from_one() {
     let mut session = open();
-    assert_eq!(call(&mut session), CallId(1));
-    assert_eq!(session.ping(), Some(CallId(2)));
-    assert_eq!(call(&mut session), CallId(3));
+    assert_eq!(call(&mut session), Serial(1));
+    assert_eq!(session.ping(), Some(Serial(2)));
+    assert_eq!(call(&mut session), Serial(3));
 }
 
 #[test]
@@ -106,16 +106,16 @@ fn a_second_reply_is_ignored() {
     let mut session = open();
     let id = call(&mut session);
     session.apply(reply(id, b"first")).unwrap();
-    assert_eq!(session.apply(reply(id, b"second")), Ok(Event::Nothing));
+    assert_eq!(session.apply(reply(id, b"second")), Ok(Effect::Nothing));
     assert_eq!(session.take(id).unwrap().unwrap().body, "first");
-    assert_eq!(session.apply(reply(id, b"third")), Ok(Event::Nothing));
+    assert_eq!(session.apply(reply(id, b"third")), Ok(Effect::Nothing));
 }
 
 #[test]
 fn replies_to_calls_that_were_never_made_are_ignored() {
     let mut session = open();
-    assert_eq!(session.apply(reply(CallId(0), b"")), Ok(Event::Nothing));
-    assert_eq!(session.apply(reply(CallId(u64::MAX), b"")), Ok(Event::Nothing));
+    assert_eq!(session.apply(reply(Serial(0), b"")), Ok(Effect::Nothing));
+    assert_eq!(session.apply(reply(Serial(u64::MAX), b"")), Ok(Effect::Nothing));
     assert_eq!(session.slots.len(), 0);
 }
 
@@ -123,9 +123,9 @@ fn replies_to_calls_that_were_never_made_are_ignored() {
 fn a_pong_ends_no_call_and_a_reply_no_ping() {
     let mut session = open();
     let (id, ping) = (call(&mut session), session.ping().unwrap());
-    assert_eq!(session.apply(Message::Pong(id.0)), Ok(Event::Nothing));
-    assert_eq!(session.apply(reply(ping, b"")), Ok(Event::Nothing));
-    assert_eq!(session.apply(Message::Pong(ping.0)), Ok(Event::Ended(ping)));
+    assert_eq!(session.apply(Message::Pong(id.0)), Ok(Effect::Nothing));
+    assert_eq!(session.apply(reply(ping, b"")), Ok(Effect::Nothing));
+    assert_eq!(session.apply(Message::Pong(ping.0)), Ok(Effect::Ended(ping)));
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn a_goodbye_instead_of_welcome_refuses_everything_safely() {
     let mut session = fresh(Role::Caller);
     let id = call(&mut session);
     write_out(&mut session);
-    assert_eq!(session.apply(goodbye(ErrorCode::BUSY)), Ok(Event::Closed));
+    assert_eq!(session.apply(goodbye(ErrorCode::BUSY)), Ok(Effect::Closed));
     let error = error(&mut session, id);
     assert_eq!((error.code(), error.retry()), (ErrorCode::BUSY, Retry::Safe));
     assert!(error.text().contains("too many connections"));
@@ -166,7 +166,7 @@ fn a_goodbye_later_loses_calls_with_its_reason() {
     let mut session = open();
     let id = call(&mut session);
     write_out(&mut session);
-    assert_eq!(session.apply(goodbye(ErrorCode::BUSY)), Ok(Event::Closed));
+    assert_eq!(session.apply(goodbye(ErrorCode::BUSY)), Ok(Effect::Closed));
     let error = error(&mut session, id);
     assert_eq!((error.code(), error.retry()), (ErrorCode::BROKER_LOST, Retry::Unknown));
     assert!(error.text().contains("too many connections"));
@@ -185,7 +185,7 @@ fn a_loss_ends_every_call_exactly_once() {
     assert_eq!(session.take(first).unwrap().unwrap().body, "in time");
     assert_eq!(error(&mut session, second).code(), ErrorCode::BROKER_LOST);
     assert!(session.take(second).is_none());
-    assert_eq!(session.apply(reply(second, b"late")), Ok(Event::Nothing));
+    assert_eq!(session.apply(reply(second, b"late")), Ok(Effect::Nothing));
 }
 
 #[test]
@@ -225,15 +225,15 @@ fn a_call_that_could_not_be_written_can_go_elsewhere() {
 
     assert!(session.reclaim(unwritten) && !session.reclaim(written));
     assert_eq!(call_of(&mut session, &with_body(0, Answer::Wanted)), None);
-    assert_eq!(session.apply(reply(written, b"still on its way")), Ok(Event::Ended(written)));
+    assert_eq!(session.apply(reply(written, b"still on its way")), Ok(Effect::Ended(written)));
 }
 
 #[test]
 fn welcome_may_be_read_after_writing_failed() {
     let mut session = fresh(Role::Caller);
     session.unwritable("broken pipe");
-    assert_eq!(session.apply(welcome()), Ok(Event::Nothing));
-    assert_eq!(session.apply(goodbye(ErrorCode::PROTOCOL)), Ok(Event::Closed));
+    assert_eq!(session.apply(welcome()), Ok(Effect::Nothing));
+    assert_eq!(session.apply(goodbye(ErrorCode::PROTOCOL)), Ok(Effect::Closed));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn a_call_given_up_is_cancelled_and_its_late_reply_ignored() {
     assert!(session.abandon(id, ErrorCode::CANCELLED).is_none());
     let cancel = Message::Cancel(Cancel { id: id.0, reason: ErrorCode::CANCELLED });
     assert_eq!(session.unsent() - before, cancel.to_vec().len());
-    assert_eq!(session.apply(reply(id, b"late")), Ok(Event::Nothing));
+    assert_eq!(session.apply(reply(id, b"late")), Ok(Effect::Nothing));
 }
 
 #[test]
@@ -261,13 +261,13 @@ fn a_call_that_ended_meanwhile_is_not_cancelled() {
 fn a_one_way_call_ends_with_a_refusal() {
     let mut session = open();
     let id = call_of(&mut session, &with_body(2, Answer::Unwanted)).unwrap();
-    assert_eq!(session.apply(reply(id, b"")), Ok(Event::Nothing));
+    assert_eq!(session.apply(reply(id, b"")), Ok(Effect::Nothing));
     let refusal = Failure::new(id.0, ErrorCode::NO_SERVICE, "");
-    assert_eq!(session.apply(Message::Error(refusal)), Ok(Event::Ended(id)));
+    assert_eq!(session.apply(Message::Error(refusal)), Ok(Effect::Ended(id)));
     let error = error(&mut session, id);
     assert_eq!((error.code(), error.retry()), (ErrorCode::NO_SERVICE, Retry::Safe));
     assert!(!error.text().is_empty());
-    assert_eq!(session.apply(Message::Pong(id.0 + 1)), Ok(Event::Nothing));
+    assert_eq!(session.apply(Message::Pong(id.0 + 1)), Ok(Effect::Nothing));
 }
 
 #[test]
@@ -275,8 +275,8 @@ fn a_one_way_call_ends_when_the_broker_has_dealt_with_it() {
     let mut session = open();
     let id = call_of(&mut session, &with_body(2, Answer::Unwanted)).unwrap();
     let next = call(&mut session);
-    assert_eq!(session.apply(Message::Pong(next.0)), Ok(Event::Nothing));
-    assert_eq!(session.apply(Message::Pong(id.0 + 1)), Ok(Event::Ended(id)));
+    assert_eq!(session.apply(Message::Pong(next.0)), Ok(Effect::Nothing));
+    assert_eq!(session.apply(Message::Pong(id.0 + 1)), Ok(Effect::Ended(id)));
     assert!(session.take(id).unwrap().is_ok());
 }
 
@@ -293,7 +293,7 @@ fn a_body_that_the_broker_does_not_take_never_leaves() {
 fn a_reply_over_the_limit_ends_its_call() {
     let mut session = open();
     let id = call(&mut session);
-    assert_eq!(session.skipped(&Header::new(Kind::REPLY, id.0)), Event::Ended(id));
+    assert_eq!(session.skipped(&Header::new(Kind::REPLY, id.0)), Effect::Ended(id));
     let error = error(&mut session, id);
     assert_eq!((error.code(), error.retry()), (ErrorCode::TOO_LARGE, Retry::Unknown));
 }
@@ -365,8 +365,8 @@ fn a_call_delivered_to_a_caller_is_refused() {
 fn a_closed_session_swallows_everything() {
     let mut session = open();
     session.lost(loss());
-    assert_eq!(session.apply(welcome()), Ok(Event::Nothing));
-    assert_eq!(session.apply(goodbye(ErrorCode::BUSY)), Ok(Event::Nothing));
+    assert_eq!(session.apply(welcome()), Ok(Effect::Nothing));
+    assert_eq!(session.apply(goodbye(ErrorCode::BUSY)), Ok(Effect::Nothing));
     assert_eq!(session.ping(), None);
     let mut answers = Frames::default();
     answers.push_message(Message::Pong(1));

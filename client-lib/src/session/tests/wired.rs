@@ -35,7 +35,7 @@ struct End {
     inbox: Inbox,
     /// Where the broker reads what the session sends.
     broker: Inbox,
-    ended: Vec<CallId>,
+    ended: Vec<Serial>,
 }
 
 /// The broker: it greets, numbers calls anew for the service, and cuts every write in pieces of a few bytes.
@@ -147,12 +147,12 @@ impl Wire {
         self.carry();
     }
 
-    fn ask(&mut self, asked: &Asked, request: &Double) -> CallId {
+    fn ask(&mut self, asked: &Asked, request: &Double) -> Serial {
         let body = ipc_protocol::codec::encode(asked.encoding, request).unwrap();
         self.caller.session.call(Instant::now(), &asked.outgoing(Payload::Borrowed(&body))).unwrap().unwrap()
     }
 
-    fn settle(&mut self, id: CallId, asked: &Asked) -> ControlFlow<Result<u32, CallError<String>>> {
+    fn settle(&mut self, id: Serial, asked: &Asked) -> ControlFlow<Result<u32, CallError<String>>> {
         assert_eq!(self.caller.ended.pop(), Some(id));
         match asked.settle::<Double>(self.caller.session.take(id).unwrap()) {
             Settled::Done(result) => ControlFlow::Break(result),

@@ -14,8 +14,7 @@ use crate::{
     error::{Error, Result},
     line::gone,
     link::blocking::{Connection, Departure},
-    pending::Ticket,
-    session::{Outgoing, Patience, patience::to_ms},
+    session::{Outgoing, Patience, Serial, patience::to_ms},
 };
 
 /// Whether a call was cancelled, and why. Cloning it shares it.
@@ -62,22 +61,30 @@ impl CancelToken {
     ///
     /// # Errors
     /// What this call ended with, if it has; `broker_lost` if the connection takes no more; as [`Connection::submit`].
-    pub(crate) fn submit(&self, connection: Arc<Connection>, now: Instant, call: &Outgoing<'_>) -> Result<Ticket> {
+    pub(crate) fn submit(
+        &self,
+        connection: &Connection,
+        now: Instant,
+        call: &Outgoing<'_>,
+    ) -> Result<(Serial, Patience)> {
         let mut call = Outgoing { parent: self.0.id, ..call.clone() };
         if let Some(deadline) = self.0.deadline {
             let left = to_ms(deadline.saturating_duration_since(now));
-            call.timeout_ms = if call.timeout_ms == 0 { left } else { call.timeout_ms.min(left) };
+            let wanted = if call.timeout_ms == 0 { connection.call_default_ms() } else { call.timeout_ms };
+            if left < wanted {
+                call.timeout_ms = left;
+            }
         }
         self.enter()?;
         let Some(id) = connection.submit(&call, Departure::AtOnce, now)? else {
-            return Err(gone(&connection));
+            return Err(gone(connection));
         };
         // It may have been cancelled before the nested call was in the table, and after it was entered here.
         let state = self.state();
         if let Some(reason) = state.ended() {
-            self.end_nested(state, &connection, reason);
+            self.end_nested(state, connection, reason);
         }
-        Ok(Ticket::new(connection, id, Patience::new(now, call.timeout_ms)))
+        Ok((id, Patience::new(now, call.timeout_ms)))
     }
 
     /// Says that a call is about to be made on behalf of this one.

@@ -9,7 +9,7 @@ use std::{
 
 use ipc_protocol::{Call, ErrorCode, Failure, Message, Retry};
 
-use super::{Context, methods::Responder, running::Running};
+use super::{Context, methods::Responder, unanswered::Unanswered};
 use crate::{
     error::{Error, Result},
     link::blocking::Connection,
@@ -17,18 +17,18 @@ use crate::{
 };
 
 /// A call for the pool.
-pub(super) struct Job {
+pub(super) struct Task {
     pub(super) call: Call,
     pub(super) context: Context,
     pub(super) answer: Responder,
     /// Where the call came from: its answer goes there or nowhere.
     pub(super) connection: Arc<Connection>,
-    pub(super) running: Arc<Running>,
+    pub(super) unanswered: Arc<Unanswered>,
 }
 
 /// A fixed number of threads and their queue, which the window of the service bounds. Dropping it lets the threads go: each ends
 /// after the call that it runs.
-pub(super) struct Pool {
+pub(super) struct Workers {
     queue: Arc<Queue>,
     threads: usize,
 }
@@ -41,30 +41,30 @@ struct Queue {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    tasks: VecDeque<Task>,
     closed: bool,
     /// Threads that have to end although there is work.
     surplus: usize,
 }
 
-impl Pool {
+impl Workers {
     /// Starts the threads, or half of those that the system has left: memory and processes for what the methods do have to come
     /// from somewhere.
     ///
     /// # Errors
     /// `internal` if it has none at all.
     pub(super) fn start(wanted: usize) -> Result<Self> {
-        let mut pool = Self { queue: Arc::default(), threads: 0 };
+        let mut workers = Self { queue: Arc::default(), threads: 0 };
         // Threads take address space as well: this much of it stays free for what they do.
         let mut reserve: Vec<u8> = Vec::new();
         let _ = reserve.try_reserve_exact(RESERVE); // without it the first thread fails below
         for number in 1..=wanted {
-            let queue = pool.queue.clone();
+            let queue = workers.queue.clone();
             let started = thread::Builder::new().name(format!("ipc-call-{number}")).spawn(move || queue.work());
             match started {
-                Ok(_) => pool.threads = number,
+                Ok(_) => workers.threads = number,
                 Err(_) if number > 1 => {
-                    pool.give_back(pool.threads / 2);
+                    workers.give_back(workers.threads / 2);
                     break;
                 }
                 Err(error) => {
@@ -72,7 +72,7 @@ impl Pool {
                 }
             }
         }
-        Ok(pool)
+        Ok(workers)
     }
 
     fn give_back(&mut self, count: usize) {
@@ -87,13 +87,13 @@ impl Pool {
     }
 
     /// Queues a call.
-    pub(super) fn push(&self, job: Job) {
-        self.queue.state().jobs.push_back(job);
+    pub(super) fn push(&self, task: Task) {
+        self.queue.state().tasks.push_back(task);
         self.queue.changed.notify_one();
     }
 }
 
-impl Drop for Pool {
+impl Drop for Workers {
     fn drop(&mut self) {
         self.queue.state().closed = true;
         self.queue.changed.notify_all();
@@ -103,12 +103,12 @@ impl Drop for Pool {
 impl Queue {
     fn work(&self) {
         let mut answers = Frames::default();
-        while let Some(job) = self.next() {
-            job.run(&mut answers);
+        while let Some(task) = self.next() {
+            task.run(&mut answers);
         }
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<Task> {
         let mut state = self.state();
         loop {
             if state.closed {
@@ -118,8 +118,8 @@ impl Queue {
                 state.surplus -= 1;
                 return None;
             }
-            if let Some(job) = state.jobs.pop_front() {
-                return Some(job);
+            if let Some(task) = state.tasks.pop_front() {
+                return Some(task);
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -130,7 +130,7 @@ impl Queue {
     }
 }
 
-impl Job {
+impl Task {
     /// Runs the call and answers it. One that was cancelled before is answered and not run: the broker frees its place then.
     fn run(self, answers: &mut Frames) {
         match self.context.cancel.reason() {
@@ -143,7 +143,7 @@ impl Job {
         }
         self.context.cancel.end(&self.connection);
         self.connection.answer_one(answers);
-        self.running.leave(self.call.id);
+        self.unanswered.leave(self.call.id);
     }
 }
 

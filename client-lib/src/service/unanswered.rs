@@ -11,23 +11,22 @@ use std::{
 
 use ipc_protocol::{ErrorCode, transport::Bell};
 
-use super::CancelToken;
-use crate::link::blocking::Connection;
+use crate::{cancel::CancelToken, link::blocking::Connection};
 
 /// Pooled calls by the broker's number, each with what tells it that its caller has stopped waiting.
-pub(super) struct Running {
+pub(super) struct Unanswered {
     calls: Mutex<HashMap<u64, CancelToken>>,
     /// Rings when the last call was answered, once that is waited for.
     idle: Bell,
     is_watched: AtomicBool,
 }
 
-impl Running {
+impl Unanswered {
     pub(super) fn new(idle: Bell) -> Self {
         Self { calls: Mutex::default(), idle, is_watched: AtomicBool::new(false) }
     }
 
-    /// From now on the bell rings when the last call was answered. Look with [`Running::is_empty`] afterwards.
+    /// From now on the bell rings when the last call was answered. Look with [`Unanswered::is_empty`] afterwards.
     pub(super) fn watch(&self) {
         self.is_watched.store(true, Ordering::SeqCst);
     }

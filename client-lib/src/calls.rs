@@ -1,0 +1,109 @@
+//! How a call is sent and sent again: on the connection at hand, on a new one, in another encoding, on behalf of another call.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    cancel::CancelToken,
+    error::{CallError, Result},
+    line::{Line, gone},
+    link::blocking::{Connection, Departure},
+    method::Method,
+    scratch::with_body,
+    session::{
+        Outcome, Outgoing, Patience,
+        typed::{Asked, Settled},
+    },
+    ticket::Ticket,
+};
+
+/// What a client and its calls share.
+#[derive(Clone)]
+pub(crate) struct Calls {
+    pub(crate) line: Arc<Line>,
+    /// The running call on whose behalf these are made.
+    pub(crate) scope: Option<CancelToken>,
+}
+
+impl Calls {
+    /// What a typed call needs before its request is encoded.
+    ///
+    /// # Errors
+    /// `usage` if the names in `M` aren't valid.
+    pub(crate) fn prepare<M: Method>(&self, timeout: Option<Duration>) -> Result<(Arc<Connection>, Instant, Asked)> {
+        let now = Instant::now();
+        let (connection, asked) = self.line.ask::<M>(now, timeout)?;
+        Ok((connection, now, asked))
+    }
+
+    /// What a typed call ended with. It is sent once more if its service wants it in another encoding.
+    pub(crate) fn settle<M: Method>(
+        &self,
+        outcome: Outcome,
+        mut asked: Asked,
+        request: &M,
+    ) -> Result<M::Reply, CallError<M::Error>> {
+        match asked.settle::<M>(outcome) {
+            Settled::Done(result) => result,
+            Settled::Again => {
+                let outcome = self.send_again(&mut asked, request)?.wait(None);
+                self.settle(outcome, asked, request)
+            }
+        }
+    }
+
+    /// Sends a typed call once more, as its service wants it.
+    pub(crate) fn send_again<M: Method>(&self, asked: &mut Asked, request: &M) -> Result<Ticket> {
+        let now = Instant::now();
+        self.line.routes(|routes| routes.ask_again::<M>(now, asked));
+        with_body(asked.encoding, request, |body| self.submit_on(self.line.connection(), now, &asked.outgoing(body)))
+    }
+
+    pub(crate) fn submit(&self, call: &Outgoing<'_>) -> Result<Ticket> {
+        self.submit_on(self.line.connection(), Instant::now(), call)
+    }
+
+    pub(crate) fn submit_on(&self, connection: Arc<Connection>, now: Instant, call: &Outgoing<'_>) -> Result<Ticket> {
+        if let Some(scope) = &self.scope {
+            let (id, patience) = scope.submit(&connection, now, call)?;
+            return Ok(Ticket::new(connection, id, patience));
+        }
+        let patience = Patience::new(now, call.timeout_ms);
+        let (connection, id) = self.on_a_live_one(connection, now, call, Connection::submit)?;
+        Ok(Ticket::new(connection, id, patience))
+    }
+
+    /// Sends a call and waits for its end.
+    pub(crate) fn exchange(&self, connection: Arc<Connection>, now: Instant, call: &Outgoing<'_>) -> Outcome {
+        if let Some(scope) = &self.scope {
+            let (id, patience) = scope.submit(&connection, now, call)?;
+            return connection.wait(id, patience, None);
+        }
+        self.on_a_live_one(connection, now, call, Connection::exchange).map(|(_, response)| response)
+    }
+
+    /// Sends a call; on a new connection if the one at hand is dead and nothing of the call was written there.
+    fn on_a_live_one<T>(
+        &self,
+        connection: Arc<Connection>,
+        now: Instant,
+        call: &Outgoing<'_>,
+        send: impl Fn(&Connection, &Outgoing<'_>, Departure, Instant) -> Result<Option<T>>,
+    ) -> Result<(Arc<Connection>, T)> {
+        let departure = self.departure();
+        if let Some(sent) = send(&connection, call, departure, now)? {
+            return Ok((connection, sent));
+        }
+        let connection = self.line.replace(&connection, Patience::new(now, call.timeout_ms))?;
+        match send(&connection, call, departure, now)? {
+            Some(sent) => Ok((connection, sent)),
+            None => Err(gone(&connection)),
+        }
+    }
+
+    fn departure(&self) -> Departure {
+        if self.line.is_corked() { Departure::Gathered } else { Departure::AtOnce }
+    }
+}
