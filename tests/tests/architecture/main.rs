@@ -152,7 +152,7 @@ const CIRCLES: [&str; 4] = [
     "broker/src/front: inlet lines mod native",
     "client-lib/src/link/blocking: mod reading state",
     "client-lib/src/session: mod slots",
-    "client-lib/src: client connect pending service",
+    "client-lib/src: client connect cork pending service",
 ];
 
 const CRATES: [&str; 4] = ["protocol/src", "broker/src", "client-lib/src", "cli/src"];
