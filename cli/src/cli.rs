@@ -43,37 +43,37 @@ pub(crate) struct Cli {
 #[command(defer = true)]
 pub(crate) enum Verb {
     /// Call a service, wait, and print its reply
-    Send(With<send::Send>),
+    Send(With<send::Args>),
     /// Answer calls by running a command
-    Serve(With<serve::Serve>),
+    Serve(With<serve::Args>),
     /// Run a command with a broker of its own
-    Run(With<run::Run>),
+    Run(With<run::Args>),
     /// Wait until a name is offered, or until it is gone
-    Wait(With<wait::Wait>),
+    Wait(With<wait::Args>),
     /// List the names on offer
-    List(With<list::List>),
+    List(With<list::Args>),
     /// Show everything about one name
-    Show(With<show::Show>),
+    Show(With<show::Args>),
     /// List the processes that are connected
-    Peers(With<peers::Peers>),
+    Peers(With<peers::Args>),
     /// Print the broker's counters
-    Stats(With<stats::Stats>),
+    Stats(With<stats::Args>),
     /// Print the broker's limits and how much of them is used
-    Limits(With<limits::Limits>),
+    Limits(With<limits::Args>),
     /// Measure a round trip to the broker
-    Ping(With<ping::Ping>),
+    Ping(With<ping::Args>),
     /// Measure calls and connections through the running broker
-    Bench(With<bench::Bench>),
+    Bench(With<bench::Args>),
     /// Print the script that completes command lines in a shell
-    Completions(With<completions::Completions>),
+    Completions(With<completions::Args>),
     /// Print what may follow on a command line
     #[command(hide = true)]
-    Complete(With<complete::Complete>),
+    Complete(With<complete::Args>),
     /// Print a manual page
     #[command(hide = true)]
-    Man(With<man::Man>),
+    Man(With<man::Args>),
     /// Explain a verb, or list all errors and exit codes
-    Help(With<help::Help>),
+    Help(With<help::Args>),
 }
 
 /// A verb with the options that all verbs take. clap's own global options would be copied into every verb at each start, chosen or not.

@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  ipcctl bench                    # one call after the other\n  \
     ipcctl bench --window 64        # 64 calls under way at any time")]
-pub(crate) struct Bench {
+pub(crate) struct Args {
     /// Bytes of a body, there and back
     #[arg(long, default_value_t = 64, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     size: u32,
@@ -57,7 +57,7 @@ struct Samples {
     micros: Vec<f32>,
 }
 
-impl Bench {
+impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         if globals.is_inherited() {
             return Err(Problem::usage("bench", "an inherited descriptor is one connection, and two are needed"));

@@ -13,7 +13,7 @@ use crate::{exit::Exit, globals::Globals, out, problem::Result};
 /// Print what may follow, a word a line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ipcctl complete -- send up")]
-pub(crate) struct Complete {
+pub(crate) struct Args {
     /// The words of the command line after 'ipcctl'; the last is the one to be completed
     #[arg(last = true)]
     words: Vec<OsString>,
@@ -32,7 +32,7 @@ enum Next {
     File(String),
 }
 
-impl Complete {
+impl Args {
     pub(crate) fn run(self, globals: &Globals, tree: &Command) -> Result<Exit> {
         let words: Vec<String> = self.words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         let (last, before) = words.split_last().map_or(("", &[][..]), |(last, before)| (last.as_str(), before));

@@ -10,7 +10,7 @@ use crate::{exit::Exit, out, problem::Result};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  ipcctl completions bash > ~/.local/share/bash-completion/completions/ipcctl\n  \
     ipcctl completions zsh > ~/.zfunc/_ipcctl\n  ipcctl completions fish > ~/.config/fish/completions/ipcctl.fish")]
-pub(crate) struct Completions {
+pub(crate) struct Args {
     /// Which shell
     shell: Shell,
 }
@@ -22,7 +22,7 @@ enum Shell {
     Zsh,
 }
 
-impl Completions {
+impl Args {
     pub(crate) fn run(self) -> Result<Exit> {
         out::print(match self.shell {
             Shell::Bash => BASH,

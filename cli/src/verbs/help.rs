@@ -16,7 +16,7 @@ use crate::{
 /// The columns of 'help errors': name, exit code, JSON-RPC code, whether the call may have run, what happened.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  ipcctl help send\n  ipcctl help errors")]
-pub(crate) struct Help {
+pub(crate) struct Args {
     /// A verb, or 'errors'
     topic: Option<String>,
 }
@@ -32,7 +32,7 @@ pub(crate) enum Topic<'a> {
     Verb(&'a str),
 }
 
-impl Help {
+impl Args {
     /// What is asked for. All but the errors is a text of the command line's own.
     pub(crate) fn topic(&self) -> Topic<'_> {
         match self.topic.as_deref() {

@@ -14,9 +14,9 @@ use crate::{
 /// For a limit per peer, name or user these are the figures of the one that uses most. The unit is part of the name, or stands last.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ipcctl limits | grep calls")]
-pub(crate) struct Limits {}
+pub(crate) struct Args {}
 
-impl Limits {
+impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let control::Limits { limits } = globals.ask("limits", &control::Empty {})?;
         table::print(globals.format, &limits, row)?;

@@ -8,7 +8,7 @@ use crate::{exit::Exit, format::Format, globals::Globals, out, problem::Result};
 /// List the names on offer, sorted, one per line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ipcctl list shop.      # all names below shop")]
-pub(crate) struct List {
+pub(crate) struct Args {
     /// Only names that match: 'a.*' (one more label), 'a.**' (all below), 'a.' (the same, and needs no quotes)
     pattern: Option<Pattern>,
 }
@@ -18,7 +18,7 @@ struct Row<'a> {
     name: &'a ServiceName,
 }
 
-impl List {
+impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let link = globals.connect("list")?;
         let mut question = control::List { pattern: self.pattern, after: None };

@@ -15,12 +15,12 @@ use crate::{
 /// Print a manual page: that of ipcctl, or that of a verb.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ipcctl man send > ipcctl-send.1")]
-pub(crate) struct Man {
+pub(crate) struct Args {
     /// The verb
     verb: Option<String>,
 }
 
-impl Man {
+impl Args {
     pub(crate) fn run(self, tree: &clap::Command) -> Result<Exit> {
         let command = match &self.verb {
             None => Some(tree),

@@ -19,9 +19,9 @@ use crate::{
 #[command(
     after_help = "Examples:\n  ipcctl peers\n  ipcctl peers -o json | jq -r 'select(.names[] == \"upper\") | .pid'"
 )]
-pub(crate) struct Peers {}
+pub(crate) struct Args {}
 
-impl Peers {
+impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let link = globals.connect("peers")?;
         let mut peers = Vec::new();

@@ -10,14 +10,14 @@ use crate::{exit::Exit, format::Format, globals::Globals, out, problem::Result};
 /// Measure a round trip to the broker, after connecting.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ipcctl ping && echo 'the broker answers'")]
-pub(crate) struct Ping {}
+pub(crate) struct Args {}
 
 #[derive(Serialize)]
 struct RoundTrip {
     round_trip_us: f64,
 }
 
-impl Ping {
+impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let link = globals.connect("ping")?;
         let ping = || link.ask("ping", &control::Empty {}).map(|control::Empty {}| ());

@@ -43,7 +43,7 @@ Examples:
   ipcctl send --wait=5s -t 2s upper hello
   ipcctl send store @photo.jpg > receipt
   printf 'a\\nb\\n' | ipcctl send upper --lines -")]
-pub(crate) struct Send {
+pub(crate) struct Args {
     /// What to call: SERVICE, SERVICE.METHOD, @PEER or @PEER.METHOD
     target: Target,
 
@@ -101,7 +101,7 @@ impl From<EncodingName> for Encoding {
     }
 }
 
-impl Send {
+impl Args {
     pub(crate) fn run(mut self, globals: &Globals) -> Result<Exit> {
         self.check_wait()?;
         let reading = if self.raw { Reading::Raw } else { Reading::Grammar };

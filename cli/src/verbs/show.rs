@@ -14,12 +14,12 @@ use crate::{
 /// Show everything about one name: its methods, its calls, the processes behind it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  ipcctl show calc\n  ipcctl show calc.add      # the same, of one method")]
-pub(crate) struct Show {
+pub(crate) struct Args {
     /// The name of a service, or SERVICE.METHOD
     name: ServiceName,
 }
 
-impl Show {
+impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let link = globals.connect("show")?;
         let asked = |name: &ServiceName| link.try_ask("show", &control::Show { name: name.clone() });

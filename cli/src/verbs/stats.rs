@@ -12,9 +12,9 @@ use crate::{
 /// Print the broker's counters since it started: name and value, and the unit where the name doesn't say it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ipcctl stats | grep dropped")]
-pub(crate) struct Stats {}
+pub(crate) struct Args {}
 
-impl Stats {
+impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let control::Stats { stats } = globals.ask("stats", &control::Empty {})?;
         table::print(globals.format, &stats, row)?;

@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  ipcctl wait && echo 'the broker is up'\n  \
     ipcctl wait -t 10s shop.orders shop.stock && echo open\n  ipcctl wait --gone shop.orders")]
-pub(crate) struct Wait {
+pub(crate) struct Args {
     /// Names of services
     #[arg(value_name = "NAME")]
     names: Vec<ServiceName>,
@@ -27,7 +27,7 @@ pub(crate) struct Wait {
     gone: bool,
 }
 
-impl Wait {
+impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let vigil = Vigil::begin(globals, "wait", globals.deadline())?;
         let outcome = if self.names.is_empty() {

@@ -36,7 +36,7 @@ use crate::{
 #[command(
     after_help = "Example:\n  ipcctl run -- sh -c 'ipcctl serve upper -- tr a-z A-Z & ipcctl send --wait=5s upper hello'"
 )]
-pub(crate) struct Run {
+pub(crate) struct Args {
     /// Configuration of the broker, as for ipcd --config
     #[arg(short = 'f', long = "config", value_name = "CONFIG")]
     config: Option<PathBuf>,
@@ -54,7 +54,7 @@ pub(crate) struct Run {
 /// Signals that end a command, and what tells of its end.
 const WATCHED: [Signal; 5] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGCHLD];
 
-impl Run {
+impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         if globals.socket.is_some() || globals.time.is_some() {
             return Err(Problem::usage("run", "-s and -t mean nothing here").hint("the broker is the command's own"));

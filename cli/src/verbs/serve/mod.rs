@@ -52,7 +52,7 @@ Examples:
   ipcctl serve upper -- tr a-z A-Z
   ipcctl serve resize --jobs 8 --timeout 1m -- ./resize.sh
   ipcctl serve trim --lines -- sed -u 's/^ *//'")]
-pub(crate) struct Serve {
+pub(crate) struct Args {
     /// The name to offer: all of it is the service, its last label too
     name: ServiceName,
 
@@ -84,7 +84,7 @@ enum Answerer {
     Lines(Lines),
 }
 
-impl Serve {
+impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let program = Program::find(&self.command, self.name.as_str())?;
         let failed = |what, error| Problem::host(self.name.as_str(), what, &error);
