@@ -15,7 +15,7 @@ PATH=${CARGO_TARGET_DIR:-target}/release/examples:$PATH
 
 say "Any command can be a service: standard input is the request, standard output the reply."
 show "ipcctl serve upper -- tr a-z A-Z &"
-show "ipcctl send --wait=10s upper 'hello, world'; echo"
+show "ipcctl send -n --wait=10s upper 'hello, world'"
 
 say "Typed services are written in Rust (client-lib/examples/calc_service.rs)."
 show "calc_service &"

@@ -45,9 +45,9 @@ pub(crate) enum Verb {
     /// Call a service, wait, and print its reply
     Send(With<send::Args>),
     /// Answer calls by running a command
-    Serve(With<serve::Serve>),
+    Serve(With<serve::Args>),
     /// Run a command with a broker of its own
-    Run(With<run::Run>),
+    Run(With<run::Args>),
     /// Wait until a name is offered, or until it is gone
     Wait(With<wait::Args>),
     /// List the names on offer

@@ -29,8 +29,8 @@ pub(crate) struct Fake {
     /// The rest of the frame that it has begun to send, and the call in it.
     pub(crate) rest: Vec<u8>,
     pub(crate) cut_call: Option<Ticket>,
-    /// The call that this frame answers.
-    pub(crate) cut_answer: Option<u64>,
+    /// The call that the frame answers which has begun.
+    pub(crate) begun_answer: Option<u64>,
     /// Sent by the router, not read yet: what stands in the outlet.
     sent: VecDeque<Message>,
     /// What the items in the outlet cost.
@@ -68,7 +68,7 @@ impl Fake {
             kernel: Vec::new(),
             rest: Vec::new(),
             cut_call: None,
-            cut_answer: None,
+            begun_answer: None,
             sent: VecDeque::new(),
             unread: 0,
             dirty: false,

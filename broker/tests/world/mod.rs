@@ -21,7 +21,7 @@ pub(crate) mod walk;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use ipc_protocol::{Body, Frame, Goodbye, Identity, Message, wire};
+use ipc_protocol::{Body, Frame, Goodbye, Identity, Kind, Message, wire};
 use ipcd::{
     core::{Event, Input, Item, Limits, Moment, Output, Outputs, PeerId, Policy, Router},
     front::Incoming,
@@ -130,6 +130,7 @@ impl World {
             Ok(Some(Incoming::Misnamed { id, error })) => Input::Misnamed { from, id, error },
             Ok(Some(Incoming::Skipped)) => Input::Skipped { from },
             Ok(Some(Incoming::Begun(frame))) => {
+                fake.begun_answer = matches!(frame.kind, Kind::REPLY | Kind::ERROR).then_some(frame.id);
                 return self.router.handle(self.now, Input::Begun { from, frame }, &mut self.out);
             }
             Ok(None) if !fake.kernel.is_empty() => {
@@ -144,6 +145,14 @@ impl World {
                 return self.router.handle(self.now, Input::Violation { from, violation }, &mut self.out);
             }
         };
+        if let Input::Message { message: wire::Message::Reply(wire::Reply { id, .. }), .. }
+        | Input::Message { message: wire::Message::Error(wire::Failure { id, .. }), .. } = &input
+        {
+            let id = *id;
+            if let Some(ticket) = self.fakes[peer.0].answer(id) {
+                self.ledger.answered(ticket);
+            }
+        }
         self.unrouted.push_back(peer);
         self.router.handle(self.now, input, &mut self.out);
     }
@@ -167,7 +176,7 @@ impl World {
             Output::Assemble { peer } => self.resume(peer, |fake| fake.inlet.assemble()),
             Output::Skip { peer } => {
                 let of = self.by_id[&peer.to_bits()];
-                if let Some(id) = self.fakes[of.0].cut_answer.take() {
+                if let Some(id) = self.fakes[of.0].begun_answer.take() {
                     self.note_answer(of, id); // the header was enough
                 }
                 self.resume(peer, |fake| fake.inlet.skip());

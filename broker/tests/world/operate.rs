@@ -273,9 +273,7 @@ impl World {
         if !fake.rest.is_empty() && !fake.parked {
             let rest = std::mem::take(&mut fake.rest);
             fake.kernel.extend(rest);
-            if let Some(id) = fake.cut_answer.take() {
-                self.note_answer(from, id);
-            } else if let Some(ticket) = fake.cut_call.take() {
+            if let Some(ticket) = fake.cut_call.take() {
                 self.ledger.arrive(ticket);
                 self.ledger.aim(ticket, &self.directory);
             }
@@ -316,11 +314,6 @@ impl World {
     pub(crate) fn reply_cut(&mut self, delivered: &Delivered, body: &[u8], at: usize) {
         let id = delivered.call.id;
         let reply = Message::Reply(Reply { id, encoding: Encoding::BYTES, body: body.to_vec().into() });
-        self.send_rest(delivered.to);
-        match at < reply.frame_len() {
-            true => self.fakes[delivered.to.0].cut_answer = Some(id),
-            false => self.note_answer(delivered.to, id),
-        }
         self.send_cut(delivered.to, &reply, at);
     }
 
@@ -353,10 +346,7 @@ impl World {
 
     /// A peer sends an answer, to whatever call.
     pub(crate) fn answer_as(&mut self, from: Peer, message: Message) {
-        let (Message::Reply(Reply { id, .. }) | Message::Error(Failure { id, .. })) = &message else {
-            panic!("{message:?} is no answer")
-        };
-        self.note_answer(from, *id);
+        let (Message::Reply(_) | Message::Error(_)) = &message else { panic!("{message:?} is no answer") };
         self.send(from, message);
     }
 

@@ -4,6 +4,8 @@
 mod links;
 mod manual;
 mod markdown;
+mod tour;
+mod words;
 mod workflow;
 
 use std::{

@@ -43,7 +43,7 @@ use crate::{
   ipcctl run -- sh -c 'ipcctl serve upper -- tr a-z A-Z & ipcctl send --wait upper hello'
   ipcctl run --fd -- ipcctl ping
   ipcctl run -- bash")]
-pub(crate) struct Run {
+pub(crate) struct Args {
     /// Configuration of the broker, as for ipcd --config
     #[arg(short = 'f', long = "config", value_name = "CONFIG")]
     config: Option<PathBuf>,
@@ -75,7 +75,7 @@ const WATCHED: [Signal; 13] = [
     Signal::SIGCHLD,
 ];
 
-impl Run {
+impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         if globals.socket.is_some() || globals.time.is_some() {
             return Err(Problem::usage("run", "-s and -t mean nothing here").hint("the broker is the command's own"));

@@ -75,7 +75,7 @@ Examples:
   ipcctl serve trim --lines -- sed -u 's/^ *//'
   ipcctl serve news --plain-exit -- git log --oneline -5
   ipcctl -v serve greet -- sh -c 'echo \"hello, user $IPC_PEER_UID\"'")]
-pub(crate) struct Serve {
+pub(crate) struct Args {
     /// The name to offer: all of it is the service, its last label too
     name: ServiceName,
 
@@ -117,7 +117,7 @@ pub(crate) struct Serve {
 /// Signals that end a service.
 const ENDING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
 
-impl Serve {
+impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let program = Program::find(&self.command, self.name.as_str())?;
         // Before any thread is made: threads inherit what is held back.
