@@ -1,7 +1,7 @@
 //! The last delivered call's routing section: most callers repeat themselves, and a section that was read once is not read again.
 
 use bytes::Bytes;
-use ipc_protocol::{Call, Flags, Frame, Kind, Message, Routing, Violation};
+use ipc_protocol::{Call, Flags, Frame, Kind, Message, Reply, Routing, Violation};
 
 /// What was read of the last section, in memory of its own.
 #[derive(Debug, Default)]
@@ -17,8 +17,14 @@ impl LastCall {
     /// # Errors
     /// As [`Message::decode`].
     pub(super) fn decode(&mut self, mut frame: Frame) -> Result<Message, Violation> {
-        if frame.header.kind != Kind::CALL {
-            return Message::decode(frame);
+        match frame.header.kind {
+            Kind::CALL => {}
+            // The other frame that comes often, and mostly has no section to read.
+            Kind::REPLY if frame.routing.is_empty() => {
+                let Frame { header, body, .. } = frame;
+                return Ok(Message::Reply(Reply { id: header.id, encoding: header.encoding, body }));
+            }
+            _ => return Message::decode(frame),
         }
         if frame.routing == self.section && !frame.routing.is_empty() {
             return Ok(Message::Call(self.again(frame)));
@@ -70,6 +76,16 @@ mod tests {
         for (id, uid, method) in [(1, 5, "add"), (2, 5, "add"), (3, 5, "mul"), (4, 6, "mul"), (5, 6, "mul")] {
             assert_eq!(last.decode(frame(id, uid, method)), Message::decode(frame(id, uid, method)));
         }
+    }
+
+    #[test]
+    fn a_reply_is_read_like_any_other_message() {
+        let reply = Message::Reply(Reply { id: 3, encoding: Encoding::JSON, body: "3".into() });
+        let frame = || Frame::from_datagram(reply.to_vec().into(), MAX_BODY).unwrap();
+        assert_eq!(LastCall::default().decode(frame()), Ok(reply.clone()));
+        let broken = || Frame { routing: Bytes::from_static(b"\x02"), ..frame() };
+        assert_eq!(LastCall::default().decode(broken()), Message::decode(broken()));
+        assert!(Message::decode(broken()).is_err());
     }
 
     #[test]
