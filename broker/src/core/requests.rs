@@ -21,18 +21,10 @@ use super::{
     peers::{Route, Stage},
     policy::{Effect, Operation, Request, Rule},
     refusal::{Progress, Refusal},
-    router::Router,
+    router::{Arrival, Router},
     routing::{self, Destination},
     switchboard::Origin,
 };
-
-/// How a call came: its time runs from its first byte.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival {
-    pub(super) from: PeerId,
-    pub(super) began: Moment,
-    pub(super) now: Moment,
-}
 
 impl<F> Router<F> {
     /// A call of a peer.

@@ -20,7 +20,6 @@ use super::{
     peers::Stage,
     policy::Policy,
     refusal::{Refusal, long_answer},
-    requests::Arrival,
     switchboard::Switchboard,
 };
 
@@ -37,6 +36,14 @@ pub struct Router<F> {
     pub(super) assembly: Assembly,
     pub(super) policy: Policy,
     agent: String,
+}
+
+/// How a call came: its time runs from its first byte.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    pub(super) from: PeerId,
+    pub(super) began: Moment,
+    pub(super) now: Moment,
 }
 
 impl<F> Router<F> {
