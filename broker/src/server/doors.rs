@@ -210,3 +210,66 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Read,
+        os::{
+            linux::net::SocketAddrExt,
+            unix::net::{SocketAddr, UnixListener, UnixStream},
+        },
+    };
+
+    use super::*;
+
+    fn doors() -> (Doors, Poller, SocketAddr) {
+        static LAST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let address = SocketAddr::from_abstract_name(format!("ipcd-doors-{}-{number}", std::process::id())).unwrap();
+        let listener = UnixListener::bind_addr(&address).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let poller = Poller::new().unwrap();
+        let sockets = Sockets { stream: Some(listener.into()), datagram: None };
+        (Doors::open(sockets, &poller).unwrap(), poller, address)
+    }
+
+    #[test]
+    fn connections_are_accepted_one_by_one_until_none_waits() {
+        let (mut doors, poller, address) = doors();
+        let _clients = [(); 2].map(|()| UnixStream::connect_addr(&address).unwrap());
+        let mut accept = || doors.accept(Moment(0), &poller, &mut Log::new(false)).is_some();
+        assert_eq!([accept(), accept(), accept()], [true, true, false]);
+        assert_eq!(doors.next_resume(), None);
+    }
+
+    #[test]
+    fn a_closed_door_accepts_nothing() {
+        let (mut doors, poller, address) = doors();
+        let _client = UnixStream::connect_addr(&address).unwrap();
+        doors.close(&poller);
+        assert!(doors.accept(Moment(0), &poller, &mut Log::new(false)).is_none());
+    }
+
+    #[test]
+    fn one_caller_is_told_when_no_descriptor_is_free() {
+        let (mut doors, _, address) = doors();
+        let mut client = UnixStream::connect_addr(&address).unwrap();
+        let visitor = doors.stream.as_mut().unwrap().refuse_one();
+        assert!(matches!(visitor, Visitor::NoDescriptors));
+        let mut goodbye = Vec::new();
+        client.read_to_end(&mut goodbye).unwrap();
+        assert!(String::from_utf8_lossy(&goodbye).contains("no descriptor left"));
+    }
+
+    #[test]
+    fn accepting_that_paused_goes_on_when_a_descriptor_is_free() {
+        let (mut doors, poller, _) = doors();
+        doors.resume = Some(Moment(500));
+        doors.resume(Moment(100), &poller, &mut Log::new(false));
+        assert_eq!(doors.next_resume(), Some(Moment(500)));
+        doors.descriptor_is_free(Moment(200));
+        doors.resume(Moment(200), &poller, &mut Log::new(false));
+        assert_eq!(doors.next_resume(), None);
+    }
+}

@@ -141,3 +141,30 @@ impl Life {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ipc_protocol::transport::Address;
+    use nix::sys::signal::{Signal, raise};
+
+    use super::*;
+
+    #[test]
+    fn the_first_term_drains_and_the_second_one_ends() {
+        let config = Config::new(Address::Abstract(b"life".to_vec()));
+        let (poller, mut log) = (Poller::new().unwrap(), Log::new(false));
+        let mut life = Life::new(config, None, Descriptors::count());
+        life.stop_on(Signals::block().unwrap(), &poller).unwrap();
+
+        raise(Signal::SIGTERM).unwrap();
+        assert!(matches!(life.next_signal(Moment(0), &mut log).unwrap(), Some(Turning::Drain)));
+        let until = life.drained_by().unwrap();
+        assert!(!life.is_over(Moment(0), || false) && !life.has_ended());
+        assert!(life.is_over(until, || false), "its time is up");
+        assert!(life.is_over(Moment(0), || true), "nothing is left to finish");
+
+        raise(Signal::SIGTERM).unwrap();
+        assert!(matches!(life.next_signal(Moment(0), &mut log).unwrap(), Some(Turning::Stop)));
+        assert!(life.has_ended() && life.drained_by().is_none());
+    }
+}

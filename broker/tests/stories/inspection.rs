@@ -238,3 +238,19 @@ fn with_methods(name: &str, methods: impl IntoIterator<Item = String>) -> Reques
     let methods = methods.into_iter().map(|method| method.parse().unwrap()).collect();
     Request::register(&Register { shared: true, methods, ..registration(Some(name), 1) })
 }
+
+#[test]
+fn a_pattern_that_matches_nothing_is_looked_for_in_pages() {
+    let mut w = World::new();
+    for peer in 0..20 {
+        let svc = w.peer(OWNER);
+        (0..60).for_each(|at| w.offer(svc, Some(&format!("name-{peer:02}-{at:02}")), 1));
+    }
+    let c = w.peer(OWNER);
+
+    let first: Names = w.ask(c, "list", &List { pattern: Some("other.*".parse().unwrap()), after: None });
+    let rest: Names = w.ask(c, "list", &List { pattern: Some("other.*".parse().unwrap()), after: first.next.clone() });
+
+    assert_eq!((first.names.len(), first.next.is_some()), (0, true), "1,200 names are too many for one look");
+    assert_eq!((rest.names.len(), rest.next), (0, None));
+}

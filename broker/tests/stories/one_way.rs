@@ -90,3 +90,22 @@ fn a_one_way_call_has_a_deadline_too() {
     w.reply(&delivered, b"");
     w.expect_no_call(svc);
 }
+
+#[test]
+fn one_way_calls_of_one_user_leave_room_for_others() {
+    let mut w = World::with_limits(|limits| limits.calls_per_caller = 3);
+    let (svc, flooder, again, c) = (w.worker("log", 1), w.peer(OWNER), w.peer(OWNER), w.peer(0));
+    (0..3).for_each(|_| drop(w.make(flooder, Request::to("log", "").one_way())));
+
+    let more = w.make(flooder, Request::to("log", "").one_way());
+    let of_a_new_connection = w.make(again, Request::to("log", "").one_way());
+    let by_datagram = w.datagram(OWNER, Some("there"), Request::to("log", ""));
+    let of_another_user = w.call(c, "log", "", b"");
+
+    w.expect_safe(more, ErrorCode::BUSY);
+    w.expect_safe(of_a_new_connection, ErrorCode::BUSY);
+    w.expect_safe(by_datagram, ErrorCode::BUSY);
+    assert_eq!(w.limit(c, "calls_per_caller").used, Some(3));
+    (0..4).for_each(|_| w.reply_next(svc, b""));
+    w.expect_reply(of_another_user);
+}
