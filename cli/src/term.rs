@@ -2,10 +2,8 @@
 
 use std::{io, os::fd::AsFd};
 
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    io::Errno,
-};
+use ipc_client::poll::{self, PollFd, PollFlags};
+use rustix::io::Errno;
 
 /// Writes to the descriptor itself: std's stdout would cut a payload at its last line break. A descriptor that another
 /// program made non-blocking (a shared terminal) is waited for.
@@ -16,7 +14,7 @@ pub(crate) fn write_all(to: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
             Ok(written) => bytes = &bytes[written..],
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
-                poll(&mut [PollFd::new(&to, PollFlags::OUT)], None)?;
+                poll::wait(&mut [PollFd::new(&to, PollFlags::OUT)], None)?;
             }
             Err(error) => return Err(error.into()),
         }
