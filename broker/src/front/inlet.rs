@@ -22,7 +22,7 @@ pub enum Incoming {
         /// What is wrong with the name.
         error: RoutingError,
     },
-    /// The frame that was left out has gone by, and nothing has come behind it.
+    /// The frame that was left out has gone by.
     Skipped,
 }
 

@@ -31,14 +31,13 @@ impl Inlet {
 
     #[inline]
     pub(super) fn next<F>(&mut self, into: &mut Message<F>) -> Result<Option<Incoming>, Violation> {
+        if self.skipping && self.decoder.has_skipped() {
+            self.skipping = false;
+            return Ok(Some(Incoming::Skipped)); // before what comes behind it, whose time is its own
+        }
         Ok(match self.decoder.next()? {
-            None if self.skipping && !self.decoder.mid_frame() => {
-                self.skipping = false;
-                Some(Incoming::Skipped)
-            }
             None => None,
             Some(Decoded::Frame(frame)) => {
-                self.skipping = false;
                 let Header { kind, id, .. } = frame.header;
                 match into.decode_into(frame, &mut self.last) {
                     Ok(()) => Some(Incoming::Message),

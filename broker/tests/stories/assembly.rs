@@ -183,6 +183,36 @@ fn a_frame_that_was_left_out_leaves_no_deadline_behind() {
 }
 
 #[test]
+fn a_call_behind_a_frame_that_was_left_out_has_its_whole_time() {
+    for cut in [20, 100] {
+        let mut w = World::with_limits(|limits| limits.body_bytes = 5_000);
+        let (svc, c) = (w.service("store"), w.peer(OWNER));
+        let long = w.make_cut(c, put(8_000), cut);
+
+        w.advance(2_000);
+        w.send_rest_and_make(c, put(10).within(1_000), usize::MAX);
+
+        w.expect_safe(long, ErrorCode::TOO_LARGE);
+        assert_eq!(w.next_call(svc).call.timeout_ms, 1_000, "cut after {cut} bytes");
+    }
+}
+
+#[test]
+fn a_frame_that_begins_behind_one_that_was_left_out_has_its_whole_time() {
+    let mut w = World::with_limits(|limits| limits.body_bytes = 5_000);
+    let (svc, c) = (w.service("store"), w.peer(OWNER));
+    w.make_cut(c, put(8_000), 100);
+
+    w.advance(9_000);
+    w.send_rest_and_make(c, put(10), 50);
+    w.advance(9_000);
+
+    w.expect_open(c);
+    w.send_rest(c);
+    assert_eq!(w.next_call(svc).call.timeout_ms, 21_000);
+}
+
+#[test]
 fn what_the_front_holds_of_a_frame_is_charged() {
     let (mut w, _) = narrow();
     let c = w.peer(OWNER);

@@ -269,17 +269,31 @@ impl World {
 
     /// The rest of a message that was cut.
     pub(crate) fn send_rest(&mut self, from: Peer) {
-        let fake = &mut self.fakes[from.0];
-        if !fake.rest.is_empty() && !fake.parked {
-            let rest = std::mem::take(&mut fake.rest);
-            fake.kernel.extend(rest);
-            if let Some(ticket) = fake.cut_call.take() {
-                self.ledger.arrive(ticket);
-                self.ledger.aim(ticket, &self.directory);
-            }
+        if self.hand_rest_to_kernel(from) {
             self.unrouted.push_back(from);
             self.step(|_, _, _| ());
         }
+    }
+
+    /// The rest of a message that was cut, and the first `at` bytes of a call behind it, in one write.
+    pub(crate) fn send_rest_and_make(&mut self, from: Peer, request: Request, at: usize) -> Ticket {
+        self.hand_rest_to_kernel(from);
+        self.make_cut(from, request, at)
+    }
+
+    /// Whether there was a rest, and the broker reads.
+    fn hand_rest_to_kernel(&mut self, from: Peer) -> bool {
+        let fake = &mut self.fakes[from.0];
+        if fake.rest.is_empty() || fake.parked {
+            return false;
+        }
+        let rest = std::mem::take(&mut fake.rest);
+        fake.kernel.extend(rest);
+        if let Some(ticket) = fake.cut_call.take() {
+            self.ledger.arrive(ticket);
+            self.ledger.aim(ticket, &self.directory);
+        }
+        true
     }
 
     /// The header of a frame that is not sent.

@@ -182,8 +182,13 @@ impl Decoder {
             self.skip = header.frame_len().saturating_sub(self.partial.len()) as u64;
             self.partial = Vec::new();
             self.granted = false;
-            self.skip_oversized();
         }
+    }
+
+    /// Skips what has arrived of a frame that is left out. Whether all of it has.
+    pub fn has_skipped(&mut self) -> bool {
+        self.skip_oversized();
+        self.skip == 0
     }
 
     /// Bytes that the decoder keeps between two reads.
