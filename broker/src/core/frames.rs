@@ -1,5 +1,7 @@
 //! Long frames: which are put together, which are left out, and what becomes of those that take too long.
 
+use std::time::Duration;
+
 use ipc_protocol::{Kind, Violation};
 
 use super::{
@@ -9,9 +11,10 @@ use super::{
     limits::Use,
     moment::Moment,
     output::{Output, Outputs},
-    peers::Stage,
+    peers::{Frame, Stage},
     refusal::{Progress, Refusal, long_answer},
     router::Router,
+    wheel::Timed as _,
 };
 
 impl<F> Router<F> {
@@ -62,15 +65,27 @@ impl<F> Router<F> {
     pub(super) fn overdue(&mut self, now: Moment, id: PeerId, out: &mut Outputs<F>) {
         let Some(peer) = self.board.post.peers.get(id) else { return };
         let limits = &self.board.post.limits;
-        if peer.stage == Stage::Greeting {
-            let violation = Violation::TooSlow("hello", limits.hello_ms / 1000);
-            return self.board.post.violate(id, &violation, out);
-        }
-        let Some(frame) = &peer.frame else { return };
-        let Some(waiting) = frame.waiting else {
-            let violation = Violation::TooSlow("the rest of a frame", limits.frame_ms / 1000);
-            return self.board.post.violate(id, &violation, out);
+        let (what, allowed_ms) = match &peer.frame {
+            _ if peer.stage == Stage::Greeting => ("hello", limits.hello_ms),
+            Some(Frame { waiting: Some(frame), .. }) => {
+                let frame = *frame;
+                return self.waited(now, id, frame, out);
+            }
+            Some(_) => ("the rest of a frame", limits.frame_ms),
+            None => return,
         };
+        if now.since(peer.due()) >= STOOD_STILL {
+            let due = now.after_ms(allowed_ms);
+            return self.board.post.peers.arm(id, due); // it was the broker that took its time: what has come is still to be read
+        }
+        self.board.post.violate(id, &Violation::TooSlow(what, allowed_ms / 1000), out);
+    }
+
+    /// A frame has waited for room.
+    fn waited(&mut self, now: Moment, id: PeerId, waiting: Begun, out: &mut Outputs<F>) {
+        let Some(peer) = self.board.post.peers.get(id) else { return };
+        let Some(frame) = &peer.frame else { return };
+        let limits = &self.board.post.limits;
         let ends = frame.since.after(limits.timeout(waiting.timeout_ms));
         if waiting.kind == Kind::CALL && ends <= now {
             self.give_up(now, id, out);
@@ -95,3 +110,6 @@ impl<F> Router<F> {
         }
     }
 }
+
+/// A deadline that is noticed this much too late is one at which the broker stood still: it was stopped, or its machine was.
+const STOOD_STILL: Duration = Duration::from_millis(50);

@@ -213,6 +213,22 @@ fn a_frame_that_begins_behind_one_that_was_left_out_has_its_whole_time() {
 }
 
 #[test]
+fn time_in_which_the_broker_stood_still_is_not_its_peers() {
+    let (mut w, svc) = narrow();
+    let (c, quiet) = (w.peer(OWNER), w.peer(OWNER));
+    w.make_cut(c, put(8_000), 100);
+    w.make_cut(quiet, put(8_000), 100);
+
+    w.stand_still(10_600);
+    w.expect_open(c);
+    w.send_rest(c);
+    w.next_call(svc);
+
+    w.advance(10_000);
+    w.expect_cut(quiet, "the rest of a frame did not come within 10 s");
+}
+
+#[test]
 fn what_the_front_holds_of_a_frame_is_charged() {
     let (mut w, _) = narrow();
     let c = w.peer(OWNER);
