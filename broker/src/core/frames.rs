@@ -6,7 +6,7 @@ use ipc_protocol::{Kind, Violation};
 
 use super::{
     calls::Caller,
-    ids::PeerId,
+    ids::{CallId, PeerId},
     input::Begun,
     limits::Use,
     moment::Moment,
@@ -31,7 +31,10 @@ impl<F> Router<F> {
             return self.refuse_long(now, from, frame, out);
         }
         if !self.assembly.begin(&mut self.board.post, now, from, frame) {
-            return out.push(Output::Park { peer: from });
+            return match self.is_unwanted(frame) {
+                true => self.leave_out(now, from, frame, out),
+                false => out.push(Output::Park { peer: from }),
+            };
         }
         out.push(Output::Assemble { peer: from });
     }
@@ -92,6 +95,9 @@ impl<F> Router<F> {
             let caller = Caller::Peer { peer: id, id: waiting.id };
             return self.board.refuse(&caller, Refusal::Deadline(Progress::NotDelivered), out);
         }
+        if self.is_unwanted(waiting) {
+            return self.leave_out(now, id, waiting, out);
+        }
         // Frames that others put together and calls that wait end in time. What is not read may stay for ever, so the peer that
         // holds most of it is cut.
         let (account, more) = (peer.account, waiting.len.saturating_sub(frame.held));
@@ -99,6 +105,21 @@ impl<F> Router<F> {
             self.board.post.cut_hog(full, account, out);
         }
         self.assembly.watch(&mut self.board.post, now, id);
+    }
+
+    /// Whether a frame is an answer that no caller waits for. The room that it would wait for may be held by the very calls that
+    /// its sender has still to answer.
+    fn is_unwanted(&self, frame: Begun) -> bool {
+        let slot = CallId::from_bits(frame.id).and_then(|call| self.board.calls.get(call));
+        let is_awaited = slot.is_some_and(|slot| matches!(slot.caller, Caller::Peer { .. } | Caller::Datagram(_)));
+        matches!(frame.kind, Kind::REPLY | Kind::ERROR) && !is_awaited
+    }
+
+    /// An answer that no caller waits for is skipped. It frees its place in the window.
+    fn leave_out(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut Outputs<F>) {
+        self.give_up(now, from, out);
+        let (len, limit) = (u64::from(frame.body_len), self.board.post.limits.body_bytes);
+        self.board.answered(now, from, Err(long_answer(frame.id, len, limit)), out);
     }
 
     /// A frame that waits for room is skipped instead.

@@ -229,6 +229,44 @@ fn time_in_which_the_broker_stood_still_is_not_its_peers() {
 }
 
 #[test]
+fn a_long_answer_that_comes_too_late_does_not_wait_for_room() {
+    let (mut w, svc) = narrow();
+    let c = w.peer(OWNER);
+    let late = w.make(c, put(10).within(500));
+    let delivered = w.next_call(svc);
+    w.advance(500);
+    w.expect_unknown(late, ErrorCode::DEADLINE);
+    fill(&mut w);
+
+    w.reply_cut(&delivered, &[b'x'; 8_000], 100);
+
+    assert!(!w.is_parked(svc));
+    w.send_rest(svc);
+    let next = w.call(c, "store", "get", b"");
+    w.reply_next(svc, b"found");
+    w.expect_reply(next);
+}
+
+#[test]
+fn a_service_whose_unanswered_calls_fill_the_room_can_answer_them() {
+    let mut w = World::with_limits(|limits| limits.bytes_per_uid = 40_000);
+    let (svc, c) = (w.worker("store", 300), w.peer(OWNER));
+    (0..240).for_each(|_| {
+        w.make(c, put(0).within(15_000));
+    });
+    let (first, second) = (w.next_call(svc), w.next_call(svc));
+
+    w.reply_cut(&first, &[b'x'; 30_000], 100);
+    assert!(w.is_parked(svc));
+    w.advance(20_000);
+    assert!(!w.is_parked(svc));
+
+    w.send_rest(svc);
+    w.reply_cut(&second, &[b'x'; 30_000], 100);
+    assert!(!w.is_parked(svc));
+}
+
+#[test]
 fn what_the_front_holds_of_a_frame_is_charged() {
     let (mut w, _) = narrow();
     let c = w.peer(OWNER);
