@@ -129,6 +129,16 @@ fn a_filter_that_the_command_put_behind_itself_gets_everything() {
     assert_eq!(script.file("log"), "hello\n");
 }
 
+/// A shell puts a filter behind itself with fork(2), dup2(2) and execve(2), and may end before its child has come that far.
+#[test]
+fn a_filter_that_starts_late_gets_everything() {
+    const LATE: &str = r#"pipe(R, W); if (!fork) { close W; select undef, undef, undef, 0.1; open STDIN, "<&R"; exec "cat" }
+        close R; syswrite W, "hello\n"; exit 3"#;
+    let script = Script::new();
+    let finished = script.command(&format!("ipcctl run -- perl -e '{LATE}'")).run();
+    assert_eq!((finished.code, finished.stdout().as_str()), (3, "hello\n"));
+}
+
 #[test]
 fn a_filter_gets_everything_although_a_service_holds_its_pipe_open() {
     let script = Script::new();

@@ -116,8 +116,10 @@ impl Children {
 /// How everything that is left is ended.
 ///
 /// Filters come last: the tee of `exec > >(tee log)` ends by itself once all its writers are gone, and must not lose what it
-/// hasn't read yet.
+/// hasn't read yet. The shell's child that is about to become that tee doesn't read from the pipe yet: what was only just forked
+/// gets a moment.
 struct Farewell {
+    forks_settle_at: Instant,
     others: Round,
     filters: Round,
     give_up_at: Instant,
@@ -133,7 +135,8 @@ struct Round {
 impl Farewell {
     fn begin() -> Self {
         let (others, filters) = (Round::after(Duration::ZERO), Round::after(FILTER_GRACE));
-        Self { give_up_at: others.kill_at + PATIENCE, others, filters }
+        let forks_settle_at = Instant::now() + FORK_GRACE;
+        Self { give_up_at: others.kill_at + PATIENCE, forks_settle_at, others, filters }
     }
 
     /// Whether what is left can't be ended.
@@ -143,18 +146,21 @@ impl Farewell {
 
     /// No more grace.
     fn hurry(&mut self) {
+        self.forks_settle_at = Instant::now();
         self.others.hurry();
         self.filters.hurry();
     }
 
     fn round(&mut self, left: &[Process]) {
-        let (filters, others): (Vec<Process>, Vec<Process>) = left.iter().partition(|process| process.is_filter());
+        let (filters, mut others): (Vec<Process>, Vec<Process>) = left.iter().partition(|process| process.is_filter());
         if others.is_empty() {
-            self.filters.end(&filters);
-        } else {
-            self.others.end(&others);
-            self.filters.postpone();
+            return self.filters.end(&filters);
         }
+        if Instant::now() < self.forks_settle_at {
+            others.retain(|process| !process.is_a_fork());
+        }
+        self.others.end(&others);
+        self.filters.postpone();
     }
 }
 
@@ -203,6 +209,8 @@ fn cannot_run(program: &Program, error: &SpawnError) -> Problem {
 const GRACE: Duration = Duration::from_secs(1);
 /// The time after KILL. We may not kill a process of another user (sudo).
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The time for a process that was forked to execute its program, or to redirect its standard input.
+const FORK_GRACE: Duration = Duration::from_millis(250);
 /// The time for filters to end by themselves, once only filters are left.
 const FILTER_GRACE: Duration = Duration::from_secs(1);
 /// How often new orphans are looked for.

@@ -26,6 +26,16 @@ pub(crate) struct Process {
     pub(crate) pid: Pid,
     parent: Pid,
     started: u64,
+    program: Program,
+}
+
+/// Which program a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Program {
+    /// One that it has executed itself.
+    Own,
+    /// Still that of the process that forked it.
+    Parents,
 }
 
 impl Kin {
@@ -62,10 +72,24 @@ impl Process {
         is_pipe(&its) && its != stdin("self")
     }
 
+    /// Whether it was forked and has executed nothing since. A shell's child is in that state while it makes itself a filter.
+    pub(crate) fn is_a_fork(self) -> bool {
+        self.program == Program::Parents
+    }
+
     fn look(pid: i32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let (parent, started) = parent_and_start(&stat)?;
-        Some(Self { pid: Pid::from_raw(pid), parent: Pid::from_raw(parent), started })
+        Self::parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// proc_pid_stat(5): `pid (name) state ppid … flags … starttime …`, where the name may contain anything.
+    fn parse(pid: i32, stat: &str) -> Option<Self> {
+        let (_, rest) = stat.rsplit_once(')')?;
+        let mut fields = rest.split_whitespace().skip(1);
+        let parent = Pid::from_raw(fields.next()?.parse().ok()?);
+        let flags: u64 = fields.nth(4)?.parse().ok()?;
+        let started = fields.nth(12)?.parse().ok()?;
+        let program = if flags & PF_FORKNOEXEC == 0 { Program::Own } else { Program::Parents };
+        Some(Self { pid: Pid::from_raw(pid), parent, started, program })
     }
 }
 
@@ -97,12 +121,8 @@ fn environment(pid: Pid) -> Vec<u8> {
     fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()
 }
 
-/// proc_pid_stat(5): `pid (name) state ppid … starttime …`, where the name may contain anything.
-fn parent_and_start(stat: &str) -> Option<(i32, u64)> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace().skip(1);
-    Some((fields.next()?.parse().ok()?, fields.nth(17)?.parse().ok()?))
-}
+/// The flag of a process that has forked and not executed anything, in linux/sched.h and in field 9 of proc_pid_stat(5).
+const PF_FORKNOEXEC: u64 = 0x40;
 
 #[cfg(test)]
 mod tests {
@@ -111,10 +131,18 @@ mod tests {
     #[test]
     fn parent_and_start_are_found_behind_a_hostile_name() {
         let numbers = "12 12 0 -1 4 1 2 3 4 5 6 7 8 20 0 1 0 777 9 9";
-        assert_eq!(parent_and_start(&format!("12 (a b) S 3 {numbers}")), Some((3, 777)));
-        assert_eq!(parent_and_start(&format!("12 (a) S 9 (b) R 3 {numbers}")), Some((3, 777)));
-        assert_eq!(parent_and_start("12 (a) S 3"), None);
-        assert_eq!(parent_and_start(""), None);
+        let found = |stat: &str| Process::parse(12, stat).map(|process| (process.parent.as_raw(), process.started));
+        assert_eq!(found(&format!("12 (a b) S 3 {numbers}")), Some((3, 777)));
+        assert_eq!(found(&format!("12 (a) S 9 (b) R 3 {numbers}")), Some((3, 777)));
+        assert_eq!(found("12 (a) S 3"), None);
+        assert_eq!(found(""), None);
+    }
+
+    #[test]
+    fn a_process_that_has_executed_nothing_is_a_fork() {
+        let of = |flags| format!("12 (a) S 3 12 12 0 -1 {flags} 1 2 3 4 5 6 7 8 20 0 1 0 777 9 9");
+        assert!(Process::parse(12, &of(0x0040_0040)).unwrap().is_a_fork());
+        assert!(!Process::parse(12, &of(0x0040_0000)).unwrap().is_a_fork());
     }
 
     #[test]
@@ -130,7 +158,10 @@ mod tests {
 
     #[test]
     fn descendants_are_found_at_any_depth() {
-        let process = |pid, parent| Process { pid: Pid::from_raw(pid), parent: Pid::from_raw(parent), started: 1 };
+        let process = |pid, parent| {
+            let (pid, parent) = (Pid::from_raw(pid), Pid::from_raw(parent));
+            Process { pid, parent, started: 1, program: Program::Own }
+        };
         let all = [process(2, 1), process(3, 2), process(4, 3), process(5, 1), process(6, 9)];
         let mut below: Vec<i32> = below(Pid::from_raw(2), &all).iter().map(|process| process.pid.as_raw()).collect();
         below.sort_unstable();
