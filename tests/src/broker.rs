@@ -50,18 +50,12 @@ pub struct Daemon {
 
 impl Broker {
     /// Starts a broker with default limits.
-    ///
-    /// # Panics
-    /// If it does not start.
     #[must_use]
     pub fn start() -> Self {
         Self::with_config("")
     }
 
     /// Starts a broker with a configuration file.
-    ///
-    /// # Panics
-    /// If it does not start.
     #[must_use]
     pub fn with_config(toml: &str) -> Self {
         if std::env::var_os("IPCD_TEST_IN_THREAD").is_some_and(|value| value == "1") {
@@ -72,18 +66,12 @@ impl Broker {
     }
 
     /// Starts a broker that is a process whatever the environment says: for tests of signals, descriptors and death.
-    ///
-    /// # Panics
-    /// If it does not start.
     #[must_use]
     pub fn in_process(toml: &str) -> Self {
         Self::launched_by(toml, Command::new(&Programs::get().ipcd, [""; 0]))
     }
 
     /// Starts a broker by a command that execs `ipcd` with the arguments it gets: `--socket PATH --config FILE`.
-    ///
-    /// # Panics
-    /// If it does not start.
     #[must_use]
     pub fn launched_by(toml: &str, launcher: Command) -> Self {
         let (directory, socket) = place(toml);
@@ -107,18 +95,12 @@ impl Broker {
     }
 
     /// Kills the process and starts another one in its place.
-    ///
-    /// # Panics
-    /// If the broker is a thread, or does not start.
     pub fn restart(&mut self) {
         self.daemon().expect("a thread cannot be killed").kill();
         self.start_again();
     }
 
     /// Starts a process where the last one has ended.
-    ///
-    /// # Panics
-    /// If it does not start.
     pub fn start_again(&mut self) {
         let launcher = Command::new(&Programs::get().ipcd, [""; 0]);
         let log = self.directory().join("ipcd.log");
@@ -150,9 +132,6 @@ impl Broker {
     }
 
     /// Writes a file into the directory.
-    ///
-    /// # Panics
-    /// If it cannot be written.
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.directory().join(name);
         fs::write(&path, content).expect("the directory is the test's own");
@@ -192,9 +171,6 @@ impl Broker {
     }
 
     /// Starts `ipcctl serve` with `arguments` (options, name, `--`, command) and waits until `name` is on offer.
-    ///
-    /// # Panics
-    /// If it does not come.
     pub fn serve(&self, name: &str, arguments: &[&str]) -> Running {
         let service = self.ipcctl([&["serve"], arguments].concat()).start();
         self.wait_for(name);
@@ -202,17 +178,11 @@ impl Broker {
     }
 
     /// Waits until a name is on offer.
-    ///
-    /// # Panics
-    /// If it does not come.
     pub fn wait_for(&self, name: &str) {
         let _: control::Empty = Peer::connect(self).ask("wait", &serde_json::json!({ "name": name }));
     }
 
     /// A counter.
-    ///
-    /// # Panics
-    /// If there is none of that name.
     #[must_use]
     pub fn stat(&self, name: &str) -> u64 {
         let stats: control::Stats = Peer::connect(self).ask("stats", &control::Empty {});
@@ -221,9 +191,6 @@ impl Broker {
     }
 
     /// Waits until a counter has a value.
-    ///
-    /// # Panics
-    /// If it does not get it.
     #[track_caller]
     pub fn expect_stat(&self, name: &str, value: u64) {
         let what = format!("{name} = {value}");
@@ -251,9 +218,6 @@ impl Drop for Broker {
 
 impl Daemon {
     /// Starts a broker by a command that execs `ipcd` with the arguments it gets, and waits for its ready line.
-    ///
-    /// # Panics
-    /// If it does not become ready.
     #[must_use]
     pub fn start(launcher: Command, socket: &Path, config: &Path, log: &Path) -> Self {
         let mut command = launcher.into_inner();
@@ -287,45 +251,30 @@ impl Daemon {
     }
 
     /// Waits until it has logged a text.
-    ///
-    /// # Panics
-    /// If it does not come.
     #[track_caller]
     pub fn expect_log(&self, text: &str) {
         assert!(within(SOON, || self.log().contains(text)), "{text:?} is not in the log: {}", self.log());
     }
 
     /// Sends a signal to it.
-    ///
-    /// # Panics
-    /// If it has ended.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         kill(process(self.pid()), signal).expect("it runs");
     }
 
     /// Stops it (SIGSTOP), and waits until it is.
-    ///
-    /// # Panics
-    /// If it goes on.
     pub fn pause(&self) {
         self.signal(Signal::SIGSTOP);
         eventually(SOON, "a stopped broker", || proc::state(self.pid()) == Some('T'));
     }
 
     /// Kills it (SIGKILL), and waits until it is dead.
-    ///
-    /// # Panics
-    /// If it lives on.
     pub fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
         self.exit_code();
     }
 
     /// Waits for its end and returns its exit code, or 128 + N after signal N.
-    ///
-    /// # Panics
-    /// If it does not end.
     #[track_caller]
     pub fn exit_code(&mut self) -> i32 {
         use std::os::unix::process::ExitStatusExt;
@@ -355,9 +304,6 @@ impl Drop for Daemon {
 
 /// Whether the kernel can refuse to deliver descriptors to a socket (SO_PASSRIGHTS, since Linux 6.16); says that the test is skipped
 /// if not.
-///
-/// # Panics
-/// If the kernel doesn't tell its release.
 #[must_use]
 pub fn keeps_descriptors_out() -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel has a release");

@@ -173,9 +173,6 @@ impl Command {
     }
 
     /// Starts it.
-    ///
-    /// # Panics
-    /// If it cannot be started.
     #[track_caller]
     pub fn start(mut self) -> Running {
         let name = format!("{:?}", self.inner);
@@ -200,18 +197,12 @@ impl Command {
     }
 
     /// Runs it to its end.
-    ///
-    /// # Panics
-    /// If it cannot be started, or takes too long.
     #[track_caller]
     pub fn run(self) -> Finished {
         self.start().finish()
     }
 
     /// Runs it to its end, which must be a good one, and returns what it printed.
-    ///
-    /// # Panics
-    /// If it fails, takes too long, or says anything on standard error.
     #[track_caller]
     pub fn prints(self) -> Vec<u8> {
         let finished = self.run();
@@ -237,18 +228,12 @@ impl Running {
     }
 
     /// Sends a signal to it.
-    ///
-    /// # Panics
-    /// If it has ended.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         kill(process(self.pid()), signal).unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
     /// Sends a signal to its whole process group, as the terminal does.
-    ///
-    /// # Panics
-    /// If it has ended, or has no group of its own.
     #[track_caller]
     pub fn signal_group(&self, signal: Signal) {
         let group = Pid::from_raw(-process(self.pid()).as_raw());
@@ -256,9 +241,6 @@ impl Running {
     }
 
     /// Writes to its standard input, which is [`Command::interactive`].
-    ///
-    /// # Panics
-    /// If it does not read.
     #[track_caller]
     pub fn write(&mut self, bytes: &[u8]) {
         let stdin = self.child.stdin.as_mut().expect("it is interactive");
@@ -271,9 +253,6 @@ impl Running {
     }
 
     /// Waits for its end.
-    ///
-    /// # Panics
-    /// If it takes too long.
     #[track_caller]
     pub fn finish(mut self) -> Finished {
         let status = self.wait();
@@ -289,9 +268,6 @@ impl Running {
     }
 
     /// Waits until it has printed a text, and returns everything that it has printed so far.
-    ///
-    /// # Panics
-    /// If it does not.
     #[track_caller]
     pub fn expect_output(&self, text: &str) -> String {
         let what = format!("{text:?} from {}", self.name);
@@ -299,9 +275,6 @@ impl Running {
     }
 
     /// Waits until it has said a text on standard error.
-    ///
-    /// # Panics
-    /// If it does not.
     #[track_caller]
     pub fn expect_error(&self, text: &str) {
         let what = format!("{text:?} on standard error of {}", self.name);
@@ -353,9 +326,6 @@ impl Finished {
     }
 
     /// Asserts that it failed with `code`, printed nothing, and said one line on standard error, which is returned.
-    ///
-    /// # Panics
-    /// If not.
     #[track_caller]
     pub fn refused(&self, code: i32) -> &str {
         assert_eq!((self.code, self.stdout().as_str()), (code, ""), "{}", self.stderr);
@@ -365,9 +335,6 @@ impl Finished {
 }
 
 /// A process id as system calls want it.
-///
-/// # Panics
-/// If it is none.
 #[must_use]
 pub fn process(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).expect("the kernel's pids fit"))

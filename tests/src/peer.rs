@@ -30,27 +30,18 @@ pub struct Peer {
 
 impl Peer {
     /// Connects and is welcomed.
-    ///
-    /// # Panics
-    /// If it is not.
     #[must_use]
     pub fn connect(broker: &Broker) -> Self {
         Self::greet(Self::open(broker))
     }
 
     /// Connects, and says nothing yet.
-    ///
-    /// # Panics
-    /// If there is no listener.
     #[must_use]
     pub fn open(broker: &Broker) -> Self {
         Self::on(UnixStream::connect(broker.socket()).expect("the broker listens"))
     }
 
     /// Uses a connected socket, and says nothing yet.
-    ///
-    /// # Panics
-    /// Never, on an open socket.
     #[must_use]
     pub fn on(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(SOON)).expect("20 s is no bad time");
@@ -59,9 +50,6 @@ impl Peer {
     }
 
     /// Says hello and is welcomed.
-    ///
-    /// # Panics
-    /// If it is not.
     #[must_use]
     pub fn greet(mut self) -> Self {
         self.send(&hello());
@@ -83,43 +71,28 @@ impl Peer {
     }
 
     /// Sends a message.
-    ///
-    /// # Panics
-    /// If the broker has closed the connection.
     #[track_caller]
     pub fn send(&mut self, message: &Message) {
         self.send_bytes(&message.to_vec());
     }
 
     /// Sends bytes, whatever they are.
-    ///
-    /// # Panics
-    /// If the broker has closed the connection.
     #[track_caller]
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the broker reads");
     }
 
     /// Sends bytes as far as the broker takes them: it may close the connection any time.
-    ///
-    /// # Errors
-    /// What the kernel says.
     pub fn try_send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
     /// Sends bytes with control data.
-    ///
-    /// # Errors
-    /// What sendmsg(2) says.
     pub fn send_with(&self, bytes: &[u8], control: &[ControlMessage<'_>]) -> nix::Result<usize> {
         sendmsg::<()>(self.stream.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None)
     }
 
     /// The next message, or `None` once the broker has closed the connection.
-    ///
-    /// # Panics
-    /// If neither comes, or if it is no message.
     #[track_caller]
     pub fn receive(&mut self) -> Option<Message> {
         let mut chunk = vec![0; 65_536];
@@ -141,9 +114,6 @@ impl Peer {
     }
 
     /// The goodbye, which must be next, and the close behind it.
-    ///
-    /// # Panics
-    /// If anything else comes.
     #[track_caller]
     pub fn goodbye(&mut self) -> Goodbye {
         let Some(Message::Goodbye(goodbye)) = self.receive() else { panic!("no goodbye") };
@@ -152,9 +122,6 @@ impl Peer {
     }
 
     /// Waits until the broker has read everything that was sent so far, and answered it.
-    ///
-    /// # Panics
-    /// If anything else than the answer comes.
     #[track_caller]
     pub fn settle(&mut self) {
         self.send(&Message::Ping(4_711));
@@ -181,9 +148,6 @@ impl Peer {
     }
 
     /// The reply, which must be next, and its call's number.
-    ///
-    /// # Panics
-    /// If anything else comes.
     #[track_caller]
     pub fn reply(&mut self) -> (u64, Bytes) {
         match self.receive() {
@@ -193,9 +157,6 @@ impl Peer {
     }
 
     /// The error, which must be next.
-    ///
-    /// # Panics
-    /// If anything else comes.
     #[track_caller]
     pub fn failure(&mut self) -> Failure {
         match self.receive() {
@@ -205,18 +166,12 @@ impl Peer {
     }
 
     /// Offers a name, and takes `window` calls at once.
-    ///
-    /// # Panics
-    /// If it is refused.
     #[track_caller]
     pub fn register(&mut self, name: &str, window: u32) {
         let _: serde_json::Value = self.ask("register", &serde_json::json!({ "name": name, "window": window }));
     }
 
     /// Asks the broker's own service.
-    ///
-    /// # Panics
-    /// If the answer is none, or an error.
     #[track_caller]
     pub fn ask<Q: Serialize, A: DeserializeOwned>(&mut self, operation: &str, request: &Q) -> A {
         let body = serde_json::to_vec(request).expect("plain data");
@@ -227,9 +182,6 @@ impl Peer {
     }
 
     /// The call that is delivered next.
-    ///
-    /// # Panics
-    /// If anything else comes.
     #[track_caller]
     pub fn delivered(&mut self) -> Call {
         match self.receive() {
@@ -239,9 +191,6 @@ impl Peer {
     }
 
     /// The cancel that comes next.
-    ///
-    /// # Panics
-    /// If anything else comes.
     #[track_caller]
     pub fn cancelled(&mut self) -> Cancel {
         match self.receive() {
@@ -256,9 +205,6 @@ impl Peer {
     }
 
     /// Answers the next delivered call with its own body.
-    ///
-    /// # Panics
-    /// If none comes.
     #[track_caller]
     pub fn echo(&mut self) {
         let call = self.delivered();
@@ -293,18 +239,12 @@ pub fn call(id: u64, target: &str, body: impl Into<Bytes>) -> Call {
 }
 
 /// Who the broker says sent a delivered call, and under which number.
-///
-/// # Panics
-/// If it says nothing, or nothing that makes sense.
 #[must_use]
 pub fn caller_of(call: &Call) -> (Identity, Option<PeerNumber>) {
     Identity::from_stamp(&call.caller).expect("a stamp")
 }
 
 /// Sends `count` descriptors, all of them the same one, along with bytes.
-///
-/// # Errors
-/// What sendmsg(2) says.
 pub fn send_descriptors(peer: &Peer, bytes: &[u8], descriptor: BorrowedFd<'_>, count: usize) -> nix::Result<usize> {
     peer.send_with(bytes, &[ControlMessage::ScmRights(&vec![descriptor.as_raw_fd(); count])])
 }

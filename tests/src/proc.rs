@@ -5,9 +5,6 @@ use std::{collections::BTreeSet, fs, path::Path};
 use nix::sys::signal::Signal;
 
 /// Open descriptors of a process, by number.
-///
-/// # Panics
-/// If there is no such process.
 #[must_use]
 pub fn descriptors(pid: u32) -> BTreeSet<usize> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap_or_else(|error| panic!("process {pid}: {error}"));
@@ -39,18 +36,12 @@ pub fn whose_environment_names(path: &Path) -> Vec<u32> {
 }
 
 /// CPU time that a process has used, in ticks of 10 ms.
-///
-/// # Panics
-/// If there is no such process.
 #[must_use]
 pub fn cpu_ticks(pid: u32) -> u64 {
     stat(pid).unwrap_or_else(|| panic!("there is no process {pid}")).ticks
 }
 
 /// Resident memory of a process, in KiB.
-///
-/// # Panics
-/// If there is no such process.
 #[must_use]
 pub fn resident_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

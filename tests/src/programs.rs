@@ -26,9 +26,6 @@ pub struct Programs {
 
 impl Programs {
     /// The programs: those in `$IPCD_TEST_PROGRAMS`, else those that cargo builds now.
-    ///
-    /// # Panics
-    /// If they do not compile.
     pub fn get() -> &'static Self {
         static PROGRAMS: OnceLock<Programs> = OnceLock::new();
         PROGRAMS.get_or_init(|| {

@@ -43,9 +43,6 @@ impl Scene {
     }
 
     /// Asserts that the bystanders are served.
-    ///
-    /// # Panics
-    /// If not.
     #[track_caller]
     pub fn bystanders_go_on(&mut self) {
         let id = self.client.call("bystander", "are you well?");
@@ -55,9 +52,6 @@ impl Scene {
 
     /// Asserts, once all others have gone, that the bystanders are served and that nothing is left of the others: no
     /// connection, no call, no byte, no descriptor.
-    ///
-    /// # Panics
-    /// If not.
     #[track_caller]
     pub fn nothing_is_left(&mut self) {
         self.bystanders_go_on();

@@ -40,9 +40,6 @@ impl ShellCommand {
     }
 
     /// Runs it so many times, one after another.
-    ///
-    /// # Errors
-    /// What starting says, or that the command failed: then with what it wrote.
     pub fn time(&self, runs: u32, times: &mut ShellTimes) -> io::Result<()> {
         let before = children_cpu()?;
         for _ in 0..runs {

@@ -151,9 +151,6 @@ impl Contender {
 
 impl Tools {
     /// The programs to measure: what is named, or else what cargo builds in the release profile.
-    ///
-    /// # Errors
-    /// What starting cargo says, or that it failed.
     pub fn find(ipcd: Option<PathBuf>, ipcd_arguments: Vec<String>) -> io::Result<Self> {
         let ipcd = match ipcd {
             Some(ipcd) => ipcd.canonicalize()?,
@@ -164,9 +161,6 @@ impl Tools {
 
     /// The command-line tool that cargo builds in the release profile, and that of the release archive if `dist/build.sh` has
     /// built one.
-    ///
-    /// # Errors
-    /// What starting cargo says, or that it failed.
     pub fn ipcctl() -> io::Result<Vec<PathBuf>> {
         let release = build("ipcctl", "ipcctl")?;
         let target = release.parent().and_then(Path::parent).unwrap_or(&release);

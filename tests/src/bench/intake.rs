@@ -32,18 +32,12 @@ impl Intake {
     /// Waits in `poll` and then reads once; 0 is the end of the stream.
     ///
     /// A stream client that waits in `read` is woken once more than needed, by the buffer that its peer has emptied.
-    ///
-    /// # Errors
-    /// What poll(2) and read(2) say.
     pub(crate) fn wait_and_read(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         wait_readable(socket, None)?;
         self.read(socket)
     }
 
     /// Reads once; 0 is the end of the stream.
-    ///
-    /// # Errors
-    /// What read(2) says.
     pub(crate) fn read(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.make_room();
         let len = retry(|| rustix::io::read(socket, &mut self.buffer[self.end..]))?;
@@ -75,9 +69,6 @@ impl Intake {
 }
 
 /// Writes all of `bytes` to a blocking socket, with one write as long as the kernel takes them at once.
-///
-/// # Errors
-/// What write(2) says.
 pub(crate) fn write_all(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let len = retry(|| rustix::io::write(socket, bytes))?;

@@ -30,9 +30,6 @@ pub struct Process {
 impl Placement {
     /// Lets the caller, and what it starts, run where everything but the broker runs. The caller may also open as many
     /// descriptors as the system allows, as do those it starts.
-    ///
-    /// # Errors
-    /// What sched_setaffinity(2) and setrlimit(2) say.
     pub fn enter(self) -> io::Result<()> {
         raise_descriptor_limit()?;
         match self {
@@ -63,9 +60,6 @@ impl fmt::Display for Placement {
 
 impl Process {
     /// Starts a process.
-    ///
-    /// # Errors
-    /// What starting says, with the program's name.
     pub fn start(command: &mut Command) -> io::Result<Self> {
         let child = command.spawn().map_err(|error| {
             io::Error::new(error.kind(), format!("cannot start {}: {error}", command.get_program().display()))
@@ -93,9 +87,6 @@ impl Process {
     }
 
     /// Waits for its end and takes all it wrote to its standard output.
-    ///
-    /// # Errors
-    /// Any end but a good one.
     pub(super) fn finish(mut self) -> io::Result<String> {
         let stdout = self.child.stdout.take().expect("standard output is a pipe");
         let text = io::read_to_string(stdout)?;

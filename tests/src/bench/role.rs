@@ -51,9 +51,6 @@ impl Role {
     }
 
     /// Does what the role is about, until it is done or the process is killed.
-    ///
-    /// # Errors
-    /// What sockets say.
     pub fn play(self) -> io::Result<()> {
         match self.0 {
             Task::Relay(path) => relay::run(&path),

@@ -64,17 +64,11 @@ impl Memory {
 
 impl Stage {
     /// A stage.
-    ///
-    /// # Errors
-    /// What making a directory says.
     pub fn new(tools: Tools, placement: Placement, time: Duration) -> io::Result<Self> {
         Ok(Self { tools, placement, time, directory: tempfile::tempdir()? })
     }
 
     /// Measures some metrics of a contender once, on a broker of its own.
-    ///
-    /// # Errors
-    /// What processes and sockets say.
     pub fn measure(&self, contender: Contender, metrics: &[Metric]) -> io::Result<Vec<(Metric, Outcome)>> {
         let scene = self.scene(contender)?;
         let budget = scene.budget(self.time);
@@ -82,9 +76,6 @@ impl Stage {
     }
 
     /// Measures the memory of a contender's broker, without and with a thousand idle connections.
-    ///
-    /// # Errors
-    /// What processes and sockets say.
     pub fn memory(&self, contender: Contender) -> io::Result<Memory> {
         const CONNECTIONS: u32 = 1_000;
         let directory = self.scene_directory()?;
@@ -103,9 +94,6 @@ impl Stage {
 
     /// Counts the system calls of a contender's broker a round trip, with one call and with 64 outstanding; `None` if it cannot
     /// be traced here.
-    ///
-    /// # Errors
-    /// What processes and sockets say.
     pub fn syscalls(&self, contender: Contender, metric: Metric) -> io::Result<Option<Syscalls>> {
         let scene = self.scene(contender)?;
         let Some(broker) = scene.broker.process.as_ref().map(Process::pid) else { return Ok(None) };
@@ -120,9 +108,6 @@ impl Stage {
     }
 
     /// Starts a contender's broker and service.
-    ///
-    /// # Errors
-    /// What processes and sockets say.
     pub fn scene(&self, contender: Contender) -> io::Result<Scene> {
         let directory = self.scene_directory()?;
         let broker = contender.start(directory.path(), &self.tools, self.placement)?;

@@ -35,9 +35,6 @@ pub struct Steady {
 
 impl SteadyService {
     /// Connects the service to the broker at `socket`.
-    ///
-    /// # Errors
-    /// What the socket says, or that the broker refuses.
     pub fn start(socket: &Path) -> io::Result<Self> {
         let socket = UnixStream::from(introduced(socket, Part::Service)?);
         let service = socket.try_clone()?;
@@ -46,12 +43,6 @@ impl SteadyService {
     }
 
     /// Ends it, before the broker says goodbye.
-    ///
-    /// # Errors
-    /// What its socket said.
-    ///
-    /// # Panics
-    /// If the broker sent what no service expects.
     pub fn stop(self) -> io::Result<()> {
         self.socket.shutdown(Shutdown::Both)?;
         self.thread.join().expect("the broker sends a service calls and nothing else")
@@ -60,9 +51,6 @@ impl SteadyService {
 
 impl Steady {
     /// Connects the clients that a metric is about.
-    ///
-    /// # Errors
-    /// What the socket says, or that the broker refuses.
     pub fn connect(socket: &Path, metric: Metric) -> io::Result<Self> {
         let link = |number| Ok(Link::new(introduced(socket, Part::Client(number))?, Ipcd, metric));
         let links = (0..metric.connections()).map(link).collect::<io::Result<_>>()?;
@@ -70,12 +58,6 @@ impl Steady {
     }
 
     /// Makes at least `calls` calls, as many at once as the metric says, and waits for all replies.
-    ///
-    /// # Errors
-    /// What the socket says.
-    ///
-    /// # Panics
-    /// If the broker answers with an error.
     pub fn call(&mut self, calls: usize) -> io::Result<()> {
         let mut ended = 0;
         while ended < calls {
