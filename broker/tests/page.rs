@@ -1,4 +1,4 @@
-//! Holds the settings that docs/protocol.md names to those of the broker.
+//! Compares the settings in docs/protocol.md with those of the broker.
 #![forbid(unsafe_code)]
 
 use std::{fs, path::Path};
@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use ipcd::core::Limits;
 
 #[test]
-fn the_settings_of_the_page_are_those_of_the_broker() {
+fn the_documented_settings_are_those_of_the_broker() {
     let limits = serde_json::to_value(Limits::default()).unwrap();
     let documented = settings();
     let of_broker: Vec<_> = documented.iter().map(|(name, _)| (name.clone(), limits[name.as_str()].as_u64())).collect();
@@ -14,7 +14,7 @@ fn the_settings_of_the_page_are_those_of_the_broker() {
     assert_eq!(documented.len(), 12);
 }
 
-/// Name and default of each row of the table of settings.
+/// The name and default in each row of the table of settings.
 fn settings() -> Vec<(String, Option<u64>)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/protocol.md");
     let page = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

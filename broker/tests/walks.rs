@@ -1,5 +1,5 @@
-//! Random walks through the world: what nobody thought of. `IPCD_WALK_SEEDS=20000 cargo test -p ipcd --release --test walks`
-//! walks for longer; a failure prints the seed and the step.
+//! Random walks through the world: the cases no story covers. `IPCD_WALK_SEEDS=20000 cargo test -p ipcd --release --test walks`
+//! takes more of them; a failure prints its seed and step.
 #![forbid(unsafe_code)]
 
 mod world;
@@ -16,19 +16,19 @@ use world::{
     walk::{Walk, walk_given},
 };
 
-/// Half of the seeds each, so that two processors share the work.
+// Two tests with half of the seeds each, so that two processors share the work.
 #[test]
-fn walks_of_even_seeds_break_no_promise() {
+fn walks_of_even_seeds_keep_every_promise() {
     walk_all(0..seeds() / 2, |seed| seed * 2);
 }
 
 #[test]
-fn walks_of_odd_seeds_break_no_promise() {
+fn walks_of_odd_seeds_keep_every_promise() {
     walk_all(0..seeds() / 2, |seed| seed * 2 + 1);
 }
 
 #[test]
-fn the_corpus_of_the_fuzz_target_breaks_no_promise() {
+fn walks_of_the_fuzz_corpus_keep_every_promise() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus/core_ops");
     let inputs: Vec<_> =
         fs::read_dir(directory).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
@@ -57,7 +57,7 @@ fn walk(seed: u64) {
     }
 }
 
-/// How many walks: a few seconds of them, unless the environment says otherwise.
+/// Enough for a few seconds, unless the environment says otherwise.
 fn seeds() -> u64 {
     let usual = if cfg!(debug_assertions) { 60 } else { 200 };
     std::env::var("IPCD_WALK_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(usual)

@@ -1,7 +1,6 @@
-//! Counts what the broker allocates for a routed call once it has warmed up: nothing. A check of the count, not of time, so
-//! `cargo test` runs it as well.
+//! Counts the allocations of a warm broker for a routed call: none. It checks a count and not a time, so `cargo test` runs it too.
 //!
-//! The whole process is counted: the broker's thread and those of the client and the service, which allocate nothing either.
+//! The count is that of the whole process. The threads of the client and the service do not allocate either.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -20,19 +19,19 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Counted calls of each row.
+/// The number of counted calls in each row.
 const CALLS: usize = 10_000;
-/// Calls before: every table, queue and buffer has found its size.
+/// Calls made first, so that every table, queue and buffer has reached its size.
 const WARM_UP: usize = 10_000;
 
-/// What is counted, and how many allocations are too many.
+/// What is counted, and the number of allocations allowed.
 const ROWS: [(&str, Metric, Option<usize>); 5] = [
     ("64 B, one outstanding", Metric::RoundTrip64, Some(0)),
     ("4 KiB, one outstanding", Metric::RoundTrip4k, Some(0)),
     ("64 B, 64 outstanding", Metric::Window64, Some(0)),
-    // A turn with many connections can outlast the read buffer, and outboxes from the pool grow to what the service's needs.
+    // A turn with many connections can use up the read buffer, and pooled outboxes grow to the size that the service's needs.
     ("64 B, 64 connections x 1", Metric::Connections64, Some(CALLS / 20)),
-    // A frame longer than one read is put together in memory of its own.
+    // A frame longer than one read is assembled in memory of its own.
     ("1 MiB, one outstanding", Metric::Bulk, None),
 ];
 

@@ -1,7 +1,7 @@
-//! What a call through a broker costs: a minimal relay as the floor, a socket pair without a broker, ipcd through its raw
-//! protocol and through the client library, and the fastest other brokers, when they are installed. One table a run.
+//! Measures a call through brokers: a minimal relay as the floor, a socket pair without a broker, ipcd with its raw protocol and
+//! with the client library, and the fastest other brokers if they are installed. Each run prints one table.
 //!
-//! `cargo bench -p ipc-tests --bench brokers -- --help` lists the options; docs/performance.md says how to read the table.
+//! `cargo bench -p ipc-tests --bench brokers -- --help` lists the options. docs/performance.md explains the table.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
@@ -15,37 +15,37 @@ use serde::Serialize;
 /// Measures brokers side by side.
 #[derive(Parser)]
 struct Options {
-    /// One short round: does everything work?
+    /// Measure one short round, to see whether everything works.
     #[arg(long)]
     quick: bool,
-    /// Rounds; contenders alternate, the table shows medians.
+    /// The number of rounds. Contenders alternate, and the table shows medians.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Seconds a metric is measured in a round.
+    /// Seconds for which each metric is measured in a round.
     #[arg(long, default_value_t = 0.4)]
     seconds: f64,
     /// Print one JSON document with every round instead of the table.
     #[arg(long)]
     json: bool,
-    /// The CPU that everything runs on.
+    /// Run everything on this CPU.
     #[arg(long, default_value_t = 0)]
     cpu: usize,
-    /// Run the brokers on this CPU instead, everything else stays on --cpu.
+    /// Run the brokers on this CPU, and everything else on --cpu.
     #[arg(long)]
     broker_cpu: Option<usize>,
-    /// Let the scheduler place everything.
+    /// Let the scheduler choose CPUs.
     #[arg(long, conflicts_with = "broker_cpu")]
     unpinned: bool,
-    /// Only these contenders.
+    /// Measure only these contenders.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Contender>,
-    /// Only these metrics.
+    /// Measure only these metrics.
     #[arg(long, value_delimiter = ',')]
     metrics: Vec<Metric>,
-    /// The daemon to measure; built by cargo if it is not named.
+    /// The daemon to measure, instead of the one that cargo builds.
     #[arg(long)]
     ipcd: Option<PathBuf>,
-    /// One more argument for the daemon; may be repeated.
+    /// An argument for the daemon. May be repeated.
     #[arg(long, allow_hyphen_values = true)]
     ipcd_arg: Vec<String>,
     /// Passed by cargo.
@@ -53,7 +53,7 @@ struct Options {
     bench: bool,
 }
 
-/// Everything that a run found out.
+/// The results of a run.
 #[derive(Serialize)]
 struct Run {
     machine: Machine,
@@ -64,7 +64,7 @@ struct Run {
     skipped: Vec<&'static str>,
 }
 
-/// What is known of one contender.
+/// The results of one contender.
 #[derive(Serialize)]
 struct Column {
     contender: Contender,
@@ -73,7 +73,7 @@ struct Column {
     syscalls: Option<Syscalls>,
 }
 
-/// One row of the table.
+/// A row of the table.
 struct Row {
     title: &'static str,
     metric: Metric,

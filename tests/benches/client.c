@@ -1,6 +1,6 @@
-/* The least that a command-line client can be: one call, the reply's body on standard output. Built with cc -O2 -static.
+/* A minimal command-line client: one call, and the reply's body on standard output. Built with cc -O2 -static.
  *   client relay PATH TEXT    through the minimal relay
- *   client ipcd PATH TEXT     through ipcd: hello and call leave with one write (docs/protocol.md) */
+ *   client ipcd PATH TEXT     through ipcd, with hello and call in one write (docs/protocol.md) */
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,7 +31,7 @@ static size_t put_header(unsigned char kind, unsigned char id) {
     return out_len - HEADER;
 }
 
-/* Fills in the length of the routing section, and that of the body. */
+/* Fills in the lengths of the routing section and the body. */
 static void finish(size_t header, const char *body) {
     size_t routing = out_len - header - HEADER, len = strlen(body);
     out[header + 16] = (unsigned char)len;
@@ -46,7 +46,7 @@ static size_t little(const unsigned char *at, int bytes) {
     return value;
 }
 
-/* The body of the reply among `len` received bytes; -1: not yet. */
+/* The length of the reply's body, which begins at `*start`; -1 while it is incomplete, -2 if another frame comes first. */
 static ssize_t reply_body(int relay, size_t len, size_t *start) {
     size_t at = 0;
     if (relay) {

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Counts the instructions that the broker spends on a call: with 64 calls outstanding, and with one at a time. Needs valgrind.
+# Counts the instructions that the broker spends on a call, with 64 calls outstanding and with one. Requires valgrind.
 #
 #   tests/benches/instructions.sh              prints both figures
-#   tests/benches/instructions.sh --top DIR    also writes DIR/profile-window64.txt and DIR/profile-lone.txt: where they go
+#   tests/benches/instructions.sh --top DIR    also writes the profiles DIR/profile-window64.txt and DIR/profile-lone.txt
 #
-# Instructions do not depend on the machine's clock or on what else runs, so one run before and one after a change tell what it
-# costs. Each figure is the difference of two runs of different length: what the broker does once is in both.
+# The count does not depend on the machine's clock or its load, so one run before and one after a change show the cost of the
+# change. Each figure is the difference of two runs of different length, which cancels what the broker does only once.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -23,16 +23,16 @@ directory=$(mktemp -d)
 broker=
 trap '[ -z "$broker" ] || kill -KILL "$broker"; rm -rf "$directory"' EXIT
 
-# profile METRIC CALLS FILE: a broker under callgrind serves CALLS calls and leaves its profile in FILE. All of it shares one CPU:
-# how many calls the broker finds in one turn then hardly changes from run to run.
+# profile METRIC CALLS FILE: a broker under callgrind serves CALLS calls and writes its profile to FILE. Everything shares one CPU,
+# so that the number of calls in a turn of the broker hardly varies.
 profile() {
     local socket=$directory/socket
-    : >"$directory/ready" # not the line of the broker before
+    : >"$directory/ready" # may hold the previous broker's line
     taskset --cpu-list 0 valgrind --quiet --tool=callgrind --instr-atstart=yes --callgrind-out-file="$3" \
         "$programs/ipcd" --socket "$socket" --no-datagram >"$directory/ready" &
     broker=$!
     until grep -q ready "$directory/ready"; do
-        kill -0 "$broker" # it has ended: the broker has said why
+        kill -0 "$broker" # fails if the broker has ended, and it has reported why
         sleep 0.05
     done
     taskset --cpu-list 0 "$programs/calls" "$socket" "$1" "$2"
@@ -61,7 +61,7 @@ annotate() {
     callgrind_annotate --auto=no --inclusive=no --threshold=100 "$1" | functions
 }
 
-# The first 50 functions, without the start of the process and without the paths of this machine.
+# The first 50 functions, without process start-up and without this machine's paths.
 functions() {
     grep -E '^ *[0-9,]+ \(' |
         grep -vE 'lang_start|libc_start|short_backtrace|:main|below main|\?\?\?:0x' |

@@ -1,5 +1,5 @@
-//! What one request costs a shell script, from fork to the end of the command: `ipcctl send` beside `true`, a static C client
-//! that does nothing but the call, and the commands of other brokers, when they are installed. One table a run.
+//! Measures one request of a shell script, from fork to the command's exit: `ipcctl send` beside `true`, a static C client that
+//! only makes the call, and the commands of other brokers if they are installed. Each run prints one table.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -19,28 +19,28 @@ use serde::Serialize;
 /// Measures commands side by side.
 #[derive(Parser)]
 struct Options {
-    /// One short round: does everything work?
+    /// Measure one short round, to see whether everything works.
     #[arg(long)]
     quick: bool,
-    /// Rounds; commands alternate.
+    /// The number of rounds. Commands alternate.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
-    /// Runs of a command in a round; the table shows medians of all runs.
+    /// The number of runs of each command in a round. The table shows medians of all runs.
     #[arg(long, default_value_t = 200)]
     runs: u32,
     /// Print one JSON document with every run instead of the table.
     #[arg(long)]
     json: bool,
-    /// The CPU that everything runs on.
+    /// Run everything on this CPU.
     #[arg(long, default_value_t = 0)]
     cpu: usize,
-    /// Let the scheduler place everything.
+    /// Let the scheduler choose CPUs.
     #[arg(long)]
     unpinned: bool,
-    /// The daemon; built by cargo if it is not named.
+    /// The daemon, instead of the one that cargo builds.
     #[arg(long)]
     ipcd: Option<PathBuf>,
-    /// The command-line tool; built by cargo if it is not named. May be repeated, to compare builds.
+    /// The command-line tool, instead of the one that cargo builds. May be repeated, to compare builds.
     #[arg(long)]
     ipcctl: Vec<PathBuf>,
     /// Passed by cargo.
@@ -48,7 +48,7 @@ struct Options {
     bench: bool,
 }
 
-/// Everything that a run found out.
+/// The results of a run.
 #[derive(Serialize)]
 struct Run {
     machine: Machine,
@@ -57,7 +57,7 @@ struct Run {
     skipped: Vec<&'static str>,
 }
 
-/// One line of the table.
+/// A line of the table.
 #[derive(Serialize)]
 struct Line {
     title: String,
@@ -65,14 +65,14 @@ struct Line {
     times: ShellTimes,
 }
 
-/// What the commands talk to.
+/// The brokers that the commands connect to.
 struct Brokers {
     relay: Scene,
     ipcd: Scene,
     dbus: Option<Dbus>,
 }
 
-/// A message bus, which answers the call of the bench itself: the least that its command has to wait for.
+/// A message bus, which answers the bench's call itself: the least that its command has to wait for.
 struct Dbus {
     _daemon: Process,
     address: String,
@@ -183,13 +183,13 @@ fn figure(figure: Option<f64>, decimals: usize) -> String {
     figure.map_or_else(|| "–".to_owned(), |figure| format!("{figure:.decimals$}"))
 }
 
-/// The profile that a program was built in, as far as its path tells.
+/// The profile that a program was built with, if its path shows it.
 fn build_of(path: &Path) -> String {
     let profile = path.parent().and_then(Path::file_name).unwrap_or_default();
     profile.display().to_string()
 }
 
-/// Builds the C client; `None` where there is no compiler or no static libc.
+/// Builds the C client; `None` without a compiler or a static libc.
 fn build_c_client(directory: &Path) -> io::Result<Option<PathBuf>> {
     let Some(cc) = find_program("cc") else { return Ok(None) };
     let client = directory.join("client");

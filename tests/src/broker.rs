@@ -1,4 +1,4 @@
-//! A broker of a test's own: the real `ipcd` in a directory of its own, or with `IPCD_TEST_IN_THREAD=1` the same broker in a thread.
+//! A broker for one test: the real `ipcd` in a directory of its own, or the same broker in a thread with `IPCD_TEST_IN_THREAD=1`.
 
 use std::{
     collections::BTreeSet,
@@ -26,7 +26,7 @@ use crate::{
     programs::Programs,
 };
 
-/// A broker that is ready. It is killed when dropped, and its directory goes with it.
+/// A broker that is ready. Dropping it kills it and removes its directory.
 #[derive(Debug)]
 pub struct Broker {
     directory: TempDir,
@@ -50,18 +50,12 @@ pub struct Daemon {
 
 impl Broker {
     /// Starts a broker with default limits.
-    ///
-    /// # Panics
-    /// If it does not start.
     #[must_use]
     pub fn start() -> Self {
         Self::with_config("")
     }
 
     /// Starts a broker with a configuration file.
-    ///
-    /// # Panics
-    /// If it does not start.
     #[must_use]
     pub fn with_config(toml: &str) -> Self {
         if std::env::var_os("IPCD_TEST_IN_THREAD").is_some_and(|value| value == "1") {
@@ -71,19 +65,13 @@ impl Broker {
         }
     }
 
-    /// Starts a broker that is a process whatever the environment says: for tests of signals, descriptors and death.
-    ///
-    /// # Panics
-    /// If it does not start.
+    /// Starts a broker in a process, whatever the environment says: for tests of signals, descriptors and crashes.
     #[must_use]
     pub fn in_process(toml: &str) -> Self {
         Self::launched_by(toml, Command::new(&Programs::get().ipcd, [""; 0]))
     }
 
-    /// Starts a broker by a command that execs `ipcd` with the arguments it gets: `--socket PATH --config FILE`.
-    ///
-    /// # Panics
-    /// If it does not start.
+    /// Starts a broker with a command that execs `ipcd` and passes on its arguments, `--socket PATH --config FILE`.
     #[must_use]
     pub fn launched_by(toml: &str, launcher: Command) -> Self {
         let (directory, socket) = place(toml);
@@ -96,42 +84,36 @@ impl Broker {
         let address = Address::Path(socket.clone());
         let config =
             Config::load(&config_of(&directory), Some(address), || unreachable!()).expect("a good configuration");
-        let server = Server::bind(config).expect("a path of its own");
-        // The daemon clears its umask; a thread must not, for all threads have the same.
+        let server = Server::bind(config).expect("the directory is the test's own");
+        // The daemon clears its umask. A thread must not, because the umask belongs to the process.
         for path in [socket.clone(), datagram_socket(&socket)] {
-            let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o666)); // there may be no datagram socket
+            let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o666)); // the datagram socket may be missing
         }
         let (stopped, stop) = io::pipe().expect("two descriptors");
         let thread = std::thread::spawn(move || server.run(OwnedFd::from(stopped)));
         Self { directory, socket, engine: Engine::Thread(Some((stop, thread))) }
     }
 
-    /// Kills the process and starts another one in its place.
-    ///
-    /// # Panics
-    /// If the broker is a thread, or does not start.
+    /// Kills the process and starts another one at the same path.
     pub fn restart(&mut self) {
         self.daemon().expect("a thread cannot be killed").kill();
         self.start_again();
     }
 
-    /// Starts a process where the last one has ended.
-    ///
-    /// # Panics
-    /// If it does not start.
+    /// Starts a process at the path of one that has ended.
     pub fn start_again(&mut self) {
         let launcher = Command::new(&Programs::get().ipcd, [""; 0]);
         let log = self.directory().join("ipcd.log");
         self.engine = Engine::Process(Daemon::start(launcher, &self.socket, &self.config(), &log));
     }
 
-    /// Its stream socket.
+    /// The path of its stream socket.
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// Its datagram socket.
+    /// The path of its datagram socket.
     #[must_use]
     pub fn datagram_socket(&self) -> PathBuf {
         datagram_socket(&self.socket)
@@ -150,22 +132,19 @@ impl Broker {
     }
 
     /// Writes a file into the directory.
-    ///
-    /// # Panics
-    /// If it cannot be written.
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.directory().join(name);
         fs::write(&path, content).expect("the directory is the test's own");
         path
     }
 
-    /// Its configuration file.
+    /// The path of its configuration file.
     #[must_use]
     pub fn config(&self) -> PathBuf {
         config_of(&self.directory)
     }
 
-    /// Its process, unless it is a thread.
+    /// Its process; `None` if it is a thread.
     #[must_use]
     pub fn daemon(&mut self) -> Option<&mut Daemon> {
         match &mut self.engine {
@@ -174,56 +153,44 @@ impl Broker {
         }
     }
 
-    /// `ipcctl` with arguments, at this broker.
+    /// `ipcctl` with arguments, connected to this broker.
     pub fn ipcctl(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         Command::ipcctl(arguments).socket(&self.socket).directory(self.directory())
     }
 
-    /// A shell script, at this broker.
+    /// A shell script whose `ipcctl` connects to this broker.
     #[must_use]
     pub fn shell(&self, script: &str) -> Command {
         Command::shell(script).socket(&self.socket).directory(self.directory())
     }
 
-    /// The program `crowd`, which a test names by its `env!("CARGO_BIN_EXE_crowd")`, with what it wants and how much of it.
+    /// The program `crowd`, named by `env!("CARGO_BIN_EXE_crowd")` in the test, with what it opens and how many.
     #[must_use]
     pub fn crowd(&self, program: &str, what: &str, count: usize) -> Command {
         Command::new(program, [OsStr::new(what), self.socket.as_os_str(), OsStr::new(&count.to_string())])
     }
 
-    /// Starts `ipcctl serve` with `arguments` (options, name, `--`, command) and waits until `name` is on offer.
-    ///
-    /// # Panics
-    /// If it does not come.
+    /// Starts `ipcctl serve` with `arguments` (options, name, `--`, command) and waits until `name` is offered.
     pub fn serve(&self, name: &str, arguments: &[&str]) -> Running {
         let service = self.ipcctl([&["serve"], arguments].concat()).start();
         self.wait_for(name);
         service
     }
 
-    /// Waits until a name is on offer.
-    ///
-    /// # Panics
-    /// If it does not come.
+    /// Waits until a name is offered.
     pub fn wait_for(&self, name: &str) {
         let _: control::Empty = Peer::connect(self).ask("wait", &serde_json::json!({ "name": name }));
     }
 
-    /// A counter.
-    ///
-    /// # Panics
-    /// If there is none of that name.
+    /// The value of a counter, from `ipc.stats`.
     #[must_use]
     pub fn stat(&self, name: &str) -> u64 {
         let stats: control::Stats = Peer::connect(self).ask("stats", &control::Empty {});
         let row = stats.stats.iter().find(|row| row.name == name);
-        row.unwrap_or_else(|| panic!("there is no counter {name}")).value
+        row.unwrap_or_else(|| panic!("no counter {name}")).value
     }
 
     /// Waits until a counter has a value.
-    ///
-    /// # Panics
-    /// If it does not get it.
     #[track_caller]
     pub fn expect_stat(&self, name: &str, value: u64) {
         let what = format!("{name} = {value}");
@@ -243,17 +210,14 @@ impl Drop for Broker {
         if let Engine::Thread(running) = &mut self.engine
             && let Some((stop, thread)) = running.take()
         {
-            drop(stop); // the other end becomes readable
-            let _ = thread.join(); // its own test says what went wrong
+            drop(stop); // wakes the broker at the other end
+            let _ = thread.join(); // a panic in it fails the test elsewhere
         }
     }
 }
 
 impl Daemon {
-    /// Starts a broker by a command that execs `ipcd` with the arguments it gets, and waits for its ready line.
-    ///
-    /// # Panics
-    /// If it does not become ready.
+    /// Starts a broker with a command that execs `ipcd` and passes on its arguments, and waits for its ready line.
     #[must_use]
     pub fn start(launcher: Command, socket: &Path, config: &Path, log: &Path) -> Self {
         let mut command = launcher.into_inner();
@@ -274,58 +238,43 @@ impl Daemon {
         self.child.id()
     }
 
-    /// The descriptors that it has open, by number.
+    /// The numbers of its open descriptors.
     #[must_use]
     pub fn descriptors(&self) -> BTreeSet<usize> {
         proc::descriptors(self.pid())
     }
 
-    /// Everything that it logged.
+    /// Its log so far.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until it has logged a text.
-    ///
-    /// # Panics
-    /// If it does not come.
+    /// Waits until its log contains a text.
     #[track_caller]
     pub fn expect_log(&self, text: &str) {
         assert!(within(SOON, || self.log().contains(text)), "{text:?} is not in the log: {}", self.log());
     }
 
-    /// Sends a signal to it.
-    ///
-    /// # Panics
-    /// If it has ended.
+    /// Sends it a signal.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         kill(process(self.pid()), signal).expect("it runs");
     }
 
-    /// Stops it (SIGSTOP), and waits until it is.
-    ///
-    /// # Panics
-    /// If it goes on.
+    /// Stops it (SIGSTOP), and waits until it has stopped.
     pub fn pause(&self) {
         self.signal(Signal::SIGSTOP);
         eventually(SOON, "a stopped broker", || proc::state(self.pid()) == Some('T'));
     }
 
     /// Kills it (SIGKILL), and waits until it is dead.
-    ///
-    /// # Panics
-    /// If it lives on.
     pub fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
         self.exit_code();
     }
 
-    /// Waits for its end and returns its exit code, or 128 + N after signal N.
-    ///
-    /// # Panics
-    /// If it does not end.
+    /// Waits until it ends, and returns its exit code, or 128 + N after signal N.
     #[track_caller]
     pub fn exit_code(&mut self) -> i32 {
         use std::os::unix::process::ExitStatusExt;
@@ -338,7 +287,7 @@ impl Daemon {
         let pipe = self.stdout.get_ref();
         let mut ready = [PollFd::new(pipe, PollFlags::IN)];
         let patience = Timespec { tv_sec: i64::try_from(SOON.as_secs()).unwrap_or(i64::MAX), tv_nsec: 0 };
-        assert_eq!(poll(&mut ready, Some(&patience)), Ok(1), "ipcd says nothing: {}", self.log());
+        assert_eq!(poll(&mut ready, Some(&patience)), Ok(1), "ipcd prints nothing: {}", self.log());
         let mut line = String::new();
         self.stdout.read_line(&mut line).expect("a pipe can be read");
         line
@@ -347,17 +296,14 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Both fail only for a process that has ended and was waited for.
+        // Both fail only once the process has ended and been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Whether the kernel can refuse to deliver descriptors to a socket (SO_PASSRIGHTS, since Linux 6.16); says that the test is skipped
-/// if not.
-///
-/// # Panics
-/// If the kernel doesn't tell its release.
+/// Whether the kernel can refuse to deliver descriptors to a socket (SO_PASSRIGHTS, since Linux 6.16). If not, reports that the
+/// test is skipped.
 #[must_use]
 pub fn keeps_descriptors_out() -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel has a release");
@@ -369,14 +315,14 @@ pub fn keeps_descriptors_out() -> bool {
     is_new
 }
 
-/// Says that a test did not run, past what cargo captures.
+/// Reports a skipped test on the real standard error, which cargo does not capture.
 pub fn skip(why: &str) {
     use std::io::Write;
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     let _ = writeln!(io::stderr(), "SKIP {test}: {why}");
 }
 
-/// Whether this is root; says that the test is skipped if not.
+/// Whether the test runs as root. If not, reports that it is skipped.
 #[must_use]
 pub fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();
@@ -386,10 +332,10 @@ pub fn is_root() -> bool {
     is_root
 }
 
-/// A user other than root and the broker's, without an entry in passwd.
+/// A user other than root and the broker's own, without an entry in passwd.
 pub const STRANGER: u32 = 54_321;
 
-/// How long a broker may take that does what it does at once.
+/// Time for what a broker does at once.
 pub const AT_ONCE: Duration = Duration::from_secs(5);
 
 fn place(toml: &str) -> (TempDir, PathBuf) {

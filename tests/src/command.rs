@@ -1,4 +1,4 @@
-//! Commands as a test runs them: with a deadline, everything they write kept, and gone when the test is.
+//! Commands that a test runs: each has a deadline, its output is kept, and it ends with the test.
 
 use std::{
     ffi::OsStr,
@@ -24,7 +24,7 @@ use crate::{
     programs::Programs,
 };
 
-/// A command that has not started.
+/// A command that has not been started.
 #[derive(Debug)]
 pub struct Command {
     inner: std::process::Command,
@@ -40,7 +40,7 @@ enum Input {
     Descriptor(OwnedFd),
 }
 
-/// A command that runs. Dropping it ends it.
+/// A running command. Dropping it ends it.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -51,7 +51,7 @@ pub struct Running {
     stderr: Collected,
 }
 
-/// What comes out of a pipe, while it comes.
+/// The output read from a pipe so far.
 #[derive(Debug, Default)]
 struct Collected(Arc<Mutex<Stream>>);
 
@@ -64,21 +64,21 @@ struct Stream {
 /// A command that has ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// Exit code as the shell sees it: 128 + N after signal N.
+    /// The exit code as a shell sees it: 128 + N after signal N.
     pub code: i32,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// What it wrote to standard output.
+    /// Its standard output.
     pub stdout: Vec<u8>,
-    /// What it wrote to standard error.
+    /// Its standard error.
     pub stderr: String,
-    /// From start to end.
+    /// Time from its start to its end.
     pub took: Duration,
 }
 
 impl Command {
-    /// A program with its arguments. The programs under test are found first, and nothing of the test's own environment leads
-    /// to a broker.
+    /// A program with its arguments. The programs under test come first in PATH, and no variable of the test's own environment
+    /// points to a broker.
     pub fn new(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let mut inner = std::process::Command::new(program);
         inner.args(arguments).env("PATH", Programs::get().search_path());
@@ -98,7 +98,7 @@ impl Command {
         Self::new("sh", ["-c", script])
     }
 
-    /// One more argument.
+    /// Adds an argument.
     #[must_use]
     pub fn argument(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.inner.arg(argument);
@@ -112,55 +112,55 @@ impl Command {
         self
     }
 
-    /// The broker that it finds.
+    /// Sets the broker that it connects to.
     #[must_use]
     pub fn socket(self, socket: impl AsRef<OsStr>) -> Self {
         self.env("IPCD_SOCKET", socket)
     }
 
-    /// Where it starts.
+    /// Sets its working directory.
     #[must_use]
     pub fn directory(mut self, directory: &Path) -> Self {
         self.inner.current_dir(directory);
         self
     }
 
-    /// What it reads from standard input; nothing by default.
+    /// Sets its standard input, which is empty by default.
     #[must_use]
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Input::Bytes(bytes.into());
         self
     }
 
-    /// A pipe to which [`Running::write`] writes.
+    /// Makes its standard input a pipe that [`Running::write`] writes to.
     #[must_use]
     pub fn interactive(mut self) -> Self {
         self.input = Input::Open;
         self
     }
 
-    /// A descriptor as its standard input: a shell can move it to any number.
+    /// Passes a descriptor as its standard input. A shell can move it to any number.
     #[must_use]
     pub fn input_descriptor(mut self, descriptor: impl Into<OwnedFd>) -> Self {
         self.input = Input::Descriptor(descriptor.into());
         self
     }
 
-    /// Runs as another user, without further groups. Only root can.
+    /// Runs it as another user without supplementary groups, which takes root.
     #[must_use]
     pub fn user(mut self, uid: u32) -> Self {
         self.inner.uid(uid).gid(uid);
         self
     }
 
-    /// Runs in a process group of its own, as in an interactive shell: a signal to the group is Ctrl-C.
+    /// Runs it in a process group of its own, as an interactive shell does: Ctrl-C signals the group.
     #[must_use]
     pub fn own_group(mut self) -> Self {
         self.inner.process_group(0);
         self
     }
 
-    /// How long it may take, instead of 40 s.
+    /// Sets its deadline, 40 s by default.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -173,9 +173,6 @@ impl Command {
     }
 
     /// Starts it.
-    ///
-    /// # Panics
-    /// If it cannot be started.
     #[track_caller]
     pub fn start(mut self) -> Running {
         let name = format!("{:?}", self.inner);
@@ -191,7 +188,7 @@ impl Command {
         if let Some(bytes) = bytes
             && let Some(mut stdin) = child.stdin.take()
         {
-            // It may end without reading all of it.
+            // The command may end before it has read everything.
             std::thread::spawn(move || stdin.write_all(&bytes));
         }
         let stdout = Collected::from(child.stdout.take().map(OwnedFd::from));
@@ -200,18 +197,12 @@ impl Command {
     }
 
     /// Runs it to its end.
-    ///
-    /// # Panics
-    /// If it cannot be started, or takes too long.
     #[track_caller]
     pub fn run(self) -> Finished {
         self.start().finish()
     }
 
-    /// Runs it to its end, which must be a good one, and returns what it printed.
-    ///
-    /// # Panics
-    /// If it fails, takes too long, or says anything on standard error.
+    /// Runs it and returns its output. Panics unless it succeeds with nothing on standard error.
     #[track_caller]
     pub fn prints(self) -> Vec<u8> {
         let finished = self.run();
@@ -220,9 +211,6 @@ impl Command {
     }
 
     /// Like [`Command::prints`], as text.
-    ///
-    /// # Panics
-    /// As [`Command::prints`].
     #[track_caller]
     pub fn prints_text(self) -> String {
         String::from_utf8(self.prints()).expect("it prints text")
@@ -230,50 +218,38 @@ impl Command {
 }
 
 impl Running {
-    /// Its process.
+    /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends a signal to it.
-    ///
-    /// # Panics
-    /// If it has ended.
+    /// Sends it a signal.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         kill(process(self.pid()), signal).unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
     /// Sends a signal to its whole process group, as the terminal does.
-    ///
-    /// # Panics
-    /// If it has ended, or has no group of its own.
     #[track_caller]
     pub fn signal_group(&self, signal: Signal) {
         let group = Pid::from_raw(-process(self.pid()).as_raw());
         kill(group, signal).unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
-    /// Writes to its standard input, which is [`Command::interactive`].
-    ///
-    /// # Panics
-    /// If it does not read.
+    /// Writes to the standard input of a command that is [`Command::interactive`].
     #[track_caller]
     pub fn write(&mut self, bytes: &[u8]) {
         let stdin = self.child.stdin.as_mut().expect("it is interactive");
         stdin.write_all(bytes).and_then(|()| stdin.flush()).expect("it reads");
     }
 
-    /// Ends its standard input.
+    /// Closes its standard input.
     pub fn end_input(&mut self) {
         self.child.stdin = None;
     }
 
-    /// Waits for its end.
-    ///
-    /// # Panics
-    /// If it takes too long.
+    /// Waits until it ends.
     #[track_caller]
     pub fn finish(mut self) -> Finished {
         let status = self.wait();
@@ -288,33 +264,27 @@ impl Running {
         }
     }
 
-    /// Waits until it has printed a text, and returns everything that it has printed so far.
-    ///
-    /// # Panics
-    /// If it does not.
+    /// Waits until its output contains a text, and returns all output so far.
     #[track_caller]
     pub fn expect_output(&self, text: &str) -> String {
         let what = format!("{text:?} from {}", self.name);
         eventually_some(SOON, &what, || Some(self.stdout.so_far()).filter(|so_far| so_far.contains(text)))
     }
 
-    /// Waits until it has said a text on standard error.
-    ///
-    /// # Panics
-    /// If it does not.
+    /// Waits until its standard error contains a text.
     #[track_caller]
     pub fn expect_error(&self, text: &str) {
         let what = format!("{text:?} on standard error of {}", self.name);
         eventually(SOON, &what, || self.stderr.so_far().contains(text));
     }
 
-    /// What it has said on standard error so far.
+    /// Its standard error so far.
     #[must_use]
     pub fn error_so_far(&self) -> String {
         self.stderr.so_far()
     }
 
-    /// Whether it still runs.
+    /// Whether it is still running.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
@@ -332,7 +302,7 @@ impl Drop for Running {
         if !self.is_running() {
             return;
         }
-        // A service lets its handlers finish when it is asked to end, and ends them when it is asked again. Killed, it could not.
+        // A first TERM lets a service's handlers finish, a second one ends them. SIGKILL would leave them running.
         let _ = kill(process(self.pid()), Signal::SIGCONT);
         for patience in [Duration::from_millis(100), Duration::from_secs(3)] {
             let _ = kill(process(self.pid()), Signal::SIGTERM);
@@ -346,16 +316,13 @@ impl Drop for Running {
 }
 
 impl Finished {
-    /// What it printed, as text.
+    /// Its output as text.
     #[must_use]
     pub fn stdout(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// Asserts that it failed with `code`, printed nothing, and said one line on standard error, which is returned.
-    ///
-    /// # Panics
-    /// If not.
+    /// Asserts that it failed with `code` and no output, and returns the one line on its standard error.
     #[track_caller]
     pub fn refused(&self, code: i32) -> &str {
         assert_eq!((self.code, self.stdout().as_str()), (code, ""), "{}", self.stderr);
@@ -364,10 +331,7 @@ impl Finished {
     }
 }
 
-/// A process id as system calls want it.
-///
-/// # Panics
-/// If it is none.
+/// Converts a process id for system calls.
 #[must_use]
 pub fn process(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).expect("the kernel's pids fit"))
@@ -380,7 +344,7 @@ impl Collected {
         std::thread::spawn(move || {
             let mut pipe = pipe;
             let mut chunk = vec![0; 65_536];
-            // What could be read is told, whatever ends it.
+            // A read error ends the output, and what was read before counts.
             while let Ok(len @ 1..) = pipe.read(&mut chunk) {
                 stream.lock().expect("its holders don't panic").bytes.extend_from_slice(&chunk[..len]);
             }
@@ -393,10 +357,10 @@ impl Collected {
         String::from_utf8_lossy(&self.0.lock().expect("its holders don't panic").bytes).into_owned()
     }
 
-    /// All of it, once the other end is closed everywhere.
+    /// The complete output, once every process has closed the other end.
     #[track_caller]
     fn all(&self) -> Vec<u8> {
-        eventually(SOON, "the end of its standard output and error, which a process that it left may hold", || {
+        eventually(SOON, "the end of its output, which a process it left behind may hold open", || {
             self.0.lock().expect("its holders don't panic").is_complete
         });
         std::mem::take(&mut self.0.lock().expect("its holders don't panic").bytes)

@@ -2,19 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-/// Returns as soon as the condition holds.
-///
-/// # Panics
-/// If it does not hold within `patience`.
+/// Waits until the condition holds. Panics if it does not within `patience`.
 #[track_caller]
 pub fn eventually(patience: Duration, what: &str, condition: impl FnMut() -> bool) {
     assert!(within(patience, condition), "not within {patience:?}: {what}");
 }
 
-/// Returns what `look` finds, as soon as it finds something.
-///
-/// # Panics
-/// If it finds nothing within `patience`.
+/// Waits until `look` finds something, and returns that. Panics if it finds nothing within `patience`.
 #[track_caller]
 pub fn eventually_some<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let mut found = None;
@@ -25,7 +19,7 @@ pub fn eventually_some<T>(patience: Duration, what: &str, mut look: impl FnMut()
     found.expect("it was found")
 }
 
-/// Whether the condition holds before `patience` is over.
+/// Waits until the condition holds, and returns whether it did within `patience`.
 pub fn within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     loop {
@@ -39,8 +33,8 @@ pub fn within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// How long anything may take that should take no time at all, on a machine that is busy with other things.
+/// Time for what should be immediate, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// Between two looks.
+/// Time between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(2);

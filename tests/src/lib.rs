@@ -1,4 +1,4 @@
-//! What the end-to-end tests and benches share.
+//! Code that the end-to-end tests and benches share. A function that waits panics when its time is up, and so fails the test.
 #![forbid(unsafe_code)]
 
 pub mod bench;
@@ -11,7 +11,7 @@ pub mod proc;
 pub mod programs;
 pub mod scene;
 
-/// The Rust that README.md shows compiles.
+/// Compiles the Rust code in README.md.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -1,6 +1,6 @@
-//! Payloads that break what passes them through a shell, a command line, a C string, a template or a terminal.
+//! Payloads that break a program which passes them through a shell, a command line, a C string, a template or a terminal.
 
-/// A hundred of them and more; none is empty, all are different.
+/// More than a hundred payloads, none of them empty and no two alike.
 #[must_use]
 pub fn hostile() -> Vec<Vec<u8>> {
     let texts = TEXTS.iter().map(|text| text.as_bytes().to_vec());
@@ -17,7 +17,7 @@ pub fn hostile() -> Vec<Vec<u8>> {
     texts.chain(bytes).chain(long).collect()
 }
 
-/// Whether a command line can carry it: no NUL, and at most 128 KiB (MAX_ARG_STRLEN, execve(2)).
+/// Whether a payload fits on a command line: no NUL, and less than 128 KiB (MAX_ARG_STRLEN, execve(2)).
 #[must_use]
 pub fn fits_an_argument(payload: &[u8]) -> bool {
     !payload.contains(&0) && payload.len() < 128 * 1024

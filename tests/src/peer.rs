@@ -1,4 +1,4 @@
-//! A peer that speaks the protocol by hand: well behaved, or as badly as a test wants.
+//! A peer that writes and reads frames itself, so that a test can keep to the protocol or break it.
 
 use std::{
     io::{self, IoSlice, Read, Write},
@@ -19,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{broker::Broker, eventually::SOON};
 
-/// A stream connection to a broker. What it waits for has to come soon.
+/// A stream connection to a broker. Each wait ends within [`SOON`].
 #[derive(Debug)]
 pub struct Peer {
     stream: UnixStream,
@@ -29,39 +29,27 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Connects and is welcomed.
-    ///
-    /// # Panics
-    /// If it is not.
+    /// Connects, says hello and reads the welcome.
     #[must_use]
     pub fn connect(broker: &Broker) -> Self {
         Self::greet(Self::open(broker))
     }
 
-    /// Connects, and says nothing yet.
-    ///
-    /// # Panics
-    /// If there is no listener.
+    /// Connects without saying hello.
     #[must_use]
     pub fn open(broker: &Broker) -> Self {
         Self::on(UnixStream::connect(broker.socket()).expect("the broker listens"))
     }
 
-    /// Uses a connected socket, and says nothing yet.
-    ///
-    /// # Panics
-    /// Never, on an open socket.
+    /// Uses a connected socket without saying hello.
     #[must_use]
     pub fn on(stream: UnixStream) -> Self {
-        stream.set_read_timeout(Some(SOON)).expect("20 s is no bad time");
-        stream.set_write_timeout(Some(SOON)).expect("20 s is no bad time");
+        stream.set_read_timeout(Some(SOON)).expect("the timeout is not zero");
+        stream.set_write_timeout(Some(SOON)).expect("the timeout is not zero");
         Self { stream, decoder: Decoder::new(MAX_BODY), number: PeerNumber(0), last_call: 0 }
     }
 
-    /// Says hello and is welcomed.
-    ///
-    /// # Panics
-    /// If it is not.
+    /// Says hello and reads the welcome.
     #[must_use]
     pub fn greet(mut self) -> Self {
         self.send(&hello());
@@ -70,7 +58,7 @@ impl Peer {
         self
     }
 
-    /// Its number.
+    /// Its number, from the welcome.
     #[must_use]
     pub fn number(&self) -> PeerNumber {
         self.number
@@ -83,43 +71,28 @@ impl Peer {
     }
 
     /// Sends a message.
-    ///
-    /// # Panics
-    /// If the broker has closed the connection.
     #[track_caller]
     pub fn send(&mut self, message: &Message) {
         self.send_bytes(&message.to_vec());
     }
 
-    /// Sends bytes, whatever they are.
-    ///
-    /// # Panics
-    /// If the broker has closed the connection.
+    /// Sends any bytes.
     #[track_caller]
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the broker reads");
     }
 
-    /// Sends bytes as far as the broker takes them: it may close the connection any time.
-    ///
-    /// # Errors
-    /// What the kernel says.
+    /// Sends bytes until the broker closes the connection, which it may do at any time.
     pub fn try_send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
     /// Sends bytes with control data.
-    ///
-    /// # Errors
-    /// What sendmsg(2) says.
     pub fn send_with(&self, bytes: &[u8], control: &[ControlMessage<'_>]) -> nix::Result<usize> {
         sendmsg::<()>(self.stream.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None)
     }
 
     /// The next message, or `None` once the broker has closed the connection.
-    ///
-    /// # Panics
-    /// If neither comes, or if it is no message.
     #[track_caller]
     pub fn receive(&mut self) -> Option<Message> {
         let mut chunk = vec![0; 65_536];
@@ -132,18 +105,15 @@ impl Peer {
                     Ok(0) => return None,
                     Ok(len) => self.decoder.feed(Bytes::copy_from_slice(&chunk[..len])),
                     Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
-                    // With a timeout, even the end of some other test's child can interrupt a read (signal(7)).
+                    // With a timeout, a SIGCHLD for another test's child can interrupt a read (signal(7)).
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => panic!("nothing came from the broker: {error}"),
+                    Err(error) => panic!("no message from the broker: {error}"),
                 },
             }
         }
     }
 
-    /// The goodbye, which must be next, and the close behind it.
-    ///
-    /// # Panics
-    /// If anything else comes.
+    /// The goodbye, which must be next, followed by the end of the stream.
     #[track_caller]
     pub fn goodbye(&mut self) -> Goodbye {
         let Some(Message::Goodbye(goodbye)) = self.receive() else { panic!("no goodbye") };
@@ -151,17 +121,14 @@ impl Peer {
         goodbye
     }
 
-    /// Waits until the broker has read everything that was sent so far, and answered it.
-    ///
-    /// # Panics
-    /// If anything else than the answer comes.
+    /// Waits until the broker has handled everything sent so far, with a ping. No other message may be on its way.
     #[track_caller]
     pub fn settle(&mut self) {
         self.send(&Message::Ping(4_711));
         assert_eq!(self.receive(), Some(Message::Pong(4_711)));
     }
 
-    /// Starts a call with a body of bytes and the default deadline; returns its number.
+    /// Starts a call with a body of bytes and the default deadline, and returns its number.
     pub fn call(&mut self, target: &str, body: impl Into<Bytes>) -> u64 {
         self.call_within(target, body, Duration::ZERO)
     }
@@ -175,15 +142,12 @@ impl Peer {
         id
     }
 
-    /// Gives a call up.
+    /// Cancels a call.
     pub fn cancel(&mut self, id: u64) {
         self.send(&Message::Cancel(Cancel { id, reason: ErrorCode::CANCELLED }));
     }
 
     /// The reply, which must be next, and its call's number.
-    ///
-    /// # Panics
-    /// If anything else comes.
     #[track_caller]
     pub fn reply(&mut self) -> (u64, Bytes) {
         match self.receive() {
@@ -193,9 +157,6 @@ impl Peer {
     }
 
     /// The error, which must be next.
-    ///
-    /// # Panics
-    /// If anything else comes.
     #[track_caller]
     pub fn failure(&mut self) -> Failure {
         match self.receive() {
@@ -204,49 +165,37 @@ impl Peer {
         }
     }
 
-    /// Offers a name, and takes `window` calls at once.
-    ///
-    /// # Panics
-    /// If it is refused.
+    /// Registers a name with a window.
     #[track_caller]
     pub fn register(&mut self, name: &str, window: u32) {
         let _: serde_json::Value = self.ask("register", &serde_json::json!({ "name": name, "window": window }));
     }
 
-    /// Asks the broker's own service.
-    ///
-    /// # Panics
-    /// If the answer is none, or an error.
+    /// Calls an operation of the broker's own service.
     #[track_caller]
     pub fn ask<Q: Serialize, A: DeserializeOwned>(&mut self, operation: &str, request: &Q) -> A {
         let body = serde_json::to_vec(request).expect("plain data");
         let id = self.call(&format!("ipc.{operation}"), body);
         let (answered, body) = self.reply();
         assert_eq!(answered, id);
-        serde_json::from_slice(&body).expect("an answer of that shape")
+        serde_json::from_slice(&body).expect("the answer has the documented form")
     }
 
-    /// The call that is delivered next.
-    ///
-    /// # Panics
-    /// If anything else comes.
+    /// The next message, which must be a delivered call.
     #[track_caller]
     pub fn delivered(&mut self) -> Call {
         match self.receive() {
             Some(Message::Call(call)) => call,
-            other => panic!("no call: {other:?}"),
+            other => panic!("not a call: {other:?}"),
         }
     }
 
-    /// The cancel that comes next.
-    ///
-    /// # Panics
-    /// If anything else comes.
+    /// The next message, which must be a cancel.
     #[track_caller]
     pub fn cancelled(&mut self) -> Cancel {
         match self.receive() {
             Some(Message::Cancel(cancel)) => cancel,
-            other => panic!("no cancel: {other:?}"),
+            other => panic!("not a cancel: {other:?}"),
         }
     }
 
@@ -255,10 +204,7 @@ impl Peer {
         self.send(&Message::Reply(Reply { id: call.id, encoding: call.encoding, body: body.into().into() }));
     }
 
-    /// Answers the next delivered call with its own body.
-    ///
-    /// # Panics
-    /// If none comes.
+    /// Answers the next call with the call's own body.
     #[track_caller]
     pub fn echo(&mut self) {
         let call = self.delivered();
@@ -272,7 +218,7 @@ impl Peer {
     }
 }
 
-/// A first frame.
+/// The hello of a test peer.
 #[must_use]
 pub fn hello() -> Message {
     Message::Hello(Hello::new("test 1.0"))
@@ -292,19 +238,13 @@ pub fn call(id: u64, target: &str, body: impl Into<Bytes>) -> Call {
     }
 }
 
-/// Who the broker says sent a delivered call, and under which number.
-///
-/// # Panics
-/// If it says nothing, or nothing that makes sense.
+/// The identity and number of a delivered call's caller, as the broker reports them.
 #[must_use]
 pub fn caller_of(call: &Call) -> (Identity, Option<PeerNumber>) {
     Identity::from_stamp(&call.caller).expect("a stamp")
 }
 
-/// Sends `count` descriptors, all of them the same one, along with bytes.
-///
-/// # Errors
-/// What sendmsg(2) says.
+/// Sends bytes with `count` copies of one descriptor.
 pub fn send_descriptors(peer: &Peer, bytes: &[u8], descriptor: BorrowedFd<'_>, count: usize) -> nix::Result<usize> {
     peer.send_with(bytes, &[ControlMessage::ScmRights(&vec![descriptor.as_raw_fd(); count])])
 }

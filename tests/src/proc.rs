@@ -1,33 +1,30 @@
-//! What the kernel says about processes (proc(5)).
+//! The state of processes, from proc(5).
 
 use std::{collections::BTreeSet, fs, path::Path};
 
 use nix::sys::signal::Signal;
 
-/// Open descriptors of a process, by number.
-///
-/// # Panics
-/// If there is no such process.
+/// The numbers of a process's open descriptors.
 #[must_use]
 pub fn descriptors(pid: u32) -> BTreeSet<usize> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap_or_else(|error| panic!("process {pid}: {error}"));
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// Whether a process runs. One that has ended and was not waited for does not.
+/// Whether a process is running. A zombie is not.
 #[must_use]
 pub fn is_running(pid: u32) -> bool {
     state(pid).is_some_and(|state| state != 'Z')
 }
 
-/// Processes that have ended and that their parent `pid` has not waited for.
+/// The zombies among the children of `pid`.
 #[must_use]
 pub fn zombies_of(pid: u32) -> Vec<u32> {
     let is_zombie_of = |child: &u32| stat(*child).is_some_and(|stat| stat.parent == pid && stat.state == 'Z');
     all().into_iter().filter(is_zombie_of).collect()
 }
 
-/// Processes whose environment names `path` in any variable.
+/// Processes that have `path` in any environment variable.
 #[must_use]
 pub fn whose_environment_names(path: &Path) -> Vec<u32> {
     let wanted = path.as_os_str().as_encoded_bytes();
@@ -39,18 +36,12 @@ pub fn whose_environment_names(path: &Path) -> Vec<u32> {
 }
 
 /// CPU time that a process has used, in ticks of 10 ms.
-///
-/// # Panics
-/// If there is no such process.
 #[must_use]
 pub fn cpu_ticks(pid: u32) -> u64 {
-    stat(pid).unwrap_or_else(|| panic!("there is no process {pid}")).ticks
+    stat(pid).unwrap_or_else(|| panic!("no process {pid}")).ticks
 }
 
 /// Resident memory of a process, in KiB.
-///
-/// # Panics
-/// If there is no such process.
 #[must_use]
 pub fn resident_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -59,13 +50,13 @@ pub fn resident_kib(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
 }
 
-/// Whether this process, and so what it starts, ignores a signal: a shell's `&` makes it ignore SIGINT.
+/// Whether this process ignores a signal, and so its children do: a shell's `&` makes it ignore SIGINT.
 #[must_use]
 pub fn ignores(signal: Signal) -> bool {
     is_in_mask("self", "SigIgn:", signal)
 }
 
-/// Whether a process holds a signal back, to take it from a descriptor.
+/// Whether a process blocks a signal, to read it from a descriptor.
 #[must_use]
 pub fn holds_back(pid: u32, signal: Signal) -> bool {
     is_in_mask(&pid.to_string(), "SigBlk:", signal)
@@ -77,7 +68,7 @@ fn is_in_mask(process: &str, mask: &str, signal: Signal) -> bool {
     mask.unwrap_or(0) >> (signal as u32 - 1) & 1 == 1
 }
 
-/// State of a process as one letter (`T` is stopped).
+/// The state of a process as one letter; `T` is stopped.
 #[must_use]
 pub fn state(pid: u32) -> Option<char> {
     stat(pid).map(|stat| stat.state)
@@ -91,7 +82,7 @@ struct Stat {
 
 fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything, blanks and parentheses included.
+    // The name, in parentheses, may itself contain blanks and parentheses.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
     Some(Stat {

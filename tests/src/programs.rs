@@ -1,4 +1,4 @@
-//! The programs under test: built once by each test process, with the profile and into the directory that it was built with.
+//! The programs under test. Each test process builds them once, with its own profile and into its own target directory.
 
 use std::{
     ffi::OsString,
@@ -7,28 +7,25 @@ use std::{
     sync::OnceLock,
 };
 
-/// Where the programs are.
+/// The paths of the programs.
 #[derive(Debug)]
 pub struct Programs {
-    /// Directory of `ipcd` and `ipcctl`: first in the PATH of what tests start.
+    /// The directory of `ipcd` and `ipcctl`, first in the PATH of the commands under test.
     pub directory: PathBuf,
     /// The daemon.
     pub ipcd: PathBuf,
-    /// The shell's face.
+    /// The command-line tool.
     pub ipcctl: PathBuf,
-    /// The Rust service among the examples of the library.
+    /// The service among the client library's examples.
     pub calc_service: PathBuf,
-    /// Its client.
+    /// The client of `calc_service`.
     pub calc_client: PathBuf,
-    /// The key-value store among them.
+    /// The key-value store among the examples.
     pub kv: PathBuf,
 }
 
 impl Programs {
-    /// The programs: those in `$IPCD_TEST_PROGRAMS`, else those that cargo builds now.
-    ///
-    /// # Panics
-    /// If they do not compile.
+    /// The programs in `$IPCD_TEST_PROGRAMS`, or else those that cargo builds now.
     pub fn get() -> &'static Self {
         static PROGRAMS: OnceLock<Programs> = OnceLock::new();
         PROGRAMS.get_or_init(|| {
@@ -36,7 +33,7 @@ impl Programs {
         })
     }
 
-    /// PATH with the programs first.
+    /// The test's own PATH, preceded by the programs.
     #[must_use]
     pub fn search_path(&self) -> OsString {
         let mut path = self.directory.clone().into_os_string();
@@ -57,8 +54,8 @@ impl Programs {
     }
 }
 
-/// Builds everything that a test may start. Cargo locks the directory, so test processes do not meet; the same members as in
-/// `cargo test --workspace` are chosen, so that dependencies are not built again with other features.
+/// Builds everything that a test may start. Cargo locks the directory, so test processes don't interfere. The members are those of
+/// `cargo test --workspace`, so that no dependency is built again with other features.
 fn build() -> PathBuf {
     let profile_directory = profile_directory();
     let above = profile_directory.parent().expect("a profile's directory is in the target directory");
@@ -76,15 +73,15 @@ fn build() -> PathBuf {
     if !is_target_directory {
         command.args(["--target", name_of(above)]);
     }
-    let status = command.status().expect("cargo is there: it runs this test");
+    let status = command.status().expect("cargo runs this test");
     assert!(status.success(), "the programs under test do not compile: {status}");
     profile_directory
 }
 
-/// Test programs are in `TARGET/[TRIPLE/]PROFILE/deps/`.
+/// The directory above the test program's own, which is `TARGET/[TRIPLE/]PROFILE/deps/`.
 fn profile_directory() -> PathBuf {
     let own = std::env::current_exe().expect("the kernel tells");
-    own.ancestors().nth(2).expect("cargo puts test programs two levels down").to_owned()
+    own.ancestors().nth(2).expect("cargo puts test programs two levels below the profile").to_owned()
 }
 
 fn name_of(path: &Path) -> &str {

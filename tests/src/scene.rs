@@ -1,4 +1,4 @@
-//! A broker under attack: with bystanders who must not notice, and books that must balance afterwards.
+//! A broker under attack. Bystanders must not notice, and afterwards nothing of the attackers may be left.
 
 use crate::{
     broker::{AT_ONCE, Broker},
@@ -6,33 +6,33 @@ use crate::{
     peer::Peer,
 };
 
-/// A broker, a service and a client of it that behave.
+/// A broker with a well-behaved service and client, the bystanders.
 #[derive(Debug)]
 pub struct Scene {
     /// The broker.
     pub broker: Broker,
     service: Peer,
     client: Peer,
-    /// Connections, names, calls and bytes that the broker held before anything happened.
+    /// Connections, names, calls and bytes that the broker held at the start.
     held: [u64; 4],
-    /// Descriptors of the broker before anything happened; none if it is a thread of the test, which has others of its own.
+    /// The broker's descriptors at the start; `None` if it is a thread of the test, whose descriptors come and go.
     descriptors: Option<usize>,
 }
 
 impl Scene {
-    /// A scene with default limits.
+    /// Starts a broker with default limits, and the bystanders.
     #[must_use]
     pub fn start() -> Self {
         Self::with_config("")
     }
 
-    /// A scene with a configuration.
+    /// Starts a broker with a configuration, and the bystanders.
     #[must_use]
     pub fn with_config(toml: &str) -> Self {
         Self::at(Broker::with_config(toml))
     }
 
-    /// A scene at a broker.
+    /// Adds the bystanders to a broker.
     #[must_use]
     pub fn at(mut broker: Broker) -> Self {
         let (mut service, mut client) = (Peer::connect(&broker), Peer::connect(&broker));
@@ -43,9 +43,6 @@ impl Scene {
     }
 
     /// Asserts that the bystanders are served.
-    ///
-    /// # Panics
-    /// If not.
     #[track_caller]
     pub fn bystanders_go_on(&mut self) {
         let id = self.client.call("bystander", "are you well?");
@@ -53,24 +50,21 @@ impl Scene {
         assert_eq!(self.client.reply(), (id, "are you well?".into()));
     }
 
-    /// Asserts, once all others have gone, that the bystanders are served and that nothing is left of the others: no
-    /// connection, no call, no byte, no descriptor.
-    ///
-    /// # Panics
-    /// If not.
+    /// Asserts, once all others have left, that the bystanders are served and that nothing of the others remains: no
+    /// connection, name, call, byte or descriptor.
     #[track_caller]
     pub fn nothing_is_left(&mut self) {
         self.bystanders_go_on();
         let (client, before) = (&mut self.client, self.held);
         assert!(within(AT_ONCE, || held(client) == before), "{:?} connections, names, calls, bytes", held(client));
         let Some(before) = self.descriptors else { return };
-        let daemon = self.broker.daemon().expect("it has descriptors of its own");
+        let daemon = self.broker.daemon().expect("only a process has its descriptors counted");
         let open = || daemon.descriptors().len();
-        assert!(within(AT_ONCE, || open() == before), "{} descriptors, not {before}", open());
+        assert!(within(AT_ONCE, || open() == before), "{} descriptors instead of {before}", open());
     }
 }
 
-/// Connections, names, calls and bytes, as the broker tells them.
+/// Connections, names, calls and bytes, from the broker's own service.
 fn held(client: &mut Peer) -> [u64; 4] {
     let stats: ipc_protocol::control::Stats = client.ask("stats", &ipc_protocol::control::Empty {});
     let value = |name: &str| stats.stats.iter().find(|row| row.name == name).map_or(u64::MAX, |row| row.value);

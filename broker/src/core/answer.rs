@@ -1,4 +1,4 @@
-//! Answers of the broker's own service: JSON, under the caller's number of the call.
+//! Answers of the broker's own service: JSON, with the caller's number for the call.
 
 use ipc_protocol::{
     Encoding, json,
@@ -18,7 +18,7 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     json::encode(value).expect("pages are bounded, and their types are plain structs")
 }
 
-/// What a call of the broker's service asks for.
+/// The request in a call of the broker's service.
 pub(crate) fn parse<T: DeserializeOwned, F>(call: &Call<F>) -> Result<T, Refusal> {
     match call.encoding {
         Encoding::JSON | Encoding::BYTES => {

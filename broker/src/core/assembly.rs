@@ -1,9 +1,9 @@
-//! Frames that are not complete: who pays for them, which of them wait for room, and how long they may take.
+//! Incomplete frames: who is charged for them, which of them wait for room, and how long they may take.
 //!
 //! ```text
-//! Partial: the front holds a few KiB unasked      -> charged, on the clock
-//! Begun:   a longer one asks for all of its bytes -> Assemble, or Park until there is room, first come first served for each user
-//! Message: it is complete                         -> nothing is charged any more
+//! Partial: the front holds up to a few KiB        -> charged, with a deadline
+//! Begun:   a longer one needs all of its bytes    -> Assemble, or Park until there is room, in order of arrival for each user
+//! Message: it is complete                         -> discharged
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,7 +22,7 @@ use super::{
     post::Post,
 };
 
-/// The peers whose frames wait for room, by the user who pays.
+/// The peers whose frames wait for room, by the account that is charged.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Assembly {
     #[serde(with = "as_pairs")]
@@ -30,7 +30,7 @@ pub(crate) struct Assembly {
 }
 
 impl Assembly {
-    /// A peer's bytes end within a frame, of which the front holds `held` bytes.
+    /// Charges for a frame that has begun to arrive, of which the front holds `held` bytes.
     pub(crate) fn partial(&self, post: &mut Post, now: Moment, from: PeerId, held: usize) {
         let Some(peer) = post.peers.get_mut(from) else { return };
         let is_new = peer.frame.is_none();
@@ -50,7 +50,7 @@ impl Assembly {
         }
     }
 
-    /// A frame asks for all of its memory: it gets it, or waits behind those of the same user that came before. Whether it got it.
+    /// Grants a frame all of its memory and returns true, or lets it wait behind earlier ones of the same user.
     pub(crate) fn begin(&mut self, post: &mut Post, now: Moment, from: PeerId, frame: Begun) -> bool {
         let Some((account, _)) = post.payer(from) else { return false };
         if !self.waiting.contains_key(&account) && grant(post, now, from, frame) {
@@ -64,13 +64,13 @@ impl Assembly {
         false
     }
 
-    /// Whether no frame waits for room.
+    /// Whether no frame is waiting for room.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Grants room to those who wait and find it now.
+    /// Grants room to waiting frames that fit now.
     pub(crate) fn retry<F>(&mut self, post: &mut Post, now: Moment, out: &mut Outputs<F>) {
         self.waiting.retain(|_, queue| {
             while let Some(peer) = queue.front().copied() {
@@ -85,7 +85,7 @@ impl Assembly {
         });
     }
 
-    /// A frame that waits is given up: it is not put together any more.
+    /// Stops a frame from waiting. It is not assembled any more.
     pub(crate) fn give_up(&mut self, post: &mut Post, from: PeerId) -> Option<Begun> {
         let peer = post.peers.get_mut(from)?;
         let frame = peer.frame.as_mut()?.waiting.take()?;
@@ -98,7 +98,7 @@ impl Assembly {
         Some(frame)
     }
 
-    /// A frame is complete, or will never be. Returns when it began.
+    /// Discharges a frame that is complete or never will be. Returns when it began.
     pub(crate) fn end(&mut self, post: &mut Post, from: PeerId) -> Option<Moment> {
         self.give_up(post, from);
         let peer = post.peers.get_mut(from)?;
@@ -111,7 +111,7 @@ impl Assembly {
         Some(frame.since)
     }
 
-    /// A frame that waits has a deadline of its own, and is looked at when it has waited as long as a frame may take.
+    /// Sets a waiting frame's deadline: its call's own, or the time that a frame may take, after which the router looks at it.
     pub(crate) fn watch(&self, post: &mut Post, now: Moment, from: PeerId) {
         let frame = post.peers.get(from).and_then(|peer| peer.frame.as_ref());
         let Some((since, waiting)) = frame.and_then(|frame| Some((frame.since, frame.waiting?))) else { return };
@@ -120,10 +120,10 @@ impl Assembly {
             Kind::CALL => look.min(since.after(post.limits.timeout(waiting.timeout_ms))),
             _ => look,
         };
-        post.peers.arm(from, due.max(now.after_ms(1))); // it may have taken its time before it asked for room
+        post.peers.arm(from, due.max(now.after_ms(1))); // the deadline may have passed before the frame asked for room
     }
 
-    /// Peers whose frames wait, the first one of each user first.
+    /// Peers whose frames wait, those of each user in order of arrival.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (AccountId, PeerId)> {
         self.waiting.iter().flat_map(|(account, queue)| queue.iter().map(|peer| (*account, *peer)))
     }
@@ -133,7 +133,7 @@ impl Assembly {
 fn grant(post: &mut Post, now: Moment, from: PeerId, begun: Begun) -> bool {
     let Some(peer) = post.peers.get_mut(from) else { return false };
     let Some(frame) = peer.frame.as_mut() else { return false };
-    // What the front holds of it is charged already, and becomes part of what is granted.
+    // The bytes that the front holds are charged already, and become part of the grant.
     let more = begun.len.saturating_sub(frame.held);
     if post.accounts.charge_bytes(peer.account, more, Use::Assembly, &post.limits).is_err() {
         return false;
@@ -141,11 +141,11 @@ fn grant(post: &mut Post, now: Moment, from: PeerId, begun: Begun) -> bool {
     frame.granted = frame.held + more;
     frame.held = 0;
     frame.waiting = None;
-    post.peers.arm(from, now.after_ms(post.limits.frame_ms)); // until now it may have been the broker that was slow
+    post.peers.arm(from, now.after_ms(post.limits.frame_ms)); // any delay so far may have been the broker's
     true
 }
 
-/// JSON keys are texts: the map is written as pairs.
+/// Writes the map as pairs, because JSON keys are strings.
 mod as_pairs {
     use std::collections::{BTreeMap, VecDeque};
 

@@ -65,7 +65,7 @@ impl<F> Switchboard<F> {
             return Err(Refusal::ServiceBusy(format!("waiting for {}", wait.name), limit));
         }
         if matches!(origin.caller, Caller::OneWay) {
-            return Ok(()); // there is nowhere to send the answer
+            return Ok(()); // there is no one to send the answer to
         }
         let id = self.open(origin, Stage::Watching(Box::new(wait.clone())), watches::charge_of(&wait), out)?;
         self.watches.add(id, &wait);
@@ -177,7 +177,7 @@ impl<F> Switchboard<F> {
         control::Limits { limits: self.post.limits.rows().map(row).collect() }
     }
 
-    /// How much is in use, in one look at the peers and one at the names.
+    /// The use of all limits, with one pass over the peers and one over the names.
     fn uses(&self) -> Uses {
         let (per_uid, per_uid_peak) = self.post.accounts.per_uid();
         let mut uses = Uses {
@@ -198,7 +198,7 @@ impl<F> Switchboard<F> {
     }
 }
 
-/// How much of the limits is used. For a limit per peer, name or user: by the one that uses most.
+/// The use of the limits. For a limit per peer, name or user it is that of the greatest user.
 #[derive(Default)]
 struct Uses {
     total: Account,
@@ -212,7 +212,7 @@ struct Uses {
 }
 
 impl Uses {
-    /// How much is used of what a limit bounds, and was at most.
+    /// The present use of what a limit bounds, and its peak.
     fn of(&self, bounded: Bounded) -> (Option<u64>, Option<u64>) {
         match bounded {
             Bounded::OneFrame => (None, None),
@@ -228,10 +228,10 @@ impl Uses {
     }
 }
 
-/// Rows of a page. The longest ones are 32 peers with 64 names of 255 bytes, or 32 instances with 4,096 bytes of methods: both fit a
-/// body with room to spare.
+/// The number of rows on a page. The longest pages have 32 peers with 64 names of 255 bytes, or 32 instances with 4,096 bytes of
+/// methods. Both fit a body with room to spare.
 const PAGE: usize = 32;
-/// Names looked at for one page: about 0.1 ms of work, however little of it a pattern wants.
+/// The number of names examined for one page: about 0.1 ms of work, however few of them a pattern matches.
 const LOOKS: usize = 1_024;
-/// Names told of one peer: as many as it may have, unless the limit was raised.
+/// The number of names shown of one peer: all that it may have, unless the limit was raised.
 const NAMES: usize = 64;

@@ -71,7 +71,7 @@ impl Counters {
     }
 }
 
-/// Errors that don't end a call: the tools find them before there is one, or they end the whole connection.
+/// Errors that don't end a call: the tools detect them before there is one, or they end the connection.
 const NEVER_SENT: [ErrorCode; 5] = [
     ErrorCode::USAGE,
     ErrorCode::NO_INPUT,

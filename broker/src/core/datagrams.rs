@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 /// A datagram that held a message.
 #[derive(Debug)]
 pub struct Datagram<F> {
-    /// Who sent it, as the kernel says.
+    /// The sender's identity, as the kernel reports it.
     pub sender: Identity,
     /// Where an answer can go, if the sender is bound to an abstract name.
     pub reply_to: Option<ReturnAddress>,
-    /// What it held.
+    /// Its content.
     pub message: Message<F>,
 }
 
 /// The abstract name that the sender of a datagram is bound to (an autobound socket has one of five hex digits, unix(7)).
-/// Nothing else is ever answered: a path that a sender chose may lead anywhere.
+/// No other address is answered, because a path that the sender chooses may lead anywhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReturnAddress(Box<[u8]>);
 

@@ -1,4 +1,4 @@
-//! What is worth a line in the log. Each event has a name that never changes, and fields that a program can read.
+//! Log events. Each has a name that never changes, and fields that a program can read.
 
 use std::fmt;
 
@@ -39,14 +39,14 @@ pub enum Event {
     },
 }
 
-/// Who an event is about.
+/// The subject of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Party {
     /// Its number, if it has or had a connection.
     pub peer: Option<PeerNumber>,
     /// Its user.
     pub uid: u32,
-    /// Its process, unless that is in a pid namespace that the broker can't see.
+    /// Its process, unless it is in a pid namespace that the broker can't see.
     pub pid: Option<u32>,
 }
 
@@ -54,7 +54,7 @@ pub struct Party {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoPlace {
-    /// The broker is draining.
+    /// The broker drains.
     #[error("the broker is shutting down")]
     Draining,
     /// The limit `connections`.
@@ -84,13 +84,13 @@ impl Event {
         Self::Denied { from: Party::new(peer, identity), operation, rule }
     }
 
-    /// The user it is about. Each user gets a limited number of lines.
+    /// The user that it is about. Each user has a limited number of lines.
     #[must_use]
     pub fn uid(&self) -> u32 {
         self.party().uid
     }
 
-    /// Whether it is everyday life, logged only on request (`-v`).
+    /// Whether it is routine, and logged only on request (`-v`).
     #[must_use]
     pub fn is_detail(&self) -> bool {
         matches!(self, Self::Connected(_) | Self::Closed(_))

@@ -1,4 +1,4 @@
-//! Long frames: which are put together, which are left out, and what becomes of those that take too long.
+//! Long frames: which are assembled, which are skipped, and what happens to those that take too long.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::{
 };
 
 impl<F> Router<F> {
-    /// A frame has begun that asks for memory.
+    /// A frame has begun that needs memory.
     pub(super) fn begin(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut Outputs<F>) {
         let Some(peer) = self.board.post.peers.get(from) else { return };
         match peer.stage {
@@ -39,7 +39,7 @@ impl<F> Router<F> {
         out.push(Output::Assemble { peer: from });
     }
 
-    /// The frame is not taken; the rest of it is still to come, and is on the clock.
+    /// Skips a frame. The rest of it still has to arrive before its deadline.
     fn skip(&mut self, from: PeerId, frame: Begun, out: &mut Outputs<F>) {
         if frame.kind == Kind::CALL
             && let Err(violation) = self.note_call(from, frame.id)
@@ -49,7 +49,7 @@ impl<F> Router<F> {
         out.push(Output::Skip { peer: from });
     }
 
-    /// A body over the limit, which is being skipped.
+    /// Refuses a body over the limit, which is being skipped.
     pub(super) fn refuse_long(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut Outputs<F>) {
         let (len, limit) = (u64::from(frame.body_len), self.board.post.limits.body_bytes);
         match frame.kind {
@@ -64,7 +64,7 @@ impl<F> Router<F> {
         }
     }
 
-    /// A peer's time is up: it owes a hello or the rest of a frame, or its frame has waited for room.
+    /// A peer's deadline has passed: its hello or the rest of a frame is due, or its frame has waited for room.
     pub(super) fn overdue(&mut self, now: Moment, id: PeerId, out: &mut Outputs<F>) {
         let Some(peer) = self.board.post.peers.get(id) else { return };
         let limits = &self.board.post.limits;
@@ -98,8 +98,8 @@ impl<F> Router<F> {
         if self.is_unwanted(waiting) {
             return self.leave_out(now, id, waiting, out);
         }
-        // Frames that others put together and calls that wait end in time. What is not read may stay for ever, so the peer that
-        // holds most of it is cut.
+        // Frames in assembly and queued calls have deadlines. Unread messages have none, so the peer that holds most of them is
+        // cut.
         let (account, more) = (peer.account, waiting.len.saturating_sub(frame.held));
         if let Err(full) = self.board.post.accounts.has_room(account, more, Use::Assembly, limits) {
             self.board.post.cut_hog(full, account, out);

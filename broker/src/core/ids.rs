@@ -1,14 +1,14 @@
-//! Ids: a place in a table and how often that place was used before, typed by what the table holds.
+//! Ids: a place in a table with a count of its earlier uses, typed by the content of the table.
 
 use std::{fmt, marker::PhantomData, num::NonZeroU32};
 
 use serde::{Deserialize, Serialize};
 
-/// Id of a connection: its place in the table of peers, which the server uses for its own table of connections.
+/// Id of a connection. The server uses its place in the table of peers for its own table of connections.
 pub type PeerId = Id<OfPeer>;
-/// Id of a pending call; as a number it is the id under which the call is delivered.
+/// Id of a pending call. As a number, it is the id with which the call is delivered.
 pub(crate) type CallId = Id<OfCall>;
-/// Id of a name that is on offer.
+/// Id of an offered name.
 pub(crate) type NameId = Id<OfName>;
 /// Id of one registration of a peer.
 pub(crate) type InstanceId = Id<OfInstance>;
@@ -46,19 +46,19 @@ impl<K> Id<K> {
         Self { index, generation, kind: PhantomData }
     }
 
-    /// The place of the row, for a caller who keeps a table of its own beside this one.
+    /// The place of the row, for a table kept in parallel.
     #[must_use]
     pub fn index(self) -> usize {
         self.index as usize
     }
 
-    /// The id as one number; never given out twice, and never below 2^32.
+    /// The id as one number, which is never given out twice and never below 2^32.
     #[must_use]
     pub fn to_bits(self) -> u64 {
         u64::from(self.generation.get()) << 32 | u64::from(self.index)
     }
 
-    /// The id of a number made by [`Id::to_bits`]; `None` for one that is no id at all.
+    /// The id for a number made by [`Id::to_bits`]; `None` for other numbers.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "the two halves of the number")]
     pub fn from_bits(bits: u64) -> Option<Self> {

@@ -8,104 +8,104 @@ use super::{datagrams::Datagram, ids::PeerId, limits::Limits};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Input<'a, F> {
-    /// A peer sent a message.
+    /// A peer has sent a message.
     Message {
-        /// Who.
+        /// The sender.
         from: PeerId,
-        /// What. It is looked at where it lies; what is kept or passed on is taken out.
+        /// The message, from which the router takes what it keeps or passes on.
         message: &'a mut Message<F>,
     },
-    /// A frame has begun that is longer than what a connection may hold unasked. The answer is [`Output::Assemble`],
+    /// A frame has begun that is longer than a connection may hold without asking. The answer is [`Output::Assemble`],
     /// [`Output::Skip`] or [`Output::Park`](super::Output::Park).
     ///
     /// [`Output::Assemble`]: super::Output::Assemble
     /// [`Output::Skip`]: super::Output::Skip
     Begun {
-        /// Who sends it.
+        /// The sender.
         from: PeerId,
-        /// What its header says, and how much of it is there.
+        /// Its header, and how much of it has arrived.
         frame: Begun,
     },
-    /// A frame that was left out has gone by.
+    /// A skipped frame has ended.
     Skipped {
-        /// Who sent it.
+        /// The sender.
         from: PeerId,
     },
-    /// A peer called a service or a method that cannot exist.
+    /// A peer has called a service or a method with an impossible name.
     Misnamed {
-        /// Who.
+        /// The caller.
         from: PeerId,
-        /// Its number of the call.
+        /// The caller's number for the call.
         id: u64,
         /// What is wrong with the name.
         error: RoutingError,
     },
-    /// What was read of a peer ends within a frame.
+    /// The bytes read from a peer end within a frame.
     Partial {
-        /// Who sends it.
+        /// The sender.
         from: PeerId,
-        /// Bytes that the front holds of it.
+        /// Bytes of the frame that the front holds.
         held: usize,
     },
-    /// A peer broke the rules of its dialect.
+    /// A peer has broken the rules of its dialect.
     Violation {
-        /// Who.
+        /// The peer.
         from: PeerId,
-        /// How.
+        /// The rule.
         violation: Violation,
     },
-    /// A socket has taken items, as far as it does for now.
+    /// A socket has taken as much as it does for now.
     Written {
-        /// Whose.
+        /// The peer at its other end.
         to: PeerId,
-        /// What these items cost.
+        /// The cost of the items that it took completely.
         cost: usize,
     },
     /// A peer has finished sending. It may still wait for answers.
     Ended {
-        /// Who.
+        /// The peer.
         from: PeerId,
     },
     /// A connection is closed.
     Closed {
-        /// Whose.
+        /// The peer at its other end.
         peer: PeerId,
     },
     /// A datagram arrived.
     Datagram(Datagram<F>),
-    /// A datagram was cut short, or held no frame.
+    /// A datagram was cut short, or not a frame.
     DatagramMalformed,
     /// The socket of a datagram's sender did not take the answer.
     DatagramUnanswered,
-    /// It is time: see [`Router::next_deadline`](super::Router::next_deadline).
+    /// The moment of [`Router::next_deadline`](super::Router::next_deadline) has come.
     Deadline,
-    /// Other limits are in force from now on. What is stored stays.
+    /// New limits are in force from now on. What is stored stays.
     Limits(Box<Limits>),
-    /// The broker was told to stop: calls that run may finish.
+    /// The broker stops once running calls have finished.
     Drain,
-    /// The broker stops now.
+    /// The broker stops now, and running calls end.
     Stop,
 }
 
 /// The header of a frame that is too long to be read in one go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Begun {
-    /// What it will be.
+    /// The kind of the frame.
     pub kind: Kind,
-    /// The sender's number of the call, or the number of the call that it ends.
+    /// The sender's number for the call, or the number of the call that it ends.
     pub id: u64,
-    /// Milliseconds that a call has; 0 means the default.
+    /// The timeout of a call in milliseconds. 0 means the default.
     pub timeout_ms: u32,
-    /// Bytes of its body.
+    /// The length of its body.
     pub body_len: u32,
-    /// Bytes of the memory that it is put together in.
+    /// The memory that its assembly needs, in bytes.
     pub len: usize,
-    /// Bytes that the front holds of it.
+    /// Bytes of it that the front holds.
     pub held: usize,
 }
 
 impl Begun {
-    /// What a header says of a frame of which the front holds `held` bytes.
+    /// The beginning of a frame with this header, of which the front holds `held` bytes.
     #[must_use]
     pub fn new(header: &Header, held: usize) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! What must be true of the router's state after each step. Tests and fuzz targets check it; the broker itself never pays for it.
+//! What must hold for the router's state after each step. Tests and fuzz targets check it. The broker itself never does.
 
 use std::{collections::BTreeMap, fmt::Debug};
 
@@ -14,17 +14,17 @@ use super::{
 };
 
 impl<F: Debug> Router<F> {
-    /// Checks that charges equal what is stored, that every call stands in exactly the lists that its state says, that none waits for
-    /// an instance that has room, and no frame for room that there is.
+    /// Checks that charges equal what is stored, that every call is in exactly the lists that its state demands, and that no call
+    /// waits for an instance with room, and no frame for room that exists.
     ///
     /// # Panics
-    /// On the first violation, with what it is.
+    /// On the first violation, which the message describes.
     pub fn assert_invariants(&self) {
         self.board.assert_invariants();
         self.assert_waiting();
     }
 
-    /// Frames that wait stand in the line of their user, whose first one finds no room.
+    /// Checks that waiting frames are in their user's queue, and that the first one doesn't fit.
     fn assert_waiting(&self) {
         use super::limits::Use;
         let post = &self.board.post;

@@ -21,7 +21,7 @@ macro_rules! limits {
         }
 
         impl Limits {
-            /// One row a limit.
+            /// One row per limit.
             pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
                 [$(Row {
                     name: stringify!($name),
@@ -86,7 +86,7 @@ limits! {
     backlog = 4_096 "connections" in 1..=COUNT, bounds OneFrame;
 }
 
-/// A limit, and what is known about it.
+/// A limit with its properties.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) value: u64,
@@ -95,7 +95,7 @@ pub(crate) struct Row {
     pub(crate) bounded: Bounded,
 }
 
-/// What a limit bounds: `ipc.limits` shows how much of that there is.
+/// What a limit bounds. `ipc.limits` shows the use of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bounded {
     /// A frame, a call, a turn: nothing that adds up.
@@ -153,7 +153,7 @@ pub enum LimitError {
     },
 }
 
-/// What bytes are used for. What can wait or be refused stops short of the quota. An answer can do neither, and without room for
+/// The purpose of charged bytes. What can wait or be refused may not fill the quota. An answer can do neither, and without room for
 /// answers the calls that fill the quota would never end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
@@ -166,7 +166,7 @@ pub(crate) enum Use {
 }
 
 impl Use {
-    /// How far it may fill a quota.
+    /// The part of a quota that it may fill.
     pub(crate) fn part_of(self, quota: u64) -> u64 {
         match self {
             Self::Waiting => quota - quota / 4,
@@ -177,7 +177,7 @@ impl Use {
 }
 
 impl Limits {
-    /// The deadline of a call that asked for `timeout_ms` (0: it did not ask).
+    /// The deadline of a call with this timeout. 0 means the default.
     #[must_use]
     pub fn timeout(&self, timeout_ms: u32) -> Duration {
         let wanted = if timeout_ms == 0 { self.call_default_ms } else { u64::from(timeout_ms) };
@@ -229,11 +229,11 @@ impl LimitError {
     }
 }
 
-/// Longest time that a limit can give a peer to say hello, finish a frame or finish a call: beyond it, there might as well be none.
+/// The longest time that a limit can give a peer to say hello, finish a frame or finish a call. A longer one would be no limit.
 const HOUR_MS: u64 = 3_600_000;
-/// Most things that a limit can allow: they are counted in 32 bits.
+/// The greatest number that a limit can allow: things are counted in 32 bits.
 const COUNT: u64 = u32::MAX as u64;
-/// Most bytes that a limit can allow: the address space of a process on x86-64. Sums of a few never overflow.
+/// The most bytes that a limit can allow: the address space of a process on x86-64. Sums of a few never overflow.
 const MEMORY: u64 = 1 << 47;
 
 #[cfg(test)]

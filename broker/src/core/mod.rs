@@ -1,14 +1,14 @@
 //! The pure core: inputs and time in, outputs out. It never touches a socket, file, process, clock, thread or lock.
 //!
-//! All state is in one owned, serialisable struct, the [`Router`]. The server feeds it what happened and carries out what it puts into
-//! [`Outputs`]; tests feed it the same by hand, on a virtual clock (`tests/world`).
+//! All state is in one owned, serialisable struct, the [`Router`]. The server passes it inputs and carries out its [`Outputs`]. Tests
+//! do the same by hand, with a virtual clock (`tests/world`).
 //!
 //! ```text
-//! ids, moment, table, list, wheel        what tables and deadlines are made of
-//! limits, accounts, policy, counters     how much, who pays, who may
+//! ids, moment, table, list, wheel        the parts of tables and deadlines
+//! limits, accounts, policy, counters     how much, at whose charge, with what permission
 //! peers, names, calls, watches           the tables
-//! item, input, output, event, refusal    what goes in and out
-//! post, assembly                         sending and paying; frames that take their time
+//! item, input, output, event, refusal    what comes in and goes out
+//! post, assembly                         sending and charging; incomplete frames
 //! switchboard, ending, registration      calls from acceptance to end
 //! routing, answer, control               targets; the broker's own service
 //! router, requests, frames               everything together

@@ -4,32 +4,32 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A point on CLOCK_MONOTONIC, in microseconds: a plain number that means the same in every process of this boot, so that state that
-/// contains it can be handed to another process.
+/// A point on CLOCK_MONOTONIC, in microseconds. The number means the same in every process of this boot, so that another process can
+/// take over the state that contains it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Moment(pub u64);
 
 impl Moment {
-    /// The moment `duration` later; stops at the end of time.
+    /// The moment `duration` later, or the last one.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
     }
 
-    /// The moment `ms` milliseconds later; stops at the end of time.
+    /// The moment `ms` milliseconds later, or the last one.
     #[must_use]
     pub(crate) fn after_ms(self, ms: u64) -> Self {
         Self(self.0.saturating_add(ms.saturating_mul(1000)))
     }
 
-    /// How long it is from `earlier` to this; zero if that is later.
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
-    /// The millisecond in which it falls, rounded up: a deadline never fires early.
+    /// The moment in milliseconds, rounded up so that a deadline never fires early.
     pub(crate) fn tick(self) -> u64 {
         self.0.div_ceil(1000)
     }

@@ -1,56 +1,56 @@
-//! Outputs: everything that the router can want done.
+//! Outputs: everything that the router can ask the server to do.
 
 use ipc_protocol::{Goodbye, wire::Message};
 
 use super::{datagrams::ReturnAddress, event::Event, ids::PeerId, item::Item};
 
-/// What the router wants done, in order.
+/// The router's requests to the server, in order.
 pub type Outputs<F> = Vec<Output<F>>;
 
-/// One thing that the router wants done. `F` is the type of a descriptor.
+/// A request to the server. `F` is the type of a descriptor.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Output<F> {
-    /// Queue an item for a peer. It is charged until [`Input::Written`](super::Input::Written) gives its cost back.
+    /// Queue an item for a peer. It is charged until [`Input::Written`](super::Input::Written) returns its cost.
     Send {
-        /// To whom.
+        /// The receiver.
         to: PeerId,
-        /// What.
+        /// The item.
         item: Item<F>,
     },
-    /// Answer the sender of a datagram. If its socket does not take the answer, say
+    /// Answer the sender of a datagram. If its socket does not take the answer, report
     /// [`Input::DatagramUnanswered`](super::Input::DatagramUnanswered).
     SendDatagram {
-        /// To whom.
+        /// The receiver.
         to: ReturnAddress,
-        /// What.
+        /// The answer.
         message: Message<F>,
-        /// What it may cost the others.
+        /// Its claim to the shared send buffer.
         precedence: Precedence,
     },
-    /// The frame that has begun may be put together: read on.
+    /// Assemble the frame that has begun: read on.
     Assemble {
-        /// Whose.
+        /// Its sender.
         peer: PeerId,
     },
-    /// The frame that has begun is left out: skip its bytes, and read on.
+    /// Skip the bytes of the frame that has begun, and read on.
     Skip {
-        /// Whose.
+        /// Its sender.
         peer: PeerId,
     },
-    /// The frame that has begun waits for room: read nothing more from the connection until one of the other two comes.
+    /// Let the frame that has begun wait: read nothing more from the connection until `Assemble` or `Skip` follows.
     Park {
-        /// Whose.
+        /// Its sender.
         peer: PeerId,
     },
     /// Say goodbye, close the connection, and report [`Input::Closed`](super::Input::Closed).
     Cut {
         /// The peer.
         peer: PeerId,
-        /// The last frame to send, if the socket takes it at once.
+        /// The last message, to be sent if the socket takes it at once.
         goodbye: Goodbye,
     },
-    /// Close the connection, on which nothing is left to be said, and report [`Input::Closed`](super::Input::Closed).
+    /// Close the connection without a goodbye, and report [`Input::Closed`](super::Input::Closed).
     Close {
         /// The peer.
         peer: PeerId,
@@ -59,7 +59,7 @@ pub enum Output<F> {
     Log(Event),
 }
 
-/// Which answers to datagrams go first. They wait in one send buffer, which all receivers share.
+/// The precedence among answers to datagrams, which share one send buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precedence {
     /// For a user who may call.

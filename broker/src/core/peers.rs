@@ -1,4 +1,4 @@
-//! Peers: one row a connection, as the core sees it.
+//! Peers: one row per connection, as the core sees it.
 
 use std::collections::BTreeMap;
 
@@ -20,73 +20,73 @@ use super::{
 pub(crate) struct Peer {
     pub(crate) number: PeerNumber,
     pub(crate) identity: Identity,
-    /// Who pays for what it causes.
+    /// The account that is charged for what it causes.
     pub(crate) account: AccountId,
-    /// The identity as it is stamped on delivered calls.
+    /// The identity, encoded as in delivered calls.
     pub(crate) stamp: Bytes,
     pub(crate) stage: Stage,
-    /// Program and version, as the peer said itself.
+    /// Program and version, as the peer itself states them.
     pub(crate) agent: String,
     pub(crate) connected: Moment,
-    /// The highest id of a call so far.
+    /// The highest call id so far.
     pub(crate) last_call: u64,
-    /// Where its last call went.
+    /// The route of its last call.
     pub(crate) route: Option<Route>,
-    /// Calls it waits for.
+    /// Calls that it waits for.
     pub(crate) pending: List<OfCall>,
-    /// What it is registered as, the first registration first: that one takes calls to `@N`.
+    /// Its registrations in order. The first one takes calls to `@N`.
     pub(crate) instances: Vec<InstanceId>,
-    /// What the items cost that were sent to it and that the kernel has not taken yet.
+    /// The cost of the items sent to it that the kernel has not taken yet.
     pub(crate) unread: usize,
-    /// How much of that its socket left when it was last written to: nothing, for one who reads.
+    /// The part of `unread` that its socket left at the last write. Zero for a peer that reads.
     pub(crate) backlog: usize,
-    /// The frame of it that is not complete.
+    /// Its incomplete frame.
     pub(crate) frame: Option<Frame>,
     /// Replies to calls that were never delivered to it.
     pub(crate) strays: u32,
-    /// Whether a denial was logged for it: once is enough.
+    /// Whether a denial was logged for it, which happens only once.
     pub(crate) denied: bool,
     due: Moment,
     armed: bool,
     link: Link<OfPeer>,
 }
 
-/// How far a connection has come.
+/// The stages of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stage {
-    /// Nothing but hello is taken.
+    /// Only hello is accepted.
     Greeting,
     /// In use.
     Ready,
-    /// It has finished sending, and waits for answers.
+    /// It has finished sending and may wait for answers.
     Ended,
-    /// Told goodbye: nothing more is sent to it or taken from it.
+    /// Goodbye was sent: nothing more is sent to it or accepted from it.
     Leaving,
 }
 
-/// A frame that is not complete.
+/// An incomplete frame.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Frame {
     /// When it began.
     pub(crate) since: Moment,
-    /// Bytes that the front holds of it unasked, and that are charged.
+    /// Charged bytes that the front holds of it without asking.
     pub(crate) held: usize,
-    /// Bytes granted to it, and charged.
+    /// Charged bytes that were granted to it.
     pub(crate) granted: usize,
     /// Its header, while it waits for room.
     pub(crate) waiting: Option<Begun>,
 }
 
-/// Where a call with this routing section goes: most callers repeat themselves.
+/// The place that a routing section leads to, kept because most callers repeat themselves.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Route {
     /// The section, in memory of its own.
     pub(crate) section: Bytes,
-    /// The section as it is delivered, where the target had to be split.
+    /// The section to be delivered, if the target had to be split.
     pub(crate) split: Option<Routing>,
-    /// The name it leads to.
+    /// The name that it leads to.
     pub(crate) name: NameId,
-    /// The epoch of the names in which it was found.
+    /// The epoch of the names when it was resolved.
     pub(crate) epoch: u64,
 }
 
@@ -141,7 +141,7 @@ impl Peers {
         Some(peer)
     }
 
-    /// Sets the one deadline that a peer has.
+    /// Sets a peer's only deadline.
     pub(crate) fn arm(&mut self, id: PeerId, due: Moment) {
         self.disarm(id);
         let Some(peer) = self.table.get_mut(id) else { return };
@@ -157,14 +157,14 @@ impl Peers {
         }
     }
 
-    /// Peers whose deadline has passed, up to `most` of them. They have none any more.
+    /// Takes up to `most` peers whose deadline has passed. They have no deadline afterwards.
     pub(crate) fn overdue(&mut self, now: Moment, most: usize) -> Vec<PeerId> {
         let overdue = self.wheel.expired(&self.table, now, most);
         overdue.iter().for_each(|id| self.disarm(*id));
         overdue
     }
 
-    /// When to ask [`Peers::overdue`] next.
+    /// When to call [`Peers::overdue`] next.
     pub(crate) fn next_overdue(&self) -> Option<Moment> {
         self.wheel.next()
     }
@@ -198,7 +198,7 @@ impl Peers {
     /// Checks the wheel. For the invariants.
     ///
     /// # Panics
-    /// When a peer that owes something is not on it.
+    /// If a peer with a hello or a frame due is not on it.
     pub(crate) fn assert_timed(&self) {
         self.wheel.assert_armed(&self.table, |peer| peer.armed);
         for (_, peer) in self.table.iter() {

@@ -1,51 +1,51 @@
-//! Who may do what, from the kernel's word about the caller and what was resolved, and by which rule.
+//! Who may do what, and by which rule, given the caller's identity from the kernel and the resolved target.
 
 use std::fmt;
 
 use ipc_protocol::Identity;
 use serde::{Deserialize, Serialize};
 
-/// A question to the policy. Whatever it is about was resolved before: a rule about `calc` sees `calc`, whether the caller said
-/// `calc.add` or `@17`.
+/// A question to the policy. Its target is resolved: a rule about `calc` sees `calc`, whether the caller asked for `calc.add` or
+/// `@17`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// Who asks, as the kernel says.
+    /// The caller, as the kernel reports it.
     pub identity: &'a Identity,
-    /// What it wants to do.
+    /// The operation that it asks for.
     pub operation: Operation,
     /// The service that it is about.
     pub service: &'a [u8],
     /// The method, or empty.
     pub method: &'a [u8],
-    /// The topic, or empty. For events, which come later.
+    /// The topic, or empty. For events, which do not exist yet.
     pub topic: &'a [u8],
 }
 
-/// What a peer can want to do.
+/// The operations that need permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Operation {
-    /// Call a service, or one peer.
+    /// Call a service or a peer.
     Call,
     /// Offer a name.
     Own,
 }
 
-/// The answer, and the rule that gave it.
+/// The policy's answer, and the rule that it follows from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Yes or no.
+    /// The answer.
     pub effect: Effect,
-    /// Why.
+    /// The rule.
     pub by: Rule,
 }
 
-/// Yes or no.
+/// The answer of the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Effect {
-    /// It may.
+    /// The operation is allowed.
     Allow,
-    /// It may not.
+    /// The operation is denied.
     Deny,
 }
 
@@ -68,7 +68,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The policy of a broker that runs as `owner`; with `None` root alone may do anything.
+    /// The policy of a broker that runs as `owner`. With `None` only root may do anything.
     #[must_use]
     pub fn new(owner: impl Into<Option<u32>>) -> Self {
         Self { owner: owner.into() }
@@ -82,8 +82,8 @@ impl Policy {
         }
     }
 
-    /// Whether any rule allows the user anything; if not, which rule says so. One who may do nothing learns nothing either: neither
-    /// which names there are nor what is wrong with its request.
+    /// Whether any rule allows the user anything, and if not, which rule denies it. A user who may do nothing doesn't learn which
+    /// names there are or what is wrong with a request.
     #[must_use]
     pub fn at_all(&self, identity: &Identity) -> Verdict {
         self.of_user(identity.uid)

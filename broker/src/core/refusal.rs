@@ -1,58 +1,58 @@
-//! Refusals: a request that is denied to a peer that lives on. One match maps each to its error.
+//! Refusals: requests that are not granted, without cutting their peer. One match maps each to its error.
 
 use ipc_protocol::{ErrorCode, PeerNumber, Retry, ServiceName, wire::Failure};
 
-/// Why a request is refused, or how a call ended without its service.
+/// Why a request is refused, or why a call ends without an answer of its service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Policy says no.
+    /// The policy denies it.
     Denied {
         /// The caller's user.
         uid: u32,
     },
-    /// Nobody offers the name.
+    /// No peer offers the name.
     NoService(String),
-    /// No such peer, or it takes no calls.
+    /// There is no such peer, or it takes no calls.
     NoPeer(PeerNumber),
     /// The broker's service has no such operation.
     NoMethod(String),
-    /// The caller waits for as many calls as it may.
+    /// The caller has as many pending calls as it may.
     CallerBusy(u64),
     /// The name has as many calls as it may.
     ServiceBusy(String, u64),
-    /// The caller's user holds so many bytes that nothing more may wait.
+    /// The caller's user holds too many bytes for another call to wait.
     UserBusy(u64),
-    /// The broker holds so many bytes that nothing more may wait.
+    /// The broker holds too many bytes for another call to wait.
     BrokerBusy(u64),
     /// The peer has as many names as it may.
     TooManyNames(u64),
     /// The body is too long.
     TooLarge {
-        /// What the header says.
+        /// Its length, from the header.
         len: u64,
-        /// What is taken.
+        /// The limit.
         limit: u64,
     },
     /// The broker is shutting down.
     Draining,
-    /// The request to the broker's service makes no sense.
+    /// The request to the broker's service is malformed.
     Invalid(String),
-    /// The broker's service takes JSON.
+    /// The request to the broker's service is not JSON.
     NotJson,
     /// The name is the broker's own.
     ReservedName(ServiceName),
-    /// Somebody else holds the name.
+    /// Another peer holds the name.
     NameTaken {
         /// The name.
         name: ServiceName,
-        /// Who holds it.
+        /// A description of the peer that holds it.
         holder: String,
     },
     /// The deadline passed.
     Deadline(Progress),
     /// The caller cancelled.
     Cancelled(Progress),
-    /// The service died, or gave the name back.
+    /// The service died, or took the name back.
     ServiceGone(Progress),
     /// The broker stops for good.
     BrokerLost(Progress),
@@ -61,9 +61,9 @@ pub(crate) enum Refusal {
 /// How far a call had come when it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// It was still with the broker.
+    /// The broker had not delivered it.
     NotDelivered,
-    /// A service had it.
+    /// A service had received it.
     Delivered,
 }
 
@@ -77,7 +77,7 @@ impl Progress {
 }
 
 impl Refusal {
-    /// The error that tells the caller of call `id`.
+    /// The error for the caller of call `id`.
     pub(crate) fn into_failure<F>(self, id: u64) -> Failure<F> {
         let failure = |code, text: String| Failure::new(id, code, text);
         let ended =
@@ -123,7 +123,7 @@ impl Refusal {
     }
 }
 
-/// The end of a call whose answer does not pass.
+/// The end of a call whose answer exceeds the limit.
 pub(crate) fn long_answer<F>(id: u64, len: u64, limit: u64) -> Failure<F> {
     let text = format!("the service's answer has {len} bytes, at most {limit} pass");
     Failure { retry: Retry::Unknown, ..Failure::new(id, ErrorCode::TOO_LARGE, text) }

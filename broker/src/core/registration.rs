@@ -1,4 +1,4 @@
-//! Registration: which peer offers which name, and who is told when a name comes or goes.
+//! Registration: peers offer names and take them back, and calls that wait for this are answered.
 
 use ipc_protocol::{MethodName, PeerNumber, ServiceName, control};
 
@@ -14,7 +14,7 @@ use super::{
 };
 
 impl<F> Switchboard<F> {
-    /// Whether a peer may register what it asks for, apart from policy. Returns the peer's number.
+    /// Checks whether a peer may register a name, apart from policy. Returns the peer's number.
     pub(crate) fn may_register(&self, peer: PeerId, request: &control::Register) -> Result<PeerNumber, Refusal> {
         let Some(peer) = self.post.peers.get(peer) else { return Err(Refusal::Draining) };
         if peer.instances.len() as u64 >= self.post.limits.names_per_peer {
@@ -39,7 +39,7 @@ impl<F> Switchboard<F> {
         Err(Refusal::NameTaken { name: name.clone(), holder })
     }
 
-    /// `ipc.register`. The answer leaves before the first call does.
+    /// `ipc.register`. The answer is sent before the first call.
     pub(crate) fn register(
         &mut self,
         origin: Origin,
@@ -64,7 +64,7 @@ impl<F> Switchboard<F> {
         Ok(())
     }
 
-    /// `ipc.unregister`: calls that the instance works on may still be answered.
+    /// `ipc.unregister`. Running calls of the instance may still be answered.
     pub(crate) fn unregister(
         &mut self,
         peer_id: PeerId,
@@ -81,26 +81,26 @@ impl<F> Switchboard<F> {
         Ok(())
     }
 
-    /// Takes an instance off its name, and tells those who wait for the name to go.
+    /// Removes an instance from its name, and answers those who wait for the name to go.
     pub(crate) fn take_back(&mut self, id: InstanceId, out: &mut Outputs<F>) {
         if let Some(name) = self.retire(id, out) {
             self.tell_watchers(&name, out);
         }
     }
 
-    /// Ends the calls that wait for `name` to come, or to go.
+    /// Answers the calls that wait for `name` to be offered or to go.
     fn tell_watchers(&mut self, name: &ServiceName, out: &mut Outputs<F>) {
         for call in self.watches.satisfied(name, &self.names) {
             self.finish(call, |id| answer::reply(id, &control::Empty {}), out);
         }
     }
 
-    /// Whether what `ipc.wait` waits for is so already.
+    /// Whether the condition of an `ipc.wait` is met already.
     pub(crate) fn is_so(&self, wait: &control::Wait) -> bool {
         watches::is_satisfied(wait, &self.names)
     }
 
-    /// Who holds a name, for the peer that wanted it.
+    /// Describes the holder of a name to the peer that asked for it.
     fn describe(&self, id: InstanceId, wants_shared: bool, is_shared: bool) -> String {
         let Some(peer) = self.names.instance(id).and_then(|instance| self.post.peers.get(instance.peer)) else {
             return "another peer".to_owned();
@@ -114,7 +114,7 @@ impl<F> Switchboard<F> {
         format!("peer {} ({pid}, user {}, {}){why}", peer.number, peer.identity.uid, peer.agent.escape_debug())
     }
 
-    /// The instance that a peer registered under a name, or under none.
+    /// The instance that a peer registered with a name, or without one.
     fn registration(&self, peer_id: PeerId, name: Option<&ServiceName>) -> Option<InstanceId> {
         let name = match name {
             None => None,
@@ -126,12 +126,12 @@ impl<F> Switchboard<F> {
     }
 }
 
-/// What offers a name, or takes one back, must stay connected.
+/// The refusal of a registration that doesn't come from a connection, which has to last as long as the name.
 pub(crate) fn needs_connection() -> Refusal {
     Refusal::Invalid("a name is offered by a connection: it cannot be done by datagram, or one-way".to_owned())
 }
 
-/// The names of methods are kept for `ipc.show` alone.
+/// Limits the names of methods, which are kept only for `ipc.show`.
 fn check_methods(methods: &[MethodName]) -> Result<(), Refusal> {
     let bytes: usize = methods.iter().map(|method| method.as_str().len() + 1).sum();
     if bytes > METHODS {
@@ -140,5 +140,5 @@ fn check_methods(methods: &[MethodName]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Bytes of the names of a registration's methods: `show` tells those of 32 instances, which must fit a body.
+/// Bytes for the names of a registration's methods: `show` returns those of 32 instances, which must fit a body.
 const METHODS: usize = 4_096;

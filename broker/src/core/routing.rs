@@ -8,16 +8,16 @@ use super::{
     refusal::Refusal,
 };
 
-/// Where a target leads.
+/// The destination of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
-    /// To the broker's own service.
+    /// The broker's own service.
     Broker,
-    /// To a service.
+    /// A service.
     Place(Place),
 }
 
-/// Finds where a call goes; a dotted target is split into service and method here (docs/protocol.md, "Targets").
+/// Finds the destination of a call, and splits a dotted target into service and method (docs/protocol.md, "Targets").
 pub(crate) fn resolve(names: &Names, peers: &Peers, routing: &mut Routing) -> Result<Destination, Refusal> {
     let service = routing.service();
     if let Some(number) = PeerNumber::parse_address(service) {
@@ -39,7 +39,7 @@ pub(crate) fn resolve(names: &Names, peers: &Peers, routing: &mut Routing) -> Re
     Ok(found)
 }
 
-/// The name of the service that a resolved target leads to, for the policy; what the caller said if that leads nowhere.
+/// The name of the service that a resolved target leads to, for the policy; the caller's own words if it leads nowhere.
 pub(crate) fn service_of<'a>(
     names: &'a Names,
     routing: &'a Routing,

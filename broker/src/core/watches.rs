@@ -1,4 +1,4 @@
-//! Who waits for a name to come or go.
+//! The calls that wait for a name to be offered or to go.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,21 +10,21 @@ use serde::{Deserialize, Serialize};
 
 use super::{ids::CallId, names::Names};
 
-/// The calls of `ipc.wait` that are not satisfied yet, by the name they wait for.
+/// The unanswered calls of `ipc.wait`, by the name that they wait for.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Watches {
     by_name: BTreeMap<ServiceName, VecDeque<(CallId, Wait)>>,
 }
 
 impl Watches {
-    /// Remembers a call until [`Watches::forget`].
+    /// Adds a call, until [`Watches::forget`].
     pub(crate) fn add(&mut self, call: CallId, wait: &Wait) {
         for name in names_of(wait) {
             self.by_name.entry(name).or_default().push_back((call, wait.clone()));
         }
     }
 
-    /// How many calls wait for the name of `wait`, or for the service in its target: for whichever more do.
+    /// The number of calls that wait for the name of `wait` or for the service in its target, whichever is greater.
     pub(crate) fn count(&self, wait: &Wait) -> usize {
         names_of(wait).map(|name| self.by_name.get(&name).map_or(0, VecDeque::len)).max().unwrap_or(0)
     }
@@ -33,7 +33,7 @@ impl Watches {
     pub(crate) fn forget(&mut self, call: CallId, wait: &Wait) {
         for name in names_of(wait) {
             if let Some(watchers) = self.by_name.get_mut(&name) {
-                // All of them are told in order when the name comes or goes: then this is the first.
+                // When the name changes, its calls are answered in order, and this one is the first.
                 if let Some(at) = watchers.iter().position(|(id, _)| *id == call) {
                     watchers.remove(at);
                 }
@@ -44,16 +44,16 @@ impl Watches {
         }
     }
 
-    /// The calls that a change of `name` has satisfied.
+    /// The calls whose condition a change of `name` has met.
     pub(crate) fn satisfied(&self, name: &ServiceName, names: &Names) -> Vec<CallId> {
         let watchers = self.by_name.get(name).into_iter().flatten();
         watchers.filter(|(_, wait)| is_satisfied(wait, names)).map(|(id, _)| *id).collect()
     }
 
-    /// Checks that exactly the calls that wait for a name stand under it. For the invariants.
+    /// Checks that exactly the calls that wait for a name are listed for it. For the invariants.
     ///
     /// # Panics
-    /// When they do not.
+    /// If they are not.
     pub(crate) fn assert_watching<'a>(&self, waiting: impl Iterator<Item = (CallId, &'a Wait)>) {
         let stands = |call, name: &ServiceName| {
             self.by_name.get(name).is_some_and(|watchers| watchers.iter().any(|(id, _)| *id == call))
@@ -74,14 +74,14 @@ impl Watches {
     }
 }
 
-/// Whether what `wait` waits for is so.
+/// Whether the condition of a wait is met.
 pub(crate) fn is_satisfied(wait: &Wait, names: &Names) -> bool {
     let is_there = |name: &str| name == control::SERVICE || names.find(name.as_bytes()).is_some();
     let is_there = names_of(wait).any(|name| is_there(name.as_str()));
     is_there != wait.gone
 }
 
-/// Bytes that a call which waits is charged beside its slot: the name in up to five places.
+/// Bytes that a waiting call is charged besides its slot, for the name in up to five places.
 pub(crate) fn charge_of(wait: &Wait) -> usize {
     const ROWS: usize = 256;
     ROWS + 5 * wait.name.as_str().len()

@@ -1,4 +1,4 @@
-//! The broker as its user sees it: bound, then run.
+//! The broker's public interface: a server is bound, then run.
 
 use std::{io, os::fd::OwnedFd};
 
@@ -32,12 +32,12 @@ pub enum StartError {
     /// A limit has a value that it can't have.
     #[error(transparent)]
     Limit(#[from] LimitError),
-    /// The system says no.
+    /// A system call failed.
     #[error("cannot {operation}: {}", plain(source))]
     Io {
-        /// What was tried, on what.
+        /// The operation, and what it was applied to.
         operation: String,
-        /// What the system said.
+        /// The error.
         source: io::Error,
     },
 }
@@ -47,40 +47,40 @@ pub enum StartError {
 pub struct Server(Loop);
 
 impl Server {
-    /// Listens at the address of `config`. Connections are accepted from now on, and served once it runs.
+    /// Listens at the address of `config`. Clients can connect from now on, and are served once it runs.
     ///
     /// # Errors
-    /// [`StartError`] says what is in the way.
+    /// [`StartError`] says why it cannot start.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         Self::with_sockets(config, Inherited::default())
     }
 
-    /// Like [`Server::bind`], on the sockets that a service manager handed down (`LISTEN_FDS`), if it did.
+    /// Like [`Server::bind`], but uses the sockets inherited from a service manager (`LISTEN_FDS`), if there are any.
     ///
     /// # Errors
-    /// [`StartError`] says what is in the way.
+    /// [`StartError`] says why it cannot start.
     pub fn bind_or_inherit(config: Config) -> Result<Self, StartError> {
         let inherited = Inherited::take().map_err(failed("take inherited sockets"))?;
         Self::with_sockets(config, inherited)
     }
 
-    /// Serves until `stop` becomes readable; then every call ends, every peer hears goodbye, and the sockets are gone.
+    /// Serves until `stop` becomes readable. Then it ends every call, sends every peer a goodbye, and removes its sockets.
     ///
     /// # Errors
-    /// What epoll_wait(2) says.
+    /// Those of epoll_wait(2).
     pub fn run(self, stop: OwnedFd) -> io::Result<()> {
         self.0.run(|life, poller| life.stop_with(stop, poller))
     }
 
-    /// Serves until a TERM or INT comes. Calls then may finish for 5 s (`drain_ms`); a second signal ends them at once.
+    /// Serves until TERM or INT. Running calls then have 5 s (`drain_ms`) to finish. A second signal ends them at once.
     ///
     /// # Errors
-    /// What epoll_wait(2) says.
+    /// Those of epoll_wait(2).
     pub fn run_until_signal(self, signals: Signals) -> io::Result<()> {
         self.0.run(|life, poller| life.stop_on(signals, poller))
     }
 
-    /// How many connections it takes: as configured, or fewer if the process may not open as many descriptors.
+    /// The number of connections it accepts: the configured limit, or less if the process may not open enough descriptors.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.0.places()
@@ -101,7 +101,7 @@ impl Server {
     }
 }
 
-/// The sockets that were handed down, or those of the address.
+/// The inherited sockets, or new ones at the configured address.
 fn sockets(config: &Config, inherited: Inherited) -> Result<(Option<Site>, Sockets), StartError> {
     let Inherited { stream, datagram } = inherited;
     match (stream, &config.socket) {

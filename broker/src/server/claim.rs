@@ -28,7 +28,7 @@ use super::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClaimError {
-    /// Another broker serves it.
+    /// Another broker serves the path.
     #[error(
         "{}: another broker ({}) serves this path; stop it first, or choose another path with --socket",
         path.display(), named(*pid)
@@ -36,10 +36,10 @@ pub enum ClaimError {
     Taken {
         /// The path.
         path: PathBuf,
-        /// Its process, if the kernel knows it.
+        /// The process of that broker, if the kernel reports it.
         pid: Option<u32>,
     },
-    /// Another program's socket. Deleted, it would still be open, and out of reach.
+    /// Another program's socket. If it were deleted, that program would keep it open, but no client could reach it.
     #[error(
         "{}: another program has this socket open; it is left alone, stop the program or choose another path with --socket",
         path.display()
@@ -48,16 +48,16 @@ pub enum ClaimError {
         /// The path.
         path: PathBuf,
     },
-    /// Something other than a socket is there, and isn't ours to delete.
+    /// The path is not a socket, and so isn't ours to delete.
     #[error("{}: this is not a socket; it is left alone, remove it or choose another path with --socket", path.display())]
     NotASocket {
         /// The path.
         path: PathBuf,
     },
-    /// Its directory can't be used.
+    /// The path's directory can't be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// Another user may have put the lock file there.
+    /// The lock file could be another user's.
     #[error("{}: {flaw}; this lock file is not to be trusted, remove it or choose another path with --socket", path.display())]
     UnsafeLock {
         /// The lock file.
@@ -65,12 +65,12 @@ pub enum ClaimError {
         /// What is wrong with it.
         flaw: Flaw,
     },
-    /// The system says no.
+    /// A system call failed.
     #[error(transparent)]
     Path(#[from] PathError),
 }
 
-/// A path that is this broker's for as long as the claim lives. The lock file stays behind for the next broker.
+/// A path that belongs to this broker as long as the claim lives. The lock file stays for the next broker.
 #[derive(Debug)]
 pub(crate) struct Claim {
     lock: File,
@@ -78,21 +78,21 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// Takes the path: makes and checks its directory, and takes the lock.
+    /// Claims a path: creates and checks its directory, and takes the lock.
     pub(crate) fn take(path: &Path) -> Result<Self, ClaimError> {
         directory::prepare(path)?;
         lock(path)
     }
 
-    /// Whether the lock file is still where others look for it.
+    /// Whether the lock file is still at its path, where others look for it.
     pub(crate) fn is_there(&self) -> bool {
         let inode = |metadata: Metadata| (metadata.dev(), metadata.ino());
         let held = self.lock.metadata().map(inode);
         fs::symlink_metadata(&self.lock_path).is_ok_and(|found| held.is_ok_and(|held| held == inode(found)))
     }
 
-    /// Removes a socket that no process has open. Under the lock, no other broker is about to bind it. It may still be in use: the lock
-    /// file of a live broker may have been deleted, and other programs take no lock.
+    /// Removes a socket that no process has open. The lock keeps other brokers from binding it meanwhile. It can still be in use,
+    /// because a live broker's lock file may have been deleted, and other programs take no lock.
     pub(crate) fn remove_stale(&self, path: &Path, kind: SocketType) -> Result<(), ClaimError> {
         let metadata = match fs::symlink_metadata(path) {
             Ok(metadata) => metadata,
@@ -108,8 +108,8 @@ impl Claim {
     }
 }
 
-/// Takes the lock: a flock(2), which also excludes other threads of this process. The record lock (fcntl(2)) on the same file is for
-/// the loser, who can ask the kernel for the winner's pid; a pid in the file could be an old one.
+/// Takes the lock: a flock(2), which also excludes other threads of this process. A record lock (fcntl(2)) on the same file lets
+/// the loser ask the kernel for the winner's pid. A pid in the file could be out of date.
 fn lock(path: &Path) -> Result<Claim, ClaimError> {
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
@@ -126,14 +126,14 @@ fn lock(path: &Path) -> Result<Claim, ClaimError> {
         Err(TryLockError::Error(error)) => return Err(failed("lock", &lock_path)(error).into()),
     }
     fcntl(&file, FcntlArg::F_SETLK(&whole_file())).map_err(|error| failed("lock", &lock_path)(error.into()))?;
-    // For people who look into the file; only the lock counts.
+    // For people who read the file. Only the lock counts.
     let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     written.map_err(failed("write the pid to", &lock_path))?;
     Ok(Claim { lock: file, lock_path })
 }
 
-/// In a directory like /tmp any user can put a file where the broker looks for its lock: to hold that lock for ever, or as a hard link
-/// to a file that the broker would overwrite.
+/// In a directory like /tmp any user can create a file in place of the lock file, to hold the lock for ever or as a hard link to a
+/// file that the broker would overwrite.
 fn check_lock(path: &Path, file: &File) -> Result<(), ClaimError> {
     let metadata = file.metadata().map_err(failed("look at the lock file", path))?;
     let refuse = |flaw| Err(ClaimError::UnsafeLock { path: path.to_owned(), flaw });
@@ -149,8 +149,8 @@ fn check_lock(path: &Path, file: &File) -> Result<(), ClaimError> {
     Ok(())
 }
 
-/// The process that holds the lock; `None` if it is in a pid namespace that this one can't see. It takes its record lock right after
-/// the flock, so a short wait finds it.
+/// The process that holds the lock, `None` if its pid namespace is not visible from this one. It takes the record lock right after
+/// the flock, so a short wait is enough.
 fn holder(file: &File) -> Option<u32> {
     for _ in 0..200 {
         let mut probe = whole_file();
@@ -204,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes a path and clears it for a stream socket.
+    /// Claims a path and removes a stale stream socket there.
     fn take(path: &Path) -> Result<Claim, ClaimError> {
         let claim = Claim::take(path)?;
         claim.remove_stale(path, SocketType::STREAM)?;

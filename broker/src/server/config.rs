@@ -1,4 +1,4 @@
-//! The configuration: defaults, changed by a file and the command line. All of it is checked before anything starts.
+//! The configuration: defaults, changed by a file and the command line. It is checked completely before anything starts.
 
 use std::path::{Path, PathBuf};
 
@@ -7,17 +7,17 @@ use ipc_protocol::transport::{Address, AddressError};
 use super::config_file::{ConfigFile, FileError};
 use crate::core::Limits;
 
-/// What can be configured.
+/// The broker's settings.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
     /// The address to listen at.
     pub socket: Address,
-    /// Whether to open the datagram socket beside it.
+    /// Whether to open the datagram socket beside the stream socket.
     pub datagram: bool,
     /// The limits.
     pub limits: Limits,
-    /// The file that they came from; HUP reads it again.
+    /// The file that the limits came from, which HUP reads again.
     pub file: Option<PathBuf>,
     /// Whether to log connections as they come and go.
     pub verbose: bool,
@@ -30,22 +30,22 @@ pub enum ConfigError {
     /// The file can't be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Not an address.
+    /// The address is malformed.
     #[error(transparent)]
     Address(#[from] AddressError),
 }
 
 impl Config {
-    /// The defaults, at an address.
+    /// The defaults with an address.
     #[must_use]
     pub fn new(socket: Address) -> Self {
         Self { socket, datagram: true, limits: Limits::default(), file: None, verbose: false }
     }
 
-    /// The defaults, changed by a file; `socket` wins over the file's, `fallback` is used if neither names one.
+    /// The defaults, changed by a file. `socket` overrides the file's address, and `fallback` is used if there is neither.
     ///
     /// # Errors
-    /// [`ConfigError`] says where the file is wrong.
+    /// [`ConfigError`] says what is wrong with the file or the address.
     pub fn load(
         path: &Path,
         socket: Option<Address>,
@@ -67,7 +67,7 @@ impl Config {
     /// Reads the limits of the file again.
     ///
     /// # Errors
-    /// [`FileError`]: the old ones stay in force.
+    /// [`FileError`]. The old limits then stay in force.
     pub(crate) fn reload(&self) -> Result<Limits, FileError> {
         match &self.file {
             None => Ok(self.limits.clone()),

@@ -1,5 +1,5 @@
-//! The configuration file. It is read only if nobody but root and the broker's user can change it, and all of its mistakes are reported
-//! at once.
+//! The configuration file. It is read only if root and the broker's user alone can change it, and all of its mistakes are reported at
+//! once.
 
 use std::{
     fmt,
@@ -20,7 +20,7 @@ use toml::{
 use super::path_error::plain;
 use crate::core::{LimitError, Limits};
 
-/// What a file says. A setting that it leaves out is `None`, a limit has its default.
+/// The content of a file. A missing setting is `None`, a missing limit has its default.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigFile {
     pub(crate) socket: Option<Address>,
@@ -40,7 +40,7 @@ pub enum FileError {
         /// Why.
         source: io::Error,
     },
-    /// A directory, a FIFO, a device.
+    /// It is a directory, a FIFO or a device.
     #[error("{}: not a regular file", path.display())]
     NotAFile {
         /// The path.
@@ -62,7 +62,7 @@ pub enum FileError {
         /// Its permissions.
         mode: u32,
     },
-    /// Far larger than a configuration needs.
+    /// The file is far larger than a configuration needs to be.
     #[error("{}: it has more than {most} bytes", path.display())]
     TooLarge {
         /// The file.
@@ -93,10 +93,10 @@ pub struct Mistake {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// Not TOML; the words are the parser's.
+    /// The line isn't TOML. The text is the parser's.
     #[error("{0}")]
     Syntax(String),
-    /// Unknown keys are mistakes: a misspelt setting would silently be missing.
+    /// An unknown key, which is a mistake because a misspelt setting would silently be ignored.
     #[error("'{0}' isn't a setting; there are 'socket', 'datagram' and the section 'limits'")]
     UnknownSetting(String),
     /// An unknown key in `[limits]`.
@@ -107,12 +107,12 @@ pub enum Problem {
     WrongType {
         /// The key.
         key: String,
-        /// What it takes.
+        /// The type that it must have.
         wanted: &'static str,
-        /// What it was given.
+        /// The value that it has.
         found: String,
     },
-    /// 'socket' is not an address.
+    /// The value of 'socket' isn't an address.
     #[error(transparent)]
     Address(#[from] AddressError),
     /// A limit can't have this value.
@@ -121,7 +121,7 @@ pub enum Problem {
 }
 
 impl ConfigFile {
-    /// Reads a file, if it is to be trusted.
+    /// Reads a file, if it can be trusted.
     pub(crate) fn read(path: &Path) -> Result<Self, FileError> {
         let text = read_trusted(path)?;
         Self::parse(&text).map_err(|mistakes| FileError::Malformed { path: path.to_owned(), mistakes })
@@ -134,7 +134,7 @@ impl ConfigFile {
             let problem = Problem::Syntax(error.message().replace('\n', "; "));
             reading.mistake(error.span().unwrap_or_default(), problem);
         }
-        // After a syntax error, what looks like an unknown key may be the rest of a broken line.
+        // After a syntax error, an unknown key may be the rest of a broken line.
         if reading.mistakes.is_empty() {
             reading.settings(document.get_ref());
         }
@@ -145,7 +145,7 @@ impl ConfigFile {
 }
 
 impl FileError {
-    /// The error in lines, one for each mistake. As a text it is one line, for logs.
+    /// One line for each mistake. Displaying the error puts them into a single line for logs.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         match self {
@@ -194,7 +194,7 @@ impl Reading<'_> {
             }
         }
         for error in self.file.limits.mistakes() {
-            // A limit that is left out can be wrong because of the others.
+            // A missing limit can be wrong because of the others.
             let key = table.keys().find(|key| key.get_ref() == error.limit()).unwrap_or(section);
             self.mistake(key.span(), error.into());
         }
@@ -210,7 +210,7 @@ impl Reading<'_> {
 
     fn mistake(&mut self, at: Range<usize>, problem: Problem) {
         if self.mistakes.len() == MISTAKES {
-            return; // counting lines takes longest
+            return; // finding line numbers is the slowest part
         }
         let before = self.text.as_bytes().get(..at.start).unwrap_or_default();
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
@@ -218,7 +218,7 @@ impl Reading<'_> {
     }
 }
 
-/// The entries as they stand in the file; a table has them by name.
+/// The entries of a table in the order of the file. The parser sorts them by name.
 fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<(&'t Key<'i>, &'t Spanned<DeValue<'i>>)> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
@@ -229,14 +229,14 @@ fn unsigned(integer: &DeInteger<'_>) -> Option<u64> {
     u64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
-/// Each mistake as `FILE:LINE: what`: editors understand it.
+/// Each mistake as `FILE:LINE: what`, which editors understand.
 fn located(path: &Path, mistakes: &[Mistake]) -> Vec<String> {
     mistakes.iter().map(|mistake| format!("{}:{mistake}", path.display())).collect()
 }
 
 fn read_trusted(path: &Path) -> Result<String, FileError> {
     let unreadable = |source| FileError::Unreadable { path: path.to_owned(), source };
-    // Opening a FIFO or a device must not block a broker that reloads. One descriptor: the file that is checked is the file that is read.
+    // Opening a FIFO or a device must not block a reload. With one descriptor, the file that is checked is the file that is read.
     let mut options = OpenOptions::new();
     let file = options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map_err(unreadable)?;
     check(path, &file.metadata().map_err(unreadable)?)?;
@@ -248,8 +248,8 @@ fn read_trusted(path: &Path) -> Result<String, FileError> {
     Ok(text)
 }
 
-/// Everyone who can write to the file configures the broker, at the latest when HUP comes. The own group may: where each user has a
-/// group of their own, editors make files group-writable.
+/// Any user who can write to the file configures the broker, at the latest on HUP. The broker's own group may write, because editors
+/// make files group-writable where each user has a private group.
 fn check(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
     let path = || path.to_owned();
     if !metadata.is_file() {
@@ -272,11 +272,11 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Largest file. One with every limit has about 1 KiB; parsing 1 MiB takes some milliseconds, during which nothing is routed.
+/// The largest file. One with every limit has about 1 KiB. Parsing 1 MiB takes some milliseconds, during which nothing is routed.
 const FILE_BYTES: u64 = 1 << 20;
-/// Mistakes that are reported, the first ones.
+/// The number of mistakes that are reported.
 const MISTAKES: usize = 20;
-/// Longest value that is quoted.
+/// The longest value that is quoted.
 const SHOWN: usize = 40;
 
 #[cfg(test)]

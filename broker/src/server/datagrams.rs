@@ -20,18 +20,18 @@ use uds::{UnixDatagramExt, UnixSocketAddr};
 use super::decisions::Fd;
 use crate::core::{Precedence, ReturnAddress};
 
-/// What arrived.
+/// The result of one read.
 #[derive(Debug)]
 pub(crate) enum Arrival {
     /// A datagram, its sender, and where an answer can go.
     Datagram(Bytes, Identity, Option<ReturnAddress>),
     /// A datagram that was cut short, carried descriptors, or whose sender the kernel does not name.
     Malformed,
-    /// Nothing more waits.
+    /// The queue is empty.
     Nothing,
 }
 
-/// The datagram socket and the buffer that it is read into.
+/// The datagram socket and its receive buffer.
 #[derive(Debug)]
 pub(crate) struct Datagrams {
     socket: UnixDatagram,
@@ -46,9 +46,9 @@ impl Datagrams {
     /// Receives one datagram.
     ///
     /// # Errors
-    /// What recvmsg(2) says.
+    /// Those of recvmsg(2).
     pub(crate) fn receive(&mut self) -> io::Result<Arrival> {
-        self.buffer.resize(MAX_DATAGRAM, 0); // allocated by the first datagram: most brokers never see one
+        self.buffer.resize(MAX_DATAGRAM, 0); // allocated by the first datagram, which most brokers never receive
         let Some(datagram) = fd::receive_datagram(self.socket.as_fd(), &mut self.buffer)? else {
             return Ok(Arrival::Nothing);
         };
@@ -64,9 +64,9 @@ impl Datagrams {
         Ok(Arrival::Datagram(bytes, sender, reply_to))
     }
 
-    /// Sends an answer; false if the other socket does not take it, now or any more.
+    /// Sends an answer. False if the receiver's socket is full or gone.
     ///
-    /// Answers that wait unread fill the send buffer, which all receivers share.
+    /// Unread answers fill the send buffer, which all receivers share.
     pub(crate) fn send(&self, to: &ReturnAddress, message: &Message<Fd>, precedence: Precedence) -> bool {
         if precedence == Precedence::Denial && !self.is_nearly_empty() {
             return false;

@@ -1,4 +1,4 @@
-//! How many connections the descriptors of this process are enough for.
+//! Fits the limit of connections to the descriptors that this process may open.
 
 use std::fs;
 
@@ -6,21 +6,21 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::core::Limits;
 
-/// The descriptors that the process needs for other things than connections.
+/// The descriptors that the process needs for anything but connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Descriptors {
     kept: u64,
 }
 
 impl Descriptors {
-    /// Call it before the broker opens anything. What is open then stays open: standard streams, inherited sockets, and the files of the
-    /// program around the broker.
+    /// Counts what is open before the broker opens anything: standard streams, inherited sockets, and the files of the program that
+    /// contains the broker. They stay open.
     pub(crate) fn count() -> Self {
         let open = fs::read_dir("/proc/self/fd").map_or(OPEN_UNSEEN, |entries| entries.count() as u64);
         Self { kept: open + OWN + PASSING }
     }
 
-    /// Lowers the limits to what the descriptors allow. At most a quarter of the connections is then reserved.
+    /// Lowers the limits to what the descriptors allow. Up to a quarter of the connections is then reserved.
     pub(crate) fn fit(self, mut limits: Limits) -> Limits {
         let Ok((most, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return limits };
         let room = most.saturating_sub(self.kept).max(1);
@@ -32,19 +32,19 @@ impl Descriptors {
     }
 }
 
-/// The line of the log for a broker that takes fewer connections than configured; `None` if it takes all.
+/// The log line of a broker that accepts fewer connections than configured; `None` if it accepts all.
 #[must_use]
 pub fn connections_lowered(configured: u64, fitted: u64) -> Option<String> {
     let reason = "this process may open too few files (RLIMIT_NOFILE)";
     (fitted < configured).then(|| format!("event=connections_lowered from={configured} to={fitted} reason={reason:?}"))
 }
 
-/// The guess without /proc: standard streams, a signalfd and two inherited sockets.
+/// The assumption without /proc: standard streams, a signalfd and two inherited sockets.
 const OPEN_UNSEEN: u64 = 6;
 /// What the broker opens for itself: epoll, timer, stream and datagram socket, lock file, and one in reserve.
 const OWN: u64 = 6;
-/// What comes and goes: a connection that is refused, the configuration file, and the descriptors of one frame (16) until they are
-/// refused.
+/// Descriptors that are open briefly: a connection to be refused, the configuration file, and the descriptors of one frame (16)
+/// until they are refused.
 const PASSING: u64 = 18;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The directory of a socket: created if it is missing, and refused if users other than root and the broker's own could replace what
-//! is in it. Every directory and link on the way counts: a user who can rename one decides what is below it.
+//! The directory of a socket: created if it is missing, and refused if users other than root and the broker's own could replace its
+//! entries. This includes every directory and link on the way, because a user who can rename one decides what is below it.
 
 use std::{
     ffi::OsString,
@@ -14,7 +14,7 @@ use super::path_error::{Flaw, PathError, failed};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirectoryError {
-    /// Another user could replace what is in it.
+    /// Another user could replace its entries.
     #[error("{}: {flaw}; the socket would not be safe there", path.display())]
     Unsafe {
         /// The directory: the socket's own, or one on the way to it.
@@ -22,12 +22,12 @@ pub enum DirectoryError {
         /// What is wrong with it.
         flaw: Flaw,
     },
-    /// The system says no.
+    /// A system call failed.
     #[error(transparent)]
     Path(#[from] PathError),
 }
 
-/// Creates and checks the directory that `path` will be in.
+/// Creates and checks the parent directory of `path`.
 pub(crate) fn prepare(path: &Path) -> Result<(), DirectoryError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -93,7 +93,7 @@ fn check(path: &Path, metadata: &Metadata, trusted: &[u32]) -> Result<(), Direct
     if !trusted.contains(&metadata.uid()) {
         return refuse(Flaw::Owner(metadata.uid()));
     }
-    const STICKY: u32 = 0o1000; // in such a directory (/tmp) only owners rename and remove
+    const STICKY: u32 = 0o1000; // in a sticky directory like /tmp only owners rename and remove files
     if !metadata.is_symlink() && metadata.mode() & 0o022 != 0 && metadata.mode() & STICKY == 0 {
         return refuse(Flaw::Mode(metadata.mode() & 0o7777));
     }
@@ -101,7 +101,7 @@ fn check(path: &Path, metadata: &Metadata, trusted: &[u32]) -> Result<(), Direct
 }
 
 const ROOT: u32 = 0;
-/// Links that the kernel follows in one path (MAXSYMLINKS).
+/// The number of links that the kernel follows in one path (MAXSYMLINKS).
 const LINKS: u32 = 40;
 
 #[cfg(test)]
@@ -114,7 +114,7 @@ mod tests {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// The directory that is to blame, and its mode.
+    /// The directory at fault, and its mode.
     fn blamed(path: &Path) -> (PathBuf, u32) {
         match prepare(path).unwrap_err() {
             DirectoryError::Unsafe { path, flaw: Flaw::Mode(mode) } => (path, mode),

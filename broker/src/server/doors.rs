@@ -1,4 +1,4 @@
-//! The doors: the two sockets that everybody can reach.
+//! The doors: the two sockets that every user can reach.
 
 use std::{
     fs::File,
@@ -30,25 +30,25 @@ use crate::{
 pub(crate) struct Doors {
     stream: Option<Door>,
     datagrams: Option<Datagrams>,
-    /// Accepting goes on at this time: there were no descriptors.
+    /// When accepting resumes, after the descriptors ran out.
     resume: Option<Moment>,
 }
 
 impl Doors {
-    /// Opens the doors: the poller tells when something is there.
+    /// Opens the doors: the poller reports when they are readable.
     ///
     /// # Errors
-    /// What epoll_ctl(2) says.
+    /// Those of epoll_ctl(2).
     pub(crate) fn open(sockets: Sockets, poller: &Poller) -> io::Result<Self> {
         let mut doors = Self { stream: None, datagrams: None, resume: None };
         doors.replace(sockets, poller)?;
         Ok(doors)
     }
 
-    /// Serves these sockets from now on, in place of those there were.
+    /// Replaces the sockets.
     ///
     /// # Errors
-    /// What epoll_ctl(2) says.
+    /// Those of epoll_ctl(2).
     pub(crate) fn replace(&mut self, sockets: Sockets, poller: &Poller) -> io::Result<()> {
         if let Some(stream) = sockets.stream {
             poller.add(&stream, Source::Listener, Interest::READ)?;
@@ -65,8 +65,8 @@ impl Doors {
         Ok(())
     }
 
-    /// Accepts the next connection. When there is no descriptor for it, accepting pauses: the listener stays ready, and would be
-    /// told of again and again.
+    /// Accepts the next connection. Without a descriptor for it accepting pauses, because the poller would report the listener, which
+    /// stays ready, again and again.
     pub(crate) fn accept(&mut self, now: Moment, poller: &Poller, log: &mut Log) -> Option<OwnedFd> {
         let reason = match self.stream.as_mut()?.accept() {
             Ok(Visitor::Accepted(socket)) => return Some(socket),
@@ -80,14 +80,14 @@ impl Doors {
         None
     }
 
-    /// A descriptor is free: accepting goes on now.
+    /// Resumes accepting now, because a descriptor is free.
     pub(crate) fn descriptor_is_free(&mut self, now: Moment) {
         if self.resume.is_some() {
             self.resume = Some(now);
         }
     }
 
-    /// Goes on accepting, when it is time.
+    /// Resumes accepting when the pause is over.
     pub(crate) fn resume(&mut self, now: Moment, poller: &Poller, log: &mut Log) {
         if self.resume.is_some_and(|moment| moment <= now) {
             self.resume = None;
@@ -100,14 +100,14 @@ impl Doors {
         self.resume
     }
 
-    /// Closes the door for connections.
+    /// Accepts no further connections.
     pub(crate) fn close(&mut self, poller: &Poller) {
         if let Some(door) = self.stream.take() {
             poller.remove(&door);
         }
     }
 
-    /// Takes the datagrams that wait, up to a limit.
+    /// Receives the queued datagrams, up to a limit.
     pub(crate) fn receive_datagrams(&mut self, now: Moment, decisions: &mut Decisions) {
         let Some(datagrams) = &mut self.datagrams else { return };
         for _ in 0..DATAGRAMS {
@@ -121,7 +121,7 @@ impl Doors {
         }
     }
 
-    /// Answers a datagram; false if the other socket does not take the answer.
+    /// Answers a datagram. False if the receiver's socket does not take the answer.
     pub(crate) fn answer(
         &self,
         to: &ReturnAddress,
@@ -140,14 +140,14 @@ impl Doors {
     }
 }
 
-/// What came through the door.
+/// The result of accepting.
 #[derive(Debug)]
 enum Visitor {
     /// A connection.
     Accepted(OwnedFd),
-    /// No further connection waits.
+    /// No client waits.
     None,
-    /// The process has no descriptor left: one caller was told so, the others wait until one is free.
+    /// The process has no descriptor left. One client was refused, and the others wait until one is free.
     NoDescriptors,
 }
 
@@ -166,7 +166,7 @@ impl Door {
     /// Accepts one connection.
     ///
     /// # Errors
-    /// What accept4(2) says, other than that nobody is there or no descriptor is free.
+    /// Those of accept4(2), except that no client waits or no descriptor is free.
     fn accept(&mut self) -> io::Result<Visitor> {
         loop {
             match accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
@@ -179,7 +179,7 @@ impl Door {
         }
     }
 
-    /// Gives the reserve up for a moment, so that one caller hears why instead of waiting in the backlog.
+    /// Closes the reserve for a moment, so that one client receives a reason instead of waiting in the backlog.
     fn refuse_one(&mut self) -> Visitor {
         self.reserve = None;
         if let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
@@ -197,14 +197,14 @@ impl AsFd for Door {
     }
 }
 
-/// Sends a goodbye to somebody whose connection is closed right after. Whoever does not take it at once does without.
+/// Sends a goodbye on a connection that is closed right after. It is lost if the socket does not take it at once.
 pub(crate) fn say_goodbye(socket: BorrowedFd<'_>, goodbye: Goodbye) {
     let _ = send(socket, &Message::Goodbye(goodbye).to_vec(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
 }
 
-/// Datagrams taken in one turn.
+/// The number of datagrams received in one turn.
 const DATAGRAMS: usize = 64;
-/// How long accepting pauses when no descriptor is free, unless one becomes free before.
+/// The pause in accepting when no descriptor is free. It ends early when one becomes free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 fn reserve() -> Option<File> {

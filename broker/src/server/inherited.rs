@@ -1,4 +1,4 @@
-//! Sockets that a service manager opened and handed down (sd_listen_fds(3)): descriptors from 3 on, if they are meant for this process.
+//! Sockets inherited from a service manager (sd_listen_fds(3)): descriptors from 3 on, if they are meant for this process.
 
 use std::{
     io,
@@ -8,7 +8,7 @@ use std::{
 use ipc_protocol::transport::inherited::{self, Served};
 use nix::sys::socket::sockopt::PassCred;
 
-/// The sockets handed down.
+/// The inherited sockets.
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
     pub(crate) stream: Option<OwnedFd>,
@@ -16,7 +16,7 @@ pub(crate) struct Inherited {
 }
 
 impl Inherited {
-    /// Takes the sockets that `LISTEN_FDS` and `LISTEN_PID` announce; none if they aren't set, or are for another process.
+    /// Takes the sockets that `LISTEN_FDS` and `LISTEN_PID` announce; none if these are not set or for another process.
     ///
     /// # Errors
     /// If a variable isn't a number, a descriptor isn't open, or not a listening stream or a datagram AF_UNIX socket, or if there are two
@@ -29,7 +29,7 @@ impl Inherited {
             let (place, socket) = match inherited::served(number) {
                 Ok(Served::Listener(socket)) => (&mut sockets.stream, socket),
                 Ok(Served::Datagram(socket)) => {
-                    nix::sys::socket::setsockopt(&socket, PassCred, &true)?; // its maker may not have asked for the sender's credentials
+                    nix::sys::socket::setsockopt(&socket, PassCred, &true)?; // the service manager may not have set it
                     (&mut sockets.datagram, socket)
                 }
                 Err(error) => return Err(invalid(format!("LISTEN_FDS: {error}"))),
@@ -43,7 +43,7 @@ impl Inherited {
     }
 }
 
-/// The listening stream socket that this process inherited under a number: an address `fd:N`.
+/// The listening stream socket at an address `fd:N`, which this process has inherited.
 ///
 /// # Errors
 /// If the descriptor isn't one.

@@ -13,14 +13,14 @@ use super::{
 };
 use crate::core::{Limits, Moment};
 
-/// How far the broker's life has come, and what it holds until its end.
+/// The broker's phase, and what it holds until its end.
 #[derive(Debug)]
 pub(crate) struct Life {
     config: Config,
     phase: Phase,
     signals: Option<Signals>,
     stop: Option<OwnedFd>,
-    /// Where the broker is reached, unless its sockets were handed down.
+    /// The address of the broker, unless its sockets are inherited.
     site: Option<Site>,
     descriptors: Descriptors,
 }
@@ -28,17 +28,17 @@ pub(crate) struct Life {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Serving,
-    /// Told to stop: calls may finish until then.
+    /// Running calls may finish until this moment.
     Draining(Moment),
     Stopped,
 }
 
-/// What a signal asks of the broker.
+/// A change that a signal requests.
 #[derive(Debug)]
 pub(crate) enum Turning {
-    /// Use other limits.
+    /// Use these limits.
     Limits(Box<Limits>),
-    /// Take no new calls, and let those that run finish.
+    /// Accept no new calls, and let running ones finish.
     Drain,
     /// End now.
     Stop,
@@ -56,14 +56,14 @@ impl Life {
         Ok(())
     }
 
-    /// Ends when a signal says so.
+    /// Ends on a signal.
     pub(crate) fn stop_on(&mut self, signals: Signals, poller: &Poller) -> io::Result<()> {
         poller.add(&signals, Source::Signals, Interest::READ)?;
         self.signals = Some(signals);
         Ok(())
     }
 
-    /// What the next signal asks for, `None` once none waits.
+    /// The request of the next signal, `None` if no signal is pending.
     pub(crate) fn next_signal(&mut self, now: Moment, log: &mut Log) -> io::Result<Option<Turning>> {
         loop {
             let Some(request) = self.signals.as_ref().map_or(Ok(None), Signals::next)? else { return Ok(None) };
@@ -74,7 +74,7 @@ impl Life {
                     }
                 }
                 Request::Stop if self.phase == Phase::Serving => {
-                    let _ = notify_stopping(); // a manager that doesn't read it does without
+                    let _ = notify_stopping(); // a manager that doesn't read it misses it
                     self.phase = Phase::Draining(now.after_ms(self.config.limits.drain_ms));
                     if let Some(site) = &mut self.site {
                         site.leave();
@@ -101,7 +101,7 @@ impl Life {
         self.phase == Phase::Stopped
     }
 
-    /// When [`Life::is_over`] will be true, whatever comes.
+    /// The latest moment at which [`Life::is_over`] becomes true.
     pub(crate) fn drained_by(&self) -> Option<Moment> {
         match self.phase {
             Phase::Draining(until) => Some(until),
@@ -114,7 +114,7 @@ impl Life {
         self.site.as_ref().map(Site::next_look)
     }
 
-    /// Looks after the files of the sockets, when it is time.
+    /// Checks the files of the sockets when it is time.
     pub(crate) fn look(&mut self, now: Moment) -> Look {
         match &mut self.site {
             Some(site) if site.next_look() <= now => site.look(now),

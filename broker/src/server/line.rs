@@ -1,4 +1,4 @@
-//! Writing a line without waiting: a stopped terminal or a full pipe must not hold up a broker.
+//! Writes lines without waiting: a stopped terminal or a full pipe must not delay a broker.
 
 use std::{
     io::{self, Write},
@@ -10,7 +10,7 @@ use ipc_protocol::transport::poll::{PollFlags, is_ready};
 /// Writes a line to standard output or standard error. The descriptor may be shared with other processes, so it stays blocking.
 ///
 /// # Errors
-/// `WouldBlock` if there is no room now; otherwise what write(2) says.
+/// `WouldBlock` if there is no room now, or those of write(2).
 pub fn write_line(mut stream: impl Write + AsFd, line: &str) -> io::Result<()> {
     // A pipe is writable when PIPE_BUF (4,096) bytes fit (pipe(7)), so a line has to be shorter.
     let mut line = line.to_owned();
@@ -23,7 +23,7 @@ pub fn write_line(mut stream: impl Write + AsFd, line: &str) -> io::Result<()> {
     stream.flush()
 }
 
-/// Longest line, in bytes.
+/// The longest line, in bytes.
 const LINE_LEN: usize = 4_000;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, time::Duration};
 use super::line::write_line;
 use crate::core::{Event, Moment};
 
-/// Writes events. A line that a full pipe doesn't take, or one too many of a user, is dropped and counted.
+/// Writes events. A line that does not fit the pipe or exceeds its user's share is dropped and counted.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     verbose: bool,
@@ -24,7 +24,7 @@ impl Log {
         Self { verbose, ..Self::default() }
     }
 
-    /// Writes an event, unless its user has used up its lines. Details are written with `-v` only, but then all of them.
+    /// Writes an event, unless its user has used up its share. Details are written only with `-v`, and then without a limit.
     pub(crate) fn event(&mut self, now: Moment, event: &Event) {
         if event.is_detail() && !self.verbose {
             return;
@@ -36,7 +36,7 @@ impl Log {
         }
     }
 
-    /// Writes a line about the broker itself that may come often.
+    /// Writes a line about the broker itself that may be frequent.
     pub(crate) fn trouble(&mut self, now: Moment, text: std::fmt::Arguments<'_>) {
         if self.may_write(now, BROKER) {
             self.line(text);
@@ -70,10 +70,10 @@ impl Log {
     }
 }
 
-/// The broker's own troubles count for this id, which no user can have (setreuid(2)).
+/// The broker's own lines count against this id, which no user can have (setreuid(2)).
 const BROKER: u32 = u32::MAX;
-/// Lines of one user in one period.
+/// The number of lines of one user in one period.
 const LINES_PER_PERIOD: u32 = 10;
 const PERIOD: Duration = Duration::from_secs(10);
-/// Users to count for before those of past periods are forgotten.
+/// The number of users that are counted before those of past periods are forgotten.
 const USERS_KEPT: usize = 1_024;

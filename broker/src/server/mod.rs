@@ -1,4 +1,5 @@
-//! The server: sockets, clock, signals and files. It feeds the core and does what the core decides; it decides nothing itself.
+//! The server: sockets, clock, signals and files. It passes inputs to the core and carries out its outputs, and makes no decisions
+//! of its own.
 
 mod broker;
 mod claim;

@@ -1,5 +1,5 @@
-//! Notifications for a service manager: datagrams to `$NOTIFY_SOCKET` (sd_notify(3)). A manager that doesn't read must not hold up
-//! a broker.
+//! Notifications for a service manager: datagrams to `$NOTIFY_SOCKET` (sd_notify(3)). A manager that doesn't read must not delay a
+//! broker.
 
 use std::{env, ffi::OsStr, io, os::unix::ffi::OsStrExt, time::Duration};
 
@@ -8,16 +8,16 @@ use rustix::net::{
     sockopt::{Timeout, set_socket_timeout},
 };
 
-/// Tells the service manager, if there is one, that the sockets are open. At boot its queue may be full for a moment, and it kills a
-/// unit whose READY=1 gets lost: so this waits for up to half a second.
+/// Notifies the service manager, if there is one, that the sockets are open. It kills a unit whose READY=1 is lost, and its queue
+/// may be full for a moment at boot, so this waits for up to half a second.
 ///
 /// # Errors
-/// What socket(2) and sendto(2) say; nothing depends on it.
+/// Those of socket(2) and sendto(2).
 pub fn notify_ready() -> io::Result<()> {
     send(b"READY=1", SendFlags::NOSIGNAL)
 }
 
-/// Tells it that the broker is draining. It will notice anyway, so this doesn't wait.
+/// Notifies it that the broker is draining. This doesn't wait, because the manager notices the end anyway.
 pub(crate) fn notify_stopping() -> io::Result<()> {
     send(b"STOPPING=1", SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
 }
@@ -31,7 +31,7 @@ fn send(text: &[u8], flags: SendFlags) -> io::Result<()> {
     Ok(())
 }
 
-/// `/path` or `@name` (abstract). Other forms (vsock) are for virtual machines.
+/// Parses `/path` or `@name` (abstract). Other forms (vsock) are for virtual machines.
 fn address(socket: &OsStr) -> io::Result<Option<SocketAddrUnix>> {
     match socket.as_bytes() {
         [b'@', name @ ..] => Ok(Some(SocketAddrUnix::new_abstract_name(name)?)),
@@ -40,5 +40,5 @@ fn address(socket: &OsStr) -> io::Result<Option<SocketAddrUnix>> {
     }
 }
 
-/// How long READY=1 may take.
+/// The time for sending READY=1.
 const PATIENCE: Duration = Duration::from_millis(500);

@@ -1,8 +1,8 @@
-//! The user that a broker trusts besides root: its own, provided that its uid stands for one user only.
+//! The user that a broker trusts besides root: its own, provided that its uid denotes only one user.
 
 use std::fs;
 
-/// The user that this process runs as; `None` if other users look the same to it.
+/// The user that this process runs as; `None` if other users have the same uid here.
 ///
 /// Every user that a user namespace doesn't map appears in it as the overflow user (user_namespaces(7)). A broker that runs as that
 /// user in such a namespace can't tell its owner from a stranger.
@@ -14,7 +14,7 @@ pub(crate) fn owner() -> Option<u32> {
     is_one_user.then_some(uid)
 }
 
-/// Whether a uid_map maps all of the 2^32 - 1 possible users. The third column is how many a line maps.
+/// Whether a uid_map maps all of the 2^32 - 1 possible users. The third column is the number that a line maps.
 fn maps_all_users(uid_map: &str) -> bool {
     let counts = uid_map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
     counts.sum::<u64>() == u64::from(u32::MAX)

@@ -1,4 +1,4 @@
-//! What can be wrong with a path, as other users could take advantage of its owner or mode; and how a failed system call is worded.
+//! Errors of paths: an owner or mode that other users could exploit, and failed system calls.
 
 use std::{
     io,
@@ -24,22 +24,22 @@ pub enum Flaw {
     /// Its mode lets other users write.
     #[error("others may write to it (mode {0:o})")]
     Mode(u32),
-    /// Hard links: it may be another file under this name.
+    /// It has further hard links, so it may be another file under this name.
     #[error("it has {0} names")]
     Names(u64),
-    /// A FIFO, a directory, a device.
+    /// It is a FIFO, a directory or a device.
     #[error("it isn't a regular file")]
     Kind,
 }
 
-/// What the system says, without its number: "(os error 2)" helps no reader of a message.
+/// The text of a system error without its number: "(os error 2)" doesn't help the reader of a message.
 #[must_use]
 pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words).to_owned()
 }
 
-/// Makes the error of an operation on a path from what the system says.
+/// Turns a system error into that of an operation on a path.
 pub(crate) fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> PathError {
     let path = path.to_owned();
     move |source| PathError { operation, path: path.clone(), source }

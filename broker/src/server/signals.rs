@@ -10,7 +10,7 @@ use nix::sys::{
     signalfd::{SfdFlags, SignalFd},
 };
 
-/// What a signal asks for.
+/// The request of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     /// TERM or INT: the first drains, the second stops at once.
@@ -19,17 +19,17 @@ pub(crate) enum Request {
     Reload,
 }
 
-/// TERM, INT and HUP of this process, as a descriptor. Create it before any thread: threads inherit the mask that blocks them.
+/// TERM, INT and HUP of this process, as a descriptor. Create it before any thread, since threads inherit the mask that blocks them.
 #[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
 }
 
 impl Signals {
-    /// Blocks the signals and opens a descriptor for them. SIGPIPE is no concern: everything is sent with MSG_NOSIGNAL.
+    /// Blocks the signals and opens a descriptor for them. SIGPIPE cannot occur, because all sends use MSG_NOSIGNAL.
     ///
     /// # Errors
-    /// What pthread_sigmask(3) and signalfd(2) say.
+    /// Those of pthread_sigmask(3) and signalfd(2).
     pub fn block() -> io::Result<Self> {
         let mut set = SigSet::empty();
         for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {

@@ -1,5 +1,5 @@
-//! Where a broker can be reached: its sockets, their files, and the claim to their path. If a file is removed, the broker notices within
-//! seconds and binds a new socket; open connections don't depend on the file.
+//! Where a broker can be reached: its sockets, their files, and the claim to their path. If a file is removed, the broker notices
+//! within seconds and binds a new socket. Open connections don't depend on the file.
 
 use std::{
     fs, io,
@@ -25,12 +25,12 @@ pub enum SiteError {
     /// The path can't be claimed.
     #[error(transparent)]
     Claim(#[from] ClaimError),
-    /// The system says no.
+    /// A system call failed.
     #[error("cannot listen at {address}: {}", plain(source))]
     Bind {
-        /// Where.
+        /// The address.
         address: Address,
-        /// What the system said.
+        /// The error.
         source: io::Error,
     },
 }
@@ -42,7 +42,7 @@ pub(crate) struct Sockets {
     pub(crate) datagram: Option<OwnedFd>,
 }
 
-/// The socket files of a broker, and the claim, which outlives them.
+/// A broker's socket files, and its claim, which outlives them.
 #[derive(Debug)]
 pub(crate) struct Site {
     path: PathBuf,
@@ -54,18 +54,18 @@ pub(crate) struct Site {
     is_lost: bool,
 }
 
-/// What a look at the files finds.
+/// The result of checking the files.
 #[derive(Debug)]
 pub(crate) enum Look {
-    /// All is well, or as bad as at the last look.
+    /// Nothing has changed since the last look.
     Unchanged,
-    /// Files were gone, and here are sockets in place of those that could no longer be reached.
+    /// Files were gone. These sockets replace the ones that could no longer be reached.
     Reopened(Sockets),
-    /// Files are gone, and new ones can't be made.
+    /// Files are gone, and new ones can't be created.
     Lost(SiteError),
 }
 
-/// A path, and the socket that belongs there.
+/// A path, and the kind of socket that belongs there.
 #[derive(Debug)]
 struct Doorway {
     path: PathBuf,
@@ -73,14 +73,14 @@ struct Doorway {
     file: Option<SocketFile>,
 }
 
-/// A socket file, removed with its owner unless something else has taken its place. The inode isn't reused while the socket is open.
+/// A socket file, removed on drop unless another file has taken its place. The inode isn't reused while the socket is open.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
     inode: (u64, u64),
 }
 
-/// Binds the sockets that a configuration asks for. Abstract addresses have no site: there is no file to be removed.
+/// Binds the configured sockets. An abstract address has no site, because there is no file that could be removed.
 pub(crate) fn open(config: &Config, now: Moment) -> Result<(Option<Site>, Sockets), SiteError> {
     let datagram = config.socket.datagram().filter(|_| config.datagram);
     let backlog = i32::try_from(config.limits.backlog).unwrap_or(i32::MAX);
@@ -105,7 +105,7 @@ impl Site {
         self.next_look
     }
 
-    /// Checks that the files are still there, and replaces those that aren't.
+    /// Checks the files, and replaces those that are missing.
     pub(crate) fn look(&mut self, now: Moment) -> Look {
         self.next_look = now.after(BETWEEN_LOOKS);
         let was_lost = self.is_lost;
@@ -123,14 +123,14 @@ impl Site {
         }
     }
 
-    /// Removes the files for good, so that no new client comes. The claim stays.
+    /// Removes the files for good, so that no further client connects. The claim stays.
     pub(crate) fn leave(&mut self) {
         self.doorways.clear();
     }
 
-    /// Binds what is missing. Nothing is bound if something is in the way of one of the sockets.
+    /// Binds the missing sockets: all of them, or none if one can't be bound.
     fn fill(&mut self) -> Result<Sockets, SiteError> {
-        // A lock whose file is gone doesn't keep others from the path.
+        // A lock whose file is gone doesn't keep others away from the path.
         let claim = match self.claim.take().filter(Claim::is_there) {
             Some(claim) => claim,
             None => Claim::take(&self.path)?,
@@ -140,7 +140,7 @@ impl Site {
         for doorway in &missing {
             claim.remove_stale(&doorway.path, doorway.kind)?;
         }
-        // If one fails, those before it go with their files: a file whose socket is closed would pass for one that is there.
+        // If one fails, the sockets before it are dropped with their files, because a file with a closed socket would seem present.
         let bound: Vec<_> = missing.iter().map(|doorway| doorway.bind(self.backlog)).collect::<Result<_, _>>()?;
         let mut sockets = Sockets::default();
         for (doorway, (file, socket)) in missing.into_iter().zip(bound) {
@@ -176,7 +176,7 @@ fn bind(address: &Address, kind: SocketType, backlog: i32) -> Result<OwnedFd, Si
 }
 
 impl SocketFile {
-    /// The file that was just bound at `path`.
+    /// The file of the socket just bound at `path`.
     fn of(path: &Path) -> io::Result<Self> {
         let metadata = fs::symlink_metadata(path)?;
         Ok(Self { path: path.to_owned(), inode: (metadata.dev(), metadata.ino()) })
@@ -190,14 +190,14 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if self.is_there() {
-            // If it fails, the next broker finds a stale socket and removes that.
+            // If this fails, the next broker finds a stale socket and removes it.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Every user may connect: policy decides what they may do, and its refusal explains more than EACCES. To keep users out altogether,
-/// restrict the directory of the socket.
+/// Every user may connect. The policy decides what they may do, and its refusal explains more than EACCES. To keep users out
+/// completely, restrict the socket's directory.
 const SOCKET_MODE: u32 = 0o666;
 /// A look costs two system calls, and wakes an idle broker.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
@@ -226,7 +226,7 @@ mod tests {
             self.directory.path().join("run").join(name)
         }
 
-        /// Looks, and uses the sockets that are new.
+        /// Looks at the files, and takes over new sockets.
         fn look(&mut self) -> &'static str {
             match self.site.look(self.site.next_look()) {
                 Look::Unchanged => "unchanged",

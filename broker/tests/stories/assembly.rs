@@ -1,10 +1,10 @@
-//! Frames that take their time: who waits for room, in which order, and how long.
+//! Frames that arrive in pieces: which wait for room, in which order, and for how long.
 
 use ipc_protocol::ErrorCode;
 
 use crate::world::{OWNER, Peer, Request, Ticket, World};
 
-/// A world where frames of the broker's user find room for 35,000 bytes, with a service.
+/// A world with a service, where frames of the broker's user may take 35,000 bytes.
 fn narrow() -> (World, Peer) {
     let mut w = World::with_limits(|limits| limits.bytes_per_uid = 40_000);
     let svc = w.service("store");
@@ -15,7 +15,7 @@ fn put(len: usize) -> Request {
     Request::to("store", "put").body(&vec![b'x'; len])
 }
 
-/// A call of another peer of the same user, whose frame holds nearly all the room until its rest is sent.
+/// A call of another peer of the same user, whose frame takes nearly all the room until the rest is sent.
 fn fill(w: &mut World) -> (Peer, Ticket) {
     let peer = w.peer(OWNER);
     let call = w.make_cut(peer, put(30_000), 100);
@@ -24,7 +24,7 @@ fn fill(w: &mut World) -> (Peer, Ticket) {
 }
 
 #[test]
-fn a_frame_that_found_no_room_gets_it_when_another_is_complete() {
+fn a_waiting_frame_gets_room_when_another_completes() {
     let (mut w, svc) = narrow();
     let (first, c) = (fill(&mut w).0, w.peer(OWNER));
     let call = w.make_cut(c, put(8_000), 100);
@@ -40,7 +40,7 @@ fn a_frame_that_found_no_room_gets_it_when_another_is_complete() {
 }
 
 #[test]
-fn frames_of_one_user_get_room_in_the_order_they_came() {
+fn frames_of_a_user_get_room_in_order_of_arrival() {
     let (mut w, _) = narrow();
     let (first, _) = fill(&mut w);
     let (long, short) = (w.peer(OWNER), w.peer(OWNER));
@@ -54,7 +54,7 @@ fn frames_of_one_user_get_room_in_the_order_they_came() {
 }
 
 #[test]
-fn room_comes_back_for_one_user_whatever_another_takes_meanwhile() {
+fn a_user_gets_room_back_whatever_another_user_takes() {
     let (mut w, _) = narrow();
     let ((first, _), c, root) = (fill(&mut w), w.peer(OWNER), w.peer(0));
     w.make_cut(c, put(8_000), 100);
@@ -67,7 +67,7 @@ fn room_comes_back_for_one_user_whatever_another_takes_meanwhile() {
 }
 
 #[test]
-fn a_frame_that_waits_long_for_room_gets_it_from_a_peer_that_does_not_read() {
+fn a_frame_that_waits_long_gets_room_from_a_peer_that_does_not_read() {
     let (mut w, svc) = narrow();
     let (echo, idle, c) = (w.service("echo"), w.peer(OWNER), w.peer(OWNER));
     w.let_pile_up(idle, echo, 30_000);
@@ -82,7 +82,7 @@ fn a_frame_that_waits_long_for_room_gets_it_from_a_peer_that_does_not_read() {
 }
 
 #[test]
-fn a_frame_that_waits_past_its_deadline_ends_and_its_connection_lives() {
+fn a_frame_that_waits_past_its_deadline_ends_but_its_connection_lives() {
     let (mut w, svc) = narrow();
     fill(&mut w);
     let c = w.peer(OWNER);
@@ -115,7 +115,7 @@ fn a_frame_that_waits_is_refused_when_the_limit_falls_below_it() {
 }
 
 #[test]
-fn a_connection_from_before_is_held_to_the_limits_of_now() {
+fn an_old_connection_is_held_to_new_limits() {
     let (mut w, _) = narrow();
     let c = w.peer(OWNER);
     w.set_limits(|limits| limits.body_bytes = 1_000);
@@ -128,7 +128,7 @@ fn a_connection_from_before_is_held_to_the_limits_of_now() {
 }
 
 #[test]
-fn the_time_of_a_call_runs_from_its_first_byte() {
+fn the_deadline_of_a_call_runs_from_its_first_byte() {
     let (mut w, svc) = narrow();
     let c = w.peer(OWNER);
     let call = w.make_cut(c, put(8_000).within(1_000), 100);
@@ -142,7 +142,7 @@ fn the_time_of_a_call_runs_from_its_first_byte() {
 }
 
 #[test]
-fn a_call_that_arrives_after_its_time_is_not_delivered() {
+fn a_call_that_arrives_after_its_deadline_is_not_delivered() {
     let (mut w, svc) = narrow();
     let c = w.peer(OWNER);
     let call = w.make_cut(c, put(8_000).within(1_000), 100);
@@ -170,7 +170,7 @@ fn a_sender_that_takes_too_long_for_a_frame_is_cut() {
 }
 
 #[test]
-fn a_frame_that_was_left_out_leaves_no_deadline_behind() {
+fn a_skipped_frame_leaves_no_deadline_behind() {
     let mut w = World::with_limits(|limits| limits.body_bytes = 5_000);
     let (_, c) = (w.service("store"), w.peer(OWNER));
     let call = w.make_cut(c, put(8_000), 100);
@@ -267,7 +267,7 @@ fn a_service_whose_unanswered_calls_fill_the_room_can_answer_them() {
 }
 
 #[test]
-fn what_the_front_holds_of_a_frame_is_charged() {
+fn the_bytes_of_an_incomplete_frame_are_charged() {
     let (mut w, _) = narrow();
     let c = w.peer(OWNER);
     let before = w.bytes_held();

@@ -19,7 +19,7 @@ fn a_call_is_delivered_and_its_answer_comes_back() {
 }
 
 #[test]
-fn a_call_carries_who_the_kernel_says_its_caller_is() {
+fn a_call_carries_the_identity_that_the_kernel_reports() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(0));
 
@@ -31,7 +31,7 @@ fn a_call_carries_who_the_kernel_says_its_caller_is() {
 }
 
 #[test]
-fn a_call_says_how_long_its_caller_waits() {
+fn a_call_carries_the_time_its_caller_waits() {
     let mut w = World::new();
     let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));
     w.make(c, Request::to("clock", "").within(2_000));
@@ -56,7 +56,7 @@ fn a_call_without_a_deadline_gets_the_default_one() {
 }
 
 #[test]
-fn the_longest_deadline_is_cut_to_the_limit() {
+fn a_deadline_over_the_limit_is_shortened_to_it() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
 
@@ -66,7 +66,7 @@ fn the_longest_deadline_is_cut_to_the_limit() {
 }
 
 #[test]
-fn an_error_of_the_application_passes_whole() {
+fn an_application_error_passes_unchanged() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     let call = w.call(c, "clock", "", b"");
@@ -110,7 +110,7 @@ fn a_service_cannot_claim_that_a_retry_is_safe() {
 }
 
 #[test]
-fn a_number_that_the_table_does_not_know_passes_and_may_have_run() {
+fn an_unknown_error_code_passes_and_may_have_run() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     let call = w.call(c, "clock", "", b"");
@@ -138,7 +138,7 @@ fn an_answer_over_the_limit_ends_its_call() {
 }
 
 #[test]
-fn a_call_over_the_limit_is_answered_and_the_connection_lives() {
+fn a_call_over_the_limit_is_refused_and_the_connection_lives() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
 
@@ -179,7 +179,7 @@ fn a_peer_may_call_itself() {
 }
 
 #[test]
-fn a_forged_caller_cuts() {
+fn a_peer_that_forges_a_caller_is_cut() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     w.call(c, "clock", "", b"");
@@ -192,7 +192,7 @@ fn a_forged_caller_cuts() {
 }
 
 #[test]
-fn a_number_that_does_not_grow_cuts() {
+fn a_peer_whose_call_ids_do_not_grow_is_cut() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     let call = w.call(c, "clock", "", b"");
@@ -205,7 +205,7 @@ fn a_number_that_does_not_grow_cuts() {
 }
 
 #[test]
-fn a_call_numbered_zero_cuts() {
+fn a_peer_that_numbers_a_call_zero_is_cut() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     w.call(svc, "clock", "", b"");
@@ -233,7 +233,7 @@ fn a_second_answer_is_dropped_and_counted() {
 }
 
 #[test]
-fn nobody_answers_for_another() {
+fn a_peer_cannot_answer_for_another() {
     let mut w = World::new();
     let (svc, thief, c) = (w.service("clock"), w.service("thief"), w.peer(OWNER));
     let call = w.call(c, "clock", "", b"");
@@ -250,7 +250,7 @@ fn nobody_answers_for_another() {
 }
 
 #[test]
-fn who_goes_on_answering_what_was_not_asked_is_cut() {
+fn a_peer_that_keeps_sending_stray_replies_is_cut() {
     let mut w = World::with_limits(|limits| limits.stray_replies = 2);
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     let call = w.call(c, "clock", "", b"");

@@ -60,7 +60,7 @@ fn a_refused_one_way_datagram_is_counted_and_not_answered() {
 }
 
 #[test]
-fn a_datagram_that_nobody_could_be_answered_for_is_dropped_and_counted() {
+fn a_datagram_without_a_return_address_is_dropped_and_counted() {
     let mut w = World::new();
     let svc = w.service("clock");
 
@@ -74,7 +74,7 @@ fn a_datagram_that_nobody_could_be_answered_for_is_dropped_and_counted() {
 }
 
 #[test]
-fn a_datagram_that_is_no_call_is_dropped_and_counted() {
+fn a_datagram_that_is_not_a_call_is_dropped_and_counted() {
     let mut w = World::new();
     let c = w.peer(OWNER);
 
@@ -114,7 +114,7 @@ fn a_user_has_a_limited_number_of_datagrams_pending() {
 }
 
 #[test]
-fn a_datagrams_deadline_ends_it() {
+fn a_datagram_ends_at_its_deadline() {
     let mut w = World::new();
     let svc = w.service("clock");
     let call = w.datagram(OWNER, Some("a"), Request::to("clock", "").within(50));
@@ -138,7 +138,7 @@ fn a_datagram_ends_with_its_service() {
 }
 
 #[test]
-fn an_answer_that_no_socket_takes_is_counted() {
+fn an_answer_that_cannot_be_sent_is_counted() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     w.refuse_answers();
@@ -150,7 +150,7 @@ fn an_answer_that_no_socket_takes_is_counted() {
 }
 
 #[test]
-fn an_answer_that_no_datagram_can_carry_becomes_too_large() {
+fn an_answer_too_long_for_a_datagram_becomes_too_large() {
     let mut w = World::new();
     let svc = w.service("clock");
     let call = w.datagram(OWNER, Some("a"), Request::to("clock", ""));
@@ -161,7 +161,7 @@ fn an_answer_that_no_datagram_can_carry_becomes_too_large() {
 }
 
 #[test]
-fn the_largest_answer_that_a_datagram_can_carry_passes() {
+fn the_longest_answer_that_fits_a_datagram_passes() {
     let mut w = World::new();
     let svc = w.service("clock");
     let call = w.datagram(OWNER, Some("a"), Request::to("clock", ""));
@@ -172,7 +172,7 @@ fn the_largest_answer_that_a_datagram_can_carry_passes() {
 }
 
 #[test]
-fn a_name_is_not_offered_by_datagram() {
+fn a_name_cannot_be_offered_by_datagram() {
     let mut w = World::new();
 
     let register = w.datagram(OWNER, Some("a"), Request::to("ipc", "register").body(br#"{"name":"clock"}"#));
@@ -183,7 +183,7 @@ fn a_name_is_not_offered_by_datagram() {
 }
 
 #[test]
-fn the_broker_answers_questions_by_datagram() {
+fn the_broker_answers_its_own_operations_by_datagram() {
     let mut w = World::new();
     let _svc = w.service("clock");
 

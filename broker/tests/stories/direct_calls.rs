@@ -5,7 +5,7 @@ use ipc_protocol::ErrorCode;
 use crate::world::{OWNER, World};
 
 #[test]
-fn a_direct_call_passes_by_a_name_that_was_taken_back() {
+fn a_direct_call_does_not_need_a_name_that_was_taken_back() {
     let mut w = World::new();
     let (svc, c) = (w.service("old"), w.peer(OWNER));
     w.offer(svc, Some("new"), 1);
@@ -19,7 +19,7 @@ fn a_direct_call_passes_by_a_name_that_was_taken_back() {
 }
 
 #[test]
-fn a_peer_that_took_everything_back_takes_no_direct_calls() {
+fn a_peer_that_took_every_registration_back_takes_no_direct_calls() {
     let mut w = World::new();
     let (svc, c) = (w.service("old"), w.peer(OWNER));
     w.call(c, "old", "", b"still running");
@@ -31,7 +31,7 @@ fn a_peer_that_took_everything_back_takes_no_direct_calls() {
 }
 
 #[test]
-fn a_direct_call_reaches_that_peer_alone() {
+fn a_direct_call_reaches_only_its_peer() {
     let mut w = World::new();
     let (one, two, c) = (w.instance("pool", 4), w.instance("pool", 4), w.peer(OWNER));
 
@@ -77,7 +77,7 @@ fn a_peer_that_is_not_there_takes_no_direct_calls() {
 }
 
 #[test]
-fn direct_calls_wait_in_order_with_those_to_the_name() {
+fn direct_calls_queue_in_order_with_calls_to_the_name() {
     let mut w = World::new();
     let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));
     w.call(c, "clock", "", b"1");
@@ -95,7 +95,7 @@ fn direct_calls_wait_in_order_with_those_to_the_name() {
 }
 
 #[test]
-fn a_direct_call_that_waits_ends_with_its_peer() {
+fn a_queued_direct_call_ends_with_its_peer() {
     let mut w = World::new();
     let (one, _two, c) = (w.instance("pool", 1), w.instance("pool", 1), w.peer(OWNER));
     let address = w.address(one);

@@ -1,11 +1,11 @@
-//! How calls end without an answer: services and callers that go, cancels, deadlines.
+//! How calls end without an answer: services and callers that leave, cancels, deadlines.
 
 use ipc_protocol::{Cancel, ErrorCode, Message};
 
 use crate::world::{OWNER, Request, World};
 
 #[test]
-fn a_call_that_runs_ends_with_its_service() {
+fn a_running_call_ends_with_its_service() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     let call = w.call(c, "clock", "now", b"");
@@ -17,7 +17,7 @@ fn a_call_that_runs_ends_with_its_service() {
 }
 
 #[test]
-fn a_call_that_waits_ends_with_the_last_instance() {
+fn a_queued_call_ends_with_the_last_instance() {
     let mut w = World::new();
     let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));
     w.call(c, "clock", "", b"runs");
@@ -29,7 +29,7 @@ fn a_call_that_waits_ends_with_the_last_instance() {
 }
 
 #[test]
-fn a_call_that_waits_goes_to_another_instance() {
+fn a_queued_call_goes_to_another_instance() {
     let mut w = World::new();
     let (one, two, c) = (w.instance("pool", 1), w.instance("pool", 1), w.peer(OWNER));
     w.call_each(c, "pool", ["1", "2"]);
@@ -44,7 +44,7 @@ fn a_call_that_waits_goes_to_another_instance() {
 }
 
 #[test]
-fn a_retry_made_on_hearing_of_the_end_reaches_the_successor() {
+fn a_retry_made_on_service_gone_reaches_the_successor() {
     let mut w = World::new();
     let (old, new, c) = (w.service("clock"), w.peer(OWNER), w.peer(OWNER));
     let call = w.call(c, "clock", "", b"");
@@ -61,7 +61,7 @@ fn a_retry_made_on_hearing_of_the_end_reaches_the_successor() {
 }
 
 #[test]
-fn the_name_is_free_before_anybody_hears_of_the_end() {
+fn watchers_of_a_name_are_answered_before_its_calls_end() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     w.ipc(c, "wait", r#"{"name":"clock","gone":true}"#);
@@ -74,7 +74,7 @@ fn the_name_is_free_before_anybody_hears_of_the_end() {
 }
 
 #[test]
-fn a_service_that_breaks_the_protocol_goes_like_one_that_dies() {
+fn a_service_that_breaks_the_protocol_ends_like_one_that_dies() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     let call = w.call(c, "clock", "", b"");
@@ -87,7 +87,7 @@ fn a_service_that_breaks_the_protocol_goes_like_one_that_dies() {
 }
 
 #[test]
-fn the_service_hears_when_its_caller_dies() {
+fn a_service_receives_a_cancel_when_its_caller_dies() {
     let mut w = World::new();
     let (svc, c, other) = (w.worker("clock", 1), w.peer(OWNER), w.peer(OWNER));
     w.call(c, "clock", "", b"");
@@ -105,7 +105,7 @@ fn the_service_hears_when_its_caller_dies() {
 }
 
 #[test]
-fn calls_that_wait_are_forgotten_with_their_caller() {
+fn queued_calls_are_dropped_with_their_caller() {
     let mut w = World::new();
     let (svc, c, other) = (w.worker("clock", 1), w.peer(OWNER), w.peer(OWNER));
     w.call(other, "clock", "", b"runs");
@@ -119,7 +119,7 @@ fn calls_that_wait_are_forgotten_with_their_caller() {
 }
 
 #[test]
-fn a_cancelled_call_ends_at_once_and_its_service_hears() {
+fn a_cancelled_call_ends_at_once_and_its_service_receives_the_cancel() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     let call = w.call(c, "clock", "", b"");
@@ -147,7 +147,7 @@ fn a_reply_after_cancel_is_dropped_and_counted() {
 }
 
 #[test]
-fn an_error_after_cancel_is_late_too_and_no_error_is_counted() {
+fn an_error_after_cancel_counts_as_late_and_not_as_an_error() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     let call = w.call(c, "clock", "", b"");
@@ -160,7 +160,7 @@ fn an_error_after_cancel_is_late_too_and_no_error_is_counted() {
 }
 
 #[test]
-fn a_cancelled_call_keeps_its_place_until_it_is_answered() {
+fn a_cancelled_call_keeps_its_place_in_the_window_until_it_is_answered() {
     let mut w = World::new();
     let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));
     let first = w.call(c, "clock", "", b"first");
@@ -190,7 +190,7 @@ fn a_call_cancelled_in_the_queue_never_runs() {
 }
 
 #[test]
-fn cancelling_what_has_ended_does_nothing() {
+fn cancelling_an_ended_call_does_nothing() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     let call = w.call(c, "clock", "", b"");
@@ -205,7 +205,7 @@ fn cancelling_what_has_ended_does_nothing() {
 }
 
 #[test]
-fn nobody_cancels_the_call_of_another() {
+fn a_peer_cannot_cancel_the_call_of_another() {
     let mut w = World::new();
     let (svc, a, b) = (w.service("clock"), w.peer(OWNER), w.peer(OWNER));
     let of_a = w.call(a, "clock", "", b"");
@@ -217,7 +217,7 @@ fn nobody_cancels_the_call_of_another() {
 }
 
 #[test]
-fn a_deadline_ends_a_call_that_waits() {
+fn a_deadline_ends_a_queued_call() {
     let mut w = World::new();
     let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));
     w.call(c, "clock", "", b"runs");
@@ -233,7 +233,7 @@ fn a_deadline_ends_a_call_that_waits() {
 }
 
 #[test]
-fn a_deadline_ends_a_call_that_runs_and_its_service_hears() {
+fn a_deadline_ends_a_running_call_and_its_service_receives_a_cancel() {
     let mut w = World::new();
     let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));
     let call = w.make(c, Request::to("clock", "").within(200));
@@ -302,7 +302,7 @@ fn many_deadlines_in_one_millisecond_all_fire() {
 }
 
 #[test]
-fn a_clock_that_stood_still_misses_no_deadline() {
+fn a_clock_that_jumps_misses_no_deadline() {
     let mut w = World::new();
     let (_svc, c) = (w.service("clock"), w.peer(OWNER));
     let calls = [1, 900, 1_100, 70_000].map(|ms| w.make(c, Request::to("clock", "").within(ms)));
@@ -313,7 +313,7 @@ fn a_clock_that_stood_still_misses_no_deadline() {
 }
 
 #[test]
-fn a_service_hears_of_all_calls_before_it_is_told_of_their_cancels() {
+fn a_service_receives_a_call_before_its_cancel() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     w.pause_reading(svc);

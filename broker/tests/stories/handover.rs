@@ -1,11 +1,11 @@
-//! The router's state, written down in the middle of everything and read by another process that goes on with it.
+//! The router's state, serialised while calls are under way and taken over by another process.
 
 use ipc_protocol::{ErrorCode, Message, Retry};
 
 use crate::world::{OWNER, Request, World};
 
 #[test]
-fn calls_that_run_wait_and_watch_go_on() {
+fn running_and_queued_calls_and_watches_survive() {
     let mut w = World::new();
     let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));
     let running = w.call(c, "clock", "now", b"1");
@@ -24,7 +24,7 @@ fn calls_that_run_wait_and_watch_go_on() {
 }
 
 #[test]
-fn deadlines_go_on() {
+fn deadlines_survive() {
     let mut w = World::new();
     let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));
     let running = w.make(c, Request::to("clock", "").within(100));
@@ -47,7 +47,7 @@ fn deadlines_go_on() {
 }
 
 #[test]
-fn connections_names_and_numbers_go_on() {
+fn connections_names_and_numbers_survive() {
     let mut w = World::new();
     let (svc, c, silent) = (w.service("clock"), w.peer(OWNER), w.stranger(OWNER));
     let gone = w.peer(OWNER);
@@ -65,7 +65,7 @@ fn connections_names_and_numbers_go_on() {
 }
 
 #[test]
-fn bytes_that_wait_to_be_read_stay_charged() {
+fn unread_bytes_stay_charged() {
     let mut w = World::with_limits(|limits| limits.unread_soft_bytes = 1_000);
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     let held = w.bytes_held();
@@ -82,7 +82,7 @@ fn bytes_that_wait_to_be_read_stay_charged() {
 }
 
 #[test]
-fn a_datagram_that_is_pending_is_answered() {
+fn a_pending_datagram_is_answered() {
     let mut w = World::new();
     let svc = w.service("clock");
     let call = w.datagram(OWNER, Some("00042"), Request::to("clock", ""));
@@ -95,20 +95,20 @@ fn a_datagram_that_is_pending_is_answered() {
 }
 
 #[test]
-fn everything_that_connections_hold_is_frozen_and_thawed() {
+fn everything_that_connections_hold_survives() {
     let mut w = World::with_limits(|limits| limits.bytes_per_uid = 40_000);
     let (store, clock) = (w.service("store"), w.worker("clock", 1));
     let (half, parked, slow, c) = (w.peer(OWNER), w.peer(OWNER), w.peer(OWNER), w.peer(OWNER));
     let put = |len: usize| Request::to("store", "put").body(&vec![b'x'; len]);
-    // calls that run and wait, one of them with a descriptor, and one of which a few bytes are there
+    // running and queued calls, one of them with a descriptor, and one that has only begun to arrive
     let running = w.call(slow, "clock", "now", b"");
     let queued = w.make_with_fd(slow, Request::to("clock", "now"));
     let begun = w.make_cut(c, Request::to("clock", "now"), 20);
-    // a full outlet, whose first item is written in part
+    // a full outlet whose first item is partly written
     let echo = w.service("echo");
     w.let_pile_up(slow, echo, 3_000);
     w.read_a_little(slow, 100);
-    // a frame that is put together, and one that waits for room
+    // a frame being assembled, and one that waits for room
     let assembled = w.make_cut(half, put(24_000), 9_000);
     let waiting = w.make_cut(parked, put(9_000), 4_500);
     assert!(w.is_parked(parked));

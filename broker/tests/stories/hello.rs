@@ -29,7 +29,7 @@ fn welcome_states_the_deadlines_that_the_broker_keeps() {
 }
 
 #[test]
-fn numbers_of_peers_are_never_used_again() {
+fn peer_numbers_are_never_reused() {
     let mut w = World::new();
     let first = w.peer(OWNER);
     w.disconnect(first);
@@ -40,7 +40,7 @@ fn numbers_of_peers_are_never_used_again() {
 }
 
 #[test]
-fn features_that_only_one_side_has_are_not_granted() {
+fn features_that_one_side_lacks_are_not_granted() {
     let mut w = World::new();
     let peer = w.stranger(OWNER);
 
@@ -51,7 +51,7 @@ fn features_that_only_one_side_has_are_not_granted() {
 }
 
 #[test]
-fn a_first_frame_that_is_not_hello_cuts() {
+fn a_peer_whose_first_frame_is_not_hello_is_cut() {
     let mut w = World::new();
     let peer = w.stranger(OWNER);
 
@@ -61,7 +61,7 @@ fn a_first_frame_that_is_not_hello_cuts() {
 }
 
 #[test]
-fn a_second_hello_cuts() {
+fn a_peer_that_says_hello_twice_is_cut() {
     let mut w = World::new();
     let peer = w.peer(OWNER);
 
@@ -71,7 +71,7 @@ fn a_second_hello_cuts() {
 }
 
 #[test]
-fn a_peer_without_a_common_version_is_told_both_ranges() {
+fn a_peer_without_a_common_version_receives_both_ranges() {
     let mut w = World::new();
     let peer = w.stranger(OWNER);
 
@@ -81,7 +81,7 @@ fn a_peer_without_a_common_version_is_told_both_ranges() {
 }
 
 #[test]
-fn what_only_the_broker_sends_cuts() {
+fn a_peer_that_sends_what_only_the_broker_may_is_cut() {
     let mut w = World::new();
     let (peer, other) = (w.peer(OWNER), w.peer(OWNER));
     let [welcome] = &w.inbox(other)[..] else { panic!("no welcome") };
@@ -106,7 +106,7 @@ fn a_connection_without_hello_is_cut_at_the_deadline() {
 }
 
 #[test]
-fn a_ping_is_answered_behind_everything_sent_before() {
+fn a_ping_is_answered_after_everything_sent_before_it() {
     let mut w = World::new();
     let c = w.peer(OWNER);
     w.clear_inbox(c);
@@ -143,7 +143,7 @@ fn calls_sent_with_hello_are_answered_after_welcome() {
 }
 
 #[test]
-fn a_call_without_hello_is_not_taken() {
+fn a_call_without_hello_is_not_accepted() {
     let mut w = World::new();
     let (svc, stranger) = (w.service("clock"), w.stranger(OWNER));
 
@@ -178,7 +178,7 @@ fn a_user_has_a_limited_number_of_connections() {
 }
 
 #[test]
-fn strangers_leave_places_for_root_and_the_owner() {
+fn strangers_leave_room_for_root_and_the_owner() {
     let mut w = World::with_limits(|limits| {
         limits.connections = 4;
         limits.connections_reserved = 2;

@@ -1,4 +1,4 @@
-//! What the broker tells about itself.
+//! What the broker says about itself.
 
 use ipc_protocol::{
     ErrorCode, MethodName,
@@ -35,7 +35,7 @@ fn a_page_that_holds_the_last_name_is_the_last() {
 }
 
 #[test]
-fn a_pattern_picks_among_the_names() {
+fn a_pattern_filters_the_names() {
     let mut w = World::new();
     let svc = w.peer(OWNER);
     ["a.x", "a.y", "a.y.z", "b.x"].iter().for_each(|name| w.offer(svc, Some(name), 1));
@@ -46,7 +46,7 @@ fn a_pattern_picks_among_the_names() {
 }
 
 #[test]
-fn peers_are_listed_in_the_order_they_came_and_in_pages() {
+fn peers_are_listed_by_age_and_in_pages() {
     let mut w = World::new();
     let peers: Vec<Peer> = (0..40).map(|_| w.peer(OWNER)).collect();
     w.disconnect(peers[3]);
@@ -77,7 +77,7 @@ fn a_peer_is_shown_with_what_it_does() {
 }
 
 #[test]
-fn a_name_is_shown_with_who_is_behind_it() {
+fn a_name_is_shown_with_its_instances() {
     let mut w = World::new();
     let (one, two, c) = (w.instance("pool", 1), w.instance("pool", 2), w.peer(OWNER));
     w.call_each(c, "pool", ["1", "2", "3", "4"]);
@@ -105,7 +105,7 @@ fn a_name_is_shown_with_the_methods_of_all_its_instances() {
 }
 
 #[test]
-fn what_is_not_there_is_not_shown() {
+fn an_unknown_name_is_not_shown() {
     let mut w = World::new();
     let c = w.peer(OWNER);
 
@@ -115,7 +115,7 @@ fn what_is_not_there_is_not_shown() {
 }
 
 #[test]
-fn more_methods_than_anybody_has_are_refused() {
+fn a_registration_with_too_many_methods_is_refused() {
     let mut w = World::new();
     let svc = w.peer(OWNER);
 
@@ -126,7 +126,7 @@ fn more_methods_than_anybody_has_are_refused() {
 }
 
 #[test]
-fn a_name_with_very_many_methods_can_be_shown() {
+fn a_name_with_very_many_methods_is_shown_in_part() {
     let mut w = World::new();
     let c = w.peer(OWNER);
     (0..240).for_each(|instance| offer_methods(&mut w, instance));
@@ -138,7 +138,7 @@ fn a_name_with_very_many_methods_can_be_shown() {
 }
 
 #[test]
-fn a_peer_with_very_many_names_is_shown_with_the_first() {
+fn a_peer_with_very_many_names_is_shown_with_the_first_ones() {
     let mut w = World::with_limits(|limits| limits.names_per_peer = 100);
     let svc = w.peer(OWNER);
     (0..100).for_each(|at| w.offer(svc, Some(&format!("name-{at:02}")), 1));
@@ -162,7 +162,7 @@ fn registrations_are_charged_to_their_user() {
 }
 
 #[test]
-fn counters_tell_what_happened() {
+fn counters_say_what_happened() {
     let mut w = World::new();
     let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));
     let _calls = [(); 2].map(|()| w.call(c, "clock", "", b""));
@@ -175,7 +175,7 @@ fn counters_tell_what_happened() {
 }
 
 #[test]
-fn limits_tell_their_value_use_and_peak() {
+fn limits_show_their_value_use_and_peak() {
     let mut w = World::new();
     let (first, c) = (w.peer(OWNER), w.peer(OWNER));
     w.disconnect(first);
@@ -192,7 +192,7 @@ fn limits_tell_their_value_use_and_peak() {
 }
 
 #[test]
-fn bytes_that_nobody_reads_show_in_the_limits() {
+fn unread_bytes_show_in_the_limits() {
     let mut w = World::new();
     let (svc, stopped, c) = (w.service("echo"), w.peer(OWNER), w.peer(OWNER));
     w.let_pile_up(stopped, svc, 10_000);
@@ -203,7 +203,7 @@ fn bytes_that_nobody_reads_show_in_the_limits() {
 }
 
 #[test]
-fn a_request_that_is_not_understood_names_the_member() {
+fn an_invalid_request_is_refused_with_the_member_named() {
     let mut w = World::new();
     let c = w.peer(OWNER);
 
@@ -213,7 +213,7 @@ fn a_request_that_is_not_understood_names_the_member() {
 }
 
 #[test]
-fn members_that_nobody_knows_are_skipped() {
+fn unknown_members_are_skipped() {
     let mut w = World::new();
     let c = w.peer(OWNER);
 
@@ -226,14 +226,13 @@ fn show(name: &str) -> Show {
     Show { name: name.parse().unwrap() }
 }
 
-/// One more instance of "big", with 250 methods of its own.
+/// Registers another instance of "big", with 250 methods of its own.
 fn offer_methods(w: &mut World, instance: u32) {
     let peer = w.peer(OWNER);
     let ticket = w.make(peer, with_methods("big", (0..250).map(|at| format!("method-{instance}-{at}"))));
     w.expect_reply(ticket);
 }
 
-/// A shared registration with methods.
 fn with_methods(name: &str, methods: impl IntoIterator<Item = String>) -> Request {
     let methods = methods.into_iter().map(|method| method.parse().unwrap()).collect();
     Request::register(&Register { shared: true, methods, ..registration(Some(name), 1) })

@@ -1,4 +1,4 @@
-//! Stories of the router, each one behaviour under the name of its outcome, told in the [`world`].
+//! Stories of the router, run in the [`world`]: one behaviour each, named by its outcome.
 #![forbid(unsafe_code)]
 
 #[path = "../world/mod.rs"]

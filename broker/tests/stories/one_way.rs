@@ -18,7 +18,7 @@ fn a_one_way_call_is_delivered_and_not_answered() {
 }
 
 #[test]
-fn an_error_of_a_one_way_call_reaches_nobody() {
+fn an_error_of_a_one_way_call_is_dropped() {
     let mut w = World::new();
     let (svc, c) = (w.service("log"), w.peer(OWNER));
     let call = w.make(c, Request::to("log", "line").one_way());
@@ -30,7 +30,7 @@ fn an_error_of_a_one_way_call_reaches_nobody() {
 }
 
 #[test]
-fn the_answer_to_a_one_way_call_frees_its_place() {
+fn the_answer_to_a_one_way_call_frees_its_place_in_the_window() {
     let mut w = World::new();
     let (svc, c) = (w.worker("log", 1), w.peer(OWNER));
     w.make(c, Request::to("log", "").body(b"1").one_way());
@@ -42,7 +42,7 @@ fn the_answer_to_a_one_way_call_frees_its_place() {
 }
 
 #[test]
-fn the_refusal_of_a_one_way_call_is_answered() {
+fn a_refused_one_way_call_is_answered() {
     let mut w = World::new();
     let c = w.peer(OWNER);
 
@@ -95,7 +95,7 @@ fn a_one_way_call_has_a_deadline_too() {
 fn one_way_calls_of_one_user_leave_room_for_others() {
     let mut w = World::with_limits(|limits| limits.calls_per_caller = 3);
     let (svc, flooder, again, c) = (w.worker("log", 1), w.peer(OWNER), w.peer(OWNER), w.peer(0));
-    (0..3).for_each(|_| drop(w.make(flooder, Request::to("log", "").one_way())));
+    let _calls = [(); 3].map(|()| w.make(flooder, Request::to("log", "").one_way()));
 
     let more = w.make(flooder, Request::to("log", "").one_way());
     let of_a_new_connection = w.make(again, Request::to("log", "").one_way());

@@ -1,4 +1,4 @@
-//! Who may do what, without a policy file: the broker's own user and root everything, others nothing.
+//! Who may do what without a policy file: root and the broker's own user everything, others nothing.
 
 use ipc_protocol::ErrorCode;
 
@@ -30,7 +30,7 @@ fn another_user_may_not_call_a_peer_directly() {
 }
 
 #[test]
-fn another_user_learns_nothing_of_the_broker() {
+fn another_user_learns_nothing_about_the_broker() {
     let mut w = World::new();
     let (_svc, stranger) = (w.service("clock"), w.peer(1001));
 
@@ -68,7 +68,7 @@ fn root_may_do_what_the_owner_may() {
 }
 
 #[test]
-fn a_denial_is_logged_with_what_was_wanted() {
+fn a_denial_is_logged_with_what_was_attempted() {
     let mut w = World::new();
     let stranger = w.peer(1001);
 

@@ -5,7 +5,7 @@ use ipc_protocol::ErrorCode;
 use crate::world::{OWNER, Request, World};
 
 #[test]
-fn no_more_calls_are_delivered_than_the_window_holds() {
+fn a_full_window_holds_further_calls_back() {
     let mut w = World::new();
     let (svc, c) = (w.worker("clock", 2), w.peer(OWNER));
 
@@ -38,7 +38,7 @@ fn an_error_makes_room_for_the_next_call() {
 }
 
 #[test]
-fn calls_of_several_senders_wait_in_one_line() {
+fn calls_of_several_senders_share_one_queue() {
     let mut w = World::new();
     let (svc, a, b) = (w.worker("clock", 1), w.peer(OWNER), w.peer(OWNER));
     w.call(a, "clock", "", b"1");
@@ -56,7 +56,7 @@ fn calls_of_several_senders_wait_in_one_line() {
 }
 
 #[test]
-fn a_call_does_not_overtake_those_that_wait() {
+fn a_call_does_not_overtake_queued_ones() {
     let mut w = World::new();
     let (one, c) = (w.instance("pool", 1), w.peer(OWNER));
     w.call_each(c, "pool", ["1", "2", "3"]);
@@ -69,7 +69,7 @@ fn a_call_does_not_overtake_those_that_wait() {
 }
 
 #[test]
-fn a_new_instance_takes_what_waits() {
+fn a_new_instance_takes_queued_calls() {
     let mut w = World::new();
     let (_one, c) = (w.instance("pool", 1), w.peer(OWNER));
     w.call_each(c, "pool", ["1", "2", "3", "4"]);
@@ -80,7 +80,7 @@ fn a_new_instance_takes_what_waits() {
 }
 
 #[test]
-fn a_call_goes_to_the_instance_with_the_fewest_in_flight() {
+fn a_call_goes_to_the_least_busy_instance() {
     let mut w = World::new();
     let (one, two, c) = (w.instance("pool", 8), w.instance("pool", 8), w.peer(OWNER));
     let address = w.address(one);
@@ -107,7 +107,7 @@ fn instances_with_equal_loads_take_turns() {
 }
 
 #[test]
-fn a_full_instance_is_passed_over() {
+fn a_full_instance_is_skipped() {
     let mut w = World::new();
     let (small, large, c) = (w.instance("pool", 1), w.instance("pool", 8), w.peer(OWNER));
     let address = w.address(large);
@@ -120,7 +120,7 @@ fn a_full_instance_is_passed_over() {
 }
 
 #[test]
-fn a_window_of_nothing_is_refused() {
+fn a_window_of_zero_is_refused() {
     let mut w = World::new();
     let svc = w.peer(OWNER);
 
@@ -130,7 +130,7 @@ fn a_window_of_nothing_is_refused() {
 }
 
 #[test]
-fn a_caller_waits_for_a_limited_number_of_calls() {
+fn a_caller_has_a_limited_number_of_pending_calls() {
     let mut w = World::with_limits(|limits| limits.calls_per_caller = 2);
     let (svc, c, other) = (w.worker("clock", 1), w.peer(OWNER), w.peer(OWNER));
     let first = w.call(c, "clock", "", b"");
@@ -148,7 +148,7 @@ fn a_caller_waits_for_a_limited_number_of_calls() {
 }
 
 #[test]
-fn a_service_has_a_limited_number_of_calls() {
+fn a_service_has_a_limited_number_of_pending_calls() {
     let mut w = World::with_limits(|limits| limits.calls_per_service = 3);
     let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));
     let _calls = [(); 3].map(|()| w.call(c, "clock", "", b""));
@@ -164,7 +164,7 @@ fn a_service_has_a_limited_number_of_calls() {
 }
 
 #[test]
-fn calls_given_up_count_for_a_service_until_it_answers() {
+fn cancelled_calls_count_against_a_service_until_it_answers() {
     let mut w = World::with_limits(|limits| limits.calls_per_service = 2);
     let (_svc, c) = (w.worker("clock", 100), w.peer(OWNER));
     let calls = [(); 2].map(|()| w.call(c, "clock", "", b""));
@@ -188,7 +188,7 @@ fn a_peer_has_a_limited_number_of_direct_calls() {
 }
 
 #[test]
-fn the_broker_holds_a_limited_number_of_bytes_in_all() {
+fn the_broker_holds_a_limited_number_of_bytes() {
     let mut w = World::with_limits(|limits| limits.bytes_total = 4_000);
     let (_svc, c) = (w.worker("clock", 1), w.peer(OWNER));
     let _calls = [(); 3].map(|()| w.call(c, "clock", "", &[0; 1_000]));
@@ -213,7 +213,7 @@ fn a_service_that_does_not_read_gets_no_more_calls_until_it_does() {
 }
 
 #[test]
-fn a_service_that_does_not_read_is_passed_over() {
+fn an_instance_that_does_not_read_is_skipped() {
     let mut w = World::with_limits(|limits| limits.unread_soft_bytes = 500);
     let (stopped, other, c) = (w.instance("pool", 8), w.instance("pool", 8), w.peer(OWNER));
     w.pause_reading(stopped);

@@ -1,10 +1,10 @@
-//! Bytes: who pays, who is refused, who is cut.
+//! Byte quotas: who is charged, who is refused, who is cut.
 
 use ipc_protocol::{ErrorCode, control::Empty, control::Stats};
 
 use crate::world::{OWNER, Peer, Request, World};
 
-/// A world where the user may hold 40,000 bytes, with a service that has been given one call and takes no second.
+/// A world where the user may hold 40,000 bytes, with a service that has one call and takes no second.
 fn narrow() -> (World, Peer, Peer) {
     let mut w = World::with_limits(|limits| limits.bytes_per_uid = 40_000);
     let (svc, c) = (w.worker("slow", 1), w.peer(OWNER));
@@ -13,7 +13,7 @@ fn narrow() -> (World, Peer, Peer) {
 }
 
 #[test]
-fn calls_that_wait_are_refused_at_three_quarters_of_the_quota() {
+fn calls_are_refused_at_three_quarters_of_the_quota() {
     let (mut w, _, c) = narrow();
 
     let calls = [(); 20].map(|()| w.call(c, "slow", "", &[b'x'; 2_000]));
@@ -24,7 +24,7 @@ fn calls_that_wait_are_refused_at_three_quarters_of_the_quota() {
 }
 
 #[test]
-fn nobody_is_cut_when_calls_that_wait_fill_the_quota() {
+fn queued_calls_that_fill_the_quota_cut_no_peer() {
     let (mut w, svc, c) = narrow();
     let bystander = w.peer(OWNER);
     let _calls = [(); 20].map(|()| w.call(c, "slow", "", &[b'x'; 2_000]));
@@ -37,7 +37,7 @@ fn nobody_is_cut_when_calls_that_wait_fill_the_quota() {
 }
 
 #[test]
-fn an_answer_is_put_together_when_calls_that_wait_fill_the_quota() {
+fn an_answer_is_assembled_though_queued_calls_fill_the_quota() {
     let (mut w, svc, c) = narrow();
     let _calls = [(); 20].map(|()| w.call(c, "slow", "", &[b'x'; 2_000]));
 
@@ -48,7 +48,7 @@ fn an_answer_is_put_together_when_calls_that_wait_fill_the_quota() {
 }
 
 #[test]
-fn frames_that_are_put_together_leave_room_for_answers() {
+fn incomplete_frames_leave_room_for_answers() {
     let (mut w, svc, _) = narrow();
     let peers = [(); 8].map(|()| w.peer(OWNER));
 
@@ -61,7 +61,7 @@ fn frames_that_are_put_together_leave_room_for_answers() {
 }
 
 #[test]
-fn who_holds_most_of_a_full_quota_is_cut_and_not_the_last_straw() {
+fn a_full_quota_cuts_the_peer_that_holds_most_and_not_the_one_that_filled_it() {
     let mut w = World::with_limits(|limits| limits.bytes_per_uid = 20_000);
     let (svc, hog, idle, c) = (w.service("echo"), w.peer(OWNER), w.peer(OWNER), w.peer(OWNER));
     w.let_pile_up(hog, svc, 12_000);
@@ -78,7 +78,7 @@ fn who_holds_most_of_a_full_quota_is_cut_and_not_the_last_straw() {
 }
 
 #[test]
-fn one_is_cut_for_many_messages_that_do_not_fit() {
+fn many_messages_that_do_not_fit_cut_a_single_peer() {
     let mut w = World::with_limits(|limits| limits.bytes_per_uid = 20_000);
     let (svc, hog, idle, c) = (w.service("echo"), w.peer(OWNER), w.peer(OWNER), w.peer(OWNER));
     w.let_pile_up(hog, svc, 12_000);
@@ -93,7 +93,7 @@ fn one_is_cut_for_many_messages_that_do_not_fit() {
 }
 
 #[test]
-fn a_full_broker_cuts_a_connection_of_the_user_who_holds_most() {
+fn a_full_broker_cuts_a_connection_of_the_user_that_holds_most() {
     let mut w = World::with_limits(|limits| {
         limits.bytes_total = 40_000;
         limits.bytes_per_uid = 30_000;
@@ -112,7 +112,7 @@ fn a_full_broker_cuts_a_connection_of_the_user_who_holds_most() {
 }
 
 #[test]
-fn who_reads_is_not_cut_by_a_burst() {
+fn a_burst_does_not_cut_a_peer_that_reads() {
     let mut w = World::with_limits(|limits| limits.unread_hard_bytes = 500);
     let (svc, c) = (w.service("echo"), w.peer(OWNER));
     let calls = [(); 8].map(|()| w.call(c, "echo", "", b""));
@@ -124,7 +124,7 @@ fn who_reads_is_not_cut_by_a_burst() {
 }
 
 #[test]
-fn who_does_not_read_is_cut_at_the_hard_limit_alone() {
+fn the_hard_limit_cuts_only_the_peer_that_does_not_read() {
     let mut w = World::with_limits(|limits| limits.unread_hard_bytes = 20_000);
     let (svc, stopped, other) = (w.service("echo"), w.peer(OWNER), w.peer(OWNER));
     w.let_pile_up(stopped, svc, 15_000);

@@ -20,7 +20,7 @@ fn a_registration_is_answered_before_the_first_call() {
 }
 
 #[test]
-fn a_registration_tells_the_peer_its_number() {
+fn a_registration_is_answered_with_the_peers_number() {
     let mut w = World::new();
     let svc = w.peer(OWNER);
 
@@ -30,7 +30,7 @@ fn a_registration_tells_the_peer_its_number() {
 }
 
 #[test]
-fn an_exclusive_name_has_one_holder_and_says_who() {
+fn an_exclusive_name_has_one_holder_whom_the_refusal_names() {
     let mut w = World::new();
     let (holder, other) = (w.service("clock"), w.peer(OWNER));
 
@@ -42,7 +42,7 @@ fn an_exclusive_name_has_one_holder_and_says_who() {
 }
 
 #[test]
-fn a_shared_name_is_not_given_to_one_who_does_not_share() {
+fn a_shared_name_cannot_be_held_exclusively() {
     let mut w = World::new();
     let (_svc, other) = (w.instance("pool", 1), w.peer(OWNER));
 
@@ -52,7 +52,7 @@ fn a_shared_name_is_not_given_to_one_who_does_not_share() {
 }
 
 #[test]
-fn an_exclusive_name_is_not_shared_afterwards() {
+fn an_exclusive_name_cannot_be_shared_later() {
     let mut w = World::new();
     let (_svc, other) = (w.service("clock"), w.peer(OWNER));
 
@@ -63,7 +63,7 @@ fn an_exclusive_name_is_not_shared_afterwards() {
 }
 
 #[test]
-fn the_brokers_own_names_are_not_given_away() {
+fn the_brokers_own_names_cannot_be_registered() {
     let mut w = World::new();
     let svc = w.peer(OWNER);
 
@@ -91,7 +91,7 @@ fn a_connection_offers_a_limited_number_of_names() {
 }
 
 #[test]
-fn a_name_that_is_no_name_is_invalid() {
+fn a_malformed_name_is_invalid() {
     let mut w = World::new();
     let svc = w.peer(OWNER);
 
@@ -101,7 +101,7 @@ fn a_name_that_is_no_name_is_invalid() {
 }
 
 #[test]
-fn a_registration_of_nothing_in_particular_takes_one_call_at_once() {
+fn an_empty_registration_has_a_window_of_one() {
     let mut w = World::new();
     let (svc, c) = (w.peer(OWNER), w.peer(OWNER));
     w.make(svc, Request { body: b"{}".to_vec(), ..Request::register(&registration(None, 1)) });
@@ -114,7 +114,7 @@ fn a_registration_of_nothing_in_particular_takes_one_call_at_once() {
 }
 
 #[test]
-fn a_name_is_free_when_its_holder_has_gone() {
+fn a_name_is_free_once_its_holder_is_gone() {
     let mut w = World::new();
     let (first, second) = (w.service("clock"), w.peer(OWNER));
 
@@ -124,7 +124,7 @@ fn a_name_is_free_when_its_holder_has_gone() {
 }
 
 #[test]
-fn calls_that_run_finish_after_their_name_was_taken_back() {
+fn running_calls_finish_after_their_name_was_taken_back() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     let running = w.call(c, "clock", "", b"");
@@ -141,7 +141,7 @@ fn calls_that_run_finish_after_their_name_was_taken_back() {
 }
 
 #[test]
-fn calls_that_run_end_when_their_service_goes_after_it_took_its_name_back() {
+fn running_calls_end_with_a_service_that_took_its_name_back() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
     let running = w.call(c, "clock", "", b"");
@@ -153,7 +153,7 @@ fn calls_that_run_end_when_their_service_goes_after_it_took_its_name_back() {
 }
 
 #[test]
-fn calls_that_wait_end_when_the_name_is_taken_back() {
+fn queued_calls_end_when_the_name_is_taken_back() {
     let mut w = World::new();
     let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));
     w.call(c, "clock", "", b"");
@@ -165,7 +165,7 @@ fn calls_that_wait_end_when_the_name_is_taken_back() {
 }
 
 #[test]
-fn calls_that_wait_stay_for_the_other_instance_when_one_takes_the_name_back() {
+fn queued_calls_stay_for_the_other_instance_when_one_takes_the_name_back() {
     let mut w = World::new();
     let (one, two, c) = (w.instance("pool", 1), w.instance("pool", 1), w.peer(OWNER));
     let _running = [(); 2].map(|()| w.call(c, "pool", "", b"runs"));
@@ -196,7 +196,7 @@ fn a_name_can_be_offered_again_while_old_calls_run() {
 }
 
 #[test]
-fn what_is_not_offered_is_not_taken_back() {
+fn a_name_that_is_not_offered_cannot_be_taken_back() {
     let mut w = World::new();
     let (_holder, other) = (w.service("clock"), w.peer(OWNER));
 
@@ -229,7 +229,7 @@ fn a_registration_in_an_unknown_encoding_is_refused() {
 }
 
 #[test]
-fn members_without_names_are_no_request() {
+fn a_request_as_an_array_is_invalid() {
     let mut w = World::new();
     let svc = w.peer(OWNER);
 

@@ -19,7 +19,7 @@ fn calls_that_waited_for_the_old_limit_are_delivered_under_the_new_one() {
 }
 
 #[test]
-fn a_lower_limit_cuts_nobody_and_refuses_what_comes() {
+fn a_lower_limit_cuts_no_peer_and_refuses_new_calls() {
     let mut w = World::new();
     let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));
     let running = w.call(c, "clock", "", b"");

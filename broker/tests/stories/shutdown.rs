@@ -5,7 +5,7 @@ use ipc_protocol::ErrorCode;
 use crate::world::{OWNER, Request, World};
 
 #[test]
-fn a_broker_that_drains_takes_no_new_calls() {
+fn a_draining_broker_takes_no_new_calls() {
     let mut w = World::new();
     let (svc, c) = (w.service("clock"), w.peer(OWNER));
 
@@ -21,7 +21,7 @@ fn a_broker_that_drains_takes_no_new_calls() {
 }
 
 #[test]
-fn a_broker_that_drains_lets_calls_finish() {
+fn a_draining_broker_lets_calls_finish() {
     let mut w = World::new();
     let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));
     let running = w.call(c, "clock", "", b"");
@@ -38,7 +38,7 @@ fn a_broker_that_drains_lets_calls_finish() {
 }
 
 #[test]
-fn nobody_waits_for_names_at_a_broker_that_drains() {
+fn a_draining_broker_ends_waits_for_names() {
     let mut w = World::new();
     let c = w.peer(OWNER);
     let wait = w.ipc(c, "wait", r#"{"name":"clock"}"#);
@@ -50,7 +50,7 @@ fn nobody_waits_for_names_at_a_broker_that_drains() {
 }
 
 #[test]
-fn a_broker_that_drains_does_not_wait_for_answers_that_nobody_waits_for() {
+fn a_draining_broker_does_not_wait_for_cancelled_calls() {
     let mut w = World::new();
     let (_svc, c) = (w.service("clock"), w.peer(OWNER));
     let call = w.call(c, "clock", "", b"");
@@ -62,7 +62,7 @@ fn a_broker_that_drains_does_not_wait_for_answers_that_nobody_waits_for() {
 }
 
 #[test]
-fn a_broker_that_drains_waits_until_everybody_has_read_how_their_calls_ended() {
+fn a_draining_broker_waits_until_answers_are_read() {
     let mut w = World::new();
     let (svc, slow) = (w.service("echo"), w.peer(OWNER));
     w.let_pile_up(slow, svc, 1_000);
@@ -75,7 +75,7 @@ fn a_broker_that_drains_waits_until_everybody_has_read_how_their_calls_ended() {
 }
 
 #[test]
-fn a_broker_that_drains_still_tells_about_itself() {
+fn a_draining_broker_still_answers_about_itself() {
     let mut w = World::new();
     let (_svc, c) = (w.service("clock"), w.peer(OWNER));
 
@@ -85,7 +85,7 @@ fn a_broker_that_drains_still_tells_about_itself() {
 }
 
 #[test]
-fn a_broker_that_stops_ends_every_call() {
+fn a_stopping_broker_ends_every_call() {
     let mut w = World::new();
     let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));
     let running = w.call(c, "clock", "", b"");

@@ -1,11 +1,11 @@
-//! Names: which service and method a target means.
+//! Targets: which service and method each one names.
 
 use ipc_protocol::ErrorCode;
 
 use crate::world::{OWNER, World};
 
 #[test]
-fn a_whole_name_wins_over_a_split_one() {
+fn a_whole_name_takes_precedence_over_a_split_one() {
     let mut w = World::new();
     let (short, long, c) = (w.service("a.b"), w.service("a.b.c"), w.peer(OWNER));
 
@@ -59,7 +59,7 @@ fn a_name_alone_calls_the_default_method() {
 }
 
 #[test]
-fn the_brokers_operations_are_targets_too() {
+fn the_brokers_operations_are_targets() {
     let mut w = World::new();
     let c = w.peer(OWNER);
 
@@ -71,7 +71,7 @@ fn the_brokers_operations_are_targets_too() {
 }
 
 #[test]
-fn a_call_that_nobody_takes_has_not_run() {
+fn a_call_to_a_name_without_a_service_has_not_run() {
     let mut w = World::new();
     let c = w.peer(OWNER);
 
@@ -83,7 +83,7 @@ fn a_call_that_nobody_takes_has_not_run() {
 }
 
 #[test]
-fn an_operation_that_the_broker_does_not_have_is_no_method() {
+fn an_unknown_operation_of_the_broker_is_refused() {
     let mut w = World::new();
     let c = w.peer(OWNER);
 

@@ -1,11 +1,11 @@
-//! Waiting for a name to come or to go.
+//! Waiting for a name to be offered or to go.
 
 use ipc_protocol::ErrorCode;
 
 use crate::world::{OWNER, Request, World};
 
 #[test]
-fn a_wait_for_what_is_there_is_answered_at_once() {
+fn a_wait_for_an_offered_name_is_answered_at_once() {
     let mut w = World::new();
     let (_svc, c) = (w.service("clock"), w.peer(OWNER));
 
@@ -15,7 +15,7 @@ fn a_wait_for_what_is_there_is_answered_at_once() {
 }
 
 #[test]
-fn a_wait_is_answered_when_the_name_comes() {
+fn a_wait_is_answered_when_the_name_is_offered() {
     let mut w = World::new();
     let c = w.peer(OWNER);
     let wait = w.ipc(c, "wait", r#"{"name":"clock"}"#);
@@ -41,7 +41,7 @@ fn a_wait_is_answered_when_the_name_goes() {
 }
 
 #[test]
-fn a_wait_for_what_is_not_there_to_go_is_answered_at_once() {
+fn a_wait_for_a_missing_name_to_go_is_answered_at_once() {
     let mut w = World::new();
     let c = w.peer(OWNER);
 
@@ -51,7 +51,7 @@ fn a_wait_for_what_is_not_there_to_go_is_answered_at_once() {
 }
 
 #[test]
-fn a_wait_for_a_target_is_answered_when_its_service_comes() {
+fn a_wait_for_a_target_is_answered_when_its_service_is_offered() {
     let mut w = World::new();
     let c = w.peer(OWNER);
     let target = w.ipc(c, "wait", r#"{"name":"clock.now","target":true}"#);
@@ -64,7 +64,7 @@ fn a_wait_for_a_target_is_answered_when_its_service_comes() {
 }
 
 #[test]
-fn a_target_is_gone_when_neither_form_of_it_is_there() {
+fn a_target_is_gone_when_neither_form_of_it_is_offered() {
     let mut w = World::new();
     let (short, long, c) = (w.service("clock"), w.service("clock.now"), w.peer(OWNER));
     let wait = w.ipc(c, "wait", r#"{"name":"clock.now","target":true,"gone":true}"#);
@@ -77,7 +77,7 @@ fn a_target_is_gone_when_neither_form_of_it_is_there() {
 }
 
 #[test]
-fn the_brokers_own_service_is_always_there() {
+fn the_brokers_own_service_is_always_offered() {
     let mut w = World::new();
     let c = w.peer(OWNER);
 
@@ -115,7 +115,7 @@ fn a_wait_is_cancelled_like_any_call() {
 }
 
 #[test]
-fn a_wait_is_forgotten_with_its_caller() {
+fn a_wait_is_dropped_with_its_caller() {
     let mut w = World::new();
     let c = w.peer(OWNER);
     w.ipc(c, "wait", r#"{"name":"clock.now","target":true}"#);
@@ -138,7 +138,7 @@ fn waits_count_among_the_calls_of_their_caller() {
 }
 
 #[test]
-fn a_name_is_waited_for_by_a_limited_number_of_calls() {
+fn a_name_has_a_limited_number_of_waits() {
     let mut w = World::with_limits(|limits| limits.calls_per_service = 2);
     let c = w.peer(OWNER);
     let _waits = [(); 2].map(|()| w.ipc(c, "wait", r#"{"name":"clock"}"#));
@@ -149,7 +149,7 @@ fn a_name_is_waited_for_by_a_limited_number_of_calls() {
 }
 
 #[test]
-fn waits_for_targets_count_for_the_service_in_them() {
+fn waits_for_targets_count_against_their_service() {
     let mut w = World::with_limits(|limits| limits.calls_per_service = 2);
     let c = w.peer(OWNER);
     let waits = ["clock.a", "clock.b"].map(|name| w.ipc(c, "wait", &format!(r#"{{"name":"{name}","target":true}}"#)));
@@ -176,7 +176,7 @@ fn waits_are_charged_to_their_caller() {
 }
 
 #[test]
-fn a_wait_that_wants_no_answer_is_nothing() {
+fn a_one_way_wait_does_nothing() {
     let mut w = World::new();
     let c = w.peer(OWNER);
 

@@ -1,23 +1,22 @@
-//! Choices: from a seed, or from the bytes of a fuzzer.
+//! Choices, made from a seed or from a fuzzer's bytes.
 
-/// Where a walk takes its choices from.
+/// The source of a walk's choices.
 #[derive(Debug)]
 pub(crate) enum Dice<'a> {
     /// xorshift64: a walk needs variety, not quality.
     Seeded(u64),
-    /// Given bytes; zeros when they are used up.
+    /// A fuzzer's bytes, then zeros.
     Given(&'a [u8]),
 }
 
 impl Dice<'_> {
-    /// The dice of a seed.
     pub(crate) fn seeded(seed: u64) -> Self {
         let mut dice = Self::Seeded(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        (0..4).fold(0, |_, _| dice.below(2)); // neighbouring seeds start alike
+        (0..4).fold(0, |_, _| dice.below(2)); // neighbouring seeds start with similar numbers
         dice
     }
 
-    /// A number below `sides`, which is at least 1.
+    /// A number below `sides`, which must be at least 1.
     pub(crate) fn below(&mut self, sides: u64) -> u64 {
         let rolled = match self {
             Self::Seeded(state) => {
@@ -35,17 +34,16 @@ impl Dice<'_> {
         rolled % sides
     }
 
-    /// Whether the given bytes are used up; a seed never is.
+    /// Whether the given bytes are used up. A seed never runs out.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self, Self::Given([]))
     }
 
-    /// True once in `sides` times.
+    /// True with a chance of one in `sides`.
     pub(crate) fn once_in(&mut self, sides: u64) -> bool {
         self.below(sides) == sides - 1
     }
 
-    /// One of them.
     pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
         let at = self.below(from.len().max(1) as u64);
         from.get(usize::try_from(at).ok()?).copied()

@@ -1,14 +1,14 @@
-//! Who offers which name, kept the naive way: a list, searched from the start.
+//! Who offers which name. A plain list, searched from the start, to check the router's tables against.
 
 use ipc_protocol::{Message, PeerNumber};
 
 use super::{Peer, ledger::Asked};
 
-/// What peers have registered, in order.
+/// All registrations, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     offers: Vec<Offer>,
-    /// Peers that once took something back: how many calls they still owe from then is not modelled.
+    /// Peers that have taken a registration back. They may still owe calls from that time, which is not modelled.
     vague: Vec<Peer>,
 }
 
@@ -21,7 +21,7 @@ struct Offer {
 }
 
 impl Directory {
-    /// Where a call goes: the service and method that its receiver sees. `None` if nobody offers it.
+    /// The service and method that the receiver of a call sees; `None` if no peer offers it.
     pub(crate) fn resolve(&self, service: &str, method: &str) -> Option<(String, String)> {
         let is_there = |name: &str| name == "ipc" || self.offers.iter().any(|offer| offer.is_called(name));
         if is_there(service) {
@@ -31,18 +31,18 @@ impl Directory {
         is_there(parent).then(|| (parent.to_owned(), label.to_owned()))
     }
 
-    /// Whether a peer may be given calls to a service.
+    /// Whether a peer may receive calls to a service.
     pub(crate) fn offers(&self, peer: Peer, service: &str) -> bool {
         self.offers.iter().any(|offer| offer.peer == peer && offer.is_called(service))
     }
 
-    /// How many calls a peer may have at once, if that is known.
+    /// The number of calls that a peer may have at once, if it is known.
     pub(crate) fn window(&self, peer: Peer) -> Option<usize> {
         let own = self.offers.iter().filter(|offer| offer.peer == peer).map(|offer| offer.window);
         (!self.vague.contains(&peer)).then(|| own.fold(0, usize::saturating_add))
     }
 
-    /// Notes what the broker's answer to a request changes.
+    /// Applies what a request changes, once the broker has answered it.
     pub(crate) fn note(&mut self, peer: Peer, asked: Asked, answer: &Message) {
         let Message::Reply(reply) = answer else { return };
         match asked {
@@ -62,7 +62,6 @@ impl Directory {
         }
     }
 
-    /// Forgets a peer that has gone.
     pub(crate) fn forget(&mut self, peer: Peer) {
         self.offers.retain(|offer| offer.peer != peer);
     }

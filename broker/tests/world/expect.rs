@@ -1,4 +1,4 @@
-//! What tests expect of the world.
+//! What tests assert about the world.
 
 use ipc_protocol::{Cancel, ErrorCode, Failure, Goodbye, Message, Reply, Retry, control};
 use ipcd::core::Event;
@@ -37,18 +37,18 @@ impl World {
         assert_eq!(self.expect_error(ticket, code).retry, Retry::Unknown);
     }
 
-    /// The call has not ended, or is one that nobody hears of.
+    /// The call has not ended, or ends without a message to its caller.
     #[track_caller]
     pub(crate) fn expect_no_end(&self, ticket: Ticket) {
         assert_eq!(self.ledger.end_of(ticket), None);
     }
 
-    /// The peer was cut, with this in the goodbye.
+    /// The peer was cut, and its goodbye contains `reason`.
     #[track_caller]
     pub(crate) fn expect_cut(&self, peer: Peer, reason: &str) {
         let goodbye = self.goodbye(peer);
         assert_eq!(goodbye.code, ErrorCode::PROTOCOL);
-        assert!(goodbye.text.contains(reason), "{:?} does not say {reason:?}", goodbye.text);
+        assert!(goodbye.text.contains(reason), "{:?} does not contain {reason:?}", goodbye.text);
     }
 
     /// What the router said when it closed the peer's connection.
@@ -57,26 +57,26 @@ impl World {
         self.fakes[peer.0].goodbye.as_ref().expect("the connection was closed by the router")
     }
 
-    /// What was answered to datagrams, in order, by address.
+    /// Answers to datagrams, in order, with their addresses.
     pub(crate) fn answers(&self) -> &[(Vec<u8>, Message)] {
         &self.answers
     }
 
-    /// The peer's connection lives.
+    /// The peer's connection is open.
     #[track_caller]
     pub(crate) fn expect_open(&self, peer: Peer) {
         let fake = &self.fakes[peer.0];
         assert!(fake.is_open(), "{peer:?} was cut: {:?}", fake.goodbye);
     }
 
-    /// No call has come to the service.
+    /// No call is in the service's inbox.
     #[track_caller]
     pub(crate) fn expect_no_call(&mut self, service: Peer) {
         let call = self.take_call(service);
         assert!(call.is_none(), "{call:?}");
     }
 
-    /// The service was told that nobody waits for the call.
+    /// The service has received a cancel of the call.
     #[track_caller]
     pub(crate) fn expect_cancel(&self, delivered: &Delivered, reason: ErrorCode) {
         let cancel = Message::Cancel(Cancel { id: delivered.call.id, reason });
@@ -84,24 +84,23 @@ impl World {
         assert!(inbox.contains(&cancel), "no {cancel:?} in {inbox:?}");
     }
 
-    /// The last denial or cut in the log says this.
+    /// The last event in the log contains `text`.
     #[track_caller]
     pub(crate) fn expect_logged(&self, text: &str) {
         let last = self.log.last().map(Event::to_string).unwrap_or_default();
         assert!(last.contains(text), "the log says {last:?}");
     }
 
-    /// Everything that the peer has read and nobody has taken, in order.
+    /// Messages that the peer has read and the test has not taken, in order.
     pub(crate) fn inbox(&self, peer: Peer) -> Vec<Message> {
         self.fakes[peer.0].inbox.iter().cloned().collect()
     }
 
-    /// Throws away what the peer has read.
     pub(crate) fn clear_inbox(&mut self, peer: Peer) {
         self.fakes[peer.0].inbox.clear();
     }
 
-    /// The peer's number, as welcome said.
+    /// The peer's number, from its welcome.
     pub(crate) fn number(&self, peer: Peer) -> u64 {
         self.fakes[peer.0].number()
     }
@@ -111,25 +110,25 @@ impl World {
         format!("@{}", self.number(peer))
     }
 
-    /// Whether a service has got the call.
+    /// Whether the call has reached a service.
     pub(crate) fn was_delivered(&self, ticket: Ticket) -> bool {
         self.ledger.was_delivered(ticket)
     }
 
-    /// The bodies of the calls that wait in a service's inbox, which is then empty of calls.
+    /// Takes all calls out of a service's inbox and returns their bodies.
     pub(crate) fn take_bodies(&mut self, service: Peer) -> Vec<String> {
         std::iter::from_fn(|| self.take_call(service))
             .map(|delivered| String::from_utf8_lossy(&delivered.call.body).into_owned())
             .collect()
     }
 
-    /// What the broker's own service answers.
+    /// The answer of the broker's own service to an operation.
     #[track_caller]
     pub(crate) fn ask<T: DeserializeOwned>(&mut self, peer: Peer, operation: &str, request: &impl Serialize) -> T {
         self.ask_as(peer, Request::ipc(operation, request))
     }
 
-    /// What the broker's own service answers to a request.
+    /// The answer of the broker's own service to a request.
     #[track_caller]
     pub(crate) fn ask_as<T: DeserializeOwned>(&mut self, peer: Peer, request: Request) -> T {
         let ticket = self.make(peer, request);
@@ -137,7 +136,7 @@ impl World {
         serde_json::from_slice(&reply.body).expect("the answer has the documented form")
     }
 
-    /// A counter, as `ipc.stats` tells it.
+    /// A counter, from `ipc.stats`.
     #[track_caller]
     pub(crate) fn stat(&mut self, peer: Peer, name: &str) -> u64 {
         let stats: control::Stats = self.ask(peer, "stats", &control::Empty {});
@@ -145,7 +144,7 @@ impl World {
         row.unwrap_or_else(|| panic!("no counter {name}")).value
     }
 
-    /// A limit and its use, as `ipc.limits` tells it.
+    /// A limit and its use, from `ipc.limits`.
     #[track_caller]
     pub(crate) fn limit(&mut self, peer: Peer, name: &str) -> control::LimitRow {
         let limits: control::Limits = self.ask(peer, "limits", &control::Empty {});
@@ -153,33 +152,30 @@ impl World {
         row.unwrap_or_else(|| panic!("no limit {name}"))
     }
 
-    /// Whether the peer's connection lives.
     pub(crate) fn is_open(&self, peer: Peer) -> bool {
         self.fakes[peer.0].is_open()
     }
 
-    /// Whether the peer has said hello, has read welcome, and is read from.
+    /// Whether the peer has said hello and read its welcome, and the broker reads from it.
     pub(crate) fn is_ready(&self, peer: Peer) -> bool {
         let fake = &self.fakes[peer.0];
         fake.is_open() && fake.has_number() && !fake.parked && !fake.ended
     }
 
-    /// Bytes that the peer has not read.
     pub(crate) fn unread(&self, peer: Peer) -> usize {
         self.fakes[peer.0].unread()
     }
 
-    /// Bytes that the router holds for everybody.
+    /// Bytes that the router holds for all peers.
     pub(crate) fn bytes_held(&self) -> u64 {
         self.router.bytes_held()
     }
 
-    /// Whether all calls have ended.
     pub(crate) fn is_drained(&self) -> bool {
         self.router.is_drained()
     }
 
-    /// Everybody leaves, and nothing is left of them.
+    /// Disconnects all peers and checks that nothing is left of them.
     pub(crate) fn end(mut self) {
         for peer in (0..self.fakes.len()).map(Peer) {
             self.disconnect(peer);

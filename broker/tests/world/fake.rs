@@ -1,4 +1,4 @@
-//! A fake peer: its socket, what it has read, and what it owes.
+//! A fake peer: its socket, the messages it has read, and the calls it has not answered.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,45 +10,43 @@ use ipcd::{
 
 use super::{Ticket, Token};
 
-/// One fake peer.
 #[derive(Debug)]
 pub(crate) struct Fake {
     pub(crate) id: PeerId,
     pub(crate) identity: Identity,
-    /// Whether it reads whatever comes, at once.
+    /// Whether it reads everything at once.
     pub(crate) reads: bool,
     /// The broker's half of its connection.
     pub(crate) inlet: Inlet,
     outlet: Outlet<Token>,
-    /// Whether the broker reads from it.
+    /// Whether the broker has stopped reading from it, until there is room for its frame.
     pub(crate) parked: bool,
     /// Whether it has finished sending.
     pub(crate) ended: bool,
-    /// Bytes that it has sent and the broker has not read.
+    /// Bytes sent to the broker and not read there.
     pub(crate) kernel: Vec<u8>,
-    /// The rest of the frame that it has begun to send, and the call in it.
+    /// The unsent rest of a frame, and the call in that frame.
     pub(crate) rest: Vec<u8>,
     pub(crate) cut_call: Option<Ticket>,
-    /// The call that the frame answers which has begun.
+    /// The call that an unfinished frame answers.
     pub(crate) begun_answer: Option<u64>,
-    /// Sent by the router, not read yet: what stands in the outlet.
+    /// The messages in the outlet, which the peer has not read.
     sent: VecDeque<Message>,
-    /// What the items in the outlet cost.
+    /// The cost of the items in the outlet.
     unread: usize,
-    /// Whether something was queued since it was last written to.
+    /// Whether an item was queued since the last write.
     dirty: bool,
-    /// Read, not looked at yet.
+    /// Read by the peer, not yet looked at by the test.
     pub(crate) inbox: VecDeque<Message>,
-    /// The number of its last call.
     pub(crate) last_call: u64,
-    /// What the router said when it cut the connection.
+    /// The router's reason for cutting the connection.
     pub(crate) goodbye: Option<Goodbye>,
     number: Option<u64>,
     open: bool,
     owes: BTreeMap<u64, Owed>,
 }
 
-/// A call that was delivered to it and not answered.
+/// A call that was delivered to the peer and not answered.
 #[derive(Debug)]
 struct Owed {
     ticket: Ticket,
@@ -81,7 +79,7 @@ impl Fake {
         }
     }
 
-    /// Its own number, as welcome said.
+    /// Its own number, from welcome.
     pub(crate) fn number(&self) -> u64 {
         self.number.expect("welcome came before everything else")
     }
@@ -105,7 +103,7 @@ impl Fake {
         self.owes.clear();
     }
 
-    /// The router sends it an item, which says `message`.
+    /// Queues an item of the router, which carries `message`.
     pub(crate) fn queue(&mut self, item: Item<Token>, message: Message) {
         self.unread += item.cost;
         self.sent.push_back(message);
@@ -113,23 +111,23 @@ impl Fake {
         self.dirty = true;
     }
 
-    /// Whether it is to be written to: it has got something new, or begins to read.
+    /// Whether a write is due: something was queued, or the peer has begun to read.
     pub(crate) fn is_to_be_written(&self) -> bool {
         self.open && (self.dirty || self.reads && !self.outlet.is_empty())
     }
 
-    /// Writes to it, and tells what the items cost that it took.
+    /// Writes to the peer, and returns the cost of the items that it took.
     pub(crate) fn write(&mut self) -> usize {
         self.dirty = false;
         if self.reads { self.read_all() } else { 0 }
     }
 
-    /// Reads everything, and tells what the items cost.
+    /// Reads everything, and returns the cost of the items.
     pub(crate) fn read_all(&mut self) -> usize {
         self.read(usize::MAX)
     }
 
-    /// Reads at most `bytes` bytes, and tells what the items cost that are complete.
+    /// Reads up to `bytes` bytes, and returns the cost of the items that are complete.
     pub(crate) fn read(&mut self, mut bytes: usize) -> usize {
         let (mut sheet, mut cost) = (Sheet::new(), 0);
         while bytes > 0 && !self.outlet.is_empty() {
@@ -150,45 +148,45 @@ impl Fake {
         cost
     }
 
-    /// What the items cost that it has not read.
+    /// The cost of the items that it has not read.
     pub(crate) fn unread(&self) -> usize {
         self.unread
     }
 
-    /// Its connection is written down, and read by another process.
+    /// Serialises its connection, and goes on with what another process reads from that.
     pub(crate) fn hand_over(&mut self) {
         let inlet = serde_json::to_string(&self.inlet).expect("an inlet can be written");
         let outlet = serde_json::to_string(&self.outlet).expect("an outlet can be written");
-        self.inlet = serde_json::from_str(&inlet).expect("what was written is read");
-        self.outlet = serde_json::from_str(&outlet).expect("what was written is read");
+        self.inlet = serde_json::from_str(&inlet).expect("serialised state can be read");
+        self.outlet = serde_json::from_str(&outlet).expect("serialised state can be read");
         assert_eq!(serde_json::to_string(&self.inlet).expect("it was written before"), inlet);
         assert_eq!(serde_json::to_string(&self.outlet).expect("it was written before"), outlet);
     }
 
-    /// A call was sent to it.
+    /// Notes a call that was delivered to it.
     pub(crate) fn owe(&mut self, id: u64, ticket: Ticket) {
         let before = self.owes.insert(id, Owed { ticket, cancelled: false });
         assert!(before.is_none(), "two calls are delivered as {id:#x}");
     }
 
-    /// Calls that it has not answered.
+    /// The number of calls that it has not answered.
     pub(crate) fn owes(&self) -> usize {
         self.owes.len()
     }
 
-    /// It answered a call. `None` if it had none with this number.
+    /// Notes its answer to a call; `None` if it has no call with this number.
     pub(crate) fn answer(&mut self, id: u64) -> Option<Ticket> {
         self.owes.remove(&id).map(|owed| owed.ticket)
     }
 
-    /// Calls that it has not answered, and whether it was told that nothing waits for them.
+    /// Calls that it has not answered, and whether it has received a cancel of each.
     pub(crate) fn owed(&self) -> impl Iterator<Item = (Ticket, bool)> {
         self.owes.values().map(|owed| (owed.ticket, owed.cancelled))
     }
 
-    /// The router took interest off a call.
+    /// Notes the router's cancel of a call.
     pub(crate) fn cancel(&mut self, id: u64) {
-        let owed = self.owes.get_mut(&id).expect("only calls that are being worked on are cancelled");
+        let owed = self.owes.get_mut(&id).expect("only calls that the peer has not answered are cancelled");
         assert!(!owed.cancelled, "call {id:#x} is cancelled twice");
         owed.cancelled = true;
     }

@@ -1,4 +1,4 @@
-//! The books: every call that was made, where it went, and how it ended. Panics on the first entry that breaks a promise.
+//! The ledger: every call that was made, where it went, and how it ended. Panics on the first entry that breaks a promise.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,82 +7,64 @@ use ipcd::core::Moment;
 
 use super::{OWNER, Peer, Request, directory::Directory};
 
-/// A call in the books. It travels in the call's `TRACE` field, so that it is known again where it is delivered.
+/// A call in the ledger. It travels in the call's `TRACE` field, which identifies the call where it is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(usize);
 
 /// Who made a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Sender {
-    /// A connection.
     Peer(Peer),
-    /// A sender of datagrams; all of them share one sequence of numbers.
+    /// All senders of datagrams, which share one sequence of numbers.
     Datagram,
 }
 
-/// What a call asks for, as far as the books need to know.
+/// What a call asks for, as far as the ledger has to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// Anything.
     Call,
-    /// A registration at the broker.
-    Register {
-        /// The name.
-        name: Option<String>,
-        /// How many calls at once.
-        window: u32,
-    },
-    /// The end of one.
-    Unregister {
-        /// The name.
-        name: Option<String>,
-    },
+    Register { name: Option<String>, window: u32 },
+    Unregister { name: Option<String> },
 }
 
 /// A call on its way to a service.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival<'a> {
-    /// To whom.
     pub(crate) to: Peer,
-    /// Its number.
+    /// The number of the peer `to`.
     pub(crate) number: u64,
-    /// What.
     pub(crate) call: &'a Call,
-    /// When.
     pub(crate) now: Moment,
 }
 
-/// One call.
 #[derive(Debug)]
 struct Entry {
     sender: Sender,
     id: u64,
     uid: u32,
     request: Request,
-    /// Service and method as its receiver must see them.
+    /// The service and method that its receiver must see.
     goes_to: Option<(String, String)>,
     deadline: Moment,
     delivered: bool,
     /// Whether all of it has reached the broker.
     arrived: bool,
-    /// Its service sent an answer.
+    /// Whether its service has sent an answer.
     answered: bool,
     ended: Option<Message>,
 }
 
-/// All calls.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     entries: Vec<Entry>,
     by_id: BTreeMap<(Sender, u64), Ticket>,
-    /// Calls that have not ended and whose caller is there.
+    /// Calls that have not ended and whose caller is connected.
     open: BTreeSet<Ticket>,
-    /// The last call of a sender that was delivered to a service, by its name.
+    /// The last call of each sender that was delivered to a service, by the service's name.
     last: BTreeMap<(Sender, String), u64>,
 }
 
 impl Ledger {
-    /// Enters a call.
     pub(crate) fn open(&mut self, (sender, id, uid): (Sender, u64, u32), request: Request, deadline: Moment) -> Ticket {
         let ticket = Ticket(self.entries.len());
         self.by_id.insert((sender, id), ticket);
@@ -103,28 +85,28 @@ impl Ledger {
         ticket
     }
 
-    /// The mark by which the next call is known again.
+    /// The content of the next call's `TRACE` field.
     pub(crate) fn next_mark(&self) -> String {
         self.entries.len().to_string()
     }
 
-    /// Enters where a call has to go, by the registrations of this moment.
+    /// Notes where a call has to go, given the present registrations.
     pub(crate) fn aim(&mut self, ticket: Ticket, directory: &Directory) {
         let entry = &mut self.entries[ticket.0];
         entry.goes_to = directory.resolve(&entry.request.service, &entry.request.method);
     }
 
-    /// A call is under way in pieces: the broker cannot end it before it has seen all of it.
+    /// Notes that a call is sent in pieces: the broker cannot end it before it has seen the last one.
     pub(crate) fn depart(&mut self, ticket: Ticket) {
         self.entries[ticket.0].arrived = false;
     }
 
-    /// The last piece of a call is sent.
+    /// Notes that the last piece of a call is sent.
     pub(crate) fn arrive(&mut self, ticket: Ticket) {
         self.entries[ticket.0].arrived = true;
     }
 
-    /// A call is delivered: for the first time, to one that offers its service, in order, with what is left of its time.
+    /// Checks a delivery: it is the call's first, to a peer that offers its service, in order, and with the time that is left.
     pub(crate) fn delivered(&mut self, arrival: &Arrival<'_>, directory: &Directory) -> Ticket {
         let routing = &arrival.call.routing;
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("names are ASCII");
@@ -137,7 +119,7 @@ impl Ledger {
         entry.delivered = true;
         let (service, method) = (text(routing.service()), text(routing.method()));
         assert_eq!(Some((service.clone(), method)), entry.goes_to, "the target of {entry:?}");
-        assert!(directory.offers(arrival.to, &service), "delivered to one that does not offer {service}: {entry:?}");
+        assert!(directory.offers(arrival.to, &service), "delivered to a peer that does not offer {service}: {entry:?}");
         let own = format!("@{}", arrival.number);
         assert!(!service.starts_with('@') || service == own, "{service} is delivered to {own}");
         entry.check_content(arrival);
@@ -147,14 +129,14 @@ impl Ledger {
         ticket
     }
 
-    /// A reply or an error is sent to a caller: the first one, and a true one.
+    /// Checks a reply or an error to a caller: it is the call's first, and it is true.
     pub(crate) fn ended(&mut self, sender: Sender, message: &Message, now: Moment) -> Asked {
         let id = match message {
             Message::Reply(reply) => reply.id,
             Message::Error(failure) => failure.id,
-            other => panic!("{other:?} ends no call"),
+            other => panic!("{other:?} cannot end a call"),
         };
-        let ticket = *self.by_id.get(&(sender, id)).unwrap_or_else(|| panic!("nobody made the call of {message:?}"));
+        let ticket = *self.by_id.get(&(sender, id)).unwrap_or_else(|| panic!("no such call was made: {message:?}"));
         let entry = &mut self.entries[ticket.0];
         assert!(entry.ended.is_none(), "{message:?} is a second end of {entry:?}");
         assert!(self.open.remove(&ticket), "{message:?} goes to a caller that has gone: {entry:?}");
@@ -163,35 +145,33 @@ impl Ledger {
         entry.request.asked.clone()
     }
 
-    /// The service of a call has sent an answer to it.
+    /// Notes that the service of a call has sent an answer.
     pub(crate) fn answered(&mut self, ticket: Ticket) {
         self.entries[ticket.0].answered = true;
     }
 
-    /// A caller has gone: it hears of none of its calls any more.
+    /// Notes that a caller has gone, and receives no answers any more.
     pub(crate) fn withdraw(&mut self, peer: Peer) {
         for (_, ticket) in self.by_id.range((Sender::Peer(peer), 0)..=(Sender::Peer(peer), u64::MAX)) {
             self.open.remove(ticket);
         }
     }
 
-    /// A datagram was dropped.
+    /// Notes that a datagram was dropped.
     pub(crate) fn forget(&mut self, ticket: Ticket) {
         assert_eq!(self.entries[ticket.0].sender, Sender::Datagram);
         self.open.remove(&ticket);
     }
 
-    /// Whether somebody waits for the answer; nobody knows that of a one-way call.
+    /// Whether a caller waits for the answer; `None` for a one-way call, where the service cannot know.
     pub(crate) fn is_awaited(&self, ticket: Ticket) -> Option<bool> {
         (!self.entries[ticket.0].request.one_way).then(|| self.open.contains(&ticket))
     }
 
-    /// How a call ended, if it did.
     pub(crate) fn end_of(&self, ticket: Ticket) -> Option<&Message> {
         self.entries[ticket.0].ended.as_ref()
     }
 
-    /// What the books say about a call.
     pub(crate) fn describe(&self, ticket: Ticket) -> String {
         format!("{:?}", self.entries[ticket.0])
     }
@@ -212,7 +192,7 @@ impl Ledger {
         self.entries[ticket.0].delivered
     }
 
-    /// No call outlives its deadline.
+    /// Checks that no call outlives its deadline.
     pub(crate) fn assert_none_overdue(&self, now: Moment) {
         for ticket in &self.open {
             let entry = &self.entries[ticket.0];
@@ -221,7 +201,7 @@ impl Ledger {
         }
     }
 
-    /// Every call that somebody waits for has ended.
+    /// Checks that every call whose caller waits has ended.
     pub(crate) fn assert_all_ended(&self) {
         let left = self.open.iter().map(|ticket| &self.entries[ticket.0]).find(|entry| !entry.request.one_way);
         assert!(left.is_none(), "a call has not ended: {left:?}");
@@ -240,19 +220,19 @@ impl Entry {
     fn check_end(&self, end: &Message, now: Moment) {
         let Message::Error(failure) = end else {
             assert!(!self.request.one_way, "a one-way call is answered: {self:?}");
-            assert!(!self.delivered || self.answered, "nobody sent this reply: {self:?}");
+            assert!(!self.delivered || self.answered, "no service sent this reply: {self:?}");
             return;
         };
         assert!(!(self.request.one_way && self.delivered), "a one-way call that was delivered is answered: {self:?}");
         if self.answered {
-            return; // a service may say anything about its own calls
+            return; // a service may answer its calls with any error
         }
-        assert!(!(self.delivered && failure.retry == Retry::Safe), "safe, and delivered: {self:?}");
+        assert!(!(self.delivered && failure.retry == Retry::Safe), "called safe though delivered: {self:?}");
         let is_for_broker = self.goes_to.as_ref().is_some_and(|(service, _)| service == "ipc");
         match failure.code {
             ErrorCode::DEADLINE => assert!(self.deadline <= now, "early by {:?}: {self:?}", self.deadline.since(now)),
-            ErrorCode::NO_SERVICE => assert!(is_for_broker || self.goes_to.is_none(), "there is one: {self:?}"),
-            ErrorCode::APP_ERROR | ErrorCode::INTERNAL => panic!("only a service says so: {self:?}"),
+            ErrorCode::NO_SERVICE => assert!(is_for_broker || self.goes_to.is_none(), "the service exists: {self:?}"),
+            ErrorCode::APP_ERROR | ErrorCode::INTERNAL => panic!("only a service may send this: {self:?}"),
             _ => {}
         }
     }

@@ -1,9 +1,9 @@
-//! A world for the router: fake peers and a virtual clock around the pure core, and a ledger that proves its promises.
+//! A world for the router: fake peers and a virtual clock around the pure core, and a ledger that checks its promises.
 //!
-//! It does what `server` does, without sockets: what the router sends lies in a fake peer's outbox until the peer reads it (peers
-//! read at once, unless told to pause), a cut peer hears goodbye and is disconnected, and deadlines fire when the clock is moved.
-//! After every single step the invariants of the router are checked, and the [`Ledger`] checks what left it: each call ends exactly
-//! once, a call whose error says `retry: safe` was never delivered, nobody who reads is cut for not reading.
+//! It does what `server` does, without sockets. What the router sends stays in a fake peer's outlet until the peer reads it (peers
+//! read at once, unless told to pause), a cut peer receives goodbye and is disconnected, and deadlines fire as the clock is moved.
+//! After each step the router's invariants are checked, and the [`Ledger`] checks its output: each call ends exactly once, a call
+//! whose error says `retry: safe` was never delivered, and no peer that reads is cut for not reading.
 //!
 //! Used by the stories (`stories/`), the random walks (`walks.rs`) and the fuzz target `core_ops`.
 #![allow(dead_code, reason = "each test file uses its own part of the world")]
@@ -37,10 +37,10 @@ pub(crate) use operate::{Delivered, registration};
 pub(crate) use request::Request;
 pub(crate) use token::Token;
 
-/// The user that the broker runs as.
+/// The user id that the broker runs as.
 pub(crate) const OWNER: u32 = 1000;
 
-/// A router and everybody around it.
+/// A router and everything around it.
 pub(crate) struct World {
     router: Router<Token>,
     now: Moment,
@@ -50,16 +50,15 @@ pub(crate) struct World {
     ledger: Ledger,
     directory: Directory,
     datagrams: u64,
-    /// Whether the sockets of datagram senders take answers.
+    /// Whether answers to datagrams can be sent.
     takes_answers: bool,
-    /// What was answered to senders of datagrams, by their address.
+    /// Answers to datagrams, each with its address.
     answers: Vec<(Vec<u8>, Message)>,
     log: Vec<Event>,
-    /// Peers whose inlet is to be looked at.
+    /// Peers whose inlet may hold something to route.
     unrouted: VecDeque<Peer>,
 }
 
-/// A fake peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Peer(usize);
 
@@ -69,7 +68,7 @@ impl World {
         Self::with_limits(|_| {})
     }
 
-    /// A world whose limits differ from the defaults.
+    /// A world with the default limits, changed by `change`.
     pub(crate) fn with_limits(change: impl FnOnce(&mut Limits)) -> Self {
         let mut limits = Limits::default();
         change(&mut limits);
@@ -89,7 +88,7 @@ impl World {
         }
     }
 
-    /// One step of the router, and everything that follows from it until nothing is left to do.
+    /// Takes one step of the router, and everything that follows from it.
     fn step<T>(&mut self, run: impl FnOnce(&mut Router<Token>, Moment, &mut Outputs<Token>) -> T) -> T {
         let result = run(&mut self.router, self.now, &mut self.out);
         self.carry_out();
@@ -97,12 +96,12 @@ impl World {
         result
     }
 
-    /// Tells the router what happened, and does everything that follows from it.
+    /// Passes an input to the router, and does everything that follows from it.
     fn tell(&mut self, input: Input<'_, Token>) {
         self.step(|router, now, out| router.handle(now, input, out));
     }
 
-    /// Does what the router wants done, as `server` does it.
+    /// Carries out the router's outputs, as `server` does.
     fn carry_out(&mut self) {
         loop {
             while !self.out.is_empty() {
@@ -117,7 +116,7 @@ impl World {
         }
     }
 
-    /// Takes the next thing out of a peer's inlet, as `server` does it.
+    /// Routes the next item of a peer's inlet, as `server` does.
     fn route_one(&mut self, peer: Peer) {
         let fake = &mut self.fakes[peer.0];
         if !fake.is_open() || fake.parked {
@@ -157,7 +156,7 @@ impl World {
         self.router.handle(self.now, input, &mut self.out);
     }
 
-    /// Services know, of each call that they work on, whether somebody still waits for it.
+    /// Checks that services have received a cancel of exactly the calls that no caller waits for.
     fn assert_told(&self) {
         for (ticket, told) in self.fakes.iter().flat_map(Fake::owed) {
             let is_awaited = self.ledger.is_awaited(ticket);
@@ -177,7 +176,7 @@ impl World {
             Output::Skip { peer } => {
                 let of = self.by_id[&peer.to_bits()];
                 if let Some(id) = self.fakes[of.0].begun_answer.take() {
-                    self.note_answer(of, id); // the header was enough
+                    self.note_answer(of, id); // a header is enough to count as an answer
                 }
                 self.resume(peer, |fake| fake.inlet.skip());
             }
@@ -195,7 +194,7 @@ impl World {
             }
             Output::Log(event) if event.is_detail() => {}
             Output::Log(event) => self.log.push(event),
-            other => panic!("the world does not know {other:?}"),
+            other => panic!("the world cannot carry out {other:?}"),
         }
     }
 
@@ -229,7 +228,7 @@ impl World {
         }
     }
 
-    /// Enters into the books what the router sends.
+    /// Records a message of the router in the ledger.
     fn observe(&mut self, to: Peer, message: &Message) {
         match message {
             Message::Call(call) => {
@@ -271,7 +270,7 @@ impl World {
             return;
         }
         let blamed = goodbye.text.contains("wait to be read");
-        assert!(!(blamed && fake.reads), "{peer:?} reads, and was cut: {}", goodbye.text);
+        assert!(!(blamed && fake.reads), "{peer:?} reads, but was cut: {}", goodbye.text);
         if fake.reads {
             fake.read_all();
         }
@@ -287,7 +286,7 @@ impl World {
         self.router.handle(self.now, Input::Closed { peer: id }, &mut self.out);
     }
 
-    /// Writes everything: who reads takes it all, who does not takes nothing.
+    /// Writes to all peers: one that reads takes everything, one that pauses takes nothing.
     fn flush(&mut self) {
         while let Some(peer) = self.fakes.iter().position(Fake::is_to_be_written) {
             let cost = self.fakes[peer].write();
@@ -298,7 +297,7 @@ impl World {
     }
 }
 
-/// A message as the books know it: what a descriptor holds is one word.
+/// A message as the ledger records it: a body in a descriptor becomes one word.
 fn plain(message: &wire::Message<Token>) -> Message {
     let body = |body: &Body<Token>| match body {
         Body::Inline { bytes, .. } => bytes.clone().into(),
@@ -324,10 +323,10 @@ fn plain(message: &wire::Message<Token>) -> Message {
     }
 }
 
-/// What the books write for a body in a descriptor.
+/// Stands in the ledger for a body in a descriptor.
 pub(crate) const DESCRIPTOR: &str = "(descriptor)";
 
-/// What the router sends is what the other side takes.
+/// Checks that what the router sends decodes to the same message.
 fn check_wire(message: &Message) {
     let bytes = message.to_vec();
     assert_eq!(bytes.len(), message.frame_len(), "the length of {message:?}");

@@ -1,4 +1,4 @@
-//! What tests do in the world: connect, call, answer, cancel, let time pass.
+//! What tests do in the world: connect, call, answer, cancel, advance the clock.
 
 use bytes::Bytes;
 use ipc_protocol::{
@@ -12,22 +12,19 @@ use ipcd::{
 
 use super::{DESCRIPTOR, OWNER, Peer, Request, Ticket, Token, World, fake::Fake, ledger::Sender};
 
-/// A call as a service got it.
+/// A call as a service received it.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivered {
-    /// Who got it.
     pub(crate) to: Peer,
-    /// The call, under the broker's number.
+    /// The call, with the broker's number for it.
     pub(crate) call: Call,
 }
 
 impl Delivered {
-    /// The service that was called.
     pub(crate) fn service(&self) -> &str {
         str::from_utf8(self.call.routing.service()).expect("names are ASCII")
     }
 
-    /// The method that was called.
     pub(crate) fn method(&self) -> &str {
         str::from_utf8(self.call.routing.method()).expect("names are ASCII")
     }
@@ -36,19 +33,19 @@ impl Delivered {
 impl World {
     // ---- connections
 
-    /// A connection of a user that has said hello.
+    /// Connects a peer that says hello.
     pub(crate) fn peer(&mut self, uid: u32) -> Peer {
         let peer = self.stranger(uid);
         self.send(peer, Message::Hello(Hello::new("fake 1.0")));
         peer
     }
 
-    /// A connection that has not said hello.
+    /// Connects a peer that has not said hello.
     pub(crate) fn stranger(&mut self, uid: u32) -> Peer {
-        self.connect(uid).unwrap_or_else(|goodbye| panic!("no place for user {uid}: {}", goodbye.text))
+        self.connect(uid).unwrap_or_else(|goodbye| panic!("user {uid} is refused: {}", goodbye.text))
     }
 
-    /// A connection, if the router has a place for it.
+    /// Connects a peer, unless the router refuses it.
     pub(crate) fn connect(&mut self, uid: u32) -> Result<Peer, Goodbye> {
         let mut identity = Identity::new(uid, uid + 1);
         identity.pid = Some(4_000 + u32::try_from(self.fakes.len()).expect("a test has few peers"));
@@ -61,7 +58,7 @@ impl World {
         Ok(peer)
     }
 
-    /// The connection is closed by its peer.
+    /// Closes a connection from the peer's side.
     pub(crate) fn disconnect(&mut self, peer: Peer) {
         if self.fakes[peer.0].is_open() {
             self.close(peer);
@@ -70,18 +67,18 @@ impl World {
         }
     }
 
-    /// The peer reads nothing from now on.
+    /// The peer reads nothing until [`World::resume_reading`].
     pub(crate) fn pause_reading(&mut self, peer: Peer) {
         self.fakes[peer.0].reads = false;
     }
 
-    /// The peer reads everything, and goes on reading.
+    /// The peer reads everything, now and later.
     pub(crate) fn resume_reading(&mut self, peer: Peer) {
         self.fakes[peer.0].reads = true;
         self.flush();
     }
 
-    /// A peer that pauses reads a few bytes all the same.
+    /// A paused peer reads a few bytes.
     pub(crate) fn read_a_little(&mut self, peer: Peer, bytes: usize) {
         let fake = &mut self.fakes[peer.0];
         let (to, cost) = (fake.id, fake.read(bytes));
@@ -90,19 +87,19 @@ impl World {
 
     // ---- services
 
-    /// A peer of the broker's user that offers a name, eight calls at once.
+    /// A peer of the broker's user that offers a name, with a window of eight.
     pub(crate) fn service(&mut self, name: &str) -> Peer {
         self.worker(name, 8)
     }
 
-    /// A peer of the broker's user that alone offers a name.
+    /// A peer of the broker's user that offers a name exclusively.
     pub(crate) fn worker(&mut self, name: &str, window: u32) -> Peer {
         let peer = self.peer(OWNER);
         self.offer(peer, Some(name), window);
         peer
     }
 
-    /// A peer of the broker's user that offers a name together with others.
+    /// A peer of the broker's user that offers a shared name.
     pub(crate) fn instance(&mut self, name: &str, window: u32) -> Peer {
         let peer = self.peer(OWNER);
         let request = control::Register { shared: true, ..registration(Some(name), window) };
@@ -111,18 +108,17 @@ impl World {
         peer
     }
 
-    /// A peer registers a name for itself alone, or itself without a name.
+    /// Registers an exclusive name, or no name.
     pub(crate) fn offer(&mut self, peer: Peer, name: Option<&str>, window: u32) {
         let ticket = self.register(peer, name, window);
         self.expect_reply(ticket);
     }
 
-    /// The same, and it may be refused.
+    /// As [`World::offer`], but may be refused.
     pub(crate) fn register(&mut self, peer: Peer, name: Option<&str>, window: u32) -> Ticket {
         self.make(peer, Request::register(&registration(name, window)))
     }
 
-    /// A peer takes a registration back.
     pub(crate) fn unregister(&mut self, peer: Peer, name: Option<&str>) -> Ticket {
         self.make(peer, Request::unregister(name))
     }
@@ -134,7 +130,7 @@ impl World {
         self.make(from, Request::to(service, method).body(body))
     }
 
-    /// Several calls of a default method, one behind the other.
+    /// Several calls of a default method, one after another.
     pub(crate) fn call_each<const N: usize>(&mut self, from: Peer, service: &str, bodies: [&str; N]) -> Vec<Ticket> {
         bodies.iter().map(|body| self.call(from, service, "", body.as_bytes())).collect()
     }
@@ -144,7 +140,6 @@ impl World {
         self.call(from, "ipc", operation, body.as_bytes())
     }
 
-    /// Makes a call.
     pub(crate) fn make(&mut self, from: Peer, request: Request) -> Ticket {
         let fake = &mut self.fakes[from.0];
         fake.last_call += 1;
@@ -154,7 +149,7 @@ impl World {
         ticket
     }
 
-    /// A call of which the first `at` bytes are sent.
+    /// A call of which only the first `at` bytes are sent.
     pub(crate) fn make_cut(&mut self, from: Peer, request: Request, at: usize) -> Ticket {
         self.send_rest(from);
         let fake = &mut self.fakes[from.0];
@@ -214,7 +209,7 @@ impl World {
         ticket
     }
 
-    /// A call by datagram. The answer goes to an abstract address, if there is one.
+    /// A call by datagram. Its answer goes to the abstract address `reply_to`.
     pub(crate) fn datagram(&mut self, uid: u32, reply_to: Option<&str>, request: Request) -> Ticket {
         self.datagrams += 1;
         let (ticket, call) = self.enter((Sender::Datagram, self.datagrams, uid), request);
@@ -222,43 +217,42 @@ impl World {
         ticket
     }
 
-    /// Any message by datagram.
+    /// Sends any message by datagram.
     pub(crate) fn send_datagram(&mut self, uid: u32, reply_to: Option<&str>, message: Message) {
         let reply_to = reply_to.map(|name| ReturnAddress::from_abstract(name.as_bytes()));
         let bytes = Bytes::from(message.to_vec());
         self.tell(front::datagram::decode(bytes, Identity::new(uid, uid), reply_to));
     }
 
-    /// A call by datagram that was dropped: its sender hears nothing.
+    /// Expects no end of a datagram that was dropped.
     pub(crate) fn forget(&mut self, ticket: Ticket) {
         self.ledger.forget(ticket);
     }
 
-    /// From now on the sockets of senders of datagrams take no answers.
+    /// From now on answers to datagrams cannot be sent.
     pub(crate) fn refuse_answers(&mut self) {
         self.takes_answers = false;
     }
 
-    /// A caller gives a call up.
     pub(crate) fn cancel(&mut self, ticket: Ticket) {
         let Sender::Peer(peer) = self.ledger.sender(ticket) else { return };
         let cancel = Cancel { id: self.ledger.id(ticket), reason: ErrorCode::CANCELLED };
         self.send(peer, Message::Cancel(cancel));
     }
 
-    /// Any message. From a peer that has gone: nothing.
+    /// Sends any message; nothing from a peer that has gone.
     pub(crate) fn send(&mut self, from: Peer, message: Message) {
         self.send_cut(from, &message, usize::MAX);
     }
 
-    /// The first `at` bytes of a message; the rest comes with [`World::send_rest`], or before the next message.
+    /// Sends the first `at` bytes of a message. The rest follows with [`World::send_rest`], or before the next message.
     pub(crate) fn send_cut(&mut self, from: Peer, message: &Message, at: usize) {
         self.send_rest(from);
         let fake = &mut self.fakes[from.0];
         if fake.is_open() && !fake.ended {
             let mut bytes = message.to_vec();
             if !fake.rest.is_empty() {
-                return fake.rest.extend(bytes); // it comes behind the frame that waits for room
+                return fake.rest.extend(bytes); // it follows the frame that waits for room
             }
             fake.rest = bytes.split_off(at.min(bytes.len()));
             fake.kernel.extend(bytes);
@@ -267,7 +261,7 @@ impl World {
         }
     }
 
-    /// The rest of a message that was cut.
+    /// Sends the rest of a message that was cut.
     pub(crate) fn send_rest(&mut self, from: Peer) {
         if self.hand_rest_to_kernel(from) {
             self.unrouted.push_back(from);
@@ -305,7 +299,7 @@ impl World {
 
     /// The next call in a service's inbox.
     pub(crate) fn next_call(&mut self, service: Peer) -> Delivered {
-        self.take_call(service).unwrap_or_else(|| panic!("no call has come to {service:?}"))
+        self.take_call(service).unwrap_or_else(|| panic!("no call has reached {service:?}"))
     }
 
     /// The next call in a service's inbox, if there is one.
@@ -318,7 +312,6 @@ impl World {
         }
     }
 
-    /// A service answers.
     pub(crate) fn reply(&mut self, delivered: &Delivered, body: &[u8]) {
         let reply = Reply { id: delivered.call.id, encoding: Encoding::BYTES, body: body.to_vec().into() };
         self.answer_as(delivered.to, Message::Reply(reply));
@@ -331,20 +324,20 @@ impl World {
         self.send_cut(delivered.to, &reply, at);
     }
 
-    /// A service takes its next call and answers it.
+    /// Takes a service's next call and answers it.
     pub(crate) fn reply_next(&mut self, service: Peer, body: &[u8]) {
         let delivered = self.next_call(service);
         self.reply(&delivered, body);
     }
 
-    /// A peer stops reading, with an answer of a service to "echo" left unread.
+    /// A peer stops reading, with `bytes` bytes of an answer from "echo" unread.
     pub(crate) fn let_pile_up(&mut self, peer: Peer, service: Peer, bytes: usize) {
         self.pause_reading(peer);
         self.call(peer, "echo", "", b"");
         self.reply_next(service, &vec![b'x'; bytes]);
     }
 
-    /// A service says no.
+    /// A service answers with an error.
     pub(crate) fn fail(&mut self, delivered: &Delivered, code: ErrorCode) {
         self.answer_as(delivered.to, Message::Error(Failure::new(delivered.call.id, code, "no")));
     }
@@ -358,9 +351,9 @@ impl World {
         self.begin(peer, &Header { body_len, ..Header::new(Kind::REPLY, id) });
     }
 
-    /// A peer sends an answer, to whatever call.
+    /// A peer answers a call, which may be any peer's.
     pub(crate) fn answer_as(&mut self, from: Peer, message: Message) {
-        let (Message::Reply(_) | Message::Error(_)) = &message else { panic!("{message:?} is no answer") };
+        let (Message::Reply(_) | Message::Error(_)) = &message else { panic!("{message:?} is not an answer") };
         self.send(from, message);
     }
 
@@ -390,53 +383,52 @@ impl World {
         while self.router.next_deadline().is_some_and(|deadline| deadline <= self.now) {
             self.tell(Input::Deadline);
             slices += 1;
-            assert!(slices < 10_000, "deadlines do not come to an end");
+            assert!(slices < 10_000, "there are always more deadlines");
         }
     }
 
-    /// The virtual clock.
     pub(crate) fn now(&self) -> Moment {
         self.now
     }
 
-    /// Other limits from now on.
+    /// Changes the limits, as a reload does.
     pub(crate) fn set_limits(&mut self, change: impl FnOnce(&mut Limits)) {
         let mut limits = self.router.limits().clone();
         change(&mut limits);
         self.tell(Input::Limits(Box::new(limits)));
     }
 
-    /// The broker is told to stop, and lets calls finish.
+    /// Stops the broker once running calls have finished.
     pub(crate) fn drain(&mut self) {
         self.tell(Input::Drain);
     }
 
-    /// The broker stops for good.
+    /// Stops the broker now.
     pub(crate) fn stop(&mut self) {
         self.tell(Input::Stop);
     }
 
-    /// The router's state is written down, and read by another process that goes on with it.
+    /// Serialises the router's state, and goes on with what another process reads from that.
     pub(crate) fn hand_over(&mut self) {
         let state = self.state();
-        self.router = serde_json::from_str(&state).expect("what was written is read");
+        self.router = serde_json::from_str(&state).expect("serialised state can be read");
         self.fakes.iter_mut().for_each(Fake::hand_over);
-        assert_eq!(self.state(), state, "the state read is the state written");
+        assert_eq!(self.state(), state, "the state changes when it is read back");
         self.router.assert_invariants();
     }
 
-    /// The router's state, written down.
+    /// The router's state as JSON.
     pub(crate) fn state(&self) -> String {
-        serde_json::to_string(&self.router).expect("all state can be written")
+        serde_json::to_string(&self.router).expect("all state can be serialised")
     }
 
-    /// A peer is found to break the protocol.
+    /// A peer breaks the protocol.
     pub(crate) fn violate(&mut self, peer: Peer, violation: &Violation) {
         let from = self.fakes[peer.0].id;
         self.tell(Input::Violation { from, violation: violation.clone() });
     }
 
-    /// A peer has finished sending.
+    /// A peer shuts down its sending side.
     pub(crate) fn end_sending(&mut self, peer: Peer) {
         self.fakes[peer.0].ended = true;
         let from = self.fakes[peer.0].id;
@@ -474,7 +466,7 @@ impl World {
     }
 }
 
-/// A registration of a peer for itself alone.
+/// An exclusive registration.
 pub(crate) fn registration(name: Option<&str>, window: u32) -> control::Register {
     let name = name.map(|name| name.parse().expect("a good name"));
     control::Register { name, window, shared: false, methods: Vec::new() }

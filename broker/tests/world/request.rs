@@ -1,11 +1,10 @@
-//! A call to be made, with everything but its number.
+//! A call before it is made: everything but its number.
 
 use ipc_protocol::{Encoding, control};
 use serde::Serialize;
 
 use super::ledger::Asked;
 
-/// A call that somebody wants to make.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) service: String,
@@ -18,7 +17,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// A call of a method; an empty method is the default one, or to be found in the target.
+    /// A call of a method. An empty method is the default one, or the last label of the target.
     pub(crate) fn to(service: &str, method: &str) -> Self {
         Self {
             service: service.to_owned(),
@@ -37,29 +36,24 @@ impl Request {
         Self { encoding: Encoding::JSON, ..Self::to("ipc", operation).body(&body) }
     }
 
-    /// A registration.
     pub(crate) fn register(request: &control::Register) -> Self {
         let name = request.name.as_ref().map(ToString::to_string);
         Self { asked: Asked::Register { name, window: request.window }, ..Self::ipc("register", request) }
     }
 
-    /// The end of a registration.
     pub(crate) fn unregister(name: Option<&str>) -> Self {
         let request = control::Unregister { name: name.map(|name| name.parse().expect("a good name")) };
         Self { asked: Asked::Unregister { name: name.map(str::to_owned) }, ..Self::ipc("unregister", &request) }
     }
 
-    /// With a body.
     pub(crate) fn body(self, body: &[u8]) -> Self {
         Self { body: body.to_vec(), ..self }
     }
 
-    /// With a deadline.
     pub(crate) fn within(self, timeout_ms: u32) -> Self {
         Self { timeout_ms, ..self }
     }
 
-    /// Without an answer.
     pub(crate) fn one_way(self) -> Self {
         Self { one_way: true, ..self }
     }

@@ -1,21 +1,20 @@
-//! Counted fake descriptors: each must be closed exactly once, on whatever path it leaves the router.
+//! Counted fake descriptors: each must be closed exactly once, whichever way it leaves the router.
 
 use std::{cell::RefCell, collections::BTreeMap};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A descriptor that is none. Closed when it is dropped.
+/// A fake descriptor, closed when it is dropped.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Token(u64);
 
 thread_local! {
-    /// How often each token is open. A state that is handed over has its tokens open twice, until the old one is dropped.
+    /// How often each token is open: twice while a state is handed over, until the old one is dropped.
     static OPEN: RefCell<BTreeMap<u64, u32>> = const { RefCell::new(BTreeMap::new()) };
     static OPENED: RefCell<u64> = const { RefCell::new(0) };
 }
 
 impl Token {
-    /// Opens a descriptor.
     pub(crate) fn open() -> Self {
         let number = OPENED.with_borrow_mut(|opened| {
             *opened += 1;
@@ -24,7 +23,7 @@ impl Token {
         Self::taken(number)
     }
 
-    /// How many are open in this test.
+    /// The number of tokens open in this test.
     pub(crate) fn count_open() -> usize {
         OPEN.with_borrow(|open| open.values().map(|count| *count as usize).sum())
     }
@@ -38,7 +37,7 @@ impl Token {
 impl Drop for Token {
     fn drop(&mut self) {
         OPEN.with_borrow_mut(|open| {
-            let count = open.get_mut(&self.0).expect("a descriptor that is closed was open");
+            let count = open.get_mut(&self.0).expect("a descriptor was closed twice");
             *count -= 1;
             if *count == 0 {
                 open.remove(&self.0);

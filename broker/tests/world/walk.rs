@@ -8,20 +8,19 @@ use ipcd::core::Limits;
 
 use super::{Delivered, Dice, OWNER, Peer, Request, Ticket, World, registration};
 
-/// Somebody who does anything at any time.
+/// Takes random steps, and knows what it needs for the next one.
 pub(crate) struct Walk<'a> {
     world: World,
     dice: Dice<'a>,
-    /// Every peer that ever connected, the latest last.
+    /// Every peer that ever connected, oldest first.
     peers: Vec<Peer>,
-    /// Calls that services have got and not answered, or answered and may answer again.
+    /// Calls that services have received, less those that were answered for the last time.
     delivered: Vec<Delivered>,
     tickets: Vec<Ticket>,
-    /// How it ends.
     end: u64,
 }
 
-/// A walk whose choices are given, until they are used up.
+/// Walks until the given choices are used up.
 pub(crate) fn walk_given(choices: &[u8]) {
     let mut walk = Walk::new(Dice::Given(choices));
     while !walk.dice.is_over() {
@@ -31,13 +30,11 @@ pub(crate) fn walk_given(choices: &[u8]) {
 }
 
 impl<'a> Walk<'a> {
-    /// Starts in an empty world.
     pub(crate) fn new(mut dice: Dice<'a>) -> Self {
         let (world, end) = (World::with_limits(small), dice.below(4));
         Self { world, dice, peers: Vec::new(), delivered: Vec::new(), tickets: Vec::new(), end }
     }
 
-    /// Does one thing.
     pub(crate) fn step(&mut self) {
         match self.dice.below(64) {
             0..=2 => self.connect(),
@@ -62,7 +59,7 @@ impl<'a> Walk<'a> {
         self.collect();
     }
 
-    /// Everybody leaves, one way or the other, and nothing is left.
+    /// Ends the walk, in one of several ways, and checks that nothing is left.
     pub(crate) fn finish(mut self) {
         match self.end {
             0 => self.world.stop(),
@@ -125,7 +122,7 @@ impl<'a> Walk<'a> {
     fn make(&mut self, peer: Peer, request: Request) {
         self.world.send_rest(peer);
         if !self.world.is_ready(peer) {
-            return; // what it sends is not read
+            return; // the broker does not read from it
         }
         let ticket = match self.dice.below(40) {
             0 => self.world.make_too_large(peer, request, 1 << 20),
@@ -171,16 +168,16 @@ impl<'a> Walk<'a> {
         self.dice.pick(&[0, 1, 2, 5, 50, 1_000, 5_000, u32::MAX]).unwrap_or(0)
     }
 
-    /// A service answers: rightly, twice, too long, or what is not its own.
+    /// A service answers: correctly, twice, at too great a length, or a call that is not its own.
     fn answer(&mut self) {
         let Some(at) = self.pick_delivered() else { return };
         let from = self.delivered[at].to;
         self.world.send_rest(from);
         if !self.world.is_ready(from) {
-            return; // what it sends is not read
+            return; // the broker does not read from it
         }
         let delivered = match self.dice.once_in(12) {
-            true => self.delivered[at].clone(), // and once more later
+            true => self.delivered[at].clone(), // to be answered again later
             false => self.delivered.remove(at),
         };
         match self.dice.below(16) {
@@ -210,7 +207,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Somebody else answers.
+    /// A peer answers a call that it did not receive.
     fn spoof(&mut self, delivered: &Delivered) {
         let Some(peer) = self.pick_ready() else { return };
         let id = delivered.call.id ^ self.dice.below(2);
@@ -254,7 +251,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The rest of a frame comes.
+    /// Sends the rest of a frame.
     fn assemble(&mut self) {
         if let Some(peer) = self.pick() {
             self.world.send_rest(peer);
@@ -278,7 +275,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A peer does what no correct peer does.
+    /// A peer breaks the protocol.
     fn misbehave(&mut self) {
         let Some(peer) = self.pick() else { return };
         let stamped = Call {
@@ -306,7 +303,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What happens once in a broker's life.
+    /// What a broker sees rarely: handover, new limits, the end.
     fn rarely(&mut self) {
         match self.dice.below(16) {
             0..=4 => self.world.hand_over(),
@@ -325,7 +322,6 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Takes what services have got out of their inboxes.
     fn collect(&mut self) {
         for peer in &self.peers {
             while let Some(delivered) = self.world.take_call(*peer) {
@@ -336,12 +332,10 @@ impl<'a> Walk<'a> {
         self.delivered.retain(|delivered| self.world.is_open(delivered.to));
     }
 
-    /// A peer that is connected.
     fn pick(&mut self) -> Option<Peer> {
         self.dice.pick(&self.peers)
     }
 
-    /// A peer that has said hello.
     fn pick_ready(&mut self) -> Option<Peer> {
         self.pick().filter(|peer| self.world.is_ready(*peer))
     }
@@ -355,17 +349,16 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Names that are offered and called; some are the beginning of others.
+/// Names that are offered and called; some are prefixes of others.
 const NAMES: [&str; 6] = ["a", "a.b", "a.b.c", "b", "c.d", "ipc.x"];
-/// Targets that nobody, or a beginning of them, may be registered for.
+/// Targets of which the whole, a prefix or nothing may be registered.
 const TARGETS: [&str; 7] = ["a.run", "a.b.run", "b.run", "c.d.run", "c", "nobody.run", "ipc.list"];
-/// Operations of the broker's own service.
 const OPERATIONS: [&str; 10] =
     ["", "ping", "list", "peers", "stats", "limits", "show", "register", "unregister", "nothing"];
-/// Bytes of the longest body.
+/// Length of the longest body.
 const LONGEST: usize = 6_000;
 
-/// Limits that a walk runs into.
+/// Limits so low that a walk runs into them.
 fn small(limits: &mut Limits) {
     let defaults = Limits::default();
     *limits = defaults;

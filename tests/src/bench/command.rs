@@ -1,4 +1,4 @@
-//! What one short command costs from fork to the end: the metric of shell scripts.
+//! The cost of one short command from fork to exit, which is what a shell script pays.
 
 use std::{
     io,
@@ -13,10 +13,10 @@ use nix::sys::{
 };
 use serde::Serialize;
 
-/// A command that is started again and again.
+/// A command to be measured.
 #[derive(Clone, Debug)]
 pub struct ShellCommand {
-    /// Its name in the table.
+    /// Its title in the table.
     pub title: String,
     words: Vec<String>,
 }
@@ -24,14 +24,14 @@ pub struct ShellCommand {
 /// Times of many runs of a command.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ShellTimes {
-    /// Each run from fork to the end, in milliseconds.
+    /// The duration of each run, from fork to exit, in milliseconds.
     pub wall_ms: Vec<f64>,
-    /// CPU of the processes, milliseconds a run and round: of the bench's children by getrusage(2), user and system.
+    /// User and system CPU time per run, in milliseconds, one figure a round: that of the bench's children, from getrusage(2).
     pub cpu_ms: Vec<f64>,
 }
 
 impl ShellCommand {
-    /// A command: program and arguments.
+    /// A program with its arguments, under a title.
     #[must_use]
     pub fn new(title: &str, program: &Path, arguments: &[&str]) -> Self {
         let words =
@@ -39,10 +39,7 @@ impl ShellCommand {
         Self { title: title.to_owned(), words: words.collect() }
     }
 
-    /// Runs it so many times, one after another.
-    ///
-    /// # Errors
-    /// What starting says, or that the command failed: then with what it wrote.
+    /// Runs it `count` times, one after another.
     pub fn time(&self, runs: u32, times: &mut ShellTimes) -> io::Result<()> {
         let before = children_cpu()?;
         for _ in 0..runs {

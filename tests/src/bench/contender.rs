@@ -1,4 +1,4 @@
-//! Who is measured, and how its broker is started.
+//! The brokers that are measured, and how each is started.
 
 use std::{
     env, fs, io,
@@ -40,30 +40,30 @@ pub enum Contender {
     Nats,
 }
 
-/// Programs that are measured.
+/// Our own programs among the measured ones.
 #[derive(Clone, Debug)]
 pub struct Tools {
     /// The daemon.
     pub ipcd: PathBuf,
-    /// More arguments for it.
+    /// Further arguments for the daemon.
     pub ipcd_arguments: Vec<String>,
 }
 
-/// Where a connection is made to.
+/// What a connection is made to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Place {
     /// A unix stream socket.
     Path(PathBuf),
-    /// A TCP port of the loopback device.
+    /// A TCP port on the loopback interface.
     Port(u16),
-    /// The connected socket that this process has as its standard input.
+    /// The connected socket that is this process's standard input.
     Stdin,
 }
 
 /// A started broker.
 #[derive(Debug)]
 pub(super) struct Broker {
-    /// Absent where none is needed.
+    /// `None` for the socket pair, which needs no broker.
     pub process: Option<Process>,
     pub place: Place,
 }
@@ -72,7 +72,7 @@ impl Contender {
     /// All of them, in the order of the table.
     pub const ALL: [Self; 6] = [Self::Floor, Self::Direct, Self::Ipcd, Self::Client, Self::Redis, Self::Nats];
 
-    /// Its name in the table.
+    /// Its title in the table.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -85,7 +85,7 @@ impl Contender {
         }
     }
 
-    /// The program that must be installed for it, if that is not ours.
+    /// The program that has to be installed for it, unless it is our own.
     #[must_use]
     pub fn program(self) -> Option<&'static str> {
         match self {
@@ -95,13 +95,13 @@ impl Contender {
         }
     }
 
-    /// Whether it can be measured here.
+    /// Whether its program is installed.
     #[must_use]
     pub fn is_installed(self) -> bool {
         self.program().is_none_or(|program| find_program(program).is_some())
     }
 
-    /// Whether a figure makes sense for it.
+    /// Whether a metric makes sense for it.
     #[must_use]
     pub fn has(self, metric: Metric) -> bool {
         match metric {
@@ -117,7 +117,7 @@ impl Contender {
         self != Self::Direct
     }
 
-    /// Starts its broker; `directory` is its own.
+    /// Starts its broker in an empty `directory`.
     pub(super) fn start(self, directory: &Path, tools: &Tools, placement: Placement) -> io::Result<Broker> {
         let socket = directory.join("socket");
         let port = free_port()?;
@@ -139,7 +139,7 @@ impl Contender {
 }
 
 impl Contender {
-    /// Waits until the broker has taken all connections. Where nobody shook hands, a frame goes from the last to the first.
+    /// Waits until the broker has accepted all connections. Without a handshake, a frame goes from the last one to the first.
     pub(super) fn wait_for_last(self, connections: &[OwnedFd]) -> io::Result<()> {
         let (Self::Floor, [first, .., last]) = (self, connections) else { return Ok(()) };
         let mut frame = Vec::new();
@@ -150,10 +150,7 @@ impl Contender {
 }
 
 impl Tools {
-    /// The programs to measure: what is named, or else what cargo builds in the release profile.
-    ///
-    /// # Errors
-    /// What starting cargo says, or that it failed.
+    /// The programs to measure: those given, or else those that cargo builds in the release profile.
     pub fn find(ipcd: Option<PathBuf>, ipcd_arguments: Vec<String>) -> io::Result<Self> {
         let ipcd = match ipcd {
             Some(ipcd) => ipcd.canonicalize()?,
@@ -163,10 +160,7 @@ impl Tools {
     }
 
     /// The command-line tool that cargo builds in the release profile, and that of the release archive if `dist/build.sh` has
-    /// built one.
-    ///
-    /// # Errors
-    /// What starting cargo says, or that it failed.
+    /// built it.
     pub fn ipcctl() -> io::Result<Vec<PathBuf>> {
         let release = build("ipcctl", "ipcctl")?;
         let target = release.parent().and_then(Path::parent).unwrap_or(&release);
@@ -177,7 +171,7 @@ impl Tools {
 
     fn ipcd(&self, socket: &Path) -> io::Result<Command> {
         let config = socket.with_file_name("ipcd.toml");
-        // One user may have 512 connections by default, the benches open more.
+        // A user may have 512 connections by default. The benches open more.
         fs::write(&config, "[limits]\nconnections_per_uid = 4096\n")?;
         let mut command = Command::new(&self.ipcd);
         command.arg("--socket").arg(socket).arg("--config").arg(config).args(&self.ipcd_arguments);
@@ -207,7 +201,7 @@ impl Place {
         }
     }
 
-    /// Tries until somebody listens. A program that does not tell when it is ready leaves no other way.
+    /// Connects as soon as the broker listens, by trying: not every broker reports that it is ready.
     fn wait_until_open(&self) -> io::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
@@ -220,7 +214,7 @@ impl Place {
     }
 }
 
-/// Where in `PATH` (and the directories for daemons) a program is.
+/// The path of a program in `PATH` or the directories for daemons.
 #[must_use]
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
@@ -228,13 +222,13 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     directories.map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
-/// Builds a program of the workspace, so that what is measured is what lies in the tree.
+/// Builds a program of the workspace, so that the bench measures the present sources.
 fn build(package: &str, program: &str) -> io::Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--release", "--package", package, "--bin", program]);
     let status = command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()).status()?;
-    // A bench lies in target/release/deps, the program one directory above.
+    // A bench is in target/release/deps, the program one directory above.
     let path = env::current_exe()?.parent().and_then(Path::parent).map(|directory| directory.join(program));
     path.filter(|path| status.success() && path.is_file())
         .ok_or_else(|| io::Error::other(format!("cargo did not build {program}; name it with --{program}")))

@@ -1,4 +1,4 @@
-//! The service: one connection, one write for the calls of one read.
+//! The service: one connection, with one write for all calls of one read.
 
 use std::{io, os::fd::BorrowedFd};
 
@@ -7,9 +7,9 @@ use super::{
     intake::{Intake, write_all},
 };
 
-/// Bodies up to this many bytes come back as they are, longer ones are answered with [`SHORT`] bytes.
+/// Bodies up to this length are echoed. Longer ones are answered with [`SHORT`] bytes.
 const ECHOED: usize = 64 * 1024;
-/// Bytes of the answer to a long body.
+/// The length of the answer to a long body.
 pub(super) const SHORT: usize = 16;
 
 /// Answers calls until the stream ends.

@@ -1,5 +1,4 @@
-//! Received bytes of one connection, and the two ways in which the benches touch a socket: wait in `poll` and then read, and
-//! write everything.
+//! The received bytes of one connection, and all that the benches do with a socket: wait in `poll` and read, or write everything.
 
 use std::{
     io,
@@ -12,7 +11,7 @@ use rustix::{
     io::Errno,
 };
 
-/// Bytes that were received and not yet looked at.
+/// Bytes that were received and not yet consumed.
 #[derive(Debug)]
 pub(crate) struct Intake {
     buffer: Vec<u8>,
@@ -21,29 +20,23 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    /// Bytes of room at first; it doubles when a frame does not fit.
+    /// The initial capacity, which doubles when a frame does not fit.
     pub(crate) const LEN: usize = 64 * 1024;
 
-    /// Room for `len` bytes.
+    /// An empty intake with a capacity of `len` bytes.
     pub(crate) fn new(len: usize) -> Self {
         Self { buffer: vec![0; len], start: 0, end: 0 }
     }
 
-    /// Waits in `poll` and then reads once; 0 is the end of the stream.
+    /// Waits in `poll`, then reads once. Zero is the end of the stream.
     ///
-    /// A stream client that waits in `read` is woken once more than needed, by the buffer that its peer has emptied.
-    ///
-    /// # Errors
-    /// What poll(2) and read(2) say.
+    /// A client that waits in `read` is woken once too often, when its peer has emptied the buffer.
     pub(crate) fn wait_and_read(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         wait_readable(socket, None)?;
         self.read(socket)
     }
 
-    /// Reads once; 0 is the end of the stream.
-    ///
-    /// # Errors
-    /// What read(2) says.
+    /// Reads once. Zero is the end of the stream.
     pub(crate) fn read(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.make_room();
         let len = retry(|| rustix::io::read(socket, &mut self.buffer[self.end..]))?;
@@ -51,7 +44,7 @@ impl Intake {
         Ok(len)
     }
 
-    /// Takes `len` bytes off the front.
+    /// Removes `len` bytes from the front.
     pub(crate) fn consume(&mut self, len: usize) {
         self.start += len;
     }
@@ -74,10 +67,7 @@ impl Intake {
     }
 }
 
-/// Writes all of `bytes` to a blocking socket, with one write as long as the kernel takes them at once.
-///
-/// # Errors
-/// What write(2) says.
+/// Writes all of `bytes` to a blocking socket, with a single write if the kernel takes them at once.
 pub(crate) fn write_all(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let len = retry(|| rustix::io::write(socket, bytes))?;
@@ -86,10 +76,10 @@ pub(crate) fn write_all(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<
     Ok(())
 }
 
-/// Writes a request of a handshake and reads until the answer is complete.
+/// Writes a handshake's request and reads until the answer is complete.
 ///
 /// # Errors
-/// What the socket says; `TimedOut` if the answer is not complete after five seconds.
+/// `TimedOut` if the answer is not complete after five seconds.
 pub(crate) fn exchange(
     socket: BorrowedFd<'_>,
     request: &[u8],

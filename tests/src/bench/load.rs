@@ -1,4 +1,4 @@
-//! The client: the same loops for every broker, without an allocation a call.
+//! The client: the same loops for every broker, without allocating in a call.
 
 use std::{
     io,
@@ -15,16 +15,16 @@ use super::{
     outcome::{Outcome, Usage},
 };
 
-/// How long to run, and whose CPU to count.
+/// How long to run, and whose CPU time to count.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Budget {
-    /// Length of the measured part; a tenth of it goes before.
+    /// Length of the measured part. A warm-up of a tenth precedes it.
     pub(super) time: Duration,
-    /// Run so many calls instead, and nothing before.
+    /// Run this number of calls instead, without a warm-up.
     pub(super) calls: Option<u64>,
-    /// The broker, if there is one.
+    /// The process id of the broker, if there is one.
     pub(super) broker: Option<u32>,
-    /// The service.
+    /// The process id of the service.
     pub(super) service: Option<u32>,
 }
 
@@ -34,13 +34,13 @@ pub(super) struct Link<D> {
     socket: OwnedFd,
     dialect: D,
     intake: Intake,
-    /// As many calls as may be outstanding, built once; only their numbers change.
+    /// All calls that may be outstanding, built once. Only their numbers change.
     calls: Vec<u8>,
     call_len: usize,
     serial: u64,
 }
 
-/// What the loops count.
+/// What a loop counts.
 pub(super) struct Tally {
     ends: Ends,
     started: Instant,
@@ -61,7 +61,7 @@ impl<D: Dialect> Link<D> {
         dialect.put_call(&mut calls, &body);
         let call_len = calls.len();
         (1..metric.window()).for_each(|_| dialect.put_call(&mut calls, &body));
-        // With many connections only small frames come, and the room of all must not push each other out of the cache.
+        // Many connections receive only small frames, and their buffers must fit the cache together.
         let room = if metric.connections() > 1 { 1_024 } else { Intake::LEN };
         Self { socket, dialect, intake: Intake::new(room), calls, call_len, serial: 1 }
     }
@@ -76,7 +76,7 @@ impl<D: Dialect> Link<D> {
         write_all(self.socket.as_fd(), frames)
     }
 
-    /// Waits for at least one reply and takes all that came with it.
+    /// Waits for a reply, and takes all that came with it.
     pub(super) fn receive(&mut self) -> io::Result<usize> {
         loop {
             ended(self.intake.wait_and_read(self.socket.as_fd())?)?;
@@ -87,7 +87,7 @@ impl<D: Dialect> Link<D> {
         }
     }
 
-    /// Takes the replies that are there, without waiting.
+    /// Takes the replies that have been received, without waiting.
     fn receive_ready(&mut self) -> io::Result<usize> {
         ended(self.intake.read(self.socket.as_fd())?)?;
         Ok(self.take_replies())
@@ -121,7 +121,7 @@ impl Tally {
     }
 }
 
-/// Runs a metric: a warm-up, and then what counts.
+/// Runs a metric: a warm-up, then the measured part.
 pub(super) fn run<D: Dialect>(links: &mut [Link<D>], metric: Metric, budget: &Budget) -> io::Result<Outcome> {
     measure(budget, |ends| match &mut *links {
         [link] if metric.window() == 1 => timed(ends, || {
@@ -133,7 +133,7 @@ pub(super) fn run<D: Dialect>(links: &mut [Link<D>], metric: Metric, budget: &Bu
     })
 }
 
-/// Runs a loop twice, for the warm-up and for the record.
+/// Runs a loop twice, as a warm-up and to be measured.
 pub(super) fn measure(budget: &Budget, mut run: impl FnMut(Ends) -> io::Result<Tally>) -> io::Result<Outcome> {
     let ends = match budget.calls {
         Some(calls) => Ends::After(calls),
@@ -149,7 +149,7 @@ pub(super) fn measure(budget: &Budget, mut run: impl FnMut(Ends) -> io::Result<T
     Ok(Outcome::new(tally.calls, elapsed, before, after, &mut tally.latencies))
 }
 
-/// Makes one call after another and times each.
+/// Makes one call after another, and times each.
 pub(super) fn timed(ends: Ends, mut call: impl FnMut() -> io::Result<()>) -> io::Result<Tally> {
     let mut tally = Tally::new(ends);
     let mut now = tally.started;
@@ -193,7 +193,7 @@ fn many_connections<D: Dialect>(links: &mut [Link<D>], ends: Ends) -> io::Result
         epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), None)?;
         let goes_on = tally.goes_on(Instant::now());
         for event in &events {
-            let number = usize::try_from(event.data.u64()).expect("the number of a connection");
+            let number = usize::try_from(event.data.u64()).expect("the index of a connection");
             let link = &mut links[number];
             let replies = link.receive_ready()?;
             tally.calls += replies as u64;
@@ -211,5 +211,5 @@ fn ended(len: usize) -> io::Result<()> {
     if len > 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// Latencies kept of one run; the first so many.
+/// The number of latencies kept from the start of a run.
 const LATENCIES: usize = 1 << 20;

@@ -1,4 +1,4 @@
-//! What the kernel tells about processes and the machine, and on which CPU things run.
+//! The machine, its processes' use of CPU and memory, and the CPUs that they may run on.
 
 use std::{fs, io, time::Duration};
 
@@ -8,12 +8,12 @@ use rustix::{
 };
 use serde::Serialize;
 
-/// The machine that figures belong to.
+/// The machine that the figures come from.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
-    /// CPUs and their model.
+    /// The number and model of its CPUs.
     pub cpu: String,
-    /// The kernel's version.
+    /// The kernel and its version.
     pub kernel: String,
 }
 
@@ -30,32 +30,32 @@ impl Machine {
     }
 }
 
-/// Lets the calling thread, and what it starts from now on, run on these CPUs only.
+/// Restricts the calling thread, and what it starts from now on, to these CPUs.
 pub(super) fn pin(cpus: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
     cpus.iter().for_each(|cpu| set.set(*cpu));
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Raises the number of descriptors that this process and what it starts may have as far as it goes.
+/// Raises the limit of descriptors of this process and its children as far as possible.
 pub(super) fn raise_descriptor_limit() -> io::Result<()> {
     let maximum = getrlimit(Resource::Nofile).maximum;
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
-/// CPU that all threads of a process have used, to the nanosecond: the first figure of `/proc/PID/task/*/schedstat`. Unlike
+/// CPU time that all threads of a process have used, in nanoseconds: the first figure of `/proc/PID/task/*/schedstat`. Unlike
 /// utime and stime it is not counted in ticks.
 pub(super) fn cpu_time(pid: u32) -> io::Result<Duration> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread may end between the two reads; the benches' own processes have threads that live as long as they do.
+        // A thread may end between the two reads. The benches' own threads live as long as their processes.
         let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
         sum += text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0_u64);
     }
     Ok(Duration::from_nanos(sum))
 }
 
-/// Resident memory of a process in KiB.
+/// Resident memory of a process, in KiB.
 pub(super) fn resident_kib(pid: u32) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,8 +1,8 @@
-//! What is measured.
+//! The figures that are measured.
 
 use serde::{Deserialize, Serialize};
 
-/// One figure of a contender.
+/// One measured figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
@@ -12,7 +12,7 @@ pub enum Metric {
     RoundTrip4k,
     /// One typed call `add(i64, i64) -> i64` outstanding.
     Add,
-    /// 64 calls outstanding on one connection: 64 bytes, typed clients `add`.
+    /// 64 calls outstanding on one connection: 64 bytes each, or `add` with a typed client.
     Window64,
     /// 64 connections with one call outstanding each, 64 bytes.
     Connections64,
@@ -34,7 +34,7 @@ impl Metric {
         Self::Bulk,
     ];
 
-    /// Bytes of a call's body.
+    /// The length of a call's body.
     #[must_use]
     pub fn size(self) -> usize {
         match self {
@@ -44,7 +44,7 @@ impl Metric {
         }
     }
 
-    /// Connections that make calls.
+    /// The number of connections that make calls.
     #[must_use]
     pub fn connections(self) -> u32 {
         match self {
@@ -54,7 +54,7 @@ impl Metric {
         }
     }
 
-    /// Calls outstanding on each connection.
+    /// The number of calls outstanding on each connection.
     #[must_use]
     pub fn window(self) -> usize {
         if self == Self::Window64 { 64 } else { 1 }

@@ -1,9 +1,8 @@
-//! The load generator of the benches: one client, one service and one set of metrics for every broker, each in a process of
-//! its own.
+//! The load generator of the benches: the same client, service and metrics for every broker, each in a process of its own.
 //!
 //! ```text
 //! benches/*.rs ── Stage: starts broker, service and client processes of a Contender, alternating, and collects Outcomes
-//!                   └─ Role: what a started process is: relay, service or client
+//!                   └─ Role: what a started process does: relay, service or client
 //!                        └─ Dialect: how a broker's frames are written and found; load and echo know no broker
 //! ```
 

@@ -1,4 +1,4 @@
-//! What one client process measured.
+//! What one client process has measured.
 
 use std::{io, time::Duration};
 
@@ -9,23 +9,23 @@ use super::machine::cpu_time;
 /// The result of one run of one metric.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Calls that ended.
+    /// The number of calls that ended.
     pub calls: u64,
-    /// How long they took altogether.
+    /// The time that they took together.
     pub seconds: f64,
-    /// Median of a single call, in microseconds; only where one call was outstanding on one connection.
+    /// Median of single calls, in microseconds. Only where a single call was outstanding.
     pub p50_us: Option<f64>,
-    /// 99th percentile of a single call, in microseconds.
+    /// 99th percentile of single calls, in microseconds.
     pub p99_us: Option<f64>,
-    /// CPU of the broker, microseconds a call.
+    /// CPU time of the broker per call, in microseconds.
     pub broker_cpu_us: f64,
-    /// CPU of the service, microseconds a call.
+    /// CPU time of the service per call, in microseconds.
     pub service_cpu_us: f64,
-    /// CPU of the client, microseconds a call.
+    /// CPU time of the client per call, in microseconds.
     pub client_cpu_us: f64,
 }
 
-/// CPU used so far by the processes of a run.
+/// CPU time that the processes of a run have used so far.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Usage {
     broker: Duration,
@@ -34,7 +34,7 @@ pub(super) struct Usage {
 }
 
 impl Outcome {
-    /// Puts a run together; `latencies` are nanoseconds of single calls, or empty.
+    /// The outcome of a run. `latencies` are those of single calls in nanoseconds, or none.
     pub(super) fn new(calls: u64, elapsed: Duration, before: Usage, after: Usage, latencies: &mut [u32]) -> Self {
         latencies.sort_unstable();
         let percentile = |part: usize| latencies.get(latencies.len() * part / 100).map(|ns| f64::from(*ns) / 1e3);
@@ -50,7 +50,7 @@ impl Outcome {
         }
     }
 
-    /// Calls a second.
+    /// Calls per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         float(self.calls) / self.seconds
@@ -58,14 +58,14 @@ impl Outcome {
 }
 
 impl Usage {
-    /// What the processes have used so far; a process that does not exist has used nothing.
+    /// CPU time that the processes have used so far; none for a process that does not exist.
     pub(super) fn now(broker: Option<u32>, service: Option<u32>) -> io::Result<Self> {
         let of = |pid: Option<u32>| pid.map_or(Ok(Duration::ZERO), cpu_time);
         Ok(Self { broker: of(broker)?, service: of(service)?, client: cpu_time(std::process::id())? })
     }
 }
 
-/// The median of some figures; `None` of none.
+/// The median, `None` without figures.
 #[must_use]
 pub fn median(mut figures: Vec<f64>) -> Option<f64> {
     figures.sort_unstable_by(f64::total_cmp);
@@ -76,7 +76,6 @@ pub fn median(mut figures: Vec<f64>) -> Option<f64> {
     Some(f64::midpoint(*figures.get(middle.checked_sub(1)?)?, *figures.get(middle)?))
 }
 
-/// Counts of the benches are far below 2^52.
 #[expect(clippy::cast_precision_loss, reason = "counts of the benches are far below 2^52")]
 fn float(count: u64) -> f64 {
     count as f64

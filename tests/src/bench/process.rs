@@ -1,4 +1,4 @@
-//! Processes of a bench: started on chosen CPUs, waited for, and gone when their owner is.
+//! The processes of a bench: started on chosen CPUs, waited for, and killed when they are dropped.
 
 use std::{
     ffi::OsStr,
@@ -10,29 +10,26 @@ use std::{
 
 use super::machine::{pin, raise_descriptor_limit};
 
-/// Where things run.
+/// The CPUs that processes run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
     /// Everything on this CPU.
     One(usize),
-    /// Broker on the first CPU, everything else on the second.
+    /// The broker on the first CPU, everything else on the second.
     Split(usize, usize),
-    /// Where the scheduler likes.
+    /// As the scheduler decides.
     Free,
 }
 
-/// A running process; it is killed when dropped.
+/// A running process. Dropping it kills it.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
 }
 
 impl Placement {
-    /// Lets the caller, and what it starts, run where everything but the broker runs. The caller may also open as many
-    /// descriptors as the system allows, as do those it starts.
-    ///
-    /// # Errors
-    /// What sched_setaffinity(2) and setrlimit(2) say.
+    /// Restricts the caller and its children to the CPUs of everything but the broker, and raises their limit of descriptors as far
+    /// as the system allows.
     pub fn enter(self) -> io::Result<()> {
         raise_descriptor_limit()?;
         match self {
@@ -41,7 +38,7 @@ impl Placement {
         }
     }
 
-    /// Starts a process where brokers run.
+    /// Starts a process on the broker's CPUs.
     pub(super) fn start_broker(self, command: &mut Command) -> io::Result<Process> {
         let Self::Split(cpu, others) = self else { return Process::start(command) };
         pin(&[cpu])?;
@@ -63,9 +60,6 @@ impl fmt::Display for Placement {
 
 impl Process {
     /// Starts a process.
-    ///
-    /// # Errors
-    /// What starting says, with the program's name.
     pub fn start(command: &mut Command) -> io::Result<Self> {
         let child = command.spawn().map_err(|error| {
             io::Error::new(error.kind(), format!("cannot start {}: {error}", command.get_program().display()))
@@ -73,13 +67,13 @@ impl Process {
         Ok(Self { child })
     }
 
-    /// Its id.
+    /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Reads one line of its standard output, which must be a pipe: the process is ready when it has written it.
+    /// Reads a line of its standard output, which must be a pipe. A process writes it when it is ready.
     ///
     /// # Errors
     /// `UnexpectedEof` if it ended instead.
@@ -92,10 +86,7 @@ impl Process {
         }
     }
 
-    /// Waits for its end and takes all it wrote to its standard output.
-    ///
-    /// # Errors
-    /// Any end but a good one.
+    /// Waits until it ends, and returns its standard output. Fails unless it succeeds.
     pub(super) fn finish(mut self) -> io::Result<String> {
         let stdout = self.child.stdout.take().expect("standard output is a pipe");
         let text = io::read_to_string(stdout)?;
@@ -111,13 +102,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only for a process that has ended and was waited for.
+        // Both fail only once the process has ended and been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// This program once more, as something else.
+/// This program, to be started in another role.
 pub(super) fn again(role: &str, stdin: Option<OwnedFd>) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args([OsStr::new("--role"), OsStr::new(role)]).stdout(Stdio::piped());
@@ -125,7 +116,7 @@ pub(super) fn again(role: &str, stdin: Option<OwnedFd>) -> io::Result<Command> {
     Ok(command)
 }
 
-/// Tells who started this process that it is ready.
+/// Reports to the parent process that this one is ready.
 pub(super) fn say_ready() -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(b"ready\n")?;

@@ -1,6 +1,6 @@
-//! The floor: the least that a broker can do. A 16-byte header, a look-up in a table, a copy, one write a connection and batch.
+//! The floor: the least that a broker can do. A 16-byte header, a table look-up, a copy, and one write per connection and batch.
 //!
-//! It checks nothing, limits nothing and knows no name: no figure of it can be reached, only approached.
+//! It has no checks, limits or names, so a real broker can approach its figures but not reach them.
 
 use std::{
     io,
@@ -23,20 +23,20 @@ struct Connection {
     filled: usize,
     outbox: Vec<u8>,
     written: usize,
-    /// Whether it is among the dirty ones.
+    /// Whether it is in [`Relay::dirty`].
     dirty: bool,
-    /// Whether epoll tells when there is room to write.
+    /// Whether epoll reports when there is room to write.
     blocked: bool,
 }
 
 struct Relay {
     poll: OwnedFd,
     connections: Vec<Option<Connection>>,
-    /// Connections whose outbox was filled in this batch.
+    /// Connections whose outbox received frames in this batch.
     dirty: Vec<usize>,
 }
 
-/// Relays until it is killed; `path` is where it listens.
+/// Listens at `path`, and relays until it is killed.
 pub(super) fn run(path: &Path) -> io::Result<()> {
     let listener = std::os::unix::net::UnixListener::bind(path)?;
     rustix::net::listen(&listener, 4_096)?;
@@ -163,5 +163,5 @@ impl Connection {
     }
 }
 
-/// Bytes of room to read into; it grows to the longest frame that came.
+/// The initial size of an inbox, which grows to the longest frame received.
 const INBOX: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! What a process of a bench is. A bench starts itself again with a role as its argument.
+//! The role of a bench's process. A bench starts its own program again with a role as the argument.
 
 use std::{
     env, io,
@@ -19,11 +19,11 @@ use super::{
     relay, typed,
 };
 
-/// What a started process is.
+/// The role of a started process.
 #[derive(Clone, Debug)]
 pub struct Role(pub(super) Task);
 
-/// What a role is about.
+/// What a process has to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Task {
     /// The minimal relay, listening at a path.
@@ -50,10 +50,7 @@ impl Role {
         Some(Self(serde_json::from_str(&text).expect("a role is written by Task::to_argument")))
     }
 
-    /// Does what the role is about, until it is done or the process is killed.
-    ///
-    /// # Errors
-    /// What sockets say.
+    /// Plays the role until it is done or the process is killed.
     pub fn play(self) -> io::Result<()> {
         match self.0 {
             Task::Relay(path) => relay::run(&path),
@@ -112,7 +109,7 @@ impl Side {
     }
 }
 
-/// A connection that shook hands and is left alone.
+/// A connection that stays idle after its handshake.
 pub(super) fn idle_connection(contender: Contender, place: &Place, number: u32) -> io::Result<OwnedFd> {
     let socket = place.connect()?;
     let part = Part::Client(number);

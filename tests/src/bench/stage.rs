@@ -1,4 +1,4 @@
-//! One run: who is measured, how long, how often; and what came out.
+//! One run of a bench: starts brokers, services and clients, and collects what the clients measured.
 
 use std::{
     io,
@@ -21,14 +21,14 @@ use super::{
     syscalls::{Strace, Syscalls},
 };
 
-/// What is the same for all contenders of a run.
+/// The settings that all contenders of a run share.
 #[derive(Debug)]
 pub struct Stage {
     /// The measured programs.
     pub tools: Tools,
-    /// Where things run.
+    /// The CPUs that processes run on.
     pub placement: Placement,
-    /// Measured time of one metric.
+    /// Time for which a metric is measured.
     pub time: Duration,
     directory: tempfile::TempDir,
 }
@@ -41,16 +41,16 @@ pub struct Scene {
     service: Process,
     /// The client's end, where there is no broker.
     client_end: Option<UnixStream>,
-    /// What the broker's socket lies in.
+    /// Contains the broker's socket.
     _directory: tempfile::TempDir,
 }
 
-/// Memory of a broker.
+/// The memory of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Memory {
-    /// Resident, with no connection, in KiB.
+    /// Resident memory without connections, in KiB.
     pub idle_kib: u64,
-    /// What one connection that said hello adds, in KiB.
+    /// Resident memory that one connection adds after its hello, in KiB.
     pub connection_kib: f64,
 }
 
@@ -63,28 +63,19 @@ impl Memory {
 }
 
 impl Stage {
-    /// A stage.
-    ///
-    /// # Errors
-    /// What making a directory says.
+    /// A stage for measurements with these settings.
     pub fn new(tools: Tools, placement: Placement, time: Duration) -> io::Result<Self> {
         Ok(Self { tools, placement, time, directory: tempfile::tempdir()? })
     }
 
-    /// Measures some metrics of a contender once, on a broker of its own.
-    ///
-    /// # Errors
-    /// What processes and sockets say.
+    /// Measures metrics of a contender once, with a new broker.
     pub fn measure(&self, contender: Contender, metrics: &[Metric]) -> io::Result<Vec<(Metric, Outcome)>> {
         let scene = self.scene(contender)?;
         let budget = scene.budget(self.time);
         metrics.iter().map(|metric| Ok((*metric, scene.run(*metric, &budget)?))).collect()
     }
 
-    /// Measures the memory of a contender's broker, without and with a thousand idle connections.
-    ///
-    /// # Errors
-    /// What processes and sockets say.
+    /// Measures the memory of a contender's broker without connections and with a thousand idle ones.
     pub fn memory(&self, contender: Contender) -> io::Result<Memory> {
         const CONNECTIONS: u32 = 1_000;
         let directory = self.scene_directory()?;
@@ -101,15 +92,11 @@ impl Stage {
         Ok(Memory { idle_kib, connection_kib: grown_kib / f64::from(CONNECTIONS) })
     }
 
-    /// Counts the system calls of a contender's broker a round trip, with one call and with 64 outstanding; `None` if it cannot
-    /// be traced here.
-    ///
-    /// # Errors
-    /// What processes and sockets say.
+    /// Counts the system calls of a contender's broker per round trip; `None` if it cannot be traced here.
     pub fn syscalls(&self, contender: Contender, metric: Metric) -> io::Result<Option<Syscalls>> {
         let scene = self.scene(contender)?;
         let Some(broker) = scene.broker.process.as_ref().map(Process::pid) else { return Ok(None) };
-        // What a connection costs once is in both counts, so that the difference is calls and nothing else.
+        // The cost of connecting is in both counts, so that the difference is that of calls alone.
         let count = |calls: u64| -> io::Result<Option<Syscalls>> {
             let Some(strace) = Strace::attach(broker, self.directory.path())? else { return Ok(None) };
             scene.run(metric, &Budget { calls: Some(calls), ..scene.budget(self.time) })?;
@@ -120,9 +107,6 @@ impl Stage {
     }
 
     /// Starts a contender's broker and service.
-    ///
-    /// # Errors
-    /// What processes and sockets say.
     pub fn scene(&self, contender: Contender) -> io::Result<Scene> {
         let directory = self.scene_directory()?;
         let broker = contender.start(directory.path(), &self.tools, self.placement)?;
@@ -162,5 +146,5 @@ impl Scene {
     }
 }
 
-/// Calls of the shorter of two traced runs.
+/// The number of calls in the shorter of two traced runs.
 const SYSCALL_ROUNDS: u64 = 1_000;

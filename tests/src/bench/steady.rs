@@ -1,5 +1,4 @@
-//! Calls through a broker that runs in this very process, in loops that allocate nothing: what is allocated meanwhile, the
-//! broker allocates.
+//! Calls through a broker in this process, in loops that allocate nothing, so that all allocations are the broker's.
 
 use std::{
     io,
@@ -26,7 +25,7 @@ pub struct SteadyService {
     thread: thread::JoinHandle<io::Result<()>>,
 }
 
-/// Clients of the echo service.
+/// The clients of the echo service.
 #[derive(Debug)]
 pub struct Steady {
     links: Vec<Link<Ipcd>>,
@@ -35,9 +34,6 @@ pub struct Steady {
 
 impl SteadyService {
     /// Connects the service to the broker at `socket`.
-    ///
-    /// # Errors
-    /// What the socket says, or that the broker refuses.
     pub fn start(socket: &Path) -> io::Result<Self> {
         let socket = UnixStream::from(introduced(socket, Part::Service)?);
         let service = socket.try_clone()?;
@@ -45,13 +41,7 @@ impl SteadyService {
         Ok(Self { socket, thread })
     }
 
-    /// Ends it, before the broker says goodbye.
-    ///
-    /// # Errors
-    /// What its socket said.
-    ///
-    /// # Panics
-    /// If the broker sent what no service expects.
+    /// Ends it, which must happen before the broker says goodbye.
     pub fn stop(self) -> io::Result<()> {
         self.socket.shutdown(Shutdown::Both)?;
         self.thread.join().expect("the broker sends a service calls and nothing else")
@@ -59,23 +49,14 @@ impl SteadyService {
 }
 
 impl Steady {
-    /// Connects the clients that a metric is about.
-    ///
-    /// # Errors
-    /// What the socket says, or that the broker refuses.
+    /// Connects the clients of a metric.
     pub fn connect(socket: &Path, metric: Metric) -> io::Result<Self> {
         let link = |number| Ok(Link::new(introduced(socket, Part::Client(number))?, Ipcd, metric));
         let links = (0..metric.connections()).map(link).collect::<io::Result<_>>()?;
         Ok(Self { links, window: metric.window() })
     }
 
-    /// Makes at least `calls` calls, as many at once as the metric says, and waits for all replies.
-    ///
-    /// # Errors
-    /// What the socket says.
-    ///
-    /// # Panics
-    /// If the broker answers with an error.
+    /// Makes at least `calls` calls, with as many outstanding as the metric demands, and waits for all replies.
     pub fn call(&mut self, calls: usize) -> io::Result<()> {
         let mut ended = 0;
         while ended < calls {

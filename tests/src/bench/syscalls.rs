@@ -20,20 +20,20 @@ pub struct Syscalls {
     counts: BTreeMap<String, f64>,
 }
 
-/// A trace that goes on.
+/// A running trace.
 pub(super) struct Strace {
     process: Process,
     summary: PathBuf,
 }
 
 impl Syscalls {
-    /// All of them together.
+    /// The total of all system calls.
     #[must_use]
     pub fn total(&self) -> f64 {
         self.counts.values().sum()
     }
 
-    /// `name count` of each that was called, the most frequent first.
+    /// `name count` for each system call, the most frequent first.
     #[must_use]
     pub fn describe(&self) -> String {
         let mut counts: Vec<_> = self.counts.iter().filter(|(_, count)| **count >= 0.005).collect();
@@ -66,7 +66,7 @@ impl Syscalls {
 }
 
 impl Strace {
-    /// Traces a process and its threads; `None` if strace is not installed or may not.
+    /// Traces a process and its threads; `None` if strace is not installed or not permitted.
     pub(super) fn attach(pid: u32, directory: &Path) -> io::Result<Option<Self>> {
         let Some(strace) = find_program("strace") else { return Ok(None) };
         let summary = directory.join("strace");
@@ -76,7 +76,7 @@ impl Strace {
         let stderr = process.child().stderr.take().expect("standard error is a pipe");
         let mut lines = BufReader::new(stderr).lines();
         let attached = lines.next().transpose()?.is_some_and(|line| line.contains("attached"));
-        // What else it says is thrown away, or it would stop at a full pipe.
+        // Further lines are discarded, because strace would stop at a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         Ok(attached.then_some(Self { process, summary }))
     }

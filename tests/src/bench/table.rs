@@ -1,4 +1,4 @@
-//! A table that is read on a terminal and pasted into a page: Markdown with aligned columns.
+//! A table in Markdown with aligned columns, to read on a terminal or paste into a page.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The client library as a Rust program uses it: typed calls to a typed service.
+//! The client library as a Rust program uses it, with typed calls to a typed service.
 
 use std::{collections::VecDeque, io, path::Path, time::Instant};
 
@@ -40,7 +40,7 @@ impl Method for Echo {
     type Error = String;
 }
 
-/// Answers typed calls until the broker is gone or the process is killed.
+/// Answers typed calls until the broker ends or the process is killed.
 pub(super) fn serve(socket: &Path) -> io::Result<()> {
     let serving = Service::new(Ipcd::SERVICE)
         .address(&Address::Path(socket.to_owned()))
@@ -67,7 +67,7 @@ pub(super) fn run(socket: &Path, metric: Metric, budget: &Budget) -> io::Result<
             measure(budget, |ends| timed(ends, || client.call(&request).map(drop).map_err(failed)))
         }
         Metric::Bulk => {
-            let target: Target = format!("{}.take", Ipcd::SERVICE).parse().expect("a constant that is a target");
+            let target: Target = format!("{}.take", Ipcd::SERVICE).parse().expect("the constant is a valid target");
             let request = Request::new(target, vec![b'x'; metric.size()]);
             measure(budget, |ends| timed(ends, || client.call_bytes(request.clone()).map(drop).map_err(failed)))
         }
@@ -76,8 +76,8 @@ pub(super) fn run(socket: &Path, metric: Metric, budget: &Budget) -> io::Result<
     }
 }
 
-/// Keeps `window` calls outstanding: replies that came together are taken one after another, each followed by a new call; the new
-/// ones leave together when the next reply has to be waited for.
+/// Keeps `window` calls outstanding. Replies that came together are taken one by one, each followed by a new call. The new calls
+/// are sent together when the next reply has to be waited for.
 fn window(client: &Client, window: usize, ends: Ends) -> io::Result<Tally> {
     let mut tally = Tally::new(ends);
     let mut pending: VecDeque<Pending<Add>> = VecDeque::with_capacity(window);

@@ -1,5 +1,6 @@
-//! A known number of calls, for a tool that looks at the broker meanwhile: `calls SOCKET METRIC COUNT` connects an echo service and
-//! its clients, makes COUNT calls as METRIC (`round_trip64`, `window64`, …) says, and ends. `tests/benches/instructions.sh` runs it.
+//! Makes a known number of calls while a tool observes the broker. `calls SOCKET METRIC COUNT` connects an echo service and its
+//! clients, makes COUNT calls as METRIC demands (`round-trip64`, `window64`, …), and ends. Used by
+//! `tests/benches/instructions.sh`.
 #![forbid(unsafe_code)]
 
 use std::{io, path::Path};

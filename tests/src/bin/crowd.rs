@@ -1,8 +1,8 @@
-//! A crowd: one process that wants much at once, possibly as another user, and holds what it got until its standard input ends.
+//! A crowd: one process, possibly of another user, that opens many things at once and keeps them until its standard input ends.
 //!
-//! `crowd connections SOCKET COUNT` says hello on COUNT connections and prints one line, `welcomed=N refused=N other=N`, once
-//! each has an answer. `crowd datagrams SOCKET COUNT` sends COUNT calls from a socket that can be answered, reads no answer, and
-//! prints `sent=N`.
+//! `crowd connections SOCKET COUNT` says hello on COUNT connections and prints `welcomed=N refused=N other=N` once each has an
+//! answer. `crowd datagrams SOCKET COUNT` sends COUNT calls from a socket that can receive answers, reads none, and prints
+//! `sent=N`.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -19,10 +19,10 @@ use bytes::Bytes;
 use ipc_protocol::{Call, Encoding, ErrorCode, Frame, Hello, Message, Routing};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// What became of a connection.
+/// The answer to one connection's hello.
 enum Outcome {
     Welcomed,
-    /// A goodbye that says that a retry is safe.
+    /// A goodbye that calls a retry safe.
     Refused,
     Other(String),
 }
@@ -34,13 +34,13 @@ fn main() -> io::Result<()> {
     match what.as_str() {
         "connections" => connections(socket, count),
         "datagrams" => datagrams(socket, count),
-        other => panic!("{other}: a crowd wants connections or datagrams"),
+        other => panic!("{other}: expected connections or datagrams"),
     }
 }
 
 fn connections(socket: &str, count: usize) -> io::Result<()> {
     raise_descriptor_limit()?;
-    // Connecting blocks while the backlog is full: several threads keep it full.
+    // Connecting blocks while the backlog is full. Several threads keep it full.
     let (held, outcomes): (Vec<_>, Vec<_>) = thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
             .map(|at| (count + at) / THREADS)
@@ -59,7 +59,7 @@ fn connections(socket: &str, count: usize) -> io::Result<()> {
 fn datagrams(socket: &str, count: usize) -> io::Result<()> {
     let name = format!("crowd-{}", std::process::id());
     let sender = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)?;
-    sender.connect(format!("{socket}.dgram"))?; // from there the kernel takes any number of answers
+    sender.connect(format!("{socket}.dgram"))?; // a connected socket receives any number of answers from its peer
     for id in 1..=count as u64 {
         let call = Call {
             id,
@@ -76,14 +76,14 @@ fn datagrams(socket: &str, count: usize) -> io::Result<()> {
     wait_for_end(sender)
 }
 
-/// Holds something until standard input ends.
+/// Keeps something until standard input ends.
 fn wait_for_end<T>(held: T) -> io::Result<()> {
     io::stdin().read_to_end(&mut Vec::new())?;
     drop(held);
     Ok(())
 }
 
-/// Opens all connections, then greets on all of them, then reads all answers.
+/// Opens all connections, then says hello on each, then reads all answers.
 fn visit(socket: &str, count: usize) -> Vec<(io::Result<UnixStream>, Outcome)> {
     let mut connections: Vec<_> = (0..count).map(|_| UnixStream::connect(socket)).collect();
     connections.iter_mut().flatten().for_each(greet);
@@ -92,7 +92,7 @@ fn visit(socket: &str, count: usize) -> Vec<(io::Result<UnixStream>, Outcome)> {
 }
 
 fn greet(stream: &mut UnixStream) {
-    // One that was refused is closed already; its answer can be read all the same.
+    // A refused connection is closed already, but its answer can be read.
     let _ = stream.write_all(&Message::Hello(Hello::new("crowd 1.0")).to_vec());
 }
 
@@ -128,6 +128,6 @@ fn raise_descriptor_limit() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
-/// Connections that are being made at the same time.
+/// The number of threads that connect at the same time.
 const THREADS: usize = 8;
 const HEADER_LEN: usize = ipc_protocol::limits::HEADER_LEN;

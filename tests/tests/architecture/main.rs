@@ -1,4 +1,4 @@
-//! The rules of ARCHITECTURE.md that a compiler does not enforce. Each test lists what breaks its rule, as `file: what`.
+//! The rules of ARCHITECTURE.md that a compiler does not enforce. Each test lists the violations of its rule as `file: what`.
 #![forbid(unsafe_code)]
 
 mod modules;
@@ -15,7 +15,7 @@ use source::{
 // ---- core is pure
 
 #[test]
-fn core_takes_nothing_from_the_world_out_of_std() {
+fn core_uses_nothing_of_std_that_reaches_outside() {
     let of_the_world = ["io", "net", "os", "fs", "env", "thread", "process", "sync"];
     let taken = |file: &Source| named_in(&file.code, "std::", &of_the_world);
     assert_clean(&below("broker/src/core"), taken);
@@ -27,7 +27,7 @@ fn core_makes_no_system_calls() {
 }
 
 #[test]
-fn core_is_told_the_time() {
+fn core_never_reads_a_clock() {
     let clocks = ["Instant::now", "SystemTime"];
     assert_clean(&below("broker/src/core"), |file| words_in(&file.code, &clocks));
 }
@@ -38,17 +38,17 @@ fn core_names_neither_front_nor_server() {
     assert_clean(&below("broker/src/core"), outer);
 }
 
-// ---- one place for what is dangerous
+// ---- one place for each danger
 
 #[test]
-fn bincode_is_named_in_codec_alone() {
+fn only_codec_names_bincode() {
     let files = sources().into_iter().filter(|file| file.path != "protocol/src/codec.rs").collect::<Vec<_>>();
     assert_clean(&files, |file| words_in(&file.code, &["bincode::", "bincode as"]));
     assert_clean(&manifests(&["broker", "client-lib", "cli", "tests"]), |file| words_in(&file.code, &["bincode"]));
 }
 
 #[test]
-fn unsafe_stands_in_one_file() {
+fn one_file_has_unsafe_code() {
     let files = everything().into_iter().filter(|file| file.path != FD).collect::<Vec<_>>();
     assert_clean(&files, |file| words_in(&file.code, &["unsafe", "allow(unsafe_code", "expect(unsafe_code"]));
 }
@@ -65,7 +65,7 @@ fn each_crate_root_forbids_unsafe() {
 }
 
 #[test]
-fn raw_descriptors_stand_in_one_file() {
+fn one_file_has_raw_descriptors() {
     let files = sources().into_iter().filter(|file| file.path != FD).collect::<Vec<_>>();
     assert_clean(&files, |file| words_in(&file.code, &["RawFd"]));
 }
@@ -78,16 +78,16 @@ fn protocol_depends_on_no_other_member() {
 }
 
 #[test]
-fn broker_and_client_library_never_see_each_other() {
+fn broker_and_client_library_do_not_depend_on_each_other() {
     assert_clean(&manifests(&["broker"]), |file| depends_on(&file.code, &["ipc-client", "ipcctl"]));
-    // Its doc tests run against a broker in a thread: nothing of that is in the library.
+    // Its doc tests run with a broker in a thread, which is not part of the library.
     let shipped = |file: &Source| file.code.split("[dev-dependencies]").next().unwrap_or_default().to_owned();
     assert_clean(&manifests(&["client-lib"]), |file| depends_on(&shipped(file), &["ipcd", "ipcctl"]));
 }
 
-/// A library that pins a version cannot be built beside another one that pins the next.
+/// A library that pins a version cannot be built beside one that pins another.
 #[test]
-fn bincode_alone_is_pinned() {
+fn only_bincode_is_pinned() {
     let workspace = Source::read(&root().join("Cargo.toml"));
     let exact =
         |file: &Source| file.code.lines().filter(|line| line.contains("\"=")).map(str::to_owned).collect::<Vec<_>>();
@@ -101,7 +101,7 @@ fn ipcctl_reaches_the_protocol_through_the_library() {
     assert_clean(&below("cli/src"), |file| words_in(&file.code, &["ipc_protocol"]));
 }
 
-/// From the command line down to what prints: a module names only those of its own floor and of those below.
+/// From the command line down to output: a module names only modules of its own floor and of those below.
 const FLOORS_OF_IPCCTL: [&[&str]; 6] = [
     &["main"],
     &["cli"],
@@ -127,7 +127,7 @@ fn modules_of_ipcctl_name_none_above_them() {
     assert!(gone.is_empty(), "these are on a floor and not in cli/src: {gone:?}");
 }
 
-/// The command line picks a verb; everything below the verbs is shared by them and knows none.
+/// The command line picks a verb. The modules below are shared by all verbs and know none.
 #[test]
 fn only_the_command_line_of_ipcctl_names_verbs() {
     let command_line = ["cli/src/cli.rs", "cli/src/main.rs"];
@@ -147,7 +147,7 @@ fn files_and_directories_form_no_new_circles() {
     assert!(new.is_empty() && gone.is_empty(), "these name one another: {new:#?}; these no longer do: {gone:#?}");
 }
 
-/// Circles that are there today. The list only gets shorter.
+/// The present circles. The list must only get shorter.
 const CIRCLES: [&str; 3] = [
     "broker/src/front: inlet lines mod native",
     "client-lib/src/link/blocking: mod reading state",
@@ -195,7 +195,7 @@ fn words_are_found_whole_and_outside_comments() {
 
 // ---- checking
 
-/// Panics with everything that is wrong with the files.
+/// Panics with the violations in all files.
 fn assert_clean(files: &[Source], wrong: impl Fn(&Source) -> Vec<String>) {
     let found: Vec<_> =
         files.iter().flat_map(|file| wrong(file).into_iter().map(|what| format!("{}: {what}", file.path))).collect();

@@ -1,4 +1,4 @@
-//! Files of the work tree, and looking into them.
+//! The files of the work tree, and searches in them.
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +14,7 @@ pub(crate) const MEMBERS: [&str; 5] = ["protocol", "broker", "client-lib", "cli"
 pub(crate) struct Source {
     /// Its path from the root of the work tree.
     pub(crate) path: String,
-    /// All of it.
+    /// The whole text.
     pub(crate) text: String,
     /// Without its comments and without the tests at its end.
     pub(crate) code: String,
@@ -29,7 +29,7 @@ impl Source {
         Self { path: path.display().to_string(), code, text }
     }
 
-    /// Whether the file holds nothing but tests of the crate that it is in.
+    /// Whether the file contains only tests of its own crate.
     pub(crate) fn is_of_tests(&self) -> bool {
         self.path.contains("/src/") && (self.path.contains("/tests/") || self.path.ends_with("/tests.rs"))
     }
@@ -44,20 +44,20 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is a directory of the workspace")
 }
 
-/// The source files of all members, without those of tests.
+/// The source files of all members, without tests.
 pub(crate) fn sources() -> Vec<Source> {
     let files = MEMBERS.iter().flat_map(|member| rust_files(&format!("{member}/src")));
     files.filter(|file| !file.is_of_tests()).collect()
 }
 
-/// The source files below a directory, without those of tests.
+/// The source files below a directory, without tests.
 pub(crate) fn below(directory: &str) -> Vec<Source> {
     let files: Vec<_> = rust_files(directory).into_iter().filter(|file| !file.is_of_tests()).collect();
     assert!(!files.is_empty(), "{directory} has no source files");
     files
 }
 
-/// Every file of Rust code there is: tests, examples and benches too. These rules are left out, for they name what they look for.
+/// All files of Rust code, with tests, examples and benches. These rules are left out, because they contain what they look for.
 pub(crate) fn everything() -> Vec<Source> {
     let files = MEMBERS.iter().flat_map(|member| rust_files(member));
     files.filter(|file| !file.path.starts_with("tests/tests/architecture/")).collect()
@@ -81,19 +81,19 @@ pub(crate) fn walk(directory: &Path) -> Vec<PathBuf> {
     entries(directory).into_iter().filter(|path| !path.ends_with("target")).flat_map(below).collect()
 }
 
-/// What is in a directory, sorted. A rule that cannot look must not pass.
+/// The entries of a directory, sorted. Panics if it cannot be read: a rule that cannot look must not pass.
 pub(crate) fn entries(directory: &Path) -> BTreeSet<PathBuf> {
     let listed = fs::read_dir(directory).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
     listed.unwrap_or_else(|error| panic!("{}: {error}", directory.display()))
 }
 
-/// Cuts line comments off, of Rust and of TOML. A `//` or `#` inside a string is cut too: no rule here looks into strings.
+/// Removes line comments of Rust and TOML. This also cuts a `//` or `#` in a string, but no rule looks into strings.
 pub(crate) fn without_comments(text: &str) -> String {
     let code = |line: &str| line.split("//").next().unwrap_or_default().to_owned() + "\n";
     text.lines().filter(|line| !line.starts_with("# ")).map(code).collect()
 }
 
-/// Which of the names stand directly behind a path's root, alone (`std::io`) or in a group (`std::{fmt, io::Read}`).
+/// Those of the names that follow a path's root, alone (`std::io`) or in a group (`std::{fmt, io::Read}`).
 pub(crate) fn named_in(code: &str, path_root: &str, names: &[&str]) -> Vec<String> {
     let first_segments: BTreeSet<_> = positions(code, path_root)
         .flat_map(|at| {
@@ -105,7 +105,7 @@ pub(crate) fn named_in(code: &str, path_root: &str, names: &[&str]) -> Vec<Strin
     names.iter().filter(|name| first_segments.contains(**name)).map(|name| format!("{path_root}{name}")).collect()
 }
 
-/// The members of a group of imports, which `text` starts with.
+/// The members of the group of imports that `text` begins with.
 pub(crate) fn group(text: &str) -> Vec<&str> {
     let (mut depth, mut start, mut members) = (0_usize, 1, Vec::new());
     for (at, byte) in text.bytes().enumerate() {
@@ -126,7 +126,7 @@ pub(crate) fn group(text: &str) -> Vec<&str> {
     members
 }
 
-/// Those of `packages` that a manifest lists as a dependency: a line that starts with the name.
+/// Those of `packages` that a manifest lists as a dependency, in a line that begins with the name.
 pub(crate) fn depends_on(manifest: &str, packages: &[&str]) -> Vec<String> {
     let lists = |package: &&&str| {
         let rests = manifest.lines().filter_map(|line| line.strip_prefix(**package));
@@ -135,7 +135,7 @@ pub(crate) fn depends_on(manifest: &str, packages: &[&str]) -> Vec<String> {
     packages.iter().filter(lists).map(|package| (*package).to_owned()).collect()
 }
 
-/// Which of the words stand in the code as words of their own.
+/// Those of the words that the code contains as whole words.
 pub(crate) fn words_in(code: &str, words: &[&str]) -> Vec<String> {
     let ends = |word: &str, at: usize| {
         let behind = code[at + word.len()..].chars().next();
@@ -145,7 +145,7 @@ pub(crate) fn words_in(code: &str, words: &[&str]) -> Vec<String> {
     words.iter().filter(found).map(|word| (*word).to_owned()).collect()
 }
 
-/// Where a text stands that is not the end of a longer word.
+/// The position of a text that is not the end of a longer word.
 pub(crate) fn positions<'a>(code: &'a str, text: &'a str) -> impl Iterator<Item = usize> + 'a {
     let begins = |at: &usize| !code[..*at].chars().next_back().is_some_and(is_of_word);
     code.match_indices(text).map(|(at, _)| at).filter(begins)

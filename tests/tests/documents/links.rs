@@ -1,4 +1,4 @@
-//! Every link leads somewhere. Links to other hosts are not followed: tests need no network.
+//! Every link has a target. Links to other hosts are not followed, because tests need no network.
 
 use std::{
     fs,
@@ -36,14 +36,14 @@ fn the_map_lists_every_file_of_its_directories() {
     assert!(missing.is_empty(), "ARCHITECTURE.md lacks {missing:#?}");
 }
 
-/// rustdoc checks links to items (`RUSTDOCFLAGS='-D warnings'`); what it does not check is a page of this repository named in a comment.
+/// rustdoc checks links to items (`RUSTDOCFLAGS='-D warnings'`), but not the pages of this repository that comments name.
 #[test]
 fn every_page_that_a_comment_names_exists() {
     let dead: Vec<_> = files("rs").iter().flat_map(|source| dead_mentions(source)).collect();
     assert!(dead.is_empty(), "{dead:#?}");
 }
 
-/// A rendered page stands somewhere else than its source file: a path relative to the file leads nowhere.
+/// Rendered pages are not beside their source files, so a path relative to the file leads nowhere.
 #[test]
 fn no_doc_comment_links_to_a_file() {
     let sources = files("rs").into_iter().filter(|path| !path.starts_with(root().join("tests/tests/documents")));
@@ -70,7 +70,7 @@ fn leads_somewhere(page: &Path, link: &str) -> bool {
     }
 }
 
-/// Inline code that starts like a path of this repository: `cli/src/verbs/`, `.ci/run`, `docs/protocol.md`.
+/// Inline code that begins like a path of this repository: `cli/src/verbs/`, `.ci/run`, `docs/protocol.md`.
 fn dead_paths(page: &Path) -> Vec<String> {
     let text = read(page);
     let words = markdown::code(&text).into_iter().flat_map(|code| {
@@ -96,7 +96,7 @@ fn listed_in_the_map() -> Vec<PathBuf> {
     tables_of_the_map().into_iter().flat_map(joined).collect()
 }
 
-/// Directories and what ARCHITECTURE.md lists of them: the tables whose head is a path.
+/// Directories and the entries that ARCHITECTURE.md lists for them, from the tables whose head is a path.
 fn tables_of_the_map() -> Vec<(PathBuf, Vec<String>)> {
     let map = read(&root().join("ARCHITECTURE.md"));
     let first_cell = |row: &str| markdown::code(row.split('|').nth(1).unwrap_or_default());
@@ -107,7 +107,7 @@ fn tables_of_the_map() -> Vec<(PathBuf, Vec<String>)> {
     map.split("\n\n").filter(|paragraph| paragraph.starts_with('|')).filter_map(listed).collect()
 }
 
-/// What a directory holds that a table does not list. Roots of modules and tests need no line.
+/// Entries of a directory that a table does not list. Roots of modules and tests need no line.
 fn unlisted(directory: &Path, listed: &[String]) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     let stems = entries.flatten().filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned()));
@@ -128,7 +128,7 @@ fn dead_mentions(source: &Path) -> Vec<String> {
     dead.map(|(page, anchor)| format!("{}: {page} {anchor:?}", shown(source))).collect()
 }
 
-/// `docs/protocol.md#header` as page and anchor, if the word is one.
+/// Splits a word like `docs/protocol.md#header` into page and anchor.
 fn page_and_anchor(word: &str) -> Option<(&str, Option<&str>)> {
     let (page, rest) = word.split_at(word.find(".md")? + 3);
     let is_of_the_root = page.starts_with("docs/") || page.chars().next()?.is_ascii_uppercase();

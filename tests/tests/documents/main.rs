@@ -1,4 +1,4 @@
-//! What the documents say must be there and must be true: links, the tour, the manual pages, the workflow.
+//! Checks the documents against the project: links, the tour, the manual pages, the workflow.
 #![forbid(unsafe_code)]
 
 mod links;
@@ -22,7 +22,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The files of the work tree with an extension, sorted; what is built is left out.
+/// The files of the work tree with an extension, sorted, without build output.
 fn files(extension: &str) -> Vec<PathBuf> {
     let mut found = below(root(), extension);
     assert!(!found.is_empty(), "there is no .{extension} file in {}", root().display());
@@ -38,7 +38,7 @@ fn below(directory: &Path, extension: &str) -> Vec<PathBuf> {
     found.filter(|path| path.extension().is_some_and(|e| e == extension)).collect()
 }
 
-/// A path as people write it: from the root of the work tree.
+/// A path relative to the root of the work tree.
 fn shown(path: &Path) -> String {
     path.strip_prefix(root()).unwrap_or(path).display().to_string()
 }

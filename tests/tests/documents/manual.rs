@@ -1,4 +1,4 @@
-//! The manual pages, units and tables that are written by hand say what the programs say.
+//! Compares the manual pages, units and tables written by hand with the programs.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ fn ipcd_toml_lists_every_limit_with_its_default() {
 }
 
 #[test]
-fn configurations_that_the_documents_show_are_good() {
+fn configurations_in_the_documents_are_valid() {
     let page = read(&root().join("dist/man/ipcd.toml.5"));
     let example = page.split(".Bd -literal\n").nth(1).and_then(|rest| rest.split(".Ed\n").next());
     load(example.expect("the page has an example"));

@@ -1,10 +1,10 @@
-//! As much of Markdown as the documents use: headings, links, code.
+//! The part of Markdown that the documents use: headings, links, code.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A fenced block of code.
 pub(crate) struct Block {
-    /// What stands behind the fence: `sh`, `rust`, or nothing.
+    /// The word after the fence: `sh`, `rust`, or nothing.
     pub(crate) language: String,
     pub(crate) text: String,
 }
@@ -44,14 +44,14 @@ fn slug(heading: &str) -> String {
     kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-/// The targets of inline links: `[text](target)`. Inline code holds none.
+/// The targets of inline links, `[text](target)`, outside inline code.
 pub(crate) fn links(text: &str) -> Vec<String> {
     let prose = split(text).0.into_iter().map(without_code).collect::<Vec<_>>().join("\n");
     let targets = prose.match_indices("](").map(|(at, _)| &prose[at + 2..]);
     targets.filter_map(|rest| Some(rest[..rest.find(')')?].trim().to_owned())).collect()
 }
 
-/// Inline code of the prose: what stands between two backticks of one line.
+/// The inline code of the prose, between two backticks on one line.
 pub(crate) fn code(text: &str) -> Vec<String> {
     let spans = |line: &str| line.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
     split(text).0.into_iter().flat_map(spans).collect()

@@ -1,4 +1,4 @@
-//! The tour of README.md, pasted into a fresh shell as a whole, does what its comments say.
+//! The tour of README.md does what its comments say when it is pasted into a new shell.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use ipc_tests::{command::Command, proc};
 
 use crate::{markdown, read, root};
 
-/// A command of the tour, and the lines that it prints. `…` stands for anything.
+/// A command of the tour, and the lines that it prints, in which `…` stands for any text.
 #[derive(Debug, PartialEq)]
 struct Step {
     command: String,
@@ -17,7 +17,7 @@ struct Step {
 fn the_tour_prints_what_it_promises() {
     let steps = steps(&tour());
     assert!(steps.len() > 15, "{steps:#?}");
-    // A shell that reads its script from standard input, as from a terminal: whatever else reads there eats the tour.
+    // The shell reads its script from standard input, as from a terminal, so a command that reads there would swallow the tour.
     let shell = Command::new("bash", ["--norc"]).input(script(&steps)).run();
     assert_eq!(shell.code, 0, "{}\n{}", shell.stdout(), shell.stderr);
     let told = shell.stdout();
@@ -52,7 +52,7 @@ fn every_command_that_the_readme_names_is_a_verb() {
     assert!(unknown.is_empty(), "README.md calls {unknown:?}, which are not among {verbs:?}");
 }
 
-/// The shell blocks of section "A tour".
+/// The commands in the shell blocks of section "A tour".
 fn tour() -> String {
     let readme = read(&root().join("README.md"));
     let section = readme.split("\n## ").find(|section| section.starts_with("A tour\n")).expect("README.md has a tour");
@@ -71,14 +71,14 @@ fn steps(tour: &str) -> Vec<Step> {
     steps
 }
 
-/// The commands, with a mark on standard output before each and one at the end. What each says on standard error counts as well.
+/// The commands, with a mark on standard output before each and one at the end. Standard error counts as output.
 fn script(steps: &[Step]) -> String {
     let marked = steps.iter().map(|step| format!("echo {MARK}\n{}\n", step.command));
     format!("exec 2>&1\n{}echo {MARK}\n", marked.collect::<String>())
 }
 
 impl Step {
-    /// A command that promises nothing prints nothing; one whose promise starts with `…` may print more lines than it shows.
+    /// A command without a promise prints nothing. One whose promise begins with `…` may print more lines than it shows.
     fn agrees(&self, printed: &str) -> bool {
         match self.prints.as_slice() {
             [any] if any == "…" => !printed.is_empty(),
@@ -103,7 +103,7 @@ fn matches(promise: &str, line: &str) -> bool {
 }
 
 fn is_option(word: &str) -> bool {
-    // `-o json` and `-t 200ms` have a value each; `json` and durations are no verbs, so they are skipped as well.
+    // `-o json` and `-t 200ms` have a value each, so `json` and durations are skipped too.
     word.starts_with('-') || word == "json" || word.starts_with(|c: char| c.is_ascii_digit())
 }
 

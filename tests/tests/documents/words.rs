@@ -1,4 +1,4 @@
-//! What people read is plain English: the mannerisms that used to fill these pages stay out.
+//! Documents and help are in plain English, without mannerisms.
 
 use ipc_tests::{command::Command, programs::Programs};
 
@@ -48,7 +48,7 @@ fn around(text: &str, start: usize, end: usize) -> &str {
     &text[from..to]
 }
 
-/// "Up to N" for so many, "the caller receives" for hears, and so on. Only what no plain sentence needs.
+/// Phrases that no plain sentence needs: write "up to N" for so many, "the caller receives" for hears, and so on.
 const MANNERISMS: [&str; 21] = [
     "so many",
     "nobody",

@@ -1,4 +1,4 @@
-//! The workflow of the forge runs steps of `.ci/run` that exist, and scripts that do.
+//! The forge's workflow runs only steps of `.ci/run` and scripts that exist.
 
 use std::process::Command;
 
@@ -22,7 +22,7 @@ fn the_workflow_runs_every_step() {
 }
 
 #[test]
-fn nothing_goes_unchecked_in_the_workflow() {
+fn nothing_is_left_unchecked_in_the_workflow() {
     assert!(workflow().contains("UNCHECKED: fail"));
 }
 
@@ -40,7 +40,7 @@ fn of_a_change() -> Vec<String> {
     line.expect("the script lists them").split(' ').map(str::to_owned).collect()
 }
 
-/// Arguments of `.ci/run` in the workflow, and the matrix they are taken from.
+/// The arguments of `.ci/run` in the workflow and its matrix.
 fn steps_of_the_workflow() -> Vec<String> {
     let workflow = workflow();
     let argument = |line: &str| {

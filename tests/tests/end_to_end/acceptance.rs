@@ -1,4 +1,4 @@
-//! What a new user is promised, as it is typed into a shell.
+//! The promises to a new user, as commands in a shell.
 
 use std::{
     fs,
@@ -17,14 +17,14 @@ use nix::sys::signal::Signal;
 
 // ---- ipcctl run
 
-/// A shell script where no broker runs, which finds its temporary files in a directory of its own.
+/// A shell script without a broker, with a directory of its own for temporary files.
 fn without_broker(script: &str) -> (tempfile::TempDir, Command) {
     let place = tempfile::tempdir().unwrap();
     let command = Command::shell(script).env("TMPDIR", place.path()).directory(place.path());
     (place, command)
 }
 
-/// Asserts that no process, socket or file is left of what ran there.
+/// Asserts that the script has left no process, socket or file behind.
 #[track_caller]
 fn assert_nothing_left(place: &Path) {
     assert_eq!(proc::whose_environment_names(place), [0_u32; 0], "processes");
@@ -58,7 +58,7 @@ fn run_ends_what_its_command_leaves_running() {
 }
 
 #[test]
-fn run_ends_everything_when_it_is_asked_to() {
+fn run_ends_everything_on_a_signal() {
     let (place, command) = without_broker("exec ipcctl run -- sh -c 'ipcctl serve x -- cat & echo started; wait'");
     let running = command.start();
     running.expect_output("started");
@@ -68,7 +68,7 @@ fn run_ends_everything_when_it_is_asked_to() {
 }
 
 #[test]
-fn services_of_a_private_broker_that_is_killed_end() {
+fn services_end_with_a_private_broker_that_is_killed() {
     let (place, command) =
         without_broker("exec ipcctl run -- sh -c 'ipcctl serve x -- cat & ipcctl wait x; echo started; exec sleep 3'");
     let running = command.start();
@@ -79,7 +79,7 @@ fn services_of_a_private_broker_that_is_killed_end() {
 }
 
 #[test]
-fn commands_start_with_no_signal_held_back() {
+fn commands_start_without_blocked_signals() {
     let broker = Broker::start();
     let blocked = "SigBlk:\t0000000000000000\n";
     assert_eq!(Command::ipcctl(["run", "--", "grep", "SigBlk", "/proc/self/status"]).prints_text(), blocked);
@@ -91,7 +91,7 @@ fn commands_start_with_no_signal_held_back() {
 }
 
 #[test]
-fn a_handler_that_tidies_up_when_it_is_asked_to_end_has_the_time_for_it() {
+fn a_handler_has_time_to_clean_up_when_its_call_is_cancelled() {
     let broker = Broker::start();
     let script = broker.file("tidy.sh", "trap 'touch tidied; exit' TERM\ntouch begun\nwhile :; do sleep 0.01; done\n");
     let _service = broker.serve("tidy", &["tidy", "--", "sh", script.to_str().unwrap()]);
@@ -99,20 +99,19 @@ fn a_handler_that_tidies_up_when_it_is_asked_to_end_has_the_time_for_it() {
     eventually(SOON, "a handler that has begun", || broker.directory().join("begun").exists());
     caller.signal(Signal::SIGINT);
     caller.finish();
-    eventually(SOON, "a handler that has tidied up", || broker.directory().join("tidied").exists());
+    eventually(SOON, "a handler that has cleaned up", || broker.directory().join("tidied").exists());
 }
 
 // ---- how a call ends
 
-/// A broker with a service `slow` whose handler says when it has begun and then sleeps, with a child of its own. Returns the
-/// handler's processes once it runs.
+/// The service `slow`, whose handler reports that it has begun, and sleeps with a child of its own.
 fn slow_service(broker: &Broker) -> Running {
     let script =
         broker.file("slow.sh", "echo $$ >>pids\nsleep 973 &\necho $! >>pids\ncat >/dev/null\ntouch begun\nwait\n");
     broker.serve("slow", &["slow", "--", "sh", script.to_str().unwrap()])
 }
 
-/// The processes of the handler that has begun.
+/// Waits for a handler to begin, and returns its processes.
 fn handler_of(broker: &Broker) -> Vec<u32> {
     eventually(SOON, "a handler that has begun", || broker.directory().join("begun").exists());
     let pids = fs::read_to_string(broker.directory().join("pids")).unwrap();
@@ -128,13 +127,13 @@ fn gone_within_a_second(processes: &[u32]) {
 }
 
 #[test]
-fn a_service_killed_in_mid_call_exits_74_at_once_and_says_that_the_call_may_have_run() {
-    // A busy machine may hold one attempt up, but not three.
-    let quickest = (0..3).map(|_| killed_in_mid_call()).min().unwrap();
+fn a_call_to_a_killed_service_exits_74_at_once_and_says_that_it_may_have_run() {
+    // A busy machine may delay one attempt, but not three.
+    let quickest = (0..3).map(|_| killed_during_a_call()).min().unwrap();
     assert!(quickest <= Duration::from_millis(100), "{quickest:?}");
 }
 
-fn killed_in_mid_call() -> Duration {
+fn killed_during_a_call() -> Duration {
     let broker = Broker::start();
     let service = slow_service(&broker);
     let caller = broker.ipcctl(["send", "slow", "x"]).start();
@@ -143,7 +142,7 @@ fn killed_in_mid_call() -> Duration {
     service.signal(Signal::SIGKILL);
     let finished = caller.finish();
     let took = killed.elapsed();
-    // Nobody is left who would end them.
+    // With the service killed, only the test can end them.
     handler.iter().for_each(|pid| _ = nix::sys::signal::kill(process(*pid), Signal::SIGKILL));
     let line = finished.refused(74);
     assert!(line.starts_with("ipcctl: slow: service_gone: ") && line.contains("may have run"), "{line}");
@@ -159,7 +158,7 @@ fn without_a_service_it_exits_68_at_once() {
 }
 
 #[test]
-fn without_a_broker_it_exits_69_and_names_the_path_and_a_way_out() {
+fn without_a_broker_it_exits_69_and_names_the_path_and_a_remedy() {
     let finished = Command::ipcctl(["send", "upper", "x"]).socket("/nowhere/ipcd.sock").run();
     let line = finished.refused(69);
     assert!(
@@ -169,7 +168,7 @@ fn without_a_broker_it_exits_69_and_names_the_path_and_a_way_out() {
 }
 
 #[test]
-fn a_deadline_exits_124_and_the_handlers_whole_process_group_is_gone_within_a_second() {
+fn a_deadline_exits_124_and_the_handlers_process_group_ends_within_a_second() {
     let broker = Broker::start();
     let _service = slow_service(&broker);
     let caller = broker.ipcctl(["-t", "400ms", "send", "slow", "x"]).start();
@@ -180,7 +179,7 @@ fn a_deadline_exits_124_and_the_handlers_whole_process_group_is_gone_within_a_se
 }
 
 #[test]
-fn two_hundred_milliseconds_on_a_slow_service_are_enough_to_exit_124() {
+fn a_deadline_of_200_ms_at_a_slow_service_exits_124() {
     let broker = Broker::start();
     let _service = slow_service(&broker);
     let finished = broker.ipcctl(["send", "-t", "200ms", "slow", "x"]).run();
@@ -189,7 +188,7 @@ fn two_hundred_milliseconds_on_a_slow_service_are_enough_to_exit_124() {
 }
 
 #[test]
-fn ctrl_c_exits_130_and_the_handlers_whole_process_group_is_gone_within_a_second() {
+fn ctrl_c_exits_130_and_the_handlers_process_group_ends_within_a_second() {
     if proc::ignores(Signal::SIGINT) {
         return ipc_tests::broker::skip("whoever started this wants SIGINT ignored");
     }
@@ -205,7 +204,7 @@ fn ctrl_c_exits_130_and_the_handlers_whole_process_group_is_gone_within_a_second
 }
 
 #[test]
-fn term_in_mid_call_exits_143_and_the_handler_is_gone() {
+fn term_during_a_call_exits_143_and_ends_the_handler() {
     let broker = Broker::start();
     let _service = slow_service(&broker);
     let caller = broker.ipcctl(["send", "slow", "x"]).start();
@@ -227,7 +226,7 @@ fn a_caller_that_is_killed_leaves_no_handler() {
 }
 
 #[test]
-fn a_service_that_says_no_exits_1_and_what_it_said_is_the_error() {
+fn a_service_error_exits_1_and_its_text_is_the_error() {
     let broker = Broker::start();
     let _service = broker.serve("no", &["no", "--", "sh", "-c", "echo 'no such user: bob' >&2; exit 3"]);
     let finished = broker.ipcctl(["send", "no", "x"]).run();
@@ -236,7 +235,7 @@ fn a_service_that_says_no_exits_1_and_what_it_said_is_the_error() {
 }
 
 #[test]
-fn with_propagate_the_services_own_code_is_the_exit_code() {
+fn with_propagate_the_exit_code_is_the_services_own() {
     let broker = Broker::start();
     let _service = broker.serve("no", &["no", "--", "sh", "-c", "echo 'no such user: bob' >&2; exit 3"]);
     let finished = broker.ipcctl(["send", "--propagate", "no", "x"]).run();
@@ -264,14 +263,14 @@ fn a_handler_that_panics_exits_70_and_the_service_lives() {
 }
 
 #[test]
-fn a_typed_services_own_error_exits_1_with_its_words() {
+fn an_error_of_a_typed_service_exits_1_with_its_text() {
     let (broker, _service) = calc();
     assert!(broker.ipcctl(["send", "calc.div", "a:=1", "b:=0"]).run().refused(1).contains("division by zero"));
 }
 
 // ---- one service, three encodings
 
-/// A broker with the Rust service of the library's examples.
+/// A broker with the Rust service from the library's examples.
 fn calc() -> (Broker, Running) {
     let broker = Broker::start();
     let service = Command::new(&Programs::get().calc_service, [""; 0]).socket(broker.socket()).start();
@@ -323,7 +322,7 @@ fn the_python_client_of_the_protocol_page_gets_the_same_answer() {
 
 // ---- payloads
 
-/// Sends each hostile payload in one way, and asserts that it comes back unchanged.
+/// Sends each hostile payload in the given way, and asserts that it comes back unchanged.
 #[track_caller]
 fn come_back(send: impl Fn(&Broker, &[u8]) -> Option<Command>) -> usize {
     let broker = Broker::start();
@@ -366,7 +365,7 @@ fn payloads_that_break_shells_come_back_unchanged_from_an_argument() {
 }
 
 #[test]
-fn a_payload_is_on_no_command_line_and_in_no_environment() {
+fn a_payload_appears_on_no_command_line_and_in_no_environment() {
     let broker = Broker::start();
     let script = "cat /proc/$$/cmdline /proc/$$/environ; cat >/dev/null";
     let _service = broker.serve("spy", &["spy", "--", "sh", "-c", script]);
@@ -375,7 +374,7 @@ fn a_payload_is_on_no_command_line_and_in_no_environment() {
 }
 
 #[test]
-fn one_byte_over_the_limit_is_too_large_and_has_not_run() {
+fn a_call_one_byte_over_the_limit_is_too_large_and_has_not_run() {
     let broker = Broker::start();
     let _service = broker.serve("echo", &["echo", "--", "cat"]);
     let finished = broker.ipcctl(["send", "echo", "-"]).input(vec![b'x'; (1 << 20) + 1]).run();
@@ -386,7 +385,7 @@ fn one_byte_over_the_limit_is_too_large_and_has_not_run() {
 // ---- lines
 
 #[test]
-fn lines_go_over_one_connection_and_come_back_in_order() {
+fn lines_share_one_connection_and_are_answered_in_order() {
     let broker = Broker::start();
     let _service = broker.serve("upper", &["upper", "--", "tr", "a-z", "A-Z"]);
     let before = broker.stat("connections_accepted");
@@ -395,7 +394,7 @@ fn lines_go_over_one_connection_and_come_back_in_order() {
 }
 
 #[test]
-fn a_worker_that_dies_answers_the_call_it_held_with_an_error_and_is_started_again() {
+fn a_worker_that_dies_fails_its_call_and_is_restarted() {
     let broker = Broker::start();
     let worker = r#"while read -r line; do [ "$line" = die ] && kill -KILL $$; echo "$$ $line"; done"#;
     let _service = broker.serve("worker", &["worker", "--lines", "--", "sh", "-c", worker]);
@@ -443,7 +442,7 @@ fn a_datagram_call_to_a_missing_service_exits_68() {
 }
 
 #[test]
-fn a_one_way_call_returns_once_the_broker_has_it() {
+fn a_one_way_call_returns_once_the_broker_has_accepted_it() {
     let broker = Broker::start();
     let _service = slow_service(&broker);
     assert_eq!(broker.ipcctl(["send", "--oneway", "slow", "x"]).prints_text(), "");

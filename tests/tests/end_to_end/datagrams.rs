@@ -1,4 +1,4 @@
-//! Datagrams: what is wrong with one is counted, what is asked by one is answered, and nothing waits.
+//! Datagrams: faulty ones are counted, calls are answered, and nothing makes the broker wait.
 
 use std::{
     fs::File,
@@ -20,14 +20,14 @@ use ipc_tests::{
 };
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-/// A socket that can be answered: bound to an abstract name, and connected to the broker.
+/// A socket that can receive answers: bound to an abstract name, and connected to the broker.
 fn answerable(broker: &Broker) -> UnixDatagram {
     let socket = bound();
     socket.connect(broker.datagram_socket()).unwrap();
     socket
 }
 
-/// A socket that can be answered, and takes only as many answers as fit its own queue.
+/// A socket that can receive answers, but only as many as fit its queue.
 fn bound() -> UnixDatagram {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let name = format!("ipcd-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -70,7 +70,7 @@ fn a_call_by_datagram_is_answered_under_its_own_number() {
 }
 
 #[test]
-fn an_answer_that_no_datagram_can_carry_becomes_too_large() {
+fn an_answer_too_long_for_a_datagram_becomes_too_large() {
     let broker = Broker::start();
     let mut service = Peer::connect(&broker);
     service.register("big", 1);
@@ -83,7 +83,7 @@ fn an_answer_that_no_datagram_can_carry_becomes_too_large() {
 }
 
 #[test]
-fn a_call_to_nobody_is_answered_and_counted() {
+fn a_call_without_a_service_is_refused_and_counted() {
     let broker = Broker::start();
     let socket = answerable(&broker);
     socket.send(&Message::Call(call(3, "nobody", "")).to_vec()).unwrap();
@@ -93,14 +93,14 @@ fn a_call_to_nobody_is_answered_and_counted() {
 }
 
 #[test]
-fn a_one_way_call_to_nobody_is_counted() {
+fn a_one_way_call_without_a_service_is_counted() {
     let broker = Broker::start();
     anonymous(&broker).send(&one_way("nobody", "")).unwrap();
     broker.expect_stat("datagrams_refused", 1);
 }
 
 #[test]
-fn a_name_is_not_offered_by_datagram() {
+fn a_name_cannot_be_offered_by_datagram() {
     let broker = Broker::start();
     let socket = answerable(&broker);
     socket.send(&Message::Call(call(1, "ipc.register", r#"{"name":"x"}"#)).to_vec()).unwrap();
@@ -128,7 +128,7 @@ fn descriptors_in_a_datagram_are_closed_and_counted() {
         let descriptors = vec![null.as_raw_fd(); 100];
         let control = [ControlMessage::ScmRights(&descriptors)];
         match sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&bytes)], &control, MsgFlags::empty(), None) {
-            Err(error) => assert_eq!(error, nix::Error::EPERM), // the kernel keeps them out
+            Err(error) => assert_eq!(error, nix::Error::EPERM), // the kernel refuses to pass descriptors
             Ok(_) => scene.broker.expect_stat("datagrams_malformed", at as u64 + 1),
         }
     }
@@ -149,7 +149,7 @@ fn a_datagram_that_is_cut_short_or_too_long_is_counted() {
 }
 
 #[test]
-fn a_frame_that_is_no_call_is_counted() {
+fn a_frame_that_is_not_a_call_is_counted() {
     let broker = Broker::start();
     let socket = answerable(&broker);
     socket.send(&Message::Ping(1).to_vec()).unwrap();
@@ -158,14 +158,14 @@ fn a_frame_that_is_no_call_is_counted() {
 }
 
 #[test]
-fn who_cannot_be_answered_and_wants_an_answer_is_counted() {
+fn a_call_without_a_return_address_is_counted() {
     let broker = Broker::start();
     anonymous(&broker).send(&Message::Call(call(1, "ipc.ping", "")).to_vec()).unwrap();
     broker.expect_stat("datagrams_malformed", 1);
 }
 
 #[test]
-fn nothing_is_ever_sent_to_a_path() {
+fn no_answer_is_sent_to_a_path() {
     let broker = Broker::start();
     let path = broker.directory().join("somebody.else");
     let socket = UnixDatagram::bind(&path).unwrap();
@@ -177,10 +177,10 @@ fn nothing_is_ever_sent_to_a_path() {
 }
 
 #[test]
-fn an_answer_that_its_sender_does_not_take_is_counted_and_nobody_waits() {
+fn an_unread_answer_is_counted_and_makes_no_peer_wait() {
     let mut scene = Scene::start();
     let socket = bound();
-    // Nobody reads: the kernel keeps max_dgram_qlen (10 by default) answers or so.
+    // The answers are not read. The kernel queues about max_dgram_qlen of them, 10 by default.
     for id in 1..=200 {
         socket.send_to(&Message::Call(call(id, "ipc.ping", "")).to_vec(), scene.broker.datagram_socket()).unwrap();
     }
@@ -191,7 +191,7 @@ fn an_answer_that_its_sender_does_not_take_is_counted_and_nobody_waits() {
 }
 
 #[test]
-fn a_stranger_who_does_not_read_takes_no_answers_from_others() {
+fn a_stranger_that_does_not_read_costs_others_no_answers() {
     if !is_root() {
         return;
     }
@@ -207,7 +207,7 @@ fn a_stranger_who_does_not_read_takes_no_answers_from_others() {
 }
 
 #[test]
-fn the_kernels_word_about_a_sender_reaches_the_service() {
+fn the_kernels_credentials_of_a_sender_reach_the_service() {
     let broker = Broker::start();
     let mut service = Peer::connect(&broker);
     service.register("who", 1);
@@ -219,7 +219,7 @@ fn the_kernels_word_about_a_sender_reaches_the_service() {
 }
 
 #[test]
-fn a_broker_without_a_datagram_socket_makes_none() {
+fn a_broker_told_to_have_no_datagram_socket_creates_none() {
     let broker = Broker::with_config("datagram = false\n");
     assert!(!broker.datagram_socket().exists());
     Peer::connect(&broker).settle();

@@ -22,15 +22,16 @@ fn a_service_that_dies_leaves_each_caller_one_error() {
     for caller in &mut callers {
         let failure = caller.failure();
         assert_eq!((failure.code, failure.retry), (ErrorCode::SERVICE_GONE, Retry::Unknown));
-        caller.settle(); // nothing else came
+        caller.settle(); // no other message has come
     }
     drop(callers);
     scene.nothing_is_left();
 }
 
-/// Ran once for `unknown` at most, never for `safe`: the log of the service is joined with what its callers heard.
+/// A call that ends with `unknown` ran at most once, and one that ends with `safe` did not: compares the service's calls with the
+/// callers' errors.
 #[test]
-fn what_a_dying_service_had_begun_is_unknown_and_the_rest_is_safe() {
+fn calls_that_a_dying_service_received_are_unknown_and_the_rest_safe() {
     let broker = Broker::start();
     let (mut service, mut caller) = (Peer::connect(&broker), Peer::connect(&broker));
     service.register("mortal", 2);
@@ -48,7 +49,7 @@ fn what_a_dying_service_had_begun_is_unknown_and_the_rest_is_safe() {
 }
 
 #[test]
-fn a_name_is_free_before_the_callers_of_the_dead_hear_of_it() {
+fn a_name_is_free_before_the_callers_of_a_dead_service_are_told() {
     let broker = Broker::start();
     let (mut first, mut caller) = (Peer::connect(&broker), Peer::connect(&broker));
     first.register("phoenix", 1);
@@ -60,7 +61,7 @@ fn a_name_is_free_before_the_callers_of_the_dead_hear_of_it() {
 }
 
 #[test]
-fn a_caller_that_dies_cancels_its_calls_and_its_answer_is_dropped() {
+fn a_caller_that_dies_cancels_its_calls_and_their_answers_are_dropped() {
     let mut scene = Scene::start();
     let (mut service, mut caller) = (Peer::connect(&scene.broker), Peer::connect(&scene.broker));
     service.register("diligent", 1);
@@ -77,7 +78,7 @@ fn a_caller_that_dies_cancels_its_calls_and_its_answer_is_dropped() {
 }
 
 #[test]
-fn a_hung_service_hears_of_the_deadline_and_its_late_answer_is_counted() {
+fn a_hung_service_receives_a_cancel_at_the_deadline_and_its_late_answer_is_counted() {
     let mut scene = Scene::start();
     let (mut service, mut caller) = (Peer::connect(&scene.broker), Peer::connect(&scene.broker));
     service.register("hung", 1);
@@ -107,7 +108,7 @@ fn a_deadline_in_the_queue_is_safe_to_retry() {
 }
 
 #[test]
-fn a_cancelled_call_ends_at_once_and_its_service_is_told() {
+fn a_cancelled_call_ends_at_once_and_its_service_receives_the_cancel() {
     let broker = Broker::start();
     let (mut service, mut caller) = (Peer::connect(&broker), Peer::connect(&broker));
     service.register("slow", 1);
@@ -136,7 +137,7 @@ fn a_cancelled_call_in_the_queue_never_runs() {
 }
 
 #[test]
-fn calls_in_the_queue_of_a_shared_name_go_to_the_instance_that_is_left() {
+fn queued_calls_of_a_shared_name_go_to_the_remaining_instance() {
     let broker = Broker::start();
     let [mut first, mut second, mut caller] = [(); 3].map(|()| Peer::connect(&broker));
     let shared = serde_json::json!({ "name": "pool", "window": 1, "shared": true });
@@ -155,7 +156,7 @@ fn calls_in_the_queue_of_a_shared_name_go_to_the_instance_that_is_left() {
 }
 
 #[test]
-fn a_call_goes_to_the_instance_with_the_fewest_calls_under_way() {
+fn a_call_goes_to_the_least_busy_instance() {
     let broker = Broker::start();
     let [mut first, mut second, mut caller] = [(); 3].map(|()| Peer::connect(&broker));
     let shared = serde_json::json!({ "name": "pool", "window": 10, "shared": true });
@@ -165,7 +166,7 @@ fn a_call_goes_to_the_instance_with_the_fewest_calls_under_way() {
     let kept = first.delivered();
     second.echo();
     caller.reply();
-    // One has a call, the other none: the next goes there.
+    // One instance has a call and the other none, so the next call goes to the latter.
     caller.call("pool", "c");
     second.echo();
     assert_eq!(caller.reply().1, "c");
@@ -191,7 +192,7 @@ fn calls_of_one_caller_arrive_in_the_order_sent() {
 }
 
 #[test]
-fn a_one_way_call_that_nobody_takes_is_refused_and_not_lost_in_silence() {
+fn a_one_way_call_without_a_service_is_refused_and_not_silently_lost() {
     let broker = Broker::start();
     let mut caller = Peer::connect(&broker);
     let one_way = ipc_protocol::Call { one_way: true, ..ipc_tests::peer::call(1, "nobody", "") };
@@ -201,7 +202,7 @@ fn a_one_way_call_that_nobody_takes_is_refused_and_not_lost_in_silence() {
 }
 
 #[test]
-fn errors_that_only_a_broker_knows_are_internal_when_a_service_claims_them() {
+fn a_brokers_error_code_from_a_service_becomes_internal() {
     let broker = Broker::start();
     let (mut service, mut caller) = (Peer::connect(&broker), Peer::connect(&broker));
     service.register("liar", 1);
@@ -216,9 +217,9 @@ fn errors_that_only_a_broker_knows_are_internal_when_a_service_claims_them() {
     assert_eq!((failure.code, failure.retry), (ErrorCode::INTERNAL, Retry::Unknown));
 }
 
-/// The answers find nobody, which must not keep the broker from reading the rest of what was asked.
+/// The caller of these answers has gone, which must not keep the broker from reading the rest of its calls.
 #[test]
-fn what_a_peer_wrote_before_it_left_is_still_taken() {
+fn messages_written_before_a_peer_left_are_handled() {
     let mut broker = Broker::in_process("");
     let mut leaver = Peer::connect(&broker);
     broker.daemon().unwrap().pause();

@@ -1,5 +1,5 @@
-//! Unwanted descriptors: the kernel refuses to send them where it can (since Linux 6.16). Where it can't, they are closed and their
-//! sender is cut. Either way the broker has as many as before.
+//! Unwanted descriptors. The kernel refuses to send them if it can (since Linux 6.16). If it can't, the broker closes them and cuts
+//! their sender. Either way the broker has as many descriptors as before.
 
 use std::{
     fs::File,
@@ -21,7 +21,7 @@ use nix::{
     sys::socket::{ControlMessage, MsgFlags, UnixCredentials, sendmsg},
 };
 
-/// Sends descriptors with the bytes, and asserts what becomes of it.
+/// Sends descriptors with the bytes, and asserts that the kernel or the broker refuses them.
 #[track_caller]
 fn cut_for(peer: impl FnOnce(&Broker) -> Peer, bytes: &[u8], count: usize) {
     let mut scene = Scene::at(Broker::in_process(""));
@@ -39,7 +39,7 @@ fn cut_for(peer: impl FnOnce(&Broker) -> Peer, bytes: &[u8], count: usize) {
 }
 
 #[test]
-fn the_kernel_keeps_descriptors_out_where_it_can() {
+fn the_kernel_refuses_descriptors_if_it_can() {
     if !keeps_descriptors_out() {
         return;
     }
@@ -84,7 +84,7 @@ fn more_descriptors_than_there_is_room_for_are_all_closed() {
 }
 
 #[test]
-fn as_many_descriptors_as_the_kernel_takes_are_all_closed() {
+fn the_most_descriptors_that_the_kernel_takes_are_all_closed() {
     cut_for(Peer::connect, &Message::Ping(1).to_vec(), 253);
 }
 
@@ -107,14 +107,14 @@ fn descriptors_in_the_middle_of_a_long_frame_are_closed() {
     let mut sender = Peer::connect(&scene.broker);
     let frame = Message::Call(call(1, "bystander", vec![7; MAX_BODY as usize / 2])).to_vec();
     sender.send_bytes(&frame[..200_000]);
-    // The broker may cut the sender, or let the kernel close what it has no room for.
+    // The broker may cut the sender, or the kernel may close what there is no room for.
     let _ = send_descriptors(&sender, &frame[200_000..200_100], null.as_fd(), 16);
     drop(sender);
     scene.nothing_is_left();
 }
 
 #[test]
-fn a_socket_that_is_sent_over_itself_does_not_stay() {
+fn a_socket_sent_over_itself_is_not_kept() {
     let mut scene = Scene::at(Broker::in_process(""));
     let mut offender = Peer::connect(&scene.broker);
     match send_descriptors(&offender, &Message::Ping(1).to_vec(), offender.stream().as_fd(), 1) {
@@ -126,7 +126,7 @@ fn a_socket_that_is_sent_over_itself_does_not_stay() {
 }
 
 #[test]
-fn a_hundred_offenders_at_once_leave_nothing() {
+fn a_hundred_offenders_at_once_leave_nothing_behind() {
     let mut scene = Scene::at(Broker::in_process(""));
     let null = File::open("/dev/null").unwrap();
     let mut offenders: Vec<Peer> = (0..100).map(|_| Peer::connect(&scene.broker)).collect();
@@ -138,9 +138,9 @@ fn a_hundred_offenders_at_once_leave_nothing() {
 }
 
 #[test]
-fn credentials_that_somebody_sends_are_not_believed() {
+fn credentials_sent_by_a_peer_are_not_believed() {
     if !ipc_tests::broker::is_root() {
-        return; // the kernel lets nobody else lie
+        return; // the kernel lets only root forge credentials
     }
     let broker = Broker::start();
     let (mut service, sender) = (Peer::connect(&broker), Peer::connect(&broker));

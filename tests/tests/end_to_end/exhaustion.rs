@@ -1,4 +1,4 @@
-//! More of everything than there is room for: a clear refusal, and room again as soon as somebody goes.
+//! More of everything than there is room for: clear refusals, and room again as soon as a peer leaves.
 
 use std::time::{Duration, Instant};
 
@@ -13,20 +13,20 @@ use ipc_tests::{
 };
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
-/// A process that opens `count` connections and holds them.
+/// A process that opens `count` connections and keeps them.
 fn crowd(broker: &Broker, count: usize) -> Command {
     broker.crowd(env!("CARGO_BIN_EXE_crowd"), "connections", count)
 }
 
-/// Lets the broker have that many descriptors at most, from now on.
+/// Limits the broker to this many descriptors from now on.
 fn limit_descriptors(pid: u32, most: usize) {
-    let maximum = getrlimit(Resource::Nofile).maximum; // the broker has raised its own limit up to there
+    let maximum = getrlimit(Resource::Nofile).maximum; // the broker has raised its own limit to this
     let pid = Pid::from_raw(process(pid).as_raw());
     prlimit(pid, Resource::Nofile, Rlimit { current: Some(most as u64), maximum }).expect("a child can be limited");
 }
 
 #[test]
-fn s15_five_thousand_connects_at_once_are_all_served_or_told_to_come_again() {
+fn s15_five_thousand_connects_at_once_are_all_served_or_safely_refused() {
     let mut scene = Scene::at(Broker::in_process(""));
     let finished = crowd(&scene.broker, 5_000).patience(Duration::from_secs(60)).run();
     let [welcomed, refused, other] = counts(&finished.stdout());
@@ -36,7 +36,7 @@ fn s15_five_thousand_connects_at_once_are_all_served_or_told_to_come_again() {
 }
 
 #[test]
-fn s15_a_backlog_of_one_refuses_nobody_who_waits() {
+fn s15_a_backlog_of_one_refuses_no_connect_that_blocks() {
     let mut scene = Scene::with_config("[limits]\nbacklog = 1\n");
     let finished = crowd(&scene.broker, 500).run();
     assert_eq!((finished.stdout().trim(), finished.stderr.as_str()), ("welcomed=500 refused=0 other=0", ""));
@@ -44,7 +44,7 @@ fn s15_a_backlog_of_one_refuses_nobody_who_waits() {
 }
 
 #[test]
-fn connections_past_the_limit_are_told_so_and_a_place_that_is_free_is_taken() {
+fn connections_over_the_limit_are_refused_until_one_leaves() {
     let mut scene = Scene::with_config("[limits]\nconnections = 5\nconnections_reserved = 0\n");
     let mut taken: Vec<Peer> = (0..3).map(|_| Peer::connect(&scene.broker)).collect();
     let goodbye = Peer::open(&scene.broker).goodbye();
@@ -59,7 +59,7 @@ fn connections_past_the_limit_are_told_so_and_a_place_that_is_free_is_taken() {
 }
 
 #[test]
-fn one_user_cannot_take_the_places_of_the_others() {
+fn one_user_cannot_use_up_the_connections_of_others() {
     if !is_root() {
         return;
     }
@@ -72,7 +72,7 @@ fn one_user_cannot_take_the_places_of_the_others() {
 }
 
 #[test]
-fn the_last_places_are_kept_for_root_and_the_owner() {
+fn the_last_connections_are_kept_for_root_and_the_owner() {
     if !is_root() {
         return;
     }
@@ -88,7 +88,7 @@ fn the_last_places_are_kept_for_root_and_the_owner() {
 }
 
 #[test]
-fn a_broker_with_few_descriptors_refuses_politely_and_serves_those_it_has() {
+fn a_broker_with_few_descriptors_refuses_with_an_error_and_serves_the_rest() {
     let mut scene = Scene::at(with_open_files(256));
     let finished = crowd(&scene.broker, 1_000).run();
     let [welcomed, refused, other] = counts(&finished.stdout());
@@ -101,7 +101,7 @@ fn a_broker_with_few_descriptors_refuses_politely_and_serves_those_it_has() {
 }
 
 #[test]
-fn a_broker_with_very_few_descriptors_serves_those_it_has() {
+fn a_broker_with_very_few_descriptors_serves_the_peers_it_has() {
     let mut scene = Scene::at(with_open_files(64));
     let finished = crowd(&scene.broker, 100).run();
     let [welcomed, refused, other] = counts(&finished.stdout());
@@ -111,7 +111,7 @@ fn a_broker_with_very_few_descriptors_serves_those_it_has() {
 }
 
 #[test]
-fn of_few_places_some_are_left_for_strangers() {
+fn of_few_connections_some_are_left_for_strangers() {
     if !is_root() {
         return;
     }
@@ -122,19 +122,19 @@ fn of_few_places_some_are_left_for_strangers() {
     scene.nothing_is_left();
 }
 
-/// A broker whose process may open that many files.
+/// A broker whose process may have this many open files.
 fn with_open_files(most: usize) -> Broker {
     Broker::launched_by("", Command::new("prlimit", [format!("--nofile={most}:{most}"), path_of_ipcd()]))
 }
 
-/// Connections welcomed, refused and lost of a crowd.
+/// The numbers of a crowd's connections that were welcomed, refused and lost.
 fn counts(line: &str) -> [usize; 3] {
     let counts = line.split_whitespace().filter_map(|word| word.split_once('=')?.1.parse().ok());
     counts.collect::<Vec<_>>().try_into().expect("a crowd prints three counts")
 }
 
 #[test]
-fn without_a_free_descriptor_one_caller_is_told_and_the_others_wait_for_a_place() {
+fn without_a_free_descriptor_one_caller_is_refused_and_the_others_wait() {
     let mut scene = Scene::at(Broker::in_process(""));
     let daemon = scene.broker.daemon().unwrap();
     let (pid, open) = (daemon.pid(), daemon.descriptors());
@@ -162,10 +162,10 @@ fn without_a_free_descriptor_one_caller_is_told_and_the_others_wait_for_a_place(
 }
 
 #[test]
-fn churn_leaves_nothing() {
+fn churn_leaves_nothing_behind() {
     let mut scene = Scene::at(Broker::in_process(""));
     let pid = scene.broker.daemon().unwrap().pid();
-    churn(&scene.broker, 500); // warm: what is allocated once is allocated
+    churn(&scene.broker, 500); // warm up: some memory is allocated once and kept
     scene.nothing_is_left();
     let before = proc::resident_kib(pid);
     churn(&scene.broker, 5_000);
@@ -179,7 +179,7 @@ fn churn(broker: &Broker, times: usize) {
 }
 
 #[test]
-fn names_past_the_limit_are_refused() {
+fn names_over_the_limit_are_refused() {
     let mut scene = Scene::with_config("[limits]\nnames_per_peer = 2\n");
     let mut peer = Peer::connect(&scene.broker);
     peer.register("one", 1);
@@ -194,7 +194,7 @@ fn names_past_the_limit_are_refused() {
 }
 
 #[test]
-fn the_bytes_of_one_user_are_bounded_whatever_many_connections_it_has() {
+fn the_bytes_of_one_user_are_bounded_over_all_its_connections() {
     let limits = "[limits]\nbytes_per_uid = 4000000\nframe_ms = 1000\n";
     let mut scene = Scene::at(Broker::in_process(limits));
     let pid = scene.broker.daemon().unwrap().pid();
@@ -203,7 +203,7 @@ fn the_bytes_of_one_user_are_bounded_whatever_many_connections_it_has() {
     service.register("stuck", 1);
     let mut callers: Vec<Peer> = (0..30).map(|_| Peer::connect(&scene.broker)).collect();
     for caller in &mut callers {
-        // As much as the kernel and the broker take; a caller whose frame has no room is not read from any more.
+        // Sends as much as the kernel and the broker take. The broker stops reading from a caller whose frame has no room.
         caller.stream().set_nonblocking(true).unwrap();
         let frame = ipc_protocol::Message::Call(ipc_tests::peer::call(1, "stuck", vec![7; 1_000_000])).to_vec();
         let _ = caller.try_send_bytes(&frame);
@@ -215,7 +215,7 @@ fn the_bytes_of_one_user_are_bounded_whatever_many_connections_it_has() {
     scene.nothing_is_left();
 }
 
-/// A connection, as soon as there is a place for it.
+/// Connects as soon as the broker has room.
 #[track_caller]
 fn wait_for_place(broker: &Broker) -> Peer {
     let mut welcomed = None;

@@ -1,4 +1,4 @@
-//! What `ipcctl` tells about itself: help, manual pages, completions.
+//! What `ipcctl` says about itself: help, manual pages, completions.
 
 use ipc_tests::{
     broker::{Broker, skip},
@@ -24,7 +24,7 @@ const VERBS: [&str; 13] = [
 
 // ---- help
 
-/// The examples at the end of a verb's help, without the comments behind them.
+/// The examples at the end of a verb's help, without their comments.
 fn examples(verb: &str) -> Vec<String> {
     let help = Command::ipcctl([verb, "--help"]).prints_text();
     let (_, examples) = help.rsplit_once("Example").expect("examples stand at the end");
@@ -33,7 +33,7 @@ fn examples(verb: &str) -> Vec<String> {
 }
 
 #[test]
-fn examples_that_need_nothing_else_work_as_they_stand() {
+fn self_contained_examples_work() {
     let broker = Broker::start();
     let examples: Vec<_> = ["run", "list", "stats", "limits", "ping", "help", "man", "complete"].map(examples).concat();
     assert!(examples.len() >= 8, "{examples:?}");
@@ -44,7 +44,7 @@ fn examples_that_need_nothing_else_work_as_they_stand() {
 }
 
 #[test]
-fn the_examples_of_send_and_wait_work_with_the_services_they_name() {
+fn the_examples_of_send_and_wait_work_with_their_services() {
     let broker = Broker::start();
     broker.file("photo.jpg", "a photo");
     let mut shop = Peer::connect(&broker);
@@ -63,7 +63,7 @@ fn the_examples_of_send_and_wait_work_with_the_services_they_name() {
 // ---- manual pages
 
 #[test]
-fn a_manual_page_of_each_verb_has_all_its_sections() {
+fn the_manual_page_of_each_verb_has_all_sections() {
     let sections = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SEE ALSO"];
     for verb in VERBS {
         let page = Command::ipcctl(["man", verb]).prints_text();
@@ -75,7 +75,7 @@ fn a_manual_page_of_each_verb_has_all_its_sections() {
 }
 
 #[test]
-fn the_page_of_the_whole_names_every_verb() {
+fn the_main_manual_page_names_every_verb() {
     let page = Command::ipcctl(["man"]).prints_text();
     for verb in VERBS {
         assert!(page.contains(&format!("ipcctl\\-{verb}\\fR(1)")), "{verb}");
@@ -92,7 +92,7 @@ fn tables_of_a_manual_page_are_not_filled() {
 
 // ---- completions
 
-/// What bash offers at the end of a command line.
+/// The completions that bash offers at the end of a command line.
 fn offered(broker: &Broker, line: &str) -> Vec<String> {
     let script = r#"eval "$(ipcctl completions bash)"; COMP_LINE=$1; COMP_POINT=${#1}; _ipcctl; printf '%s\n' "${COMPREPLY[@]}""#;
     let bash = Command::new("bash", ["-c", script, "bash", line]);
@@ -101,7 +101,7 @@ fn offered(broker: &Broker, line: &str) -> Vec<String> {
 }
 
 #[test]
-fn bash_offers_the_names_that_the_broker_has_now() {
+fn bash_offers_the_names_at_the_broker() {
     let broker = Broker::start();
     let mut peer = Peer::connect(&broker);
     ["shop.stock", "shop.orders", "other"].iter().for_each(|name| peer.register(name, 1));
@@ -124,7 +124,7 @@ fn bash_offers_verbs_options_commands_and_files() {
 }
 
 #[test]
-fn fish_offers_the_same() {
+fn fish_offers_the_same_as_bash() {
     let broker = Broker::start();
     if broker.shell("command -v fish").run().code != 0 {
         skip("there is no fish");
@@ -141,7 +141,7 @@ fn fish_offers_the_same() {
 }
 
 #[test]
-fn without_a_broker_nothing_is_offered_and_nothing_said() {
+fn completion_without_a_broker_is_silent() {
     let asked = Command::ipcctl(["complete", "--", "send", "up"]).socket("/nowhere");
     assert_eq!(asked.prints_text(), "");
 }

@@ -1,4 +1,4 @@
-//! Streams of bytes that no correct peer sends: the sender is told why and cut, and nobody else notices.
+//! Streams that no correct peer sends: the sender receives a reason and is cut, and no other peer notices.
 
 use std::{
     io::{Read, Write},
@@ -19,7 +19,7 @@ use ipc_tests::{
 };
 use nix::sys::socket::{MsgFlags, send};
 
-/// What a stranger hears who begins a connection with these bytes, and nothing else happens.
+/// The goodbye to a stranger whose first bytes are these. Checks that nothing else happens.
 #[track_caller]
 fn told_to(first_bytes: &[u8]) -> String {
     let mut scene = Scene::start();
@@ -31,7 +31,7 @@ fn told_to(first_bytes: &[u8]) -> String {
     goodbye.text
 }
 
-/// What a welcomed peer hears that sends these bytes, and nothing else happens.
+/// The goodbye to a welcomed peer that sends these bytes. Checks that nothing else happens.
 #[track_caller]
 fn told_after_hello(bytes: &[u8]) -> String {
     let mut scene = Scene::start();
@@ -52,22 +52,22 @@ fn header(kind: Kind, change: impl FnOnce(&mut Header)) -> Vec<u8> {
 // ---- other protocols
 
 #[test]
-fn http_is_told_that_this_is_another_protocol() {
+fn http_is_told_that_the_protocol_is_another() {
     assert!(told_to(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").contains("this is not the ipcd protocol"));
 }
 
 #[test]
-fn d_bus_is_told_that_this_is_another_protocol() {
+fn d_bus_is_told_that_the_protocol_is_another() {
     assert!(told_to(b"\0AUTH EXTERNAL 30\r\n").contains("this is not the ipcd protocol"));
 }
 
 #[test]
-fn tls_is_told_that_this_is_another_protocol() {
+fn tls_is_told_that_the_protocol_is_another() {
     assert!(told_to(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").contains("this is not the ipcd protocol"));
 }
 
 #[test]
-fn a_json_line_is_refused_as_long_as_it_is_not_spoken() {
+fn a_json_line_is_refused() {
     let mut scene = Scene::start();
     let mut stranger = Peer::open(&scene.broker);
     stranger.send_bytes(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ipc.ping\"}\n");
@@ -76,13 +76,13 @@ fn a_json_line_is_refused_as_long_as_it_is_not_spoken() {
 }
 
 #[test]
-fn a_frame_of_a_future_version_names_the_version_that_is_spoken() {
+fn a_frame_of_a_future_version_is_refused_with_the_supported_version() {
     let text = told_to(&header(Kind::HELLO, |header| header.version = 2));
     assert_eq!(text, "version 2 is not supported here, only version 1");
 }
 
 #[test]
-fn a_client_of_future_versions_alone_is_told_both_ranges() {
+fn a_client_of_only_future_versions_receives_both_ranges() {
     let hello = Hello { versions: Versions { lowest: 7, highest: 9 }, ..Hello::new("from the future") };
     let text = told_to(&Message::Hello(hello).to_vec());
     assert!(text.contains("speaks 1") && text.contains("7 to 9"), "{text}");
@@ -126,7 +126,7 @@ fn an_unknown_kind_is_a_violation_and_prints_in_hexadecimal() {
 }
 
 #[test]
-fn a_flag_that_must_be_understood_and_is_not_is_a_violation() {
+fn an_unknown_flag_that_must_be_understood_is_a_violation() {
     assert!(
         told_after_hello(&header(Kind::PING, |header| header.flags = Flags(0x8000))).contains("must be understood")
     );
@@ -139,12 +139,12 @@ fn a_routing_section_over_the_limit_is_a_violation() {
 }
 
 #[test]
-fn a_call_to_nobody_is_a_violation() {
+fn a_call_without_a_destination_is_a_violation() {
     told_after_hello(&header(Kind::CALL, |_| {}));
 }
 
 #[test]
-fn a_call_of_what_cannot_exist_is_refused_and_its_sender_lives() {
+fn a_call_to_an_impossible_name_is_refused_and_its_sender_lives() {
     let broker = Broker::start();
     let mut peer = Peer::connect(&broker);
     let long = [b'x'; 256];
@@ -162,7 +162,7 @@ fn a_call_of_what_cannot_exist_is_refused_and_its_sender_lives() {
 }
 
 #[test]
-fn a_call_of_what_cannot_exist_is_no_hello() {
+fn a_call_to_an_impossible_name_does_not_replace_hello() {
     assert!(told_to(&call_of(1, b"A", b"")).contains("the first frame must be hello"));
 }
 
@@ -175,21 +175,21 @@ fn call_of(id: u64, service: &[u8], method: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_routing_field_that_reaches_past_its_section_is_a_violation() {
+fn a_routing_field_longer_than_its_section_is_a_violation() {
     let mut bytes = header(Kind::CALL, |header| header.routing_len = 4);
     bytes.extend_from_slice(&[2, 255, 255, b'x']);
     told_after_hello(&bytes);
 }
 
 #[test]
-fn a_caller_that_says_who_it_is_is_a_violation() {
+fn a_forged_caller_is_a_violation() {
     let mut forged = call(1, "bystander", "");
     forged.caller = ipc_protocol::Identity::new(0, 0).stamp(None);
     told_after_hello(&Message::Call(forged).to_vec());
 }
 
 #[test]
-fn a_number_of_a_call_that_comes_again_is_a_violation() {
+fn a_repeated_call_id_is_a_violation() {
     let ping = |id| Message::Call(call(id, "ipc.ping", "")).to_vec();
     let mut scene = Scene::start();
     let mut offender = Peer::connect(&scene.broker);
@@ -200,12 +200,12 @@ fn a_number_of_a_call_that_comes_again_is_a_violation() {
 }
 
 #[test]
-fn a_call_numbered_zero_is_a_violation() {
+fn a_call_id_of_zero_is_a_violation() {
     assert!(told_after_hello(&Message::Call(call(0, "ipc.ping", "")).to_vec()).contains("call ids must grow"));
 }
 
 #[test]
-fn the_greatest_number_of_a_call_is_answered() {
+fn the_greatest_call_id_is_answered() {
     let broker = Broker::start();
     let mut peer = Peer::connect(&broker);
     peer.send(&Message::Call(call(u64::MAX, "ipc.ping", "")));
@@ -215,7 +215,7 @@ fn the_greatest_number_of_a_call_is_answered() {
 // ---- lengths that lie
 
 #[test]
-fn a_body_that_is_announced_and_never_comes_costs_no_memory() {
+fn a_body_that_is_announced_and_not_sent_costs_no_memory() {
     let mut scene = Scene::at(Broker::in_process("[limits]\nframe_ms = 400\n"));
     let pid = scene.broker.daemon().unwrap().pid();
     let before = proc::resident_kib(pid);
@@ -248,7 +248,7 @@ fn a_call_over_the_limit_is_refused_and_its_sender_lives() {
 }
 
 #[test]
-fn four_gibibytes_are_refused_before_they_come() {
+fn four_gibibytes_are_refused_before_they_arrive() {
     let mut scene = Scene::start();
     let mut sender = Peer::connect(&scene.broker);
     sender.send_bytes(&header(Kind::CALL, |header| header.body_len = u32::MAX));
@@ -258,14 +258,14 @@ fn four_gibibytes_are_refused_before_they_come() {
 }
 
 #[test]
-fn a_long_body_where_none_belongs_is_a_violation() {
+fn a_long_body_in_a_frame_without_one_is_a_violation() {
     told_after_hello(&header(Kind::PING, |header| header.body_len = MAX_BODY + 1));
 }
 
 // ---- too slow
 
 #[test]
-fn who_never_says_hello_is_cut() {
+fn a_peer_that_never_says_hello_is_cut() {
     let mut scene = Scene::with_config("[limits]\nhello_ms = 200\n");
     let mut silent = Peer::open(&scene.broker);
     assert!(silent.goodbye().text.contains("hello did not come"));
@@ -273,7 +273,7 @@ fn who_never_says_hello_is_cut() {
 }
 
 #[test]
-fn half_a_header_is_no_hello() {
+fn half_a_header_does_not_replace_hello() {
     let mut scene = Scene::with_config("[limits]\nhello_ms = 200\n");
     let mut slow = Peer::open(&scene.broker);
     slow.send_bytes(&hello().to_vec()[..16]);
@@ -282,7 +282,7 @@ fn half_a_header_is_no_hello() {
 }
 
 #[test]
-fn hundreds_who_never_finish_their_hello_keep_nobody_waiting() {
+fn hundreds_of_unfinished_hellos_make_no_peer_wait() {
     let mut scene = Scene::with_config("[limits]\nhello_ms = 1500\n");
     let mut slow: Vec<Peer> = (0..500).map(|_| Peer::open(&scene.broker)).collect();
     slow.iter_mut().for_each(|peer| peer.send_bytes(&hello().to_vec()[..40]));
@@ -292,7 +292,7 @@ fn hundreds_who_never_finish_their_hello_keep_nobody_waiting() {
 }
 
 #[test]
-fn a_frame_that_is_begun_and_not_finished_cuts_its_sender() {
+fn an_unfinished_frame_cuts_its_sender() {
     let mut scene = Scene::with_config("[limits]\nframe_ms = 200\n");
     let mut slow = Peer::connect(&scene.broker);
     slow.send_bytes(&Message::Ping(1).to_vec()[..31]);
@@ -301,13 +301,13 @@ fn a_frame_that_is_begun_and_not_finished_cuts_its_sender() {
 }
 
 #[test]
-fn silence_between_frames_cuts_nobody() {
+fn silence_between_frames_cuts_no_peer() {
     let mut scene = Scene::with_config("[limits]\nframe_ms = 100\nhello_ms = 100\n");
     let mut quiet = Peer::connect(&scene.broker);
     let mut silent = Peer::open(&scene.broker);
     let mut slow = Peer::connect(&scene.broker);
     slow.send_bytes(&[0xc1]);
-    silent.goodbye(); // both limits have passed for somebody
+    silent.goodbye(); // both time limits have passed for some peer
     slow.goodbye();
     quiet.settle();
     drop(quiet);
@@ -325,7 +325,7 @@ fn a_session_cut_anywhere_has_the_same_trace() {
     for at in 1..session.len() {
         let cut = trace(&broker, |stream, other| {
             stream.write_all(&session[..at]).unwrap();
-            other.settle(); // the broker has read the first part
+            other.settle(); // ensures that the broker has read the first part
             stream.write_all(&session[at..]).unwrap();
         });
         assert_eq!(cut, expected, "cut at byte {at}");
@@ -344,13 +344,13 @@ fn a_session_that_comes_byte_by_byte_has_the_same_trace() {
     assert_eq!(cut, [0, 1, 2, 3, 9]);
 }
 
-/// Hello, three calls and a ping.
+/// A session: hello, three calls and a ping.
 fn session() -> Vec<u8> {
     let calls = (1..=3).map(|id| Message::Call(call(id, "ipc.ping", "{}")).to_vec());
     [vec![hello().to_vec()], calls.collect(), vec![Message::Ping(9).to_vec()]].concat().concat()
 }
 
-/// The numbers of the messages that come back.
+/// The numbers of the messages received.
 fn trace(broker: &Broker, write: impl FnOnce(&mut UnixStream, &mut Peer)) -> Vec<u64> {
     let mut other = Peer::connect(broker);
     let mut stream = UnixStream::connect(broker.socket()).unwrap();
@@ -368,20 +368,20 @@ fn trace(broker: &Broker, write: impl FnOnce(&mut UnixStream, &mut Peer)) -> Vec
 // ---- sockets used in odd ways
 
 #[test]
-fn out_of_band_data_harms_nobody() {
+fn out_of_band_data_harms_no_peer() {
     let mut scene = Scene::at(Broker::in_process(""));
     let mut odd = Peer::connect(&scene.broker);
     let _ = send(odd.stream().as_raw_fd(), b"!", MsgFlags::MSG_OOB | MsgFlags::MSG_NOSIGNAL);
     scene.bystanders_go_on();
     idles(&mut scene);
-    // Whether the kernel passes the byte on or not, it is no frame; either way the connection ends clean.
+    // The kernel may or may not deliver the byte in the stream. Either way it isn't a frame, and the connection ends cleanly.
     let _ = odd.try_send_bytes(&Message::Ping(1).to_vec());
     drop(odd);
     scene.nothing_is_left();
 }
 
 #[test]
-fn a_write_of_nothing_is_nothing() {
+fn an_empty_write_does_nothing() {
     let mut scene = Scene::start();
     let mut odd = Peer::connect(&scene.broker);
     odd.send_with(b"", &[]).unwrap();
@@ -391,7 +391,7 @@ fn a_write_of_nothing_is_nothing() {
 }
 
 #[test]
-fn who_has_finished_sending_still_gets_its_answers() {
+fn a_peer_that_has_finished_sending_still_receives_answers() {
     let mut scene = Scene::start();
     let (mut service, mut caller) = (Peer::connect(&scene.broker), Peer::connect(&scene.broker));
     service.register("slow", 1);
@@ -407,7 +407,7 @@ fn who_has_finished_sending_still_gets_its_answers() {
 }
 
 #[test]
-fn who_has_finished_sending_and_waits_costs_no_cpu() {
+fn a_peer_that_has_finished_sending_costs_no_cpu() {
     let mut scene = Scene::at(Broker::in_process(""));
     let (mut service, mut caller) = (Peer::connect(&scene.broker), Peer::connect(&scene.broker));
     service.register("slow", 1);
@@ -421,7 +421,7 @@ fn who_has_finished_sending_and_waits_costs_no_cpu() {
 }
 
 #[test]
-fn a_service_that_can_send_no_more_is_gone() {
+fn a_service_that_has_finished_sending_is_gone() {
     let mut scene = Scene::start();
     let (mut service, mut caller) = (Peer::connect(&scene.broker), Peer::connect(&scene.broker));
     service.register("mute", 1);
@@ -433,7 +433,7 @@ fn a_service_that_can_send_no_more_is_gone() {
     scene.nothing_is_left();
 }
 
-/// Asserts that the broker uses next to no CPU while nobody does anything for half a second.
+/// Asserts that the broker uses almost no CPU time in half a second without traffic.
 #[track_caller]
 fn idles(scene: &mut Scene) {
     let pid = scene.broker.daemon().expect("a process").pid();
@@ -443,10 +443,10 @@ fn idles(scene: &mut Scene) {
     assert!(used <= 5, "{used} ticks of 10 ms in half a second in which nothing happened");
 }
 
-// ---- answers that nobody asked for
+// ---- unexpected answers
 
 #[test]
-fn answers_to_calls_that_never_were_are_counted_and_then_cut() {
+fn stray_replies_are_counted_until_their_sender_is_cut() {
     let mut scene = Scene::with_config("[limits]\nstray_replies = 3\n");
     let mut liar = Peer::connect(&scene.broker);
     let stray = Message::Reply(Reply { id: 4_711, encoding: Encoding::BYTES, body: Bytes::new().into() });
@@ -459,7 +459,7 @@ fn answers_to_calls_that_never_were_are_counted_and_then_cut() {
 }
 
 #[test]
-fn nobody_answers_for_another_service() {
+fn a_service_cannot_answer_for_another() {
     let mut scene = Scene::start();
     let [mut service, mut caller, mut liar] = [(); 3].map(|()| Peer::connect(&scene.broker));
     service.register("honest", 1);
@@ -474,7 +474,7 @@ fn nobody_answers_for_another_service() {
 }
 
 #[test]
-fn a_call_is_answered_once() {
+fn a_second_answer_to_a_call_is_dropped() {
     let mut scene = Scene::start();
     let (mut service, mut caller) = (Peer::connect(&scene.broker), Peer::connect(&scene.broker));
     service.register("eager", 1);
@@ -501,7 +501,7 @@ fn a_private_routing_field_reaches_the_service_untouched() {
 }
 
 #[test]
-fn a_goodbye_is_the_last_that_is_heard() {
+fn nothing_follows_a_goodbye() {
     let mut scene = Scene::start();
     let mut stranger = Peer::open(&scene.broker);
     stranger.send_bytes(b"QUIT\n");

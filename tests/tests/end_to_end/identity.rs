@@ -1,4 +1,4 @@
-//! Who is calling: the kernel says, nobody else is asked, and without a policy strangers may do nothing.
+//! Who is calling: only the kernel's word counts, and without a policy strangers may do nothing.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use ipc_tests::{
 };
 
 #[test]
-fn another_user_is_denied_whatever_it_asks() {
+fn another_user_is_denied_every_operation() {
     if !is_root() {
         return;
     }
@@ -53,7 +53,7 @@ fn a_denial_is_logged_once_and_not_for_every_attempt() {
 }
 
 #[test]
-fn the_owner_of_a_broker_and_root_may_call_and_nobody_else() {
+fn only_the_owner_of_a_broker_and_root_may_call() {
     if !is_root() {
         return;
     }
@@ -68,7 +68,7 @@ fn the_owner_of_a_broker_and_root_may_call_and_nobody_else() {
 }
 
 #[test]
-fn root_does_not_follow_a_variable_to_the_broker_of_another_user() {
+fn root_ignores_a_variable_that_leads_to_another_users_broker() {
     if !is_root() {
         return;
     }
@@ -93,7 +93,7 @@ fn root_does_not_follow_a_variable_to_the_broker_of_another_user() {
 }
 
 #[test]
-fn the_caller_is_known_to_the_service_as_the_kernel_knows_it() {
+fn a_service_receives_the_kernels_identity_of_its_caller() {
     let broker = Broker::start();
     let (mut service, mut caller) = (Peer::connect(&broker), Peer::connect(&broker));
     service.register("who", 1);
@@ -110,7 +110,7 @@ fn the_caller_is_known_to_the_service_as_the_kernel_knows_it() {
 }
 
 #[test]
-fn the_caller_is_known_to_a_shell_service() {
+fn a_shell_service_receives_the_identity_of_its_caller() {
     let broker = Broker::start();
     let _service = broker.serve(
         "who",
@@ -123,7 +123,7 @@ fn the_caller_is_known_to_a_shell_service() {
 }
 
 #[test]
-fn identity_is_that_of_whoever_connected_and_not_of_whoever_inherited() {
+fn the_identity_is_that_of_the_process_that_connected() {
     if !is_root() {
         return;
     }
@@ -149,7 +149,7 @@ fn a_caller_from_outside_the_brokers_pid_namespace_has_no_pid() {
 }
 
 #[test]
-fn a_user_whom_the_brokers_namespace_does_not_map_is_denied() {
+fn a_user_unmapped_in_the_brokers_namespace_is_denied() {
     if !is_root() || !can("unshare --user --map-root-user true") {
         return;
     }
@@ -159,7 +159,7 @@ fn a_user_whom_the_brokers_namespace_does_not_map_is_denied() {
 }
 
 #[test]
-fn a_broker_whose_own_user_is_unmapped_takes_no_unmapped_user_for_its_owner() {
+fn an_unmapped_broker_takes_no_other_unmapped_user_for_its_owner() {
     if !is_root() || !can("unshare --user true") {
         return;
     }
@@ -168,7 +168,7 @@ fn a_broker_whose_own_user_is_unmapped_takes_no_unmapped_user_for_its_owner() {
 }
 
 #[test]
-fn a_name_that_is_taken_tells_by_whom() {
+fn the_refusal_of_a_taken_name_names_the_holder() {
     let broker = Broker::start();
     let (mut holder, mut other) = (Peer::connect(&broker), Peer::connect(&broker));
     holder.register("only.one", 1);
@@ -180,7 +180,7 @@ fn a_name_that_is_taken_tells_by_whom() {
 }
 
 #[test]
-fn serving_a_name_that_is_taken_exits_73_and_tells_by_whom() {
+fn serving_a_taken_name_exits_73_and_names_the_holder() {
     let broker = Broker::start();
     let first = broker.serve("only", &["only", "--", "cat"]);
     let second = broker.ipcctl(["serve", "only", "--", "cat"]).run();
@@ -189,7 +189,7 @@ fn serving_a_name_that_is_taken_exits_73_and_tells_by_whom() {
 }
 
 #[test]
-fn nobody_offers_the_brokers_own_names() {
+fn the_brokers_own_names_cannot_be_registered() {
     let broker = Broker::start();
     let mut peer = Peer::connect(&broker);
     for name in ["ipc", "ipc.list"] {
@@ -210,7 +210,7 @@ fn bad_names_are_invalid() {
     }
 }
 
-/// Whether this system lets a test do that; says that it is skipped if not.
+/// Whether a script succeeds on this system. If not, reports that the test is skipped.
 fn can(script: &str) -> bool {
     let can = Command::shell(script).run().code == 0;
     if !can {

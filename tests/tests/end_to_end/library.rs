@@ -1,4 +1,4 @@
-//! The Rust library against a real broker that dies, stops and comes back.
+//! The Rust library with a real broker that dies, stops and comes back.
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use ipc_tests::{
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-/// A word that comes back in capitals, or what the test lets it do.
+/// Returns a word in capitals, or does what the test gives it to do.
 #[derive(Serialize, Deserialize)]
 struct Shout {
     word: String,
@@ -64,7 +64,7 @@ fn failed<T: std::fmt::Debug>(outcome: Result<T, CallError<String>>) -> ipc_clie
 // ---- a broker that dies
 
 #[test]
-fn a_call_under_way_when_the_broker_dies_ends_once_with_broker_lost_and_is_not_repeated() {
+fn a_running_call_ends_once_with_broker_lost_and_is_not_repeated() {
     let mut broker = Broker::in_process("");
     let (runs, begun) = mpsc::channel();
     let _service = serve(&broker, move |request, context| {
@@ -105,7 +105,7 @@ fn a_shell_service_registers_again_when_the_broker_is_back() {
 }
 
 #[test]
-fn a_shell_caller_whose_broker_dies_exits_74_and_hears_that_the_call_may_have_run() {
+fn a_shell_caller_whose_broker_dies_exits_74_and_says_that_the_call_may_have_run() {
     let mut broker = Broker::in_process("");
     let _service = broker.serve("slow", &["slow", "--", "sh", "-c", "touch begun; exec sleep 975"]);
     let caller = broker.ipcctl(["send", "slow"]).start();
@@ -130,7 +130,7 @@ fn without_a_broker_a_call_is_unavailable_and_safe_to_retry() {
 }
 
 #[test]
-fn a_client_on_a_given_descriptor_never_connects_anew() {
+fn a_client_on_a_given_descriptor_never_reconnects() {
     let mut broker = Broker::in_process("");
     let connected = std::os::unix::net::UnixStream::connect(broker.socket()).unwrap();
     let client = Client::from_fd(connected.into()).unwrap();
@@ -141,7 +141,7 @@ fn a_client_on_a_given_descriptor_never_connects_anew() {
 }
 
 #[test]
-fn many_clients_and_services_are_all_back_soon_after_the_broker() {
+fn many_clients_and_services_all_recover_with_the_broker() {
     let mut broker = Broker::in_process("");
     let services: Vec<_> = (0..20)
         .map(|at| {
@@ -200,7 +200,7 @@ fn a_datagram_sender_finds_the_next_broker() {
 // ---- handlers
 
 #[test]
-fn a_panic_is_internal_for_its_caller_and_nothing_else() {
+fn a_panic_in_a_handler_affects_only_its_call() {
     let broker = Broker::start();
     let _service = serve(&broker, |request, _| {
         assert_ne!(request.word, "panic", "as the test wants it");
@@ -301,7 +301,7 @@ fn one_client_is_shared_by_many_threads() {
 }
 
 #[test]
-fn a_name_that_is_taken_is_an_error_that_tells_by_whom() {
+fn the_error_for_a_taken_name_names_the_holder() {
     let broker = Broker::start();
     let _first = serve(&broker, capitals);
     let second = Service::new("shout").address(&broker.address()).method(capitals).start();
@@ -311,7 +311,7 @@ fn a_name_that_is_taken_is_an_error_that_tells_by_whom() {
 }
 
 #[test]
-fn a_service_that_stops_frees_its_name_and_finishes_what_it_has_begun() {
+fn a_service_that_stops_frees_its_name_and_finishes_running_calls() {
     let broker = Broker::start();
     let (began, begun) = mpsc::channel();
     let gate = Arc::new(std::sync::Barrier::new(2));

@@ -1,8 +1,8 @@
-//! The whole of it: real sockets, real processes, real signals.
+//! The whole system: real sockets, real processes, real signals.
 //!
-//! `IPCD_TEST_IN_THREAD=1` runs the same tests against the broker in a thread, where they do not need a process. `IPCD_SOAK=1` runs
-//! the long version of those that repeat something. `IPCD_TEST_PROGRAMS=DIR` takes the programs from there instead of building them.
-//! `sNN_…` is scenario NN of the list of classic programs; the others are grouped by what may go wrong.
+//! `IPCD_TEST_IN_THREAD=1` runs the same tests with the broker in a thread, unless they need a process. `IPCD_SOAK=1` runs the long
+//! version of tests that repeat something. `IPCD_TEST_PROGRAMS=DIR` uses the programs in DIR instead of building them.
+//! `sNN_…` is scenario NN of the list of classic programs. Other tests are grouped by what can go wrong.
 #![forbid(unsafe_code)]
 
 mod acceptance;

@@ -13,8 +13,8 @@ use ipc_tests::{
 };
 use nix::sys::signal::{Signal, kill};
 
-/// A script of bash, which execs its last command and leaves it the jobs that came before. It runs in a directory of its own, and
-/// so do its temporary files.
+/// A script of bash, which execs its last command, whose children the earlier jobs become. It has a directory of its own, also for
+/// temporary files.
 struct Script {
     place: tempfile::TempDir,
 }
@@ -28,7 +28,7 @@ impl Script {
         Command::new("bash", ["-c", script]).env("TMPDIR", self.temporary()).directory(self.place.path())
     }
 
-    /// Where `run` makes its directory.
+    /// Where `run` creates its directory.
     fn temporary(&self) -> PathBuf {
         let path = self.place.path().join("tmp");
         fs::create_dir_all(&path).unwrap();
@@ -44,7 +44,7 @@ impl Script {
         eventually(SOON, &format!("{text:?} in {name}"), || self.file(name) == text);
     }
 
-    /// Ends a command that says its signals.
+    /// Ends a command that reports its signals.
     fn go(&self) {
         fs::write(self.place.path().join("go"), "").unwrap();
     }
@@ -58,7 +58,7 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
     fs::read_dir(directory).unwrap().flatten().map(|entry| entry.path()).collect()
 }
 
-/// The processes whose numbers a script wrote, one a line. They are killed at the end of the test.
+/// Processes whose ids a script wrote, one per line. They are killed at the end of the test.
 struct Bystanders(Vec<u32>);
 
 impl Bystanders {
@@ -91,9 +91,9 @@ fn jobs_that_the_shell_started_before_are_left_alone() {
 }
 
 #[test]
-fn what_such_a_job_leaves_behind_is_left_alone_too() {
+fn orphans_of_an_earlier_job_are_left_alone() {
     let script = Script::new();
-    // The job starts a process and ends while `run` adopts orphans.
+    // The job starts a process and ends while `run` is a subreaper.
     let job = "(until [ -e go ]; do sleep 0.01; done; sleep 962 >/dev/null 2>&1 & echo $! >orphan) >/dev/null 2>&1 &";
     let command = "touch go; until [ -s orphan ]; do sleep 0.01; done; sleep 0.1";
     let finished = script.command(&format!("{job} exec ipcctl run -- sh -c '{command}'")).run();
@@ -103,7 +103,7 @@ fn what_such_a_job_leaves_behind_is_left_alone_too() {
 }
 
 #[test]
-fn with_such_a_job_beside_it_run_still_ends_what_its_own_command_leaves() {
+fn run_ends_its_own_orphans_beside_an_earlier_job() {
     let script = Script::new();
     let own = "setsid sleep 963 >/dev/null 2>&1 & echo $! >own";
     let finished =
@@ -115,14 +115,14 @@ fn with_such_a_job_beside_it_run_still_ends_what_its_own_command_leaves() {
 }
 
 #[test]
-fn a_filter_that_the_shell_put_behind_run_gets_everything() {
+fn a_filter_that_the_shell_put_behind_run_receives_everything() {
     let script = Script::new();
     assert_eq!(script.command("exec ipcctl run -- echo hello > >(sleep 0.3; cat >log)").run().code, 0);
     script.expect_in_file("log", "hello\n");
 }
 
 #[test]
-fn a_filter_that_the_command_put_behind_itself_gets_everything() {
+fn a_filter_that_the_command_put_behind_itself_receives_everything() {
     let script = Script::new();
     let finished = script.command("ipcctl run -- bash -c 'exec > >(sleep 0.2; tee log); echo hello; exit 3'").run();
     assert_eq!((finished.code, finished.stdout().as_str()), (3, "hello\n"));
@@ -140,7 +140,7 @@ fn a_filter_that_starts_late_gets_everything() {
 }
 
 #[test]
-fn a_filter_gets_everything_although_a_service_holds_its_pipe_open() {
+fn a_filter_receives_everything_though_a_service_holds_its_pipe_open() {
     let script = Script::new();
     let command = "exec > >(tee log); ipcctl serve x -- cat & ipcctl wait x; echo hello; exit 3";
     let finished = script.command(&format!("ipcctl run -- bash -c '{command}'")).run();
@@ -148,7 +148,7 @@ fn a_filter_gets_everything_although_a_service_holds_its_pipe_open() {
 }
 
 #[test]
-fn a_filter_that_never_ends_does_not_hold_up_the_end() {
+fn a_filter_that_never_ends_does_not_delay_the_end() {
     let script = Script::new();
     let finished = script.command("ipcctl run -- bash -c 'exec > >(exec sleep 965); exit 3'").run();
     assert_eq!((finished.code, finished.stderr.as_str()), (3, ""));
@@ -165,7 +165,7 @@ fn the_exit_code_of_the_command_survives_a_directory_that_it_removed() {
 }
 
 #[test]
-fn trouble_with_the_directory_does_not_replace_the_exit_code() {
+fn a_failure_to_remove_the_directory_does_not_replace_the_exit_code() {
     if is_root() {
         // Even root cannot remove a directory that is a mount point.
         let script = Script::new();
@@ -180,7 +180,7 @@ fn trouble_with_the_directory_does_not_replace_the_exit_code() {
 }
 
 #[test]
-fn without_dev_null_a_command_runs() {
+fn a_command_runs_without_dev_null() {
     let script = Script::new();
     let finished = script.command("unshare -rm sh -c 'mount -t tmpfs none /dev && exec ipcctl run -- echo ran'").run();
     if finished.stderr.contains("unshare") || finished.stderr.contains("mount:") {
@@ -192,7 +192,7 @@ fn without_dev_null_a_command_runs() {
 // ---- the command's surroundings
 
 #[test]
-fn the_command_keeps_its_limit_of_open_files() {
+fn the_command_keeps_its_limit_of_descriptors() {
     let script = Script::new();
     let told = script.command("ulimit -Sn 1024; exec ipcctl run -- sh -c 'ulimit -Sn'").prints_text();
     assert_eq!(told, "1024\n");
@@ -213,8 +213,8 @@ fn the_examples_of_the_help_work() {
 
 // ---- signals
 
-/// A command that says each signal it gets, until there is a file `go`. Not a shell: that takes two signals for one if they come
-/// close together.
+/// A command that reports each signal it receives until a file `go` exists. Not a shell, which may take two signals in quick
+/// succession for one.
 const COUNTS: &str = r#"perl -e '$| = 1; $SIG{$_} = sub { print "$_[0]\n" } for ("TERM", "USR1");
     print "ready\n"; sleep 1 until -e "go"; exit 3'"#;
 
@@ -225,7 +225,7 @@ fn a_signal_to_the_whole_group_reaches_the_command_once() {
     running.expect_output("ready");
     running.signal_group(Signal::SIGTERM);
     running.expect_output("TERM");
-    // Everything that was sent before has arrived when this one has.
+    // Once this signal has arrived, all earlier ones have.
     running.signal(Signal::SIGUSR1);
     running.expect_output("USR1");
     script.go();
@@ -247,7 +247,7 @@ fn a_signal_to_run_alone_is_passed_on_each_time() {
 }
 
 #[test]
-fn ended_by_a_signal_of_the_users_own_it_leaves_nothing() {
+fn run_ended_by_a_user_signal_leaves_nothing_behind() {
     let script = Script::new();
     let running = script.command("exec ipcctl run -- sh -c 'echo ready; exec sleep 966'").start();
     running.expect_output("ready");
@@ -256,10 +256,10 @@ fn ended_by_a_signal_of_the_users_own_it_leaves_nothing() {
     assert_eq!(script.left_behind(), Vec::<PathBuf>::new());
 }
 
-// ---- what a killed one leaves
+// ---- what a killed run leaves
 
 #[test]
-fn the_directory_of_one_that_was_killed_is_removed_by_the_next() {
+fn the_directory_of_a_killed_run_is_removed_by_the_next() {
     let script = Script::new();
     let killed = script.command("exec ipcctl run -- sh -c 'echo ready; exec sleep 967'").start();
     killed.expect_output("ready");
@@ -276,14 +276,14 @@ fn the_directory_of_one_that_was_killed_is_removed_by_the_next() {
 }
 
 #[test]
-fn the_directory_of_one_that_runs_is_left_alone() {
+fn the_directory_of_a_live_run_is_left_alone() {
     let script = Script::new();
     let command = "ipcctl run -- true; ipcctl ping >/dev/null && echo still there";
     assert_eq!(script.command(&format!("ipcctl run -- sh -c '{command}'")).prints_text(), "still there\n");
 }
 
 #[test]
-fn a_directory_that_only_looks_like_one_is_left_alone() {
+fn a_directory_with_a_similar_name_is_left_alone() {
     let script = Script::new();
     let other = script.temporary().join("ipcctl-backup");
     fs::create_dir(&other).unwrap();

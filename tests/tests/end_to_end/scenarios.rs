@@ -1,4 +1,4 @@
-//! The classic programs of socket and local-IPC teaching, each under its number, on the broker.
+//! The classic programs of courses on sockets and local IPC, built on the broker and numbered as in the list of scenarios.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ use ipc_tests::{
 use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
-/// A number that comes back doubled.
+/// Doubles a number.
 #[derive(Serialize, Deserialize)]
 struct Double {
     of: u64,
@@ -46,11 +46,11 @@ fn target(text: &str) -> Target {
     Target::parse(text).unwrap()
 }
 
-// ---- S1, S2: three clients of a service that takes its time
+// ---- S1, S2: three clients of a slow service
 
 const NEXT: &str = "sleep 2; tr A-Y B-Z";
 
-/// Three sends that arrive one after the other; each returned with what it printed and when it ended, counted from the first start.
+/// Three sends that arrive one after another. Returns the output of each, and when it ended after the start of the first.
 fn three_sends(broker: &Broker) -> Vec<(String, Duration)> {
     let start = Instant::now();
     let sends: Vec<Running> = ["A", "B", "C"]
@@ -75,14 +75,14 @@ fn three_sends(broker: &Broker) -> Vec<(String, Duration)> {
     ends.iter().collect()
 }
 
-/// Calls of a name so far: delivered, and in its queue.
+/// The number of calls delivered to a name, and in its queue.
 fn calls_of(broker: &Broker, name: &str) -> u64 {
     let shown: control::Shown = Peer::connect(broker).ask("show", &serde_json::json!({ "name": name }));
     shown.calls + u64::from(shown.queued)
 }
 
 #[test]
-fn s01_three_concurrent_sends_to_eight_jobs_end_together_and_leave_no_zombie() {
+fn s01_eight_jobs_serve_three_sends_at_the_same_time_and_leave_no_zombie() {
     let broker = Broker::start();
     let service = broker.serve("next", &["next", "--jobs", "8", "--", "sh", "-c", NEXT]);
     let mut ends = three_sends(&broker);
@@ -94,7 +94,7 @@ fn s01_three_concurrent_sends_to_eight_jobs_end_together_and_leave_no_zombie() {
 }
 
 #[test]
-fn s01_with_one_job_they_take_their_turns_in_the_order_of_arrival() {
+fn s01_one_job_serves_three_sends_in_order_of_arrival() {
     let broker = Broker::start();
     let service = broker.serve("next", &["next", "--jobs", "1", "--", "sh", "-c", NEXT]);
     let ends = three_sends(&broker);
@@ -105,9 +105,9 @@ fn s01_with_one_job_they_take_their_turns_in_the_order_of_arrival() {
 }
 
 #[test]
-fn s02_an_iterative_server_takes_one_at_a_time_and_a_full_queue_is_busy() {
+fn s02_an_iterative_server_takes_one_call_at_a_time_and_a_full_queue_is_busy() {
     let broker = Broker::with_config("[limits]\ncalls_per_service = 3\n");
-    // It would see the other one's directory if two ran at once.
+    // Of two at once, the second would find the first one's directory.
     let script = "mkdir only || exit 9; while [ ! -e go ]; do sleep 0.01; done; cat; rmdir only";
     let _service = broker.serve("one", &["one", "--jobs", "1", "--", "sh", "-c", script]);
     let waiting: Vec<Running> = ["a", "b", "c"]
@@ -140,7 +140,7 @@ fn s03_a_process_for_each_call_turns_lower_case_into_upper_case_and_is_waited_fo
 }
 
 #[test]
-fn s04_threads_give_the_same_results_in_the_order_of_each_caller() {
+fn s04_threads_give_the_same_results_in_each_callers_order() {
     let broker = Broker::start();
     let log = Arc::new(std::sync::Mutex::new(Vec::new()));
     let begun = log.clone();
@@ -178,7 +178,7 @@ fn s04_four_threads_work_side_by_side() {
         .address(&broker.address())
         .threads(4)
         .method(move |request: Double, _context| {
-            meeting.wait(); // nobody comes past before four are here
+            meeting.wait(); // opens only when all four threads have arrived
             double(request)
         })
         .start()
@@ -241,7 +241,7 @@ fn s06_each_line_is_answered_before_the_next_one_is_typed() {
 // ---- S7, S8: datagrams
 
 #[test]
-fn s07_the_datagram_socket_is_a_socket_and_answers_whoever_sends() {
+fn s07_the_datagram_socket_answers_any_sender() {
     let broker = Broker::start();
     let _service = broker.serve("upper", &["upper", "--", "tr", "a-z", "A-Z"]);
     assert_eq!(broker.shell("test -S $IPCD_SOCKET.dgram && ipcctl send --datagram upper hi").prints_text(), "HI");
@@ -251,7 +251,7 @@ fn s07_the_datagram_socket_is_a_socket_and_answers_whoever_sends() {
 }
 
 #[test]
-fn s07_a_typed_answer_comes_by_datagram() {
+fn s07_a_typed_call_is_answered_by_datagram() {
     let broker = Broker::start();
     let _service =
         Service::new("double").address(&broker.address()).quick(|request: Double, _| double(request)).start().unwrap();
@@ -308,7 +308,7 @@ fn s10_a_rust_client_uses_a_descriptor_that_it_was_given() {
 }
 
 #[test]
-fn s10_a_descriptor_that_is_no_socket_is_refused() {
+fn s10_a_descriptor_that_is_not_a_socket_is_refused() {
     Command::shell("ipcctl -s fd:3 list 3</dev/null").run().refused(2);
     let finished = Command::shell("ipcctl -s fd:9 list").run();
     assert_eq!(finished.code, 69, "{}", finished.stderr);
@@ -326,7 +326,7 @@ fn s11_a_long_lived_worker_keeps_its_state_from_line_to_line() {
 }
 
 #[test]
-fn s11_a_worker_that_dies_ends_its_call_with_an_error_and_the_next_one_starts_afresh() {
+fn s11_a_worker_that_dies_fails_its_call_and_the_next_one_starts_afresh() {
     let broker = Broker::start();
     let worker = "while read -r line; do n=$((n + 1)); [ $line = die ] && exit 9; echo $n; done";
     let _service = broker.serve("count", &["count", "--lines", "--", "sh", "-c", worker]);
@@ -339,7 +339,7 @@ fn s11_a_worker_that_dies_ends_its_call_with_an_error_and_the_next_one_starts_af
 // ---- S12: one of many
 
 #[test]
-fn s12_a_call_by_number_reaches_that_peer_and_nobody_else() {
+fn s12_a_call_by_number_reaches_only_that_peer() {
     let broker = Broker::start();
     let serve =
         || broker.ipcctl(["serve", "pool", "--shared", "--", "sh", "-c", "echo $PPID; echo x >>ran.$PPID"]).start();
@@ -360,7 +360,7 @@ fn s12_a_call_by_number_reaches_that_peer_and_nobody_else() {
 }
 
 #[test]
-fn s12_the_number_of_a_peer_that_takes_no_calls_is_no_service() {
+fn s12_a_call_by_number_to_a_peer_that_takes_none_fails() {
     let broker = Broker::start();
     let silent = Peer::connect(&broker);
     broker.ipcctl(["send", &silent.number().to_string()]).run().refused(68);
@@ -368,7 +368,7 @@ fn s12_the_number_of_a_peer_that_takes_no_calls_is_no_service() {
 }
 
 #[test]
-fn s12_calls_of_a_shared_name_are_spread() {
+fn s12_calls_to_a_shared_name_are_spread() {
     let broker = Broker::start();
     let serve = || broker.ipcctl(["serve", "pool", "--shared", "--", "sh", "-c", "echo $PPID"]).start();
     let services = [serve(), serve(), serve()];
@@ -385,10 +385,10 @@ fn s12_calls_of_a_shared_name_are_spread() {
     assert_eq!(answered, all);
 }
 
-// ---- S13: whole messages through a socket that gives and takes crumbs
+// ---- S13: whole messages through a socket that passes single bytes
 
 #[test]
-fn s13_messages_are_whole_through_a_socket_that_passes_single_bytes() {
+fn s13_messages_survive_a_socket_that_passes_single_bytes() {
     let broker = Broker::start();
     let _service = broker.serve("echo", &["echo", "--", "cat"]);
     let (ours, theirs) = UnixStream::pair().unwrap();
@@ -400,7 +400,7 @@ fn s13_messages_are_whole_through_a_socket_that_passes_single_bytes() {
     }
 }
 
-/// Passes bytes on one by one, both ways.
+/// Passes bytes on one by one, in both directions.
 fn crumble(a: &UnixStream, b: &UnixStream) {
     for (from, to) in [(a, b), (b, a)] {
         let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
@@ -426,7 +426,7 @@ fn s14_many_calls_on_one_connection_and_one_connection_for_each_call_give_the_sa
     eventually(AT_ONCE, "only service, client and this question", || broker.stat("connections") == 3);
 }
 
-// ---- S26, S27: options, help, limits. S15, S16 and S28 are with what else may go wrong there
+// ---- S26, S27: options, help, limits. S15, S16 and S28 are with the tests of their subject
 
 #[test]
 fn s26_each_verb_has_help_with_an_example() {
@@ -444,7 +444,7 @@ fn s26_each_verb_has_help_with_an_example() {
 }
 
 #[test]
-fn s26_a_wrong_option_exits_2_and_names_the_nearest_right_one() {
+fn s26_a_wrong_option_exits_2_and_names_the_closest_one() {
     let wrong = |arguments: &[&str]| Command::ipcctl(arguments).run().refused(2).to_owned();
     assert!(wrong(&["send", "--propagete", "x"]).contains("'--propagate'"));
     assert!(wrong(&["serve", "x", "--job", "3", "--", "cat"]).contains("'--jobs'"));
@@ -477,7 +477,7 @@ fn s27_limits_are_configured_and_shown_with_their_use_and_peak() {
 }
 
 #[test]
-fn s27_a_body_limit_is_told_in_the_welcome_and_kept() {
+fn s27_a_body_limit_is_stated_in_the_welcome_and_enforced() {
     let broker = Broker::with_config("[limits]\nbody_bytes = 1000\n");
     let _service = broker.serve("echo", &["echo", "--", "cat"]);
     assert_eq!(broker.ipcctl(["send", "echo", "-"]).input(vec![b'x'; 1_000]).prints().len(), 1_000);

@@ -1,4 +1,4 @@
-//! `ipcctl send`: what is sent, what is printed, and what is said when it goes wrong.
+//! `ipcctl send`: what it sends, what it prints, and how it reports failures.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use ipc_tests::{
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-/// A service that answers after a while, so that its callers have to wait.
+/// A service that answers after a while, so that callers have to wait.
 fn slow(broker: &Broker) -> Running {
     broker.serve("slow", &["slow", "--", "sh", "-c", "sleep 0.3; echo done"])
 }
@@ -30,7 +30,7 @@ fn error_line(finished: &Finished) -> Value {
 // ---- what an error says about the call
 
 #[test]
-fn a_call_under_way_is_waited_for_even_without_a_descriptor_for_signals() {
+fn a_call_is_waited_for_even_without_a_descriptor_for_signals() {
     let broker = Broker::start();
     let _service = slow(&broker);
     let finished = broker.shell("ulimit -n 4; exec ipcctl -o json send slow x").run();
@@ -47,7 +47,7 @@ fn the_hint_says_once_whether_the_call_may_have_run() {
 }
 
 #[test]
-fn words_of_a_service_do_not_suppress_the_hint() {
+fn the_text_of_a_service_does_not_suppress_the_hint() {
     let broker = Broker::start();
     let script = "echo 'a backup may have run' >&2; exit 75";
     let _service = broker.serve("full", &["full", "--", "sh", "-c", script]);
@@ -57,7 +57,7 @@ fn words_of_a_service_do_not_suppress_the_hint() {
 }
 
 #[test]
-fn a_string_where_a_number_is_wanted_is_told_how_to_write_one() {
+fn a_string_instead_of_a_number_hints_how_to_write_one() {
     let broker = Broker::start();
     let script = r#"grep -q '"a":[0-9]' || { echo 'a is no number' >&2; exit 65; }"#;
     let _service = broker.serve("sum", &["sum", "--", "sh", "-c", script]);
@@ -68,7 +68,7 @@ fn a_string_where_a_number_is_wanted_is_told_how_to_write_one() {
 }
 
 #[test]
-fn a_datagram_that_gets_no_answer_says_why_that_may_be() {
+fn a_datagram_without_an_answer_names_possible_reasons() {
     let broker = Broker::start();
     let _service = slow(&broker);
     let finished = broker.ipcctl(["-t", "50ms", "send", "--datagram", "slow"]).run();
@@ -118,7 +118,7 @@ fn a_reply_of_two_lines_ends_lines_instead_of_answering_the_next_call() {
 }
 
 #[test]
-fn verbose_tells_what_is_called_and_answered() {
+fn verbose_reports_call_and_answer() {
     let broker = Broker::start();
     let _service = echo(&broker);
     let finished = broker.ipcctl(["-v", "send", "echo", "hi"]).run();
@@ -130,7 +130,7 @@ fn verbose_tells_what_is_called_and_answered() {
 // ---- how long it takes
 
 #[test]
-fn a_handlers_own_calls_have_no_more_time_than_it_has() {
+fn a_handlers_own_calls_inherit_its_deadline() {
     let broker = Broker::start();
     let _never = broker.serve("never", &["never", "--", "sleep", "971"]);
     let called = broker.ipcctl(["send", "never"]).env("IPC_DEADLINE_MS", "300").run();
@@ -139,7 +139,7 @@ fn a_handlers_own_calls_have_no_more_time_than_it_has() {
 }
 
 #[test]
-fn the_time_bounds_every_verb_at_a_stopped_broker() {
+fn the_timeout_holds_for_every_verb_at_a_stopped_broker() {
     let mut broker = Broker::in_process("");
     broker.daemon().expect("it is a process").signal(Signal::SIGSTOP);
     for verb in [&["ping"][..], &["bench"], &["list"], &["peers"], &["stats"], &["show", "x"], &["send", "x"]] {
@@ -150,7 +150,7 @@ fn the_time_bounds_every_verb_at_a_stopped_broker() {
 }
 
 #[test]
-fn a_stopped_broker_is_not_taken_for_a_missing_service() {
+fn a_stopped_broker_is_not_reported_as_a_missing_service() {
     let mut broker = Broker::in_process("");
     broker.daemon().expect("it is a process").signal(Signal::SIGSTOP);
     let finished = broker.ipcctl(["send", "--wait=300ms", "x"]).run();
@@ -159,7 +159,7 @@ fn a_stopped_broker_is_not_taken_for_a_missing_service() {
 }
 
 #[test]
-fn a_very_long_time_is_a_time() {
+fn a_very_long_timeout_is_accepted() {
     let broker = Broker::start();
     let mut peer = Peer::connect(&broker);
     peer.register("here", 1);
@@ -173,13 +173,13 @@ fn a_very_long_time_is_a_time() {
 // ---- what is refused
 
 #[test]
-fn a_waiting_time_apart_from_its_option_is_refused_with_the_right_form() {
+fn a_time_separate_from_wait_is_refused_with_the_right_form() {
     let finished = Command::ipcctl(["send", "--wait", "5s", "upper", "hello"]).socket("/nowhere").run();
     assert!(finished.refused(2).contains("--wait=5s"), "{}", finished.stderr);
 }
 
 #[test]
-fn quiet_holds_for_a_wrong_command_line_too() {
+fn quiet_also_holds_for_usage_errors() {
     for arguments in [&["-q", "sned"][..], &["list", "--nope", "-q"], &["-q", "send", "NAME"], &["--quiet"]] {
         let finished = Command::ipcctl(arguments).run();
         assert_eq!((finished.code, finished.stderr.as_str()), (2, ""), "{arguments:?}");
@@ -187,7 +187,7 @@ fn quiet_holds_for_a_wrong_command_line_too() {
 }
 
 #[test]
-fn an_error_line_in_json_is_asked_for_by_the_same_words() {
+fn usage_errors_are_json_on_request() {
     let finished = Command::ipcctl(["sned", "-o", "json"]).run();
     assert_eq!(error_line(&finished)["error"], "usage", "{}", finished.stderr);
 }

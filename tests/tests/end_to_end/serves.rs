@@ -1,4 +1,4 @@
-//! `ipcctl serve`: how it comes to its name, how it runs its command, and how it ends.
+//! `ipcctl serve`: how it registers its name, runs its command, and ends.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use ipc_tests::{
 };
 use nix::sys::signal::Signal;
 
-/// A place where there is no broker yet.
+/// A directory where no broker runs yet.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -41,7 +41,7 @@ impl Place {
     }
 }
 
-/// Waits until `ipcctl serve` takes signals by itself: it holds TERM back.
+/// Waits until `ipcctl serve` handles signals itself, and so blocks TERM.
 #[track_caller]
 fn holds_signals(service: &Running) {
     eventually(SOON, "a service that holds signals back", || proc::holds_back(service.pid(), Signal::SIGTERM));
@@ -62,7 +62,7 @@ fn a_service_that_starts_before_its_broker_waits_for_it() {
 }
 
 #[test]
-fn a_tour_that_is_pasted_works() {
+fn a_pasted_tour_works() {
     let place = Place::new();
     let script = "ipcd --socket $IPCD_SOCKET >/dev/null & broker=$!; ipcctl serve upper -- tr a-z A-Z & service=$!; \
                   ipcctl send --wait=20s upper hello; kill $service; wait $service; kill $broker; wait";
@@ -71,7 +71,7 @@ fn a_tour_that_is_pasted_works() {
 }
 
 #[test]
-fn a_service_that_shall_not_wait_is_told_at_once_that_there_is_no_broker() {
+fn a_service_told_not_to_wait_fails_at_once_without_a_broker() {
     let place = Place::new();
     for option in ["--no-wait", "--wait=0s"] {
         let finished = place.ipcctl(&["serve", option, "upper", "--", "cat"]).run();
@@ -89,7 +89,7 @@ fn waiting_for_a_broker_ends() {
 }
 
 #[test]
-fn waiting_for_a_broker_ends_with_the_time_for_an_answer() {
+fn waiting_for_a_broker_ends_at_the_timeout() {
     let place = Place::new();
     let finished = place.ipcctl(&["-t", "300ms", "serve", "upper", "--", "cat"]).run();
     finished.refused(69);
@@ -97,7 +97,7 @@ fn waiting_for_a_broker_ends_with_the_time_for_an_answer() {
 }
 
 #[test]
-fn a_service_that_waits_for_a_broker_ends_when_it_is_asked_to() {
+fn a_service_that_waits_for_a_broker_ends_on_term() {
     let place = Place::new();
     let service = place.ipcctl(&["serve", "upper", "--", "cat"]).start();
     holds_signals(&service);
@@ -108,7 +108,7 @@ fn a_service_that_waits_for_a_broker_ends_when_it_is_asked_to() {
 }
 
 #[test]
-fn waiting_for_a_broker_takes_no_time_of_the_processor() {
+fn waiting_for_a_broker_uses_no_cpu() {
     let place = Place::new();
     let service = place.ipcctl(&["serve", "upper", "--", "cat"]).start();
     service.expect_error("waiting for a broker");
@@ -118,7 +118,7 @@ fn waiting_for_a_broker_takes_no_time_of_the_processor() {
 // ---- at a broker that does not answer
 
 #[test]
-fn a_service_that_is_not_answered_ends_when_it_is_asked_to() {
+fn a_service_without_an_answer_ends_on_term() {
     let mut broker = Broker::in_process("");
     broker.daemon().unwrap().pause();
     let service = broker.ipcctl(["serve", "upper", "--", "cat"]).start();
@@ -130,7 +130,7 @@ fn a_service_that_is_not_answered_ends_when_it_is_asked_to() {
 }
 
 #[test]
-fn the_time_for_an_answer_bounds_the_registration() {
+fn the_timeout_holds_for_the_registration() {
     let mut broker = Broker::in_process("");
     broker.daemon().unwrap().pause();
     let finished = broker.ipcctl(["serve", "-t", "300ms", "upper", "--", "cat"]).run();
@@ -139,7 +139,7 @@ fn the_time_for_an_answer_bounds_the_registration() {
 }
 
 #[test]
-fn a_service_whose_broker_is_stopped_ends_when_it_is_asked_twice() {
+fn a_service_at_a_stopped_broker_ends_on_a_second_signal() {
     let mut broker = Broker::in_process("");
     let service = broker.serve("upper", &["upper", "--", "cat"]);
     broker.daemon().unwrap().pause();
@@ -151,7 +151,7 @@ fn a_service_whose_broker_is_stopped_ends_when_it_is_asked_twice() {
 }
 
 #[test]
-fn the_loss_of_the_broker_and_the_return_are_told() {
+fn the_loss_and_the_return_of_the_broker_are_reported() {
     let mut broker = Broker::in_process("");
     let service = broker.serve("upper", &["upper", "--", "cat"]);
     broker.daemon().unwrap().kill();
@@ -161,7 +161,7 @@ fn the_loss_of_the_broker_and_the_return_are_told() {
 }
 
 #[test]
-fn a_name_that_was_taken_meanwhile_is_told() {
+fn a_name_that_was_taken_meanwhile_is_reported() {
     let mut broker = Broker::in_process("");
     let service = broker.serve("upper", &["upper", "--", "cat"]);
     service.signal(Signal::SIGSTOP);
@@ -172,10 +172,10 @@ fn a_name_that_was_taken_meanwhile_is_told() {
     assert_eq!(service.finish().code, 73);
 }
 
-// ---- what it is given
+// ---- its options and limits
 
 #[test]
-fn the_longest_time_for_a_command_is_no_trouble() {
+fn the_longest_timeout_for_a_command_works() {
     let broker = Broker::start();
     let _service = broker.serve("x", &["x", "--timeout", "18000000000000000000s", "--", "cat"]);
     assert_eq!(broker.ipcctl(["send", "x", "hello"]).prints_text(), "hello");
@@ -184,9 +184,9 @@ fn the_longest_time_for_a_command_is_no_trouble() {
 }
 
 #[test]
-fn with_few_threads_left_it_answers_fewer_calls_at_once_and_says_so() {
+fn with_few_threads_left_it_runs_fewer_jobs_and_says_so() {
     let broker = Broker::start();
-    // Each thread takes 2 MiB of address space for its stack.
+    // Each thread needs 2 MiB of address space for its stack.
     let script = "ulimit -v 400000; exec ipcctl serve few --jobs 1000 -- cat";
     let service = broker.shell(script).start();
     broker.wait_for("few");
@@ -197,7 +197,7 @@ fn with_few_threads_left_it_answers_fewer_calls_at_once_and_says_so() {
 }
 
 #[test]
-fn with_more_jobs_than_there_can_be_threads_it_takes_as_many_as_there_can() {
+fn with_more_jobs_than_threads_it_runs_as_many_as_it_can() {
     let broker = Broker::start();
     let service = broker.serve("many", &["many", "--jobs", "20000", "--", "cat"]);
     service.expect_error("calls at once instead of 20000");
@@ -205,7 +205,7 @@ fn with_more_jobs_than_there_can_be_threads_it_takes_as_many_as_there_can() {
 }
 
 #[test]
-fn the_command_is_told_how_long_it_has() {
+fn the_command_receives_its_deadline() {
     let broker = Broker::start();
     let _service = broker.serve("told", &["told", "--timeout", "5s", "--", "sh", "-c", "echo $IPC_DEADLINE_MS"]);
     let told = |time: &str| broker.ipcctl(["send", "-t", time, "told"]).prints_text().trim().parse::<u64>().unwrap();
@@ -233,7 +233,7 @@ fn what_a_filter_behind_the_command_writes_belongs_to_the_reply() {
 }
 
 #[test]
-fn a_process_that_a_command_leaves_behind_does_not_hold_up_the_reply() {
+fn a_process_left_behind_by_a_command_does_not_delay_the_reply() {
     let broker = Broker::start();
     let _service = broker.serve("leaves", &["leaves", "--", "sh", "-c", "sleep 951 & echo done"]);
     let finished = broker.ipcctl(["send", "leaves"]).run();
@@ -242,7 +242,7 @@ fn a_process_that_a_command_leaves_behind_does_not_hold_up_the_reply() {
 }
 
 #[test]
-fn a_command_that_has_gone_is_busy_and_says_why() {
+fn a_command_that_has_disappeared_is_busy_with_a_reason() {
     let broker = Broker::start();
     let command = broker.file("command", "#!/bin/sh\ncat\n");
     fs::set_permissions(&command, fs::Permissions::from_mode(0o755)).unwrap();
@@ -254,7 +254,7 @@ fn a_command_that_has_gone_is_busy_and_says_why() {
 }
 
 #[test]
-fn with_plain_exit_each_exit_code_is_the_commands_own() {
+fn with_plain_exit_each_exit_code_is_an_application_error() {
     let broker = Broker::start();
     let _service = broker.serve("exit", &["exit", "--plain-exit", "--", "sh", "-c", "exit $(cat)"]);
     let sent = |code: &str| broker.ipcctl(["-o", "json", "send", "exit", code]).run();
@@ -270,7 +270,7 @@ fn with_plain_exit_each_exit_code_is_the_commands_own() {
 }
 
 #[test]
-fn a_worker_that_took_the_line_and_wrote_none_is_asked_whether_it_flushes() {
+fn a_worker_that_reads_a_line_and_writes_none_hints_at_flushing() {
     let broker = Broker::start();
     let _service = broker.serve("buffers", &["buffers", "--lines", "--", "tr", "a-z", "A-Z"]);
     let finished = broker.ipcctl(["send", "-t", "1s", "buffers", "hello"]).run();
@@ -291,14 +291,14 @@ fn the_examples_of_the_help_work() {
     assert_eq!(["upper", "trim"].map(sent), ["  HELLO", "hello"]);
     assert!(sent("greet").starts_with("hello, user "));
     assert_eq!(sent("checksum").split_whitespace().next().map(str::len), Some(64));
-    // Where the test runs is no repository.
+    // The test doesn't run in a repository.
     assert_eq!(broker.ipcctl(["send", "news"]).run().code, 1);
 }
 
 // ---- what it says
 
 #[test]
-fn verbose_it_logs_each_call() {
+fn with_verbose_it_logs_each_call() {
     let broker = Broker::start();
     let script = r#"[ "$(cat)" = bad ] && { echo no >&2; exit 3; }; echo done"#;
     let service = broker.ipcctl(["-v", "serve", "logged", "--", "sh", "-c", script]).start();
@@ -313,7 +313,7 @@ fn verbose_it_logs_each_call() {
 }
 
 #[test]
-fn a_healthy_service_says_nothing() {
+fn a_healthy_service_is_silent() {
     let broker = Broker::start();
     let service = broker.serve("quiet", &["quiet", "--", "cat"]);
     broker.ipcctl(["send", "quiet", "x"]).prints();
@@ -323,7 +323,7 @@ fn a_healthy_service_says_nothing() {
 
 // ---- how it ends
 
-/// A broker, and a service whose handler has begun and will not end by itself. The handler's two processes come with it.
+/// A broker, a service whose handler has begun and does not end by itself, and the handler's two processes.
 fn busy_service() -> (Broker, Running, Running, Vec<u32>) {
     let broker = Broker::start();
     let script = "echo $$ >>pids; sleep 952 & echo $! >>pids; touch begun; wait";
@@ -341,14 +341,14 @@ fn all_end(pids: &[u32]) {
 }
 
 #[test]
-fn a_service_that_is_killed_takes_its_handlers_along() {
+fn a_service_that_is_killed_ends_its_handlers() {
     let (_broker, service, _caller, handler) = busy_service();
     service.signal(Signal::SIGKILL);
     all_end(&handler);
 }
 
 #[test]
-fn a_service_that_dies_of_another_signal_takes_its_handlers_along() {
+fn a_service_that_dies_of_another_signal_ends_its_handlers() {
     let (_broker, service, _caller, handler) = busy_service();
     service.signal(Signal::SIGUSR1);
     all_end(&handler);

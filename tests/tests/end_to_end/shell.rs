@@ -11,7 +11,7 @@ use ipc_tests::{
     programs::Programs,
 };
 
-/// A broker with `upper`.
+/// A broker with the service `upper`.
 fn upper() -> (Broker, Running) {
     let broker = Broker::start();
     let service = broker.serve("upper", &["upper", "--", "tr", "a-z", "A-Z"]);
@@ -43,7 +43,7 @@ fn closed_standard_error_keeps_the_exit_code() {
 }
 
 #[test]
-fn closed_standard_output_harms_nothing() {
+fn closed_standard_output_does_no_harm() {
     let (broker, _service) = upper();
     for script in ["ipcctl send upper a >&-", "ipcctl list >&-", "ipcctl --help >&-", "ipcctl run -- true >&-"] {
         let finished = broker.shell(script).run();
@@ -62,14 +62,14 @@ fn all_standard_streams_may_be_closed() {
 }
 
 #[test]
-fn an_output_that_is_full_exits_74_and_says_that_the_call_has_run() {
+fn a_full_output_exits_74_and_says_that_the_call_has_run() {
     let (broker, _service) = upper();
     let finished = broker.shell("ipcctl send upper a >/dev/full").run();
     assert!(finished.refused(74).contains("No space left"), "{}", finished.stderr);
 }
 
 #[test]
-fn a_reader_that_has_gone_ends_it_without_a_word() {
+fn a_reader_that_has_gone_ends_it_silently() {
     let (broker, _service) = upper();
     let script = "{ ipcctl send upper - <big; echo $? >code; } | head -c 1 >/dev/null; cat code";
     broker.file("big", vec![b'x'; 1 << 20]);
@@ -85,7 +85,7 @@ fn errors_go_to_standard_error_and_only_payload_to_standard_output() {
 
 // ---- on a terminal
 
-/// What a command shows on a terminal.
+/// The output of a command on a terminal.
 fn on_a_terminal(broker: &Broker, script: &str) -> Option<String> {
     if broker.shell("command -v script").run().code != 0 {
         skip("there is no script(1), which gives a command a terminal");
@@ -97,7 +97,7 @@ fn on_a_terminal(broker: &Broker, script: &str) -> Option<String> {
 }
 
 #[test]
-fn a_terminal_is_shown_escapes_instead_of_what_it_would_obey() {
+fn a_terminal_receives_control_characters_escaped() {
     let broker = Broker::start();
     let _service = broker.serve("evil", &["evil", "--", "printf", r"\033]0;owned\007ok\n"]);
     let Some(shown) = on_a_terminal(&broker, "ipcctl send evil") else { return };
@@ -139,14 +139,14 @@ fn an_error_line_in_json_has_the_same_facts() {
 }
 
 #[test]
-fn quiet_says_nothing_and_exits_the_same() {
+fn quiet_prints_nothing_and_keeps_the_exit_code() {
     let broker = Broker::start();
     let finished = broker.ipcctl(["-q", "send", "nobody"]).run();
     assert_eq!((finished.code, finished.stderr.as_str(), finished.stdout.len()), (68, "", 0));
 }
 
 #[test]
-fn options_for_all_verbs_stand_before_or_after_the_verb() {
+fn options_of_all_verbs_may_precede_or_follow_the_verb() {
     let broker = Broker::start();
     let socket = broker.socket().to_str().unwrap();
     for arguments in [["-s", socket, "list"], ["list", "-s", socket], ["list", "--socket", socket]] {
@@ -155,7 +155,7 @@ fn options_for_all_verbs_stand_before_or_after_the_verb() {
 }
 
 #[test]
-fn a_handlers_exit_code_decides_what_its_caller_hears() {
+fn a_handlers_exit_code_decides_its_callers_error() {
     let broker = Broker::start();
     let _service = broker.serve("exit", &["exit", "--", "sh", "-c", "exit $(cat)"]);
     let code = |number: &str| broker.ipcctl(["send", "exit", number]).run().code;
@@ -165,7 +165,7 @@ fn a_handlers_exit_code_decides_what_its_caller_hears() {
 }
 
 #[test]
-fn a_handler_that_takes_longer_than_its_service_allows_is_ended() {
+fn a_handler_that_exceeds_its_services_timeout_is_ended() {
     let broker = Broker::start();
     let _service = broker.serve("slow", &["slow", "--timeout", "200ms", "--", "sleep", "974"]);
     let finished = broker.ipcctl(["send", "slow"]).run();
@@ -173,7 +173,7 @@ fn a_handler_that_takes_longer_than_its_service_allows_is_ended() {
 }
 
 #[test]
-fn a_handler_is_told_about_its_call() {
+fn a_handler_receives_the_facts_of_its_call() {
     let broker = Broker::start();
     let script = r#"echo "$IPC_SERVICE|$IPC_METHOD|$IPC_ENCODING|$TRACEPARENT|$((IPC_DEADLINE_MS <= 5000))""#;
     let _service = broker.serve("told", &["told", "--", "sh", "-c", script]);
@@ -199,7 +199,7 @@ fn run_takes_a_configuration_for_its_broker() {
 }
 
 #[test]
-fn a_command_that_is_not_there_cannot_be_served() {
+fn a_missing_command_cannot_be_served() {
     let broker = Broker::start();
     assert_eq!(broker.ipcctl(["serve", "x", "--", "/no/such/program"]).run().code, 127);
     assert_eq!(broker.ipcctl(["serve", "x", "--", "/etc/passwd"]).run().code, 126);
@@ -208,7 +208,7 @@ fn a_command_that_is_not_there_cannot_be_served() {
 // ---- odd arguments
 
 #[test]
-fn a_file_that_is_not_there_exits_66_and_is_named() {
+fn a_missing_file_exits_66_and_is_named() {
     let (broker, _service) = upper();
     assert!(broker.ipcctl(["send", "upper", "@no-such-file"]).run().refused(66).contains("no-such-file"));
     assert!(broker.ipcctl(["send", "upper", "key@no-such-file"]).run().refused(66).contains("no-such-file"));
@@ -236,7 +236,7 @@ fn members_build_one_json_object() {
 }
 
 #[test]
-fn members_that_make_no_object_are_refused_and_named() {
+fn members_that_do_not_make_an_object_are_refused_and_named() {
     let broker = Broker::start();
     let code = |arguments: &[&str]| {
         let finished = broker.ipcctl([&["send", "x"], arguments].concat()).run();
@@ -249,7 +249,7 @@ fn members_that_make_no_object_are_refused_and_named() {
 }
 
 #[test]
-fn a_name_that_is_none_is_a_usage_error() {
+fn a_malformed_name_is_a_usage_error() {
     for name in ["", ".", "a..b", "A", "a b", "$(id)", "a/b", "ü", "@", "@x", &"x".repeat(300)] {
         Command::ipcctl(["send", "--", name]).socket("/nowhere").run().refused(2);
     }
@@ -258,7 +258,7 @@ fn a_name_that_is_none_is_a_usage_error() {
 // ---- addresses
 
 #[test]
-fn a_path_without_a_broker_is_named_with_what_is_wrong_with_it() {
+fn a_path_without_a_broker_is_named_with_its_fault() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
@@ -276,7 +276,7 @@ fn a_path_without_a_broker_is_named_with_what_is_wrong_with_it() {
 }
 
 #[test]
-fn a_socket_that_may_not_be_opened_exits_77_and_says_so() {
+fn a_socket_without_permission_exits_77_and_says_so() {
     if !is_root() {
         return;
     }
@@ -288,7 +288,7 @@ fn a_socket_that_may_not_be_opened_exits_77_and_says_so() {
 }
 
 #[test]
-fn a_strangers_broker_is_not_believed_unless_it_was_asked_for() {
+fn a_strangers_broker_is_not_trusted_unless_named() {
     if !is_root() {
         return;
     }
@@ -307,7 +307,7 @@ fn a_strangers_broker_is_not_believed_unless_it_was_asked_for() {
 }
 
 #[test]
-fn an_address_that_is_none_is_a_usage_error() {
+fn a_malformed_address_is_a_usage_error() {
     for address in ["@", "fd:", "fd:x", "fd:-1", &"x".repeat(200)] {
         Command::ipcctl(["-s", address, "list"]).run().refused(2);
     }
@@ -337,7 +337,7 @@ fn send_with_wait_for_what_never_comes_exits_68() {
 }
 
 #[test]
-fn wait_ends_when_the_name_comes_and_when_it_goes() {
+fn wait_ends_when_the_name_is_offered_and_when_it_goes() {
     let broker = Broker::start();
     let coming = broker.ipcctl(["wait", "upper"]).start();
     let service = broker.serve("upper", &["upper", "--", "cat"]);
@@ -351,7 +351,7 @@ fn wait_ends_when_the_name_comes_and_when_it_goes() {
 // ---- lists
 
 #[test]
-fn list_prints_one_name_a_line_and_takes_patterns() {
+fn list_prints_one_name_per_line_and_takes_patterns() {
     let broker = Broker::start();
     let mut peer = Peer::connect(&broker);
     ["shop.stock", "shop.orders", "shop.orders.old", "other"].iter().for_each(|name| peer.register(name, 1));
@@ -363,7 +363,7 @@ fn list_prints_one_name_a_line_and_takes_patterns() {
 }
 
 #[test]
-fn many_names_and_peers_are_listed_whole() {
+fn many_names_and_peers_are_listed_completely() {
     let broker = Broker::start();
     let mut peers: Vec<_> = (0..70).map(|_| Peer::connect(&broker)).collect();
     peers.iter_mut().enumerate().for_each(|(at, peer)| peer.register(&format!("n{at:03}"), 1));
@@ -389,7 +389,7 @@ fn lines_stop_at_the_first_call_that_fails() {
 }
 
 #[test]
-fn a_service_that_is_told_to_stop_finishes_its_call_and_exits_0() {
+fn a_service_that_receives_term_finishes_its_call_and_exits_0() {
     let broker = Broker::start();
     let service = broker
         .serve("slow", &["slow", "--", "sh", "-c", "touch begun; while [ ! -e go ]; do sleep 0.01; done; echo done"]);

@@ -1,4 +1,4 @@
-//! S28 and what belongs to it: clean shutdown, reload, and signals that must change nothing.
+//! S28 and related cases: clean shutdown, reload, and signals that must change nothing.
 
 use std::{
     os::unix::net::UnixStream,
@@ -17,7 +17,7 @@ use ipc_tests::{
 use nix::sys::signal::Signal;
 
 #[test]
-fn s28_term_lets_a_running_call_finish_and_then_the_broker_is_gone() {
+fn s28_term_lets_a_running_call_finish_and_then_ends_the_broker() {
     let mut broker = Broker::in_process("");
     let (mut service, mut caller) = (Peer::connect(&broker), Peer::connect(&broker));
     service.register("slow", 1);
@@ -25,7 +25,7 @@ fn s28_term_lets_a_running_call_finish_and_then_the_broker_is_gone() {
     let delivered = service.delivered();
     broker.daemon().unwrap().signal(Signal::SIGTERM);
     eventually(AT_ONCE, "no socket", || !broker.socket().exists());
-    assert!(UnixStream::connect(broker.socket()).is_err(), "nobody new comes in");
+    assert!(UnixStream::connect(broker.socket()).is_err(), "new connections are refused");
 
     service.answer(&delivered, "answer");
     assert_eq!(caller.reply(), (id, "answer".into()));
@@ -36,7 +36,7 @@ fn s28_term_lets_a_running_call_finish_and_then_the_broker_is_gone() {
 }
 
 #[test]
-fn s28_while_it_drains_the_broker_refuses_new_calls_and_they_have_not_run() {
+fn s28_a_draining_broker_refuses_new_calls_which_have_not_run() {
     let mut broker = Broker::in_process("");
     let (mut service, mut caller) = (Peer::connect(&broker), Peer::connect(&broker));
     service.register("slow", 2);
@@ -81,7 +81,7 @@ fn s28_a_second_term_ends_at_once() {
 }
 
 #[test]
-fn s28_who_waits_for_a_name_does_not_hold_up_the_end() {
+fn s28_a_wait_for_a_name_does_not_delay_the_end() {
     let mut broker = Broker::in_process("");
     let mut waiting = Peer::connect(&broker);
     waiting.call("ipc.wait", r#"{"name":"never"}"#);
@@ -112,7 +112,7 @@ fn s28_a_healthy_broker_is_silent() {
 }
 
 #[test]
-fn with_v_the_end_of_a_connection_names_the_peer_that_its_beginning_named() {
+fn with_v_the_start_and_the_end_of_a_connection_name_the_same_peer() {
     let launcher = ipc_tests::command::Command::new(&Programs::get().ipcd, ["-v"]);
     let mut broker = Broker::launched_by("", launcher);
     drop(Peer::connect(&broker));
@@ -130,7 +130,7 @@ fn limit(peer: &mut Peer, name: &str) -> u64 {
 }
 
 #[test]
-fn s28_hup_takes_over_new_limits() {
+fn s28_hup_applies_new_limits() {
     let mut broker = Broker::in_process("");
     let mut peer = Peer::connect(&broker);
     assert_eq!(limit(&mut peer, "names_per_peer"), 64);
@@ -161,7 +161,7 @@ fn s28_hup_with_a_bad_file_keeps_the_old_limits_and_says_why() {
 }
 
 #[test]
-fn hup_with_more_connections_than_there_are_descriptors_says_how_many_there_will_be() {
+fn hup_with_more_connections_than_descriptors_says_how_many_are_possible() {
     let mut broker = Broker::in_process("");
     std::fs::write(broker.config(), "[limits]\nconnections = 4000000000\n").unwrap();
     let daemon = broker.daemon().unwrap();
@@ -171,7 +171,7 @@ fn hup_with_more_connections_than_there_are_descriptors_says_how_many_there_will
 }
 
 #[test]
-fn hup_leaves_a_file_alone_that_others_can_write() {
+fn hup_ignores_a_file_that_others_can_write() {
     use std::os::unix::fs::PermissionsExt;
     let mut broker = Broker::in_process("[limits]\nnames_per_peer = 7\n");
     let mut peer = Peer::connect(&broker);
@@ -185,7 +185,7 @@ fn hup_leaves_a_file_alone_that_others_can_write() {
 }
 
 #[test]
-fn hup_with_a_huge_file_keeps_nobody_waiting() {
+fn hup_with_a_huge_file_makes_no_peer_wait() {
     let mut broker = Broker::in_process("");
     std::fs::File::options().write(true).open(broker.config()).unwrap().set_len(200 << 20).unwrap();
     let daemon = broker.daemon().unwrap();
@@ -214,7 +214,7 @@ fn a_storm_of_hup_loses_no_call() {
 // ---- signals that change nothing
 
 #[test]
-fn stop_and_go_on_lose_no_call() {
+fn stop_and_cont_lose_no_call() {
     let mut scene = Scene::at(Broker::in_process(""));
     let pid = ipc_tests::command::process(scene.broker.daemon().unwrap().pid());
     let storm = thread::spawn(move || {
@@ -229,7 +229,7 @@ fn stop_and_go_on_lose_no_call() {
 }
 
 #[test]
-fn a_deadline_that_passes_while_the_broker_is_stopped_fires_once_and_cuts_nobody() {
+fn a_deadline_during_a_stop_fires_once_and_cuts_no_peer() {
     let mut scene = Scene::at(Broker::in_process(""));
     let (mut service, mut caller) = (Peer::connect(&scene.broker), Peer::connect(&scene.broker));
     service.register("slow", 10);
@@ -251,7 +251,7 @@ fn a_deadline_that_passes_while_the_broker_is_stopped_fires_once_and_cuts_nobody
 }
 
 #[test]
-fn pipe_and_other_signals_of_everyday_life_end_nothing() {
+fn pipe_and_other_common_signals_end_nothing() {
     let mut scene = Scene::at(Broker::in_process(""));
     let daemon = scene.broker.daemon().unwrap();
     let harmless = [Signal::SIGPIPE, Signal::SIGCHLD, Signal::SIGWINCH, Signal::SIGURG, Signal::SIGCONT];
@@ -261,8 +261,8 @@ fn pipe_and_other_signals_of_everyday_life_end_nothing() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_nothing_up() {
-    // Standard error is a pipe that is full and never read; descriptor 4 keeps it open.
+fn an_unread_log_delays_nothing() {
+    // Standard error is a full pipe that is never read. Descriptor 4 keeps it open.
     let launcher = ipc_tests::command::Command::shell(
         r#"mkfifo log; exec 4<>log; head -c 65536 /dev/zero >&4; exec ipcd "$@" 2>log"#,
     );
@@ -278,7 +278,7 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
 }
 
 #[test]
-fn a_call_to_a_stopped_broker_is_answered_when_it_goes_on() {
+fn a_call_to_a_stopped_broker_is_answered_when_it_continues() {
     let mut scene = Scene::at(Broker::in_process(""));
     scene.broker.daemon().unwrap().pause();
     let mut patient = Peer::open(&scene.broker);

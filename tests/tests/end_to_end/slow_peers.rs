@@ -1,4 +1,4 @@
-//! Peers that do not read, do not answer, or write without end: they pay for it themselves.
+//! Peers that do not read, do not answer or write endlessly. Only they themselves suffer.
 
 use std::{io, net::Shutdown, thread};
 
@@ -12,7 +12,7 @@ use ipc_tests::{
 };
 
 #[test]
-fn a_caller_that_does_not_read_its_replies_is_cut_and_its_service_is_not_held_up() {
+fn a_caller_that_does_not_read_its_replies_is_cut_and_delays_no_service() {
     let limits = "[limits]\nbody_bytes = 200000\nunread_soft_bytes = 100000\nunread_hard_bytes = 400000\n";
     let mut scene = Scene::with_config(limits);
     let (mut service, mut caller) = (Peer::connect(&scene.broker), Peer::connect(&scene.broker));
@@ -30,13 +30,13 @@ fn a_caller_that_does_not_read_its_replies_is_cut_and_its_service_is_not_held_up
 }
 
 #[test]
-fn who_asks_the_broker_and_never_reads_is_cut() {
+fn a_peer_that_calls_the_broker_and_never_reads_is_cut() {
     let mut scene = Scene::start();
     let mut greedy = Peer::connect(&scene.broker);
     let asking: Vec<u8> = (1..=1000).flat_map(|id| Message::Call(call(id, "ipc.limits", "")).to_vec()).collect();
     let mut round = 0_u64;
     let ended = loop {
-        // Numbers must grow: the first thousand are used once, then pings do.
+        // Call ids must grow, so the thousand calls can be sent only once. Pings follow.
         let bytes = if round == 0 { asking.clone() } else { Message::Ping(round).to_vec().repeat(1000) };
         round += 1;
         match greedy.try_send_bytes(&bytes) {
@@ -50,7 +50,7 @@ fn who_asks_the_broker_and_never_reads_is_cut() {
 }
 
 #[test]
-fn a_service_that_does_not_read_fills_its_queue_and_further_callers_hear_busy_at_once() {
+fn a_service_that_does_not_read_fills_its_queue_and_is_then_busy() {
     let mut scene = Scene::with_config("[limits]\ncalls_per_service = 8\nunread_soft_bytes = 100000\n");
     let (mut service, mut caller) = (Peer::connect(&scene.broker), Peer::connect(&scene.broker));
     service.register("stuck", 1000);
@@ -64,7 +64,7 @@ fn a_service_that_does_not_read_fills_its_queue_and_further_callers_hear_busy_at
 }
 
 #[test]
-fn a_caller_with_too_many_calls_hears_busy_at_once() {
+fn a_caller_with_too_many_calls_is_refused_at_once() {
     let mut scene = Scene::with_config("[limits]\ncalls_per_caller = 5\n");
     let (mut service, mut caller) = (Peer::connect(&scene.broker), Peer::connect(&scene.broker));
     service.register("slow", 100);
@@ -78,7 +78,7 @@ fn a_caller_with_too_many_calls_hears_busy_at_once() {
 }
 
 #[test]
-fn a_flood_of_pings_does_not_keep_others_from_being_served() {
+fn a_flood_of_pings_does_not_starve_others() {
     let mut scene = Scene::start();
     let mut flooder = Peer::connect(&scene.broker);
     let stream = flooder.stream().try_clone().unwrap();
@@ -90,13 +90,13 @@ fn a_flood_of_pings_does_not_keep_others_from_being_served() {
         sent
     });
     (0..200).for_each(|_| scene.bystanders_go_on());
-    assert_eq!(writer.join().unwrap(), 50, "who reads its pongs is not cut");
+    assert_eq!(writer.join().unwrap(), 50, "a peer that reads its pongs is not cut");
     reader.join().unwrap().unwrap();
     scene.nothing_is_left();
 }
 
 #[test]
-fn a_flood_of_calls_does_not_keep_others_from_being_served() {
+fn a_flood_of_calls_does_not_starve_others() {
     let mut scene = Scene::start();
     let mut flooder = Peer::connect(&scene.broker);
     let stream = flooder.stream().try_clone().unwrap();
@@ -113,7 +113,7 @@ fn a_flood_of_calls_does_not_keep_others_from_being_served() {
 }
 
 #[test]
-fn a_stopped_service_keeps_only_its_own_callers_waiting() {
+fn a_stopped_service_delays_only_its_own_callers() {
     let mut scene = Scene::start();
     let service = scene.broker.serve("frozen", &["frozen", "--", "cat"]);
     service.signal(nix::sys::signal::Signal::SIGSTOP);
@@ -127,7 +127,7 @@ fn a_stopped_service_keeps_only_its_own_callers_waiting() {
 }
 
 #[test]
-fn a_caller_that_is_congested_still_gets_what_fits() {
+fn a_congested_caller_still_receives_what_fits() {
     let broker = Broker::start();
     let (mut service, mut caller) = (Peer::connect(&broker), Peer::connect(&broker));
     service.register("big", 64);

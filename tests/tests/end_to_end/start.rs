@@ -1,4 +1,4 @@
-//! How a broker starts, or why it does not: paths, locks, sockets handed down, configuration.
+//! How a broker starts, or why it does not: paths, locks, inherited sockets, configuration.
 
 use std::{
     fs,
@@ -25,9 +25,9 @@ use ipc_tests::{
 };
 use nix::sys::signal::Signal;
 
-/// Exit code for a path that another broker serves.
+/// The exit code for a path that another broker serves.
 const TAKEN: i32 = 73;
-/// Exit code for a configuration, a path or an inherited descriptor that cannot be used.
+/// The exit code for a configuration, a path or an inherited descriptor that cannot be used.
 const UNUSABLE: i32 = 78;
 
 /// A directory in which a broker may have its socket.
@@ -46,7 +46,7 @@ fn ipcd_at(socket: &Path) -> Command {
     ipcd(&["--socket", socket.to_str().unwrap()])
 }
 
-/// What a broker says that does not start.
+/// The error of a broker that does not start.
 #[track_caller]
 fn refusal(command: Command, code: i32) -> String {
     let finished = command.run();
@@ -55,7 +55,7 @@ fn refusal(command: Command, code: i32) -> String {
     line
 }
 
-/// A broker that is ready.
+/// Starts a broker and waits until it is ready.
 #[track_caller]
 fn ready(command: Command) -> Running {
     let running = command.start();
@@ -71,7 +71,7 @@ fn answers(socket: &Path) {
 // ---- S16: the address is in use
 
 #[test]
-fn s16_a_second_broker_is_refused_and_told_the_pid_of_the_first() {
+fn s16_a_second_broker_fails_and_names_the_pid_of_the_first() {
     let mut broker = Broker::in_process("");
     let line = refusal(ipcd_at(broker.socket()), TAKEN);
     let pid = broker.daemon().unwrap().pid();
@@ -110,7 +110,7 @@ fn s16_of_two_brokers_started_at_once_one_wins_and_the_other_names_it() {
     }
 }
 
-/// How often a start is repeated: 20 times, and 200 with `IPCD_SOAK=1`.
+/// The number of times a start is repeated: 20, or 200 with `IPCD_SOAK=1`.
 fn rounds() -> usize {
     if std::env::var_os("IPCD_SOAK").is_some_and(|value| value == "1") { 200 } else { 20 }
 }
@@ -142,7 +142,7 @@ fn a_live_socket_is_not_stolen_when_its_lock_file_is_gone() {
 }
 
 #[test]
-fn a_listener_that_does_not_accept_is_not_deleted() {
+fn the_socket_of_a_listener_that_does_not_accept_is_not_deleted() {
     let (_directory, socket) = place();
     let listener = UnixListener::bind(&socket).unwrap();
     rustix::net::listen(&listener, 0).unwrap();
@@ -164,14 +164,14 @@ fn a_datagram_socket_of_another_program_is_not_deleted() {
 }
 
 #[test]
-fn without_a_datagram_socket_its_path_does_not_matter() {
+fn without_a_datagram_socket_its_path_is_ignored() {
     let (directory, socket) = place();
     fs::write(directory.path().join("ipcd.sock.dgram"), "precious").unwrap();
     let _broker = ready(ipcd_at(&socket).argument("--no-datagram"));
     answers(&socket);
 }
 
-// ---- what else is in the way
+// ---- other obstacles
 
 #[test]
 fn a_file_at_the_path_is_left_alone() {
@@ -200,7 +200,7 @@ fn a_directory_at_the_path_is_left_alone() {
 }
 
 #[test]
-fn a_link_at_the_path_is_left_alone_even_to_a_socket() {
+fn a_link_at_the_path_is_left_alone_even_if_it_leads_to_a_socket() {
     let (directory, socket) = place();
     let elsewhere = directory.path().join("elsewhere");
     let _listener = UnixListener::bind(&elsewhere).unwrap();
@@ -278,7 +278,7 @@ fn a_lock_file_of_another_user_is_refused() {
 }
 
 #[test]
-fn a_directory_that_is_missing_is_made_and_its_socket_can_be_reached() {
+fn a_missing_directory_is_created_and_its_socket_can_be_reached() {
     let (directory, _) = place();
     let socket = directory.path().join("run/ipcd/ipcd.sock");
     let _broker = ready(ipcd_at(&socket));
@@ -288,7 +288,7 @@ fn a_directory_that_is_missing_is_made_and_its_socket_can_be_reached() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_is_named() {
+fn a_directory_that_cannot_be_created_is_named() {
     let line = refusal(ipcd(&["--socket", "/proc/ipcd/ipcd.sock"]), UNUSABLE);
     assert!(line.contains("/proc/ipcd") && line.contains("create the directory"), "{line}");
 }
@@ -306,14 +306,14 @@ fn a_path_that_is_one_byte_too_long_is_refused_with_the_limit() {
 }
 
 #[test]
-fn a_path_relative_to_the_directory_works() {
+fn a_relative_path_works() {
     let (directory, socket) = place();
     let _broker = ready(ipcd(&["--socket", "ipcd.sock"]).directory(directory.path()));
     answers(&socket);
 }
 
 #[test]
-fn a_path_that_is_no_utf_8_works() {
+fn a_path_that_is_not_utf_8_works() {
     let (directory, _) = place();
     let socket = directory.path().join(std::ffi::OsStr::from_bytes(b"\xff\xfe.sock"));
     let _broker = ready(Command::new(&Programs::get().ipcd, [std::ffi::OsStr::new("--socket"), socket.as_os_str()]));
@@ -328,7 +328,7 @@ fn an_abstract_address_works() {
 }
 
 #[test]
-fn sockets_are_there_with_their_final_mode_whatever_the_umask() {
+fn sockets_appear_with_their_final_mode_whatever_the_umask() {
     let (_directory, socket) = place();
     let script = format!("umask 077; exec ipcd --socket {}", socket.display());
     let _broker = ready(Command::shell(&script));
@@ -338,7 +338,7 @@ fn sockets_are_there_with_their_final_mode_whatever_the_umask() {
 }
 
 #[test]
-fn a_removed_socket_cuts_nobody() {
+fn a_removed_socket_cuts_no_peer() {
     let broker = Broker::start();
     let mut peer = Peer::connect(&broker);
     fs::remove_file(broker.socket()).unwrap();
@@ -346,7 +346,7 @@ fn a_removed_socket_cuts_nobody() {
 }
 
 #[test]
-fn a_removed_socket_is_opened_again_for_newcomers() {
+fn a_removed_socket_is_created_again() {
     let mut broker = Broker::in_process("");
     let mut old = Peer::connect(&broker);
     fs::remove_file(broker.socket()).unwrap();
@@ -360,7 +360,7 @@ fn a_removed_socket_is_opened_again_for_newcomers() {
 }
 
 #[test]
-fn a_broker_whose_path_another_one_has_taken_says_so_and_leaves_it() {
+fn a_broker_whose_path_another_has_taken_says_so_and_leaves_it_alone() {
     let mut first = Broker::in_process("");
     let mut old = Peer::connect(&first);
     let socket = first.socket().to_owned();
@@ -376,7 +376,7 @@ fn a_broker_whose_path_another_one_has_taken_says_so_and_leaves_it() {
 }
 
 #[test]
-fn what_took_the_place_of_a_removed_socket_is_not_removed_at_the_end() {
+fn a_file_in_place_of_a_removed_socket_is_not_removed_at_the_end() {
     let mut broker = Broker::in_process("");
     fs::remove_file(broker.socket()).unwrap();
     fs::write(broker.socket(), "somebody else's").unwrap();
@@ -389,7 +389,7 @@ fn what_took_the_place_of_a_removed_socket_is_not_removed_at_the_end() {
 // ---- what a broker inherits
 
 #[test]
-fn closed_standard_streams_are_no_obstacle() {
+fn a_broker_starts_with_closed_standard_streams() {
     let (_directory, socket) = place();
     let script = format!("exec ipcd --socket {} <&- >&- 2>&-", socket.display());
     let broker = Command::shell(&script).start();
@@ -429,7 +429,7 @@ fn a_service_manager_with_an_abstract_address_is_told() {
 }
 
 #[test]
-fn a_service_manager_that_does_not_read_holds_nothing_up() {
+fn a_service_manager_that_does_not_read_delays_nothing() {
     let (directory, socket) = place();
     let notify = directory.path().join("notify");
     let manager = UnixDatagram::bind(&notify).unwrap();
@@ -444,9 +444,9 @@ fn a_service_manager_that_does_not_read_holds_nothing_up() {
 }
 
 #[test]
-fn a_full_standard_output_holds_nothing_up() {
+fn a_full_standard_output_delays_nothing() {
     let (directory, socket) = place();
-    // A pipe that is full and never read; descriptor 4 keeps it open.
+    // A full pipe that is never read. Descriptor 4 keeps it open.
     let script =
         format!("mkfifo out; exec 4<>out; head -c 65536 /dev/zero >&4; exec ipcd --socket {} >out", socket.display());
     let broker = Command::shell(&script).directory(directory.path()).start();
@@ -457,13 +457,13 @@ fn a_full_standard_output_holds_nothing_up() {
 }
 
 #[test]
-fn a_broker_in_another_program_leaves_its_open_files_alone() {
+fn a_broker_in_another_program_leaves_its_descriptors_alone() {
     let script = "ulimit -Sn 512; exec ipcctl run -- sh -c 'ulimit -Sn'";
     assert_eq!(Command::shell(script).prints_text(), "512\n");
 }
 
 #[test]
-fn a_listening_socket_that_is_handed_down_is_used_and_outlives_the_broker() {
+fn an_inherited_listening_socket_is_used_and_outlives_the_broker() {
     let (_directory, socket) = place();
     let listener = UnixListener::bind(&socket).unwrap();
     let early = UnixStream::connect(&socket).unwrap();
@@ -472,12 +472,12 @@ fn a_listening_socket_that_is_handed_down_is_used_and_outlives_the_broker() {
     Peer::on(early).greet().settle();
     broker.signal(Signal::SIGTERM);
     assert_eq!(broker.finish().code, 0);
-    assert!(UnixStream::connect(&socket).is_ok(), "who connects now waits for the next broker");
+    assert!(UnixStream::connect(&socket).is_ok(), "a new connection waits for the next broker");
     assert!(listener.as_raw_fd() > 2);
 }
 
 #[test]
-fn a_descriptor_that_is_handed_down_and_is_no_listening_socket_is_refused() {
+fn an_inherited_descriptor_that_is_not_listening_is_refused() {
     let (_directory, socket) = place();
     let script = format!("exec env LISTEN_PID=$$ LISTEN_FDS=1 ipcd --socket {} 3</dev/null", socket.display());
     assert!(refusal(Command::shell(&script), UNUSABLE).contains("LISTEN_FDS: descriptor 3 isn't an AF_UNIX socket"));
@@ -488,14 +488,14 @@ fn a_descriptor_that_is_handed_down_and_is_no_listening_socket_is_refused() {
 }
 
 #[test]
-fn a_datagram_socket_that_is_handed_down_tells_who_sends() {
+fn an_inherited_datagram_socket_identifies_its_senders() {
     let (_directory, socket) = place();
     let listener = UnixListener::bind(&socket).unwrap();
-    let datagram = UnixDatagram::bind(format!("{}.dgram", socket.display())).unwrap(); // does not ask who sends
-    let kept = rustix::io::dup(&datagram).unwrap(); // stays open in the broker's process
+    let datagram = UnixDatagram::bind(format!("{}.dgram", socket.display())).unwrap(); // has not set SO_PASSCRED
+    let kept = rustix::io::dup(&datagram).unwrap(); // stays open for the broker's process
     let handed_down =
         format!("LISTEN_PID=$$ LISTEN_FDS=2 ipcd --socket {} 3<&0 4<&{}", socket.display(), kept.as_raw_fd());
-    // bash, because dash takes no descriptor number above 9 in a redirection.
+    // bash, because dash accepts no descriptor above 9 in a redirection.
     let script = format!("exec bash -c 'exec env {handed_down} </dev/null'");
     let _broker = ready(Command::shell(&script).input_descriptor(listener));
     let ping = Command::ipcctl(["-t", "2s", "send", "--datagram", "ipc.ping"]).socket(&socket);
@@ -520,7 +520,7 @@ fn a_listening_socket_can_be_the_address() {
 }
 
 #[test]
-fn what_is_handed_down_and_is_no_unix_socket_is_refused() {
+fn an_inherited_descriptor_that_is_not_a_unix_socket_is_refused() {
     let (_directory, socket) = place();
     let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let script = format!("exec env LISTEN_PID=$$ LISTEN_FDS=1 ipcd --socket {} 3<&0", socket.display());
@@ -529,7 +529,7 @@ fn what_is_handed_down_and_is_no_unix_socket_is_refused() {
 }
 
 #[test]
-fn a_count_of_descriptors_that_is_wrong_is_refused() {
+fn a_wrong_count_of_descriptors_is_refused() {
     let (_directory, socket) = place();
     let count = |listen_fds: &str| {
         let script = format!("exec env LISTEN_PID=$$ LISTEN_FDS={listen_fds} ipcd --socket {}", socket.display());
@@ -552,7 +552,7 @@ fn descriptors_for_another_process_are_left_alone() {
 
 // ---- configuration
 
-/// What a broker says about a configuration file, without the path of the file.
+/// The broker's errors about a configuration file, without its path.
 #[track_caller]
 fn told_of(text: &str) -> Vec<String> {
     let (directory, socket) = place();
@@ -572,7 +572,7 @@ fn complaints(socket: &Path, config: &Path) -> String {
 }
 
 #[test]
-fn all_mistakes_in_the_configuration_are_told_with_their_lines() {
+fn all_mistakes_in_the_configuration_are_reported_with_their_lines() {
     let text = "sokcet = '/x'\n[limits]\ncalls_per_calller = 7\nhello_ms = -1\ncalls_per_caller = 0\n";
     assert_eq!(
         told_of(text),
@@ -587,7 +587,7 @@ fn all_mistakes_in_the_configuration_are_told_with_their_lines() {
 }
 
 #[test]
-fn a_time_that_no_clock_reaches_is_refused() {
+fn a_time_beyond_the_clocks_range_is_refused() {
     assert_eq!(
         told_of("[limits]\nhello_ms = 9300000000000\nframe_ms = 9300000000000\n"),
         [
@@ -598,7 +598,7 @@ fn a_time_that_no_clock_reaches_is_refused() {
 }
 
 #[test]
-fn limits_that_would_cut_a_service_for_a_call_delivered_to_it_are_refused() {
+fn limits_too_low_for_a_delivered_call_are_refused() {
     let told = told_of("[limits]\nunread_soft_bytes = 100000\nunread_hard_bytes = 400000\n");
     assert!(told[0].starts_with("3: unread_hard_bytes = 400000 must be at least 1152704"), "{told:?}");
 }
@@ -619,7 +619,7 @@ fn a_configuration_that_others_can_write_is_refused() {
 }
 
 #[test]
-fn check_tells_mistakes_and_begins_nothing() {
+fn check_reports_mistakes_and_starts_nothing() {
     let (directory, socket) = place();
     let config = directory.path().join("ipcd.toml");
     let check = || ipcd_at(&socket).argument("--check").argument("--config").argument(&config).run();
@@ -644,7 +644,7 @@ fn a_configuration_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn the_configuration_names_the_socket_and_the_command_line_wins() {
+fn the_configuration_names_the_socket_unless_the_command_line_does() {
     let (directory, socket) = place();
     let config = directory.path().join("ipcd.toml");
     fs::write(&config, format!("socket = \"{}\"\n", socket.display())).unwrap();
@@ -657,7 +657,7 @@ fn the_configuration_names_the_socket_and_the_command_line_wins() {
 }
 
 #[test]
-fn without_any_address_the_environment_says_where() {
+fn without_an_address_the_environment_decides() {
     let (directory, _) = place();
     let _broker = ready(ipcd(&[]).env("XDG_RUNTIME_DIR", directory.path()));
     let socket = directory.path().join("ipcd/ipcd.sock");

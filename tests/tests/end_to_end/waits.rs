@@ -1,4 +1,4 @@
-//! `ipcctl wait`, and `show` of what was waited for: names that come and go, and brokers that do.
+//! `ipcctl wait`, and `show` afterwards: names and brokers that come and go.
 
 use std::{
     fs,
@@ -48,7 +48,7 @@ fn one_connection_is_enough_for_several_names() {
 }
 
 #[test]
-fn a_second_process_on_an_inherited_connection_is_told_that_it_is_in_use() {
+fn a_second_process_on_an_inherited_connection_learns_that_it_is_in_use() {
     let broker = Broker::start();
     let connection = UnixStream::connect(broker.socket()).expect("the broker listens");
     let shared = || connection.try_clone().expect("a second descriptor");
@@ -70,7 +70,7 @@ fn a_second_process_on_an_inherited_connection_is_told_that_it_is_in_use() {
 // ---- how long
 
 #[test]
-fn a_wait_outlasts_the_longest_call_that_the_broker_allows() {
+fn a_wait_may_exceed_the_longest_call() {
     let broker = Broker::with_config("[limits]\ncall_max_ms = 100\ncall_default_ms = 100\n");
     let waiting = broker.ipcctl(["-t", "20s", "wait", "late"]).start();
     let sending = broker.ipcctl(["send", "--wait=20s", "late", "hi"]).start();
@@ -83,7 +83,7 @@ fn a_wait_outlasts_the_longest_call_that_the_broker_allows() {
 }
 
 #[test]
-fn a_broker_that_does_not_answer_is_not_a_name_that_does_not_come() {
+fn a_broker_that_does_not_answer_is_not_reported_as_a_missing_name() {
     let mut broker = Broker::in_process("");
     broker.daemon().expect("it is a process").signal(nix::sys::signal::Signal::SIGSTOP);
     let finished = broker.ipcctl(["-t", "300ms", "wait", "x"]).run();
@@ -92,7 +92,7 @@ fn a_broker_that_does_not_answer_is_not_a_name_that_does_not_come() {
 }
 
 #[test]
-fn a_wait_goes_on_at_the_next_broker() {
+fn a_wait_continues_at_the_next_broker() {
     let mut broker = Broker::in_process("");
     let waiting = broker.ipcctl(["-v", "wait", "late"]).start();
     waiting.expect_error("waiting for late");
@@ -104,7 +104,7 @@ fn a_wait_goes_on_at_the_next_broker() {
 // ---- the broker
 
 #[test]
-fn without_a_name_it_is_the_broker_that_is_waited_for() {
+fn without_a_name_it_waits_for_the_broker() {
     let directory = tempfile::tempdir().expect("a directory");
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
     let socket = directory.path().join("ipcd.sock");
@@ -126,7 +126,7 @@ fn a_relative_runtime_directory_is_ignored() {
 // ---- show
 
 #[test]
-fn show_takes_a_method_as_well_as_a_service() {
+fn show_accepts_a_method_as_well_as_a_service() {
     let broker = Broker::start();
     let _service = broker.serve("text.upper", &["text.upper", "--", "tr", "a-z", "A-Z"]);
     let shown = |name: &str| broker.ipcctl(["show", name]).prints_text();
@@ -138,7 +138,7 @@ fn show_takes_a_method_as_well_as_a_service() {
 }
 
 #[test]
-fn show_and_peers_tell_what_a_process_does() {
+fn show_and_peers_say_what_a_process_does() {
     let broker = Broker::start();
     let waiting = broker.ipcctl(["-v", "wait", "never"]).start();
     waiting.expect_error("waiting for never");

@@ -1,21 +1,19 @@
-//! The frames of the minimal relay, which are also those of the direct socket pair.
+//! The frames of the minimal relay. The direct socket pair uses them too.
 
 use std::{io, os::fd::BorrowedFd};
 
 use super::{Dialect, Found, Part, Step};
 
-/// Bytes of the relay's header.
+/// The length of the relay's header.
 pub(crate) const FLOOR_HEADER: usize = 16;
 
-/// The relay's header: `body length u32, peer u32, serial u64`. On the way to the relay `peer` is the receiver, on the way
-/// from it the sender.
+/// The relay's header: `body length u32, peer u32, serial u64`. In a frame to the relay `peer` is the receiver, in one from it the
+/// sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FloorHeader {
-    /// Bytes of the body.
     pub(crate) len: u32,
-    /// The other side.
     pub(crate) peer: u32,
-    /// The caller's number of the call.
+    /// The caller's number for the call.
     pub(crate) serial: u64,
 }
 
@@ -24,7 +22,7 @@ pub(crate) struct FloorHeader {
 pub(crate) struct Floor;
 
 impl FloorHeader {
-    /// The header as it goes on the wire.
+    /// The header's bytes on the wire.
     pub(crate) fn to_bytes(self) -> [u8; FLOOR_HEADER] {
         let mut out = [0; FLOOR_HEADER];
         out[..4].copy_from_slice(&self.len.to_le_bytes());
@@ -47,7 +45,7 @@ impl Dialect for Floor {
     type Token = FloorHeader;
 
     fn introduce(&mut self, _socket: BorrowedFd<'_>, _part: Part) -> io::Result<()> {
-        Ok(()) // The relay numbers connections as they come; the service comes first and is peer 0.
+        Ok(()) // The relay numbers connections in order. The service connects first and is peer 0.
     }
 
     fn put_call(&self, out: &mut Vec<u8>, body: &[u8]) {

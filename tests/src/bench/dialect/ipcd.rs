@@ -1,4 +1,4 @@
-//! The frames of ipcd, written and read with the protocol crate's header and nothing else.
+//! The frames of ipcd, written and read with only the header of the protocol crate.
 
 use std::{io, os::fd::BorrowedFd};
 
@@ -7,21 +7,19 @@ use ipc_protocol::{Call, Encoding, Header, Hello, Kind, Message, Routing, Servic
 use super::{Dialect, Found, Part, Step, refused};
 use crate::bench::intake::exchange;
 
-/// The dialect of ipcd, one service with one method.
+/// The dialect of ipcd: one service with one method.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ipcd;
 
 impl Ipcd {
-    /// The service that the benches call.
     pub(crate) const SERVICE: &str = "bench";
-    /// Its method.
     pub(crate) const METHOD: &str = "echo";
-    /// Calls that the service takes at once: more than any bench has in flight, so that nothing waits at the broker.
+    /// The service's window: more calls than any bench has outstanding, so that none waits at the broker.
     pub(crate) const WINDOW: u32 = 1_024;
 
     fn register(socket: BorrowedFd<'_>) -> io::Result<()> {
         let request = control::Register {
-            name: Some(ServiceName::parse(Self::SERVICE).expect("a constant that is a service name")),
+            name: Some(ServiceName::parse(Self::SERVICE).expect("the constant is a valid service name")),
             window: Self::WINDOW,
             shared: false,
             methods: Vec::new(),

@@ -1,4 +1,4 @@
-//! How a broker's frames are written and found. Everything above this module is the same for every broker.
+//! How the frames of each broker are written and found. Everything above this module is the same for all brokers.
 
 use std::{io, ops::Range, os::fd::BorrowedFd};
 
@@ -12,21 +12,21 @@ pub(crate) use ipcd::Ipcd;
 pub(crate) use nats::Nats;
 pub(crate) use redis::Redis;
 
-/// Which side of a call a connection is.
+/// The side of a call that a connection is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     /// Answers calls.
     Service,
-    /// The so many-th connection that makes calls.
+    /// Makes calls, as the connection with this number.
     Client(u32),
 }
 
-/// What stands at the front of received bytes.
+/// What the received bytes begin with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step<T> {
-    /// The beginning of something, or nothing.
+    /// Less than a frame.
     Incomplete,
-    /// So many bytes that are no call and no reply.
+    /// A number of bytes that are neither a call nor a reply.
     Skip(usize),
     /// A call (at a service) or a reply (at a client).
     Found(Found<T>),
@@ -35,39 +35,39 @@ pub(crate) enum Step<T> {
 /// A call or a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found<T> {
-    /// Bytes of the whole frame.
+    /// The length of the whole frame.
     pub(crate) len: usize,
-    /// Where in the frame its body stands.
+    /// The position of the body in the frame.
     pub(crate) body: Range<usize>,
     /// What a reply needs to find its caller.
     pub(crate) token: T,
 }
 
-/// A broker's protocol, as thin as it can be spoken.
+/// The least of a broker's protocol that a call needs.
 pub(crate) trait Dialect {
     /// What a reply needs to find its caller.
     type Token: Copy;
 
-    /// Shakes hands on a new connection: afterwards calls flow.
+    /// Shakes hands on a new connection, which can then carry calls.
     ///
     /// # Errors
-    /// What the socket says; `InvalidData` if the broker says no.
+    /// `InvalidData` if the broker refuses.
     fn introduce(&mut self, socket: BorrowedFd<'_>, part: Part) -> io::Result<()>;
 
-    /// Appends a call; its number is set by [`Dialect::renumber`] before each use.
+    /// Appends a call. [`Dialect::renumber`] sets its number before each use.
     fn put_call(&self, out: &mut Vec<u8>, body: &[u8]);
 
-    /// Sets the number of a call that was built by [`Dialect::put_call`].
+    /// Sets the number of a call built by [`Dialect::put_call`].
     fn renumber(&self, frame: &mut [u8], serial: u64);
 
     /// Appends a reply.
     fn put_reply(&self, out: &mut Vec<u8>, token: Self::Token, body: &[u8]);
 
-    /// Looks at the front of received bytes.
+    /// Finds out what the received bytes begin with.
     fn step(&self, bytes: &[u8]) -> Step<Self::Token>;
 }
 
-/// Reads decimal digits up to a delimiter: `(value, bytes taken with the delimiter)`.
+/// Reads decimal digits up to a delimiter: `(value, length with the delimiter)`.
 fn decimal(bytes: &[u8], delimiter: &[u8]) -> Option<(usize, usize)> {
     let end = bytes.windows(delimiter.len()).position(|window| window == delimiter)?;
     let digits = bytes.get(..end)?;
@@ -77,7 +77,7 @@ fn decimal(bytes: &[u8], delimiter: &[u8]) -> Option<(usize, usize)> {
     Some((value, end + delimiter.len()))
 }
 
-/// A refusal in the course of a handshake, with what the broker said.
+/// The error for a handshake that a broker refuses, with its answer.
 fn refused(bytes: &[u8]) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the broker said {}", bytes.escape_ascii()))
 }

@@ -8,7 +8,7 @@ use std::{
 use super::{Dialect, Found, Part, Step};
 use crate::bench::intake::exchange;
 
-/// The dialect of NATS; a connection knows its own reply subject.
+/// The dialect of NATS, with the reply subject of the connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Nats {
     subject: Subject,

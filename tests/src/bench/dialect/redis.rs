@@ -1,12 +1,12 @@
-//! Redis PUBLISH/SUBSCRIBE over RESP3, which alone lets one connection do both. A call is a message on the service's channel
-//! whose first eight bytes name the caller's; a reply is a message on that one.
+//! Redis PUBLISH/SUBSCRIBE over RESP3, since with RESP2 one connection cannot do both. A call is a message on the service's
+//! channel, and its first eight bytes name the caller's channel, where the reply is published.
 
 use std::{io, os::fd::BorrowedFd};
 
 use super::{Dialect, Found, Part, Step, decimal};
 use crate::bench::intake::exchange;
 
-/// The dialect of Redis; a connection knows its own reply channel.
+/// The dialect of Redis, with the reply channel of the connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Redis {
     channel: Channel,
@@ -18,7 +18,7 @@ type Channel = [u8; 8];
 impl Redis {
     const SERVICE: Channel = *b"service0";
     const PUBLISH: &[u8] = b"*3\r\n$7\r\nPUBLISH\r\n$8\r\n";
-    /// What a message starts with, up to the length of its body: every channel's name has eight bytes.
+    /// What each message begins with, up to its channel's name: all names have eight bytes.
     const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n$8\r\n";
 
     fn publish(out: &mut Vec<u8>, channel: Channel, parts: [&[u8]; 2]) {
@@ -45,7 +45,7 @@ impl Dialect for Redis {
         };
         let mut request = b"HELLO 3\r\nSUBSCRIBE ".to_vec();
         request.extend_from_slice(&self.channel);
-        // Without replies to PUBLISH, whose wake-ups would count against Redis; pushed messages still come.
+        // Turns off the replies to PUBLISH, whose wake-ups would count against Redis. Pushed messages still arrive.
         request.extend_from_slice(b"\r\nCLIENT REPLY OFF\r\n");
         let done = |bytes: &[u8]| bytes.ends_with(b":1\r\n") && bytes.windows(9).any(|window| window == b"subscribe");
         exchange(socket, &request, done).map(drop)
@@ -66,7 +66,7 @@ impl Dialect for Redis {
             assert!(bytes.len() < Self::MESSAGE.len(), "no message: {}", bytes[..32].escape_ascii());
             return Step::Incomplete;
         };
-        // The channel's name, CR LF and a dollar sign stand before the length.
+        // The channel's name, CR LF and a dollar sign precede the length.
         let Some((body_len, digits)) = rest.get(11..).and_then(|rest| decimal(rest, b"\r\n")) else {
             return Step::Incomplete;
         };
