@@ -16,7 +16,7 @@ use super::{
 
 impl<F> Router<F> {
     /// A frame has begun that asks for memory.
-    pub(super) fn begin(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut Outputs<F>) {
+    pub(super) fn begin(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut impl Outputs<F>) {
         let Some(peer) = self.board.post.peers.get(from) else { return };
         match peer.stage {
             Stage::Greeting => return self.board.post.violate(from, &Violation::NoHello(frame.kind), out),
@@ -34,7 +34,7 @@ impl<F> Router<F> {
     }
 
     /// The frame is not taken; the rest of it is still to come, and is on the clock.
-    fn skip(&mut self, from: PeerId, frame: Begun, out: &mut Outputs<F>) {
+    fn skip(&mut self, from: PeerId, frame: Begun, out: &mut impl Outputs<F>) {
         if frame.kind == Kind::CALL
             && let Err(violation) = self.note_call(from, frame.id)
         {
@@ -44,7 +44,7 @@ impl<F> Router<F> {
     }
 
     /// A body over the limit, which is being skipped.
-    pub(super) fn refuse_long(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut Outputs<F>) {
+    pub(super) fn refuse_long(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut impl Outputs<F>) {
         let (len, limit) = (u64::from(frame.body_len), self.board.post.limits.body_bytes);
         match frame.kind {
             Kind::CALL => {
@@ -59,7 +59,7 @@ impl<F> Router<F> {
     }
 
     /// A peer's time is up: it owes a hello or the rest of a frame, or its frame has waited for room.
-    pub(super) fn overdue(&mut self, now: Moment, id: PeerId, out: &mut Outputs<F>) {
+    pub(super) fn overdue(&mut self, now: Moment, id: PeerId, out: &mut impl Outputs<F>) {
         let Some(peer) = self.board.post.peers.get(id) else { return };
         let limits = &self.board.post.limits;
         if peer.stage == Stage::Greeting {
@@ -87,7 +87,7 @@ impl<F> Router<F> {
     }
 
     /// A frame that waits for room is skipped instead.
-    pub(super) fn give_up(&mut self, now: Moment, id: PeerId, out: &mut Outputs<F>) {
+    pub(super) fn give_up(&mut self, now: Moment, id: PeerId, out: &mut impl Outputs<F>) {
         if let Some(frame) = self.assembly.give_up(&mut self.board.post, id) {
             self.skip(id, frame, out);
             let due = now.after_ms(self.board.post.limits.frame_ms);

@@ -4,8 +4,17 @@ use ipc_protocol::{Goodbye, wire::Message};
 
 use super::{datagrams::ReturnAddress, event::Event, ids::PeerId, item::Item};
 
-/// What the router wants done, in order.
-pub type Outputs<F> = Vec<Output<F>>;
+/// Takes what the router wants done, in order. A plain list does.
+pub trait Outputs<F> {
+    /// Takes the next thing.
+    fn push(&mut self, output: Output<F>);
+}
+
+impl<F> Outputs<F> for Vec<Output<F>> {
+    fn push(&mut self, output: Output<F>) {
+        Self::push(self, output);
+    }
+}
 
 /// One thing that the router wants done. `F` is the type of a descriptor.
 #[derive(Debug)]

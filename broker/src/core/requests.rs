@@ -40,7 +40,7 @@ impl<F> Router<F> {
         &mut self,
         arrival: Arrival,
         call: &mut Call<F>,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
     ) -> Result<(), Violation> {
         let Arrival { from, began, now } = arrival;
         if !call.caller.is_empty() {
@@ -59,7 +59,7 @@ impl<F> Router<F> {
     }
 
     /// A call of a name that cannot exist. One who may do nothing is denied all the same.
-    pub(super) fn misnamed(&mut self, from: PeerId, id: u64, error: &RoutingError, out: &mut Outputs<F>) {
+    pub(super) fn misnamed(&mut self, from: PeerId, id: u64, error: &RoutingError, out: &mut impl Outputs<F>) {
         self.assembly.end(&mut self.board.post, from);
         let Some(peer) = self.board.post.peers.get(from) else { return };
         match peer.stage {
@@ -86,7 +86,7 @@ impl<F> Router<F> {
         from: PeerId,
         origin: Origin,
         call: &mut Call<F>,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
         let Some(peer) = self.board.post.peers.get(from) else { return Ok(()) };
         let known = peer
@@ -112,7 +112,7 @@ impl<F> Router<F> {
         identity: &Identity,
         origin: Origin,
         call: &mut Call<F>,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
         let section = call.routing.raw().clone();
         let (service, method) = (call.routing.service(), call.routing.method());
@@ -175,7 +175,7 @@ impl<F> Router<F> {
         identity: &Identity,
         origin: Origin,
         call: &Call<F>,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
         if call.routing.method() != operation::Register::NAME.as_bytes() {
             return self.board.control(origin, call, out);
@@ -192,7 +192,7 @@ impl<F> Router<F> {
     // ---- the policy
 
     /// Denies everything to one who may do nothing.
-    fn admit(&mut self, request: &Request<'_>, peer: Option<PeerId>, out: &mut Outputs<F>) -> Result<(), Refusal> {
+    fn admit(&mut self, request: &Request<'_>, peer: Option<PeerId>, out: &mut impl Outputs<F>) -> Result<(), Refusal> {
         let verdict = self.policy.at_all(request.identity);
         match verdict.effect {
             Effect::Allow => Ok(()),
@@ -201,7 +201,12 @@ impl<F> Router<F> {
     }
 
     /// The one place where an operation is authorised, after what it is about was resolved.
-    fn authorise(&mut self, request: &Request<'_>, peer: Option<PeerId>, out: &mut Outputs<F>) -> Result<(), Refusal> {
+    fn authorise(
+        &mut self,
+        request: &Request<'_>,
+        peer: Option<PeerId>,
+        out: &mut impl Outputs<F>,
+    ) -> Result<(), Refusal> {
         let verdict = self.policy.verdict(request);
         match verdict.effect {
             Effect::Allow => Ok(()),
@@ -210,7 +215,7 @@ impl<F> Router<F> {
     }
 
     /// A denial is logged once for each connection.
-    fn deny(&mut self, request: &Request<'_>, by: Rule, peer: Option<PeerId>, out: &mut Outputs<F>) -> Refusal {
+    fn deny(&mut self, request: &Request<'_>, by: Rule, peer: Option<PeerId>, out: &mut impl Outputs<F>) -> Refusal {
         let mut peer = peer.and_then(|id| self.board.post.peers.get_mut(id));
         let was_told = peer.as_mut().is_some_and(|peer| std::mem::replace(&mut peer.denied, true));
         if !was_told {
@@ -220,7 +225,7 @@ impl<F> Router<F> {
     }
 
     /// A datagram arrived. Only a call can come in one, and only one whose answer is not wanted or has somewhere to go.
-    pub(super) fn datagram(&mut self, now: Moment, datagram: Datagram<F>, out: &mut Outputs<F>) {
+    pub(super) fn datagram(&mut self, now: Moment, datagram: Datagram<F>, out: &mut impl Outputs<F>) {
         let Datagram { sender, reply_to, message } = datagram;
         let counters = &mut self.board.post.counters;
         counters.datagrams += 1;

@@ -59,7 +59,7 @@ impl<F> Switchboard<F> {
         origin: Origin,
         call: &mut Call<F>,
         place: Place,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
         self.has_place_for_caller(&origin)?;
         self.has_place_at(place)?;
@@ -75,7 +75,7 @@ impl<F> Switchboard<F> {
     }
 
     /// Delivers what waits for an instance, oldest first, as long as it has room.
-    pub(crate) fn feed(&mut self, now: Moment, id: InstanceId, out: &mut Outputs<F>) {
+    pub(crate) fn feed(&mut self, now: Moment, id: InstanceId, out: &mut impl Outputs<F>) {
         while let Some(next) = self.next_for(id) {
             let Some(mut call) = self.dequeue(next) else { return };
             let Some(slot) = self.calls.get_mut(next) else { return };
@@ -112,7 +112,7 @@ impl<F> Switchboard<F> {
         origin: Origin,
         stage: Stage<F>,
         bytes: usize,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
     ) -> Result<CallId, Refusal> {
         let Origin { caller, payer, deadline, .. } = origin;
         match stage {
@@ -219,7 +219,7 @@ impl<F> Switchboard<F> {
         place: Place,
         origin: Origin,
         mut call: Call<F>,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
         call.detach();
         let bytes = charge_of(&call);
@@ -241,7 +241,7 @@ impl<F> Switchboard<F> {
 
     /// Sends a call to the instance that its slot says it runs on.
     #[inline]
-    fn deliver(&mut self, id: CallId, on: InstanceId, call: &mut Call<F>, out: &mut Outputs<F>) {
+    fn deliver(&mut self, id: CallId, on: InstanceId, call: &mut Call<F>, out: &mut impl Outputs<F>) {
         let Some(peer) = self.names.begin(&mut self.calls, on, id) else { return };
         self.post.counters.calls_delivered += 1;
         let cost = item::ITEM + call.caller.len() + call.routing.raw().len() + call.body.len();

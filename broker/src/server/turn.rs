@@ -128,7 +128,7 @@ impl Loop {
             Err(goodbye) => return say_goodbye(socket.as_fd(), goodbye),
         };
         match self.poller.add(&socket, Source::Peer(id), Interest::READ) {
-            Ok(()) => self.connections.insert(id, socket),
+            Ok(()) => self.connections.insert(id, socket, &mut self.decisions),
             Err(_) => self.decisions.tell(now, Input::Closed { peer: id }), // ENOSPC: this user has no epoll watch left
         }
     }
@@ -157,17 +157,17 @@ impl Loop {
 
     fn carry_out_one(&mut self, now: Moment, output: Decision) {
         match output {
-            Output::Send { to, item } => self.connections.queue(to, item),
+            Output::Send { to, item } => self.decisions.outlets().push(to, item),
             Output::SendDatagram { to, message, precedence } => {
                 if !self.doors.answer(&to, &message, precedence) {
                     self.decisions.tell(now, Input::DatagramUnanswered);
                 }
             }
-            Output::Assemble { peer } => self.connections.assemble(peer),
-            Output::Skip { peer } => self.connections.skip(peer),
-            Output::Park { peer } => self.connections.park(peer),
+            Output::Assemble { peer } => self.connections.assemble(peer, &mut self.decisions),
+            Output::Skip { peer } => self.connections.skip(peer, &mut self.decisions),
+            Output::Park { peer } => self.connections.park(peer, &mut self.decisions),
             Output::Cut { peer, goodbye } => {
-                self.connections.close(peer, Some(goodbye), &self.poller);
+                self.connections.close(peer, Some(goodbye), &self.poller, &mut self.decisions);
                 self.closed(now, peer);
             }
             Output::Close { peer } => self.close(now, peer),
@@ -176,7 +176,7 @@ impl Loop {
     }
 
     fn close(&mut self, now: Moment, id: PeerId) {
-        self.connections.close(id, None, &self.poller);
+        self.connections.close(id, None, &self.poller, &mut self.decisions);
         self.closed(now, id);
     }
 
@@ -222,7 +222,7 @@ impl Loop {
             while self.connections.route_some(now, &mut self.decisions) {
                 self.carry_out(now); // frames that found room
             }
-            if !self.connections.has_writes() {
+            if !self.decisions.outlets().has_dirty() {
                 return;
             }
         }
