@@ -31,6 +31,16 @@ impl Inlet {
 
     #[inline]
     pub(super) fn next<F>(&mut self, into: &mut Message<F>) -> Result<Option<Incoming>, Violation> {
+        if let Some(frame) = self.decoder.whole()
+            && into.decode_checked(frame, &self.last)
+        {
+            self.skipping = false;
+            return Ok(Some(Incoming::Message));
+        }
+        self.next_checked(into)
+    }
+
+    fn next_checked<F>(&mut self, into: &mut Message<F>) -> Result<Option<Incoming>, Violation> {
         Ok(match self.decoder.next()? {
             None if self.skipping && !self.decoder.mid_frame() => {
                 self.skipping = false;
