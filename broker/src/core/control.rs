@@ -67,7 +67,7 @@ impl<F> Switchboard<F> {
         if matches!(origin.caller, Caller::OneWay) {
             return Ok(()); // there is nowhere to send the answer
         }
-        let id = self.open(origin, Stage::Watching(Box::new(wait.clone())), watches::charge_of(&wait), out)?;
+        let id = self.open_waiting(origin, Stage::Watching(Box::new(wait.clone())), watches::charge_of(&wait))?;
         self.watches.add(id, &wait);
         Ok(())
     }
@@ -193,7 +193,7 @@ impl<F> Switchboard<F> {
             uses.names = uses.names.max(peer.instances.len() as u64);
         }
         uses.per_caller = uses.per_caller.max(per_uid.loose_calls);
-        uses.per_service = self.names.iter().map(|(id, _)| self.names.pending(id)).max().unwrap_or(0);
+        uses.per_service = self.names.iter().map(|(_, name)| name.pending()).max().unwrap_or(0);
         uses
     }
 }

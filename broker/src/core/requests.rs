@@ -18,7 +18,7 @@ use super::{
     moment::Moment,
     names::Place,
     output::{Output, Outputs},
-    peers::{Route, Stage},
+    peers::{Peer, Route, Stage},
     policy::{Effect, Operation, Request, Rule},
     refusal::{Progress, Refusal},
     router::Router,
@@ -46,14 +46,14 @@ impl<F> Router<F> {
         if !call.caller.is_empty() {
             return Err(RoutingError::Reserved(FieldTag::CALLER.0).into());
         }
-        self.note_call(from, call.id)?;
-        let Some((payer, _)) = self.board.post.payer(from) else { return Ok(()) };
-        let answer_to = Caller::Peer { peer: from, id: call.id };
+        let Some(peer) = self.note_call(from, call.id)? else { return Ok(()) };
+        let payer = peer.account;
+        let id = call.id;
         let deadline = began.after(self.board.post.limits.timeout(call.timeout_ms));
-        let caller = if call.one_way { Caller::OneWay } else { answer_to.clone() };
+        let caller = if call.one_way { Caller::OneWay } else { Caller::Peer { peer: from, id } };
         let origin = Origin { caller, payer, peer: Some(from), came: now, deadline };
         if let Err(refusal) = self.take_request(from, origin, call, out) {
-            self.board.refuse(&answer_to, refusal, out); // a one-way call, too: its sender learns that it did not arrive
+            self.board.refuse(&Caller::Peer { peer: from, id }, refusal, out); // a one-way call, too: its sender learns that it did not arrive
         }
         Ok(())
     }
@@ -253,15 +253,16 @@ impl<F> Router<F> {
         self.board.post.accounts.close_if_empty(payer);
     }
 
-    /// Numbers of calls grow.
-    pub(super) fn note_call(&mut self, from: PeerId, id: u64) -> Result<(), Violation> {
+    /// Numbers of calls grow. Returns the peer that called.
+    #[inline]
+    pub(super) fn note_call(&mut self, from: PeerId, id: u64) -> Result<Option<&Peer>, Violation> {
         self.board.post.counters.calls += 1;
-        let Some(peer) = self.board.post.peers.get_mut(from) else { return Ok(()) };
+        let Some(peer) = self.board.post.peers.get_mut(from) else { return Ok(None) };
         if id <= peer.last_call {
             return Err(Violation::IdNotGrowing { found: id, last: peer.last_call });
         }
         peer.last_call = id;
-        Ok(())
+        Ok(Some(peer))
     }
 }
 

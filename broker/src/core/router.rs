@@ -89,8 +89,7 @@ impl<F> Router<F> {
     /// When [`Input::Deadline`] must come next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        let (call, peer) = (self.board.calls.next_deadline(), self.board.post.peers.next_overdue());
-        [call, peer].into_iter().flatten().min()
+        Moment::first(self.board.calls.next_deadline(), self.board.post.peers.next_overdue())
     }
 
     /// The limits in force.

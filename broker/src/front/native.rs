@@ -37,7 +37,7 @@ impl Inlet {
             self.skipping = false;
             return Ok(Some(Incoming::Message));
         }
-        self.next_checked(into)
+        if self.decoder.is_empty() && !self.skipping { Ok(None) } else { self.next_checked(into) }
     }
 
     fn next_checked<F>(&mut self, into: &mut Message<F>) -> Result<Option<Incoming>, Violation> {

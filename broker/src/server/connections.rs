@@ -125,16 +125,21 @@ impl Connections {
         Served::Open
     }
 
-    /// Routes the next few messages of the connection that has waited longest. False once no connection has any.
-    pub(crate) fn route_some(&mut self, now: Moment, decisions: &mut Decisions) -> bool {
-        let Some(id) = self.unrouted.pop_front() else { return false };
-        let Some(connection) = connection(&mut self.places, id) else { return true };
+    /// Whether a connection may have messages to be routed.
+    pub(crate) fn has_unrouted(&self) -> bool {
+        !self.unrouted.is_empty()
+    }
+
+    /// Routes the next few messages of the connection that has waited longest.
+    pub(crate) fn route_some(&mut self, now: Moment, decisions: &mut Decisions) {
+        let Some(id) = self.unrouted.pop_front() else { return };
+        let Some(connection) = connection(&mut self.places, id) else { return };
         for _ in 0..decisions.limits().turn_frames {
             let input = match connection.inlet.next(&mut self.message) {
                 Ok(Some(Incoming::Message)) => Input::Message { from: id, message: &mut self.message },
                 Ok(Some(Incoming::Begun(frame))) => {
                     decisions.tell(now, Input::Begun { from: id, frame });
-                    return true; // it goes on when the decision is carried out
+                    return; // it goes on when the decision is carried out
                 }
                 Ok(Some(Incoming::Misnamed { id: number, error })) => Input::Misnamed { from: id, id: number, error },
                 Ok(Some(Incoming::Skipped)) => Input::Skipped { from: id },
@@ -142,17 +147,16 @@ impl Connections {
                     if let Some(held) = connection.inlet.partial() {
                         decisions.tell(now, Input::Partial { from: id, held });
                     }
-                    return true;
+                    return;
                 }
                 Err(violation) => {
                     decisions.tell(now, Input::Violation { from: id, violation });
-                    return true;
+                    return;
                 }
             };
             decisions.tell(now, input);
         }
         self.unrouted.push_back(id);
-        true
     }
 
     /// Goes on with a connection whose begun frame may be put together.
@@ -353,7 +357,7 @@ mod tests {
         io::Write::write_all(&mut theirs, &hello).unwrap();
 
         assert_eq!(connections.serve(Moment(0), id, READABLE, &mut decisions), Served::Open);
-        while connections.route_some(Moment(0), &mut decisions) {}
+        connections.route_some(Moment(0), &mut decisions);
         assert_eq!(connections.write_next(Moment(0), &poller, &mut decisions), Some((id, Served::Open)));
 
         let mut head = [0; 3];

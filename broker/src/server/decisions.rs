@@ -49,9 +49,14 @@ impl Decisions {
         &mut self.undone.outlets
     }
 
+    /// Whether anything else is to be done.
+    #[inline]
+    pub(crate) fn has_others(&self) -> bool {
+        !self.undone.others.is_empty()
+    }
+
     /// Takes what else is to be done, in order; `None` if that is nothing. Give the list back with [`Decisions::recycle`]: carrying it
     /// out may lead to further decisions.
-    #[inline]
     pub(crate) fn take(&mut self) -> Option<Vec<Decision>> {
         if self.undone.others.is_empty() {
             return None;

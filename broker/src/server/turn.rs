@@ -69,7 +69,8 @@ impl Loop {
             }
         }
         self.carry_out(now);
-        while self.connections.route_some(now, &mut self.decisions) {
+        while self.connections.has_unrouted() {
+            self.connections.route_some(now, &mut self.decisions);
             self.carry_out(now);
         }
         if wake.is_some_and(|wake| wake <= now) {
@@ -86,8 +87,8 @@ impl Loop {
     /// When something must be done, whatever comes.
     fn next_wake(&self) -> Option<Moment> {
         let (site, drained) = (self.life.next_look(), self.life.drained_by());
-        let times = [self.decisions.next_deadline(), self.doors.next_resume(), site, drained];
-        times.into_iter().flatten().min()
+        let decided = Moment::first(self.decisions.next_deadline(), self.doors.next_resume());
+        Moment::first(decided, Moment::first(site, drained))
     }
 
     fn serve(&mut self, now: Moment, ready: Ready) -> io::Result<()> {
@@ -145,8 +146,17 @@ impl Loop {
         self.carry_out(now);
     }
 
-    /// Does what was decided, and what is decided because of that: the callers of a connection that was cut are told.
+    /// Does what was decided, and what is decided because of that: the callers of a connection that was cut are told. Mostly that is
+    /// nothing, for what is to be sent waits in the outlets.
+    #[inline]
     fn carry_out(&mut self, now: Moment) {
+        if self.decisions.has_others() {
+            self.carry_out_others(now);
+        }
+    }
+
+    #[inline(never)]
+    fn carry_out_others(&mut self, now: Moment) {
         while let Some(mut outputs) = self.decisions.take() {
             for output in outputs.drain(..) {
                 self.carry_out_one(now, output);
@@ -219,8 +229,9 @@ impl Loop {
                 }
             }
             self.carry_out(now);
-            while self.connections.route_some(now, &mut self.decisions) {
-                self.carry_out(now); // frames that found room
+            while self.connections.has_unrouted() {
+                self.connections.route_some(now, &mut self.decisions); // frames that found room
+                self.carry_out(now);
             }
             if !self.decisions.outlets().has_dirty() {
                 return;

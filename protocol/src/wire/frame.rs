@@ -225,6 +225,13 @@ impl Decoder {
         (missing > 0).then_some((&mut self.partial, missing))
     }
 
+    /// Whether everything that was fed has been taken.
+    #[must_use]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.chunk.is_empty() && !self.mid_frame()
+    }
+
     /// Whether a frame has begun and is not complete: its sender is on the clock.
     #[must_use]
     #[inline]
