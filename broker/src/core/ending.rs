@@ -55,10 +55,9 @@ impl<F> Switchboard<F> {
     }
 
     /// Tells a caller that its call has ended, and why.
+    #[cold]
     pub(crate) fn refuse(&mut self, caller: &Caller, refusal: Refusal, out: &mut impl Outputs<F>) {
-        let failure = refusal.into_failure(0);
-        self.post.counters.error(failure.code);
-        self.send_to_caller(caller, |id| Message::Error(Failure { id, ..failure }), out);
+        self.pass_on_error(caller, refusal.into_failure(0), out);
     }
 
     /// Answers a call of the broker's own service that is pending, and ends it.
@@ -173,11 +172,14 @@ impl<F> Switchboard<F> {
                     _ => self.send_to_caller(caller, passed, out),
                 }
             }
-            Err(failure) => {
-                self.post.counters.error(failure.code);
-                self.send_to_caller(caller, |id| Message::Error(Failure { id, ..failure }), out);
-            }
+            Err(failure) => self.pass_on_error(caller, failure, out),
         }
+    }
+
+    #[inline(never)]
+    fn pass_on_error(&mut self, caller: &Caller, failure: Failure<F>, out: &mut impl Outputs<F>) {
+        self.post.counters.error(failure.code);
+        self.send_to_caller(caller, |id| Message::Error(Failure { id, ..failure }), out);
     }
 
     /// Closes the slot of a call that its service has answered.
@@ -198,6 +200,7 @@ impl<F> Switchboard<F> {
     }
 
     /// A reply to a call that is not with this peer: dropped and counted, and the peer is cut when it goes on.
+    #[cold]
     fn stray(&mut self, from: PeerId, out: &mut impl Outputs<F>) {
         self.post.counters.replies_stray += 1;
         let Some(peer) = self.post.peers.get_mut(from) else { return };

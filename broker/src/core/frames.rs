@@ -16,6 +16,7 @@ use super::{
 
 impl<F> Router<F> {
     /// A frame has begun that asks for memory.
+    #[inline(never)]
     pub(super) fn begin(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut impl Outputs<F>) {
         let Some(peer) = self.board.post.peers.get(from) else { return };
         match peer.stage {

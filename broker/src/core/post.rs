@@ -112,6 +112,7 @@ impl Post {
     }
 
     /// A peer broke the protocol: it is told so and cut.
+    #[cold]
     pub(crate) fn violate<F>(&mut self, id: PeerId, violation: &Violation, out: &mut impl Outputs<F>) {
         let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.stage != Stage::Leaving) else { return };
         peer.stage = Stage::Leaving;
@@ -124,6 +125,7 @@ impl Post {
 
     /// A quota is full: of those who do not read, the connection that holds most of it goes, not the one that came last. While
     /// all peers read, none goes: everything leaves at the end of the turn.
+    #[cold]
     pub(crate) fn cut_hog<F>(&mut self, full: Full, account: AccountId, out: &mut impl Outputs<F>) {
         let is_candidate = |peer: &Peer| peer.backlog > 0 && (full == Full::Broker || peer.account == account);
         let weight = |peer: &Peer| (self.accounts.held(peer.account).bytes, peer.unread);

@@ -59,6 +59,7 @@ impl<F> Router<F> {
     }
 
     /// A call of a name that cannot exist. One who may do nothing is denied all the same.
+    #[cold]
     pub(super) fn misnamed(&mut self, from: PeerId, id: u64, error: &RoutingError, out: &mut impl Outputs<F>) {
         self.assembly.end(&mut self.board.post, from);
         let Some(peer) = self.board.post.peers.get(from) else { return };
@@ -107,6 +108,7 @@ impl<F> Router<F> {
     }
 
     /// Resolves a call, asks the policy, and hands it on. One who may do nothing is denied before anything else.
+    #[inline(never)]
     fn route(
         &mut self,
         identity: &Identity,
@@ -225,6 +227,7 @@ impl<F> Router<F> {
     }
 
     /// A datagram arrived. Only a call can come in one, and only one whose answer is not wanted or has somewhere to go.
+    #[inline(never)]
     pub(super) fn datagram(&mut self, now: Moment, datagram: Datagram<F>, out: &mut impl Outputs<F>) {
         let Datagram { sender, reply_to, message } = datagram;
         let counters = &mut self.board.post.counters;

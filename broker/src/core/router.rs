@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipc_protocol::{
     ErrorCode, Features, Goodbye, Hello, Identity, Versions, Violation, Welcome,
-    wire::{Failure, Message},
+    wire::{Failure, Message, Reply},
 };
 use serde::{Deserialize, Serialize};
 
@@ -139,15 +139,14 @@ impl<F> Router<F> {
         let taken = match (stage, message) {
             (Stage::Ready, Message::Call(call)) => self.take_call(arrival, call, out),
             (Stage::Ready, Message::Reply(reply)) => {
-                let (limit, len) = (self.board.post.limits.body_bytes, reply.body.len() as u64);
-                match len > limit {
-                    true => self.board.answered(now, from, Err(long_answer(reply.id, len, limit)), out),
+                match reply.body.len() as u64 > self.board.post.limits.body_bytes {
+                    true => self.take_long_reply(now, from, reply, out),
                     false => self.board.answered(now, from, Ok(reply), out),
                 }
                 Ok(())
             }
             (Stage::Ready, Message::Error(failure)) => {
-                self.board.answered(now, from, Err(of_service(failure.take())), out);
+                self.take_error(now, from, failure, out);
                 Ok(())
             }
             (Stage::Ready, Message::Cancel(cancel)) => {
@@ -168,6 +167,18 @@ impl<F> Router<F> {
         }
     }
 
+    #[cold]
+    fn take_long_reply(&mut self, now: Moment, from: PeerId, reply: &Reply<F>, out: &mut impl Outputs<F>) {
+        let limit = self.board.post.limits.body_bytes;
+        self.board.answered(now, from, Err(long_answer(reply.id, reply.body.len() as u64, limit)), out);
+    }
+
+    #[inline(never)]
+    fn take_error(&mut self, now: Moment, from: PeerId, failure: &mut Failure<F>, out: &mut impl Outputs<F>) {
+        self.board.answered(now, from, Err(of_service(failure.take())), out);
+    }
+
+    #[cold]
     fn greet(&mut self, from: PeerId, hello: &mut Hello, out: &mut impl Outputs<F>) -> Result<(), Violation> {
         let ours = Versions::SUPPORTED;
         let Versions { lowest, highest } = hello.versions;
@@ -202,6 +213,7 @@ impl<F> Router<F> {
     }
 
     /// A service without a way to answer is as good as gone; a caller may still wait for its answers.
+    #[inline(never)]
     fn end_reading(&mut self, from: PeerId, out: &mut impl Outputs<F>) {
         self.assembly.end(&mut self.board.post, from);
         let Some(peer) = self.board.post.peers.get_mut(from) else { return };
@@ -225,6 +237,7 @@ impl<F> Router<F> {
     }
 
     /// A connection is closed. Its names are free before its callers are told, so that a retry finds the successor.
+    #[inline(never)]
     fn disconnect(&mut self, id: PeerId, out: &mut impl Outputs<F>) {
         self.assembly.end(&mut self.board.post, id);
         let Some(peer) = self.board.post.peers.get_mut(id) else { return };
@@ -240,6 +253,7 @@ impl<F> Router<F> {
 
     /// Ends what is out of time. At most a slice of it, so that a million deadlines in one millisecond hold up nothing else;
     /// [`Router::next_deadline`] is then in the past.
+    #[inline(never)]
     fn expire(&mut self, now: Moment, out: &mut impl Outputs<F>) {
         for call in self.board.calls.expired(now, SLICE) {
             if let Some((caller, progress)) = self.board.abandon(call, ErrorCode::DEADLINE, out) {
@@ -253,6 +267,7 @@ impl<F> Router<F> {
 
     /// Uses other limits from now on. Calls that waited for a limit that is higher now go out; frames that are over one that is lower
     /// are given up.
+    #[cold]
     fn set_limits(&mut self, now: Moment, limits: Limits, out: &mut impl Outputs<F>) {
         self.board.post.limits = limits;
         for instance in self.board.names.instances().map(|(id, _)| id).collect::<Vec<_>>() {
@@ -270,6 +285,7 @@ impl<F> Router<F> {
     }
 
     /// The broker was told to stop: no new calls, waits for names end; calls that run may finish.
+    #[cold]
     fn drain(&mut self, out: &mut impl Outputs<F>) {
         self.board.draining = true;
         let watching = self.board.calls.iter().filter(|(_, slot)| matches!(slot.stage, CallStage::Watching(_)));
@@ -281,6 +297,7 @@ impl<F> Router<F> {
     }
 
     /// The broker stops for good: each pending call ends with `broker_lost`, each peer receives goodbye.
+    #[cold]
     fn stop(&mut self, out: &mut impl Outputs<F>) {
         for call in self.board.calls.iter().map(|(id, _)| id).collect::<Vec<_>>() {
             if let Some((caller, progress)) = self.board.abandon(call, ErrorCode::CANCELLED, out) {

@@ -219,12 +219,15 @@ impl<F> Message<F> {
         match self {
             Self::Call(call) => call.encode_head(out),
             Self::Reply(reply) => out.extend_from_slice(&reply.header().to_bytes()),
-            _ => {
-                let (header, routing) = self.rare_head();
-                out.extend_from_slice(&header.to_bytes());
-                out.extend_from_slice(routing.raw());
-            }
+            _ => self.encode_rare_head(out),
         }
+    }
+
+    #[inline(never)]
+    fn encode_rare_head(&self, out: &mut Vec<u8>) {
+        let (header, routing) = self.rare_head();
+        out.extend_from_slice(&header.to_bytes());
+        out.extend_from_slice(routing.raw());
     }
 
     /// The body, if the kind has one.
