@@ -71,7 +71,7 @@ impl Assembly {
     }
 
     /// Grants room to waiting frames that fit now.
-    pub(crate) fn retry<F>(&mut self, post: &mut Post, now: Moment, out: &mut Outputs<F>) {
+    pub(crate) fn retry<F>(&mut self, post: &mut Post, now: Moment, out: &mut impl Outputs<F>) {
         self.waiting.retain(|_, queue| {
             while let Some(peer) = queue.front().copied() {
                 let frame = post.peers.get(peer).and_then(|peer| peer.frame.as_ref()?.waiting);

@@ -101,15 +101,15 @@ impl<F> Calls<F> {
     pub(crate) fn take_caller(&mut self, id: CallId) -> Caller {
         let Some(slot) = self.slots.get_mut(id) else { return Caller::Gone };
         let caller = std::mem::replace(&mut slot.caller, Caller::Gone);
-        if caller != Caller::Gone {
+        if !matches!(caller, Caller::Gone) {
             self.wheel.disarm(&mut self.slots, id);
         }
         caller
     }
 
-    /// Closes a slot, which must have left its lists.
-    pub(crate) fn close(&mut self, id: CallId) -> Option<Slot<F>> {
-        self.slots.remove(id)
+    /// Closes a slot, which must have left its lists. Returns who paid for it.
+    pub(crate) fn close(&mut self, id: CallId) -> Option<AccountId> {
+        self.slots.drop_row(id, |slot| slot.payer)
     }
 
     /// Appends a call to a list.

@@ -28,7 +28,7 @@ use super::{
 
 impl<F> Switchboard<F> {
     /// Answers a call of the broker's own service, apart from `ipc.register`, whose name has to be authorised first.
-    pub(crate) fn control(&mut self, origin: Origin, call: &Call<F>, out: &mut Outputs<F>) -> Result<(), Refusal> {
+    pub(crate) fn control(&mut self, origin: Origin, call: &Call<F>, out: &mut impl Outputs<F>) -> Result<(), Refusal> {
         let answer = match str::from_utf8(call.routing.method()).unwrap_or_default() {
             operation::Wait::NAME => return self.control_wait(origin, call, out),
             operation::Unregister::NAME => {
@@ -50,7 +50,7 @@ impl<F> Switchboard<F> {
         Ok(())
     }
 
-    fn control_wait(&mut self, origin: Origin, call: &Call<F>, out: &mut Outputs<F>) -> Result<(), Refusal> {
+    fn control_wait(&mut self, origin: Origin, call: &Call<F>, out: &mut impl Outputs<F>) -> Result<(), Refusal> {
         let wait: control::Wait = parse(call)?;
         if self.is_so(&wait) {
             self.send_to_caller(&origin.caller, |id| reply(id, &Empty {}), out);
@@ -67,7 +67,7 @@ impl<F> Switchboard<F> {
         if matches!(origin.caller, Caller::OneWay) {
             return Ok(()); // there is no one to send the answer to
         }
-        let id = self.open(origin, Stage::Watching(Box::new(wait.clone())), watches::charge_of(&wait), out)?;
+        let id = self.open_waiting(origin, Stage::Watching(Box::new(wait.clone())), watches::charge_of(&wait))?;
         self.watches.add(id, &wait);
         Ok(())
     }
@@ -193,7 +193,7 @@ impl<F> Switchboard<F> {
             uses.names = uses.names.max(peer.instances.len() as u64);
         }
         uses.per_caller = uses.per_caller.max(per_uid.loose_calls);
-        uses.per_service = self.names.iter().map(|(id, _)| self.names.pending(id)).max().unwrap_or(0);
+        uses.per_service = self.names.iter().map(|(_, name)| name.pending()).max().unwrap_or(0);
         uses
     }
 }

@@ -25,7 +25,7 @@ impl<F> Switchboard<F> {
         now: Moment,
         from: PeerId,
         answer: Result<&mut Reply<F>, Failure<F>>,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
     ) {
         let number = match &answer {
             Ok(reply) => reply.id,
@@ -47,7 +47,7 @@ impl<F> Switchboard<F> {
     }
 
     /// A caller gave up a call. It may have ended in the meantime: then there is nothing to do.
-    pub(crate) fn cancel(&mut self, from: PeerId, id: u64, out: &mut Outputs<F>) {
+    pub(crate) fn cancel(&mut self, from: PeerId, id: u64, out: &mut impl Outputs<F>) {
         let found = self.post.peers.get(from).and_then(|peer| self.calls.find(&peer.pending, id));
         if let Some((caller, progress)) = found.and_then(|call| self.abandon(call, ErrorCode::CANCELLED, out)) {
             self.refuse(&caller, Refusal::Cancelled(progress), out);
@@ -55,14 +55,13 @@ impl<F> Switchboard<F> {
     }
 
     /// Tells a caller that its call has ended, and why.
-    pub(crate) fn refuse(&mut self, caller: &Caller, refusal: Refusal, out: &mut Outputs<F>) {
-        let failure = refusal.into_failure(0);
-        self.post.counters.error(failure.code);
-        self.send_to_caller(caller, |id| Message::Error(Failure { id, ..failure }), out);
+    #[cold]
+    pub(crate) fn refuse(&mut self, caller: &Caller, refusal: Refusal, out: &mut impl Outputs<F>) {
+        self.pass_on_error(caller, refusal.into_failure(0), out);
     }
 
     /// Answers a call of the broker's own service that is pending, and ends it.
-    pub(crate) fn finish(&mut self, call: CallId, message: impl FnOnce(u64) -> Message<F>, out: &mut Outputs<F>) {
+    pub(crate) fn finish(&mut self, call: CallId, message: impl FnOnce(u64) -> Message<F>, out: &mut impl Outputs<F>) {
         if let Some((caller, _)) = self.abandon(call, ErrorCode::CANCELLED, out) {
             self.send_to_caller(&caller, message, out);
         }
@@ -70,7 +69,7 @@ impl<F> Switchboard<F> {
 
     /// Takes an instance off its name. Calls that waited for it alone end; those that it works on go on. Returns the name if it was
     /// the last instance: those who wait for it to go are to be told.
-    pub(crate) fn retire(&mut self, id: InstanceId, out: &mut Outputs<F>) -> Option<ServiceName> {
+    pub(crate) fn retire(&mut self, id: InstanceId, out: &mut impl Outputs<F>) -> Option<ServiceName> {
         let direct = self.calls.ids(&self.names.instance(id)?.direct);
         let name = self.names.retire(id);
         let queue = name.as_ref().map(|name| self.calls.ids(&name.queue)).unwrap_or_default();
@@ -99,7 +98,7 @@ impl<F> Switchboard<F> {
         &mut self,
         caller: &Caller,
         message: impl FnOnce(u64) -> Message<F>,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
     ) {
         match caller {
             Caller::Peer { peer, id } => self.post.send(*peer, message(*id), out),
@@ -120,7 +119,7 @@ impl<F> Switchboard<F> {
         &mut self,
         id: CallId,
         reason: ErrorCode,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
     ) -> Option<(Caller, Progress)> {
         let slot = self.calls.get(id)?;
         match &slot.stage {
@@ -146,7 +145,7 @@ impl<F> Switchboard<F> {
     }
 
     /// Ends the calls that an instance works on: its peer is gone.
-    pub(crate) fn end_running(&mut self, instance: InstanceId, out: &mut Outputs<F>) {
+    pub(crate) fn end_running(&mut self, instance: InstanceId, out: &mut impl Outputs<F>) {
         while let Some(id) = self.names.instance(instance).and_then(|instance| instance.running.head()) {
             let caller = self.settle(id);
             self.vacate(id, instance);
@@ -159,7 +158,7 @@ impl<F> Switchboard<F> {
 
     /// Sends a service's answer to the caller that waits for it.
     #[inline]
-    fn pass_on(&mut self, caller: &Caller, answer: Result<&mut Reply<F>, Failure<F>>, out: &mut Outputs<F>) {
+    fn pass_on(&mut self, caller: &Caller, answer: Result<&mut Reply<F>, Failure<F>>, out: &mut impl Outputs<F>) {
         match answer {
             Ok(reply) => {
                 self.post.counters.replies += 1;
@@ -173,11 +172,14 @@ impl<F> Switchboard<F> {
                     _ => self.send_to_caller(caller, passed, out),
                 }
             }
-            Err(failure) => {
-                self.post.counters.error(failure.code);
-                self.send_to_caller(caller, |id| Message::Error(Failure { id, ..failure }), out);
-            }
+            Err(failure) => self.pass_on_error(caller, failure, out),
         }
+    }
+
+    #[inline(never)]
+    fn pass_on_error(&mut self, caller: &Caller, failure: Failure<F>, out: &mut impl Outputs<F>) {
+        self.post.counters.error(failure.code);
+        self.send_to_caller(caller, |id| Message::Error(Failure { id, ..failure }), out);
     }
 
     /// Closes the slot of a call that its service has answered.
@@ -198,7 +200,8 @@ impl<F> Switchboard<F> {
     }
 
     /// A reply to a call that is not with this peer: dropped and counted, and the peer is cut when it goes on.
-    fn stray(&mut self, from: PeerId, out: &mut Outputs<F>) {
+    #[cold]
+    fn stray(&mut self, from: PeerId, out: &mut impl Outputs<F>) {
         self.post.counters.replies_stray += 1;
         let Some(peer) = self.post.peers.get_mut(from) else { return };
         peer.strays += 1;

@@ -19,7 +19,8 @@ use super::{
 
 impl<F> Router<F> {
     /// A frame has begun that needs memory.
-    pub(super) fn begin(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut Outputs<F>) {
+    #[inline(never)]
+    pub(super) fn begin(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut impl Outputs<F>) {
         let Some(peer) = self.board.post.peers.get(from) else { return };
         match peer.stage {
             Stage::Greeting => return self.board.post.violate(from, &Violation::NoHello(frame.kind), out),
@@ -40,7 +41,7 @@ impl<F> Router<F> {
     }
 
     /// Skips a frame. The rest of it still has to arrive before its deadline.
-    fn skip(&mut self, from: PeerId, frame: Begun, out: &mut Outputs<F>) {
+    fn skip(&mut self, from: PeerId, frame: Begun, out: &mut impl Outputs<F>) {
         if frame.kind == Kind::CALL
             && let Err(violation) = self.note_call(from, frame.id)
         {
@@ -50,7 +51,7 @@ impl<F> Router<F> {
     }
 
     /// Refuses a body over the limit, which is being skipped.
-    pub(super) fn refuse_long(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut Outputs<F>) {
+    pub(super) fn refuse_long(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut impl Outputs<F>) {
         let (len, limit) = (u64::from(frame.body_len), self.board.post.limits.body_bytes);
         match frame.kind {
             Kind::CALL => {
@@ -65,7 +66,7 @@ impl<F> Router<F> {
     }
 
     /// A peer's deadline has passed: its hello or the rest of a frame is due, or its frame has waited for room.
-    pub(super) fn overdue(&mut self, now: Moment, id: PeerId, out: &mut Outputs<F>) {
+    pub(super) fn overdue(&mut self, now: Moment, id: PeerId, out: &mut impl Outputs<F>) {
         let Some(peer) = self.board.post.peers.get(id) else { return };
         let limits = &self.board.post.limits;
         let (what, allowed_ms) = match &peer.frame {
@@ -85,7 +86,7 @@ impl<F> Router<F> {
     }
 
     /// A frame has waited for room.
-    fn waited(&mut self, now: Moment, id: PeerId, waiting: Begun, out: &mut Outputs<F>) {
+    fn waited(&mut self, now: Moment, id: PeerId, waiting: Begun, out: &mut impl Outputs<F>) {
         let Some(peer) = self.board.post.peers.get(id) else { return };
         let Some(frame) = &peer.frame else { return };
         let limits = &self.board.post.limits;
@@ -116,14 +117,14 @@ impl<F> Router<F> {
     }
 
     /// An answer that no caller waits for is skipped. It frees its place in the window.
-    fn leave_out(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut Outputs<F>) {
+    fn leave_out(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut impl Outputs<F>) {
         self.give_up(now, from, out);
         let (len, limit) = (u64::from(frame.body_len), self.board.post.limits.body_bytes);
         self.board.answered(now, from, Err(long_answer(frame.id, len, limit)), out);
     }
 
     /// A frame that waits for room is skipped instead.
-    pub(super) fn give_up(&mut self, now: Moment, id: PeerId, out: &mut Outputs<F>) {
+    pub(super) fn give_up(&mut self, now: Moment, id: PeerId, out: &mut impl Outputs<F>) {
         if let Some(frame) = self.assembly.give_up(&mut self.board.post, id) {
             self.skip(id, frame, out);
             let due = now.after_ms(self.board.post.limits.frame_ms);

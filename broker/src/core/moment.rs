@@ -29,6 +29,17 @@ impl Moment {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
+    /// The earlier of two moments, as far as there are any.
+    #[must_use]
+    #[inline]
+    pub fn first(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, None) => one,
+            (None, other) => other,
+        }
+    }
+
     /// The moment in milliseconds, rounded up so that a deadline never fires early.
     pub(crate) fn tick(self) -> u64 {
         self.0.div_ceil(1000)
@@ -50,6 +61,16 @@ mod tests {
     fn nothing_is_earlier_than_itself() {
         assert_eq!(Moment(5).since(Moment(7)), Duration::ZERO);
         assert_eq!(Moment(u64::MAX).since(Moment(0)), Duration::from_micros(u64::MAX));
+    }
+
+    #[test]
+    fn of_two_moments_the_earlier_one_is_first_and_any_is_earlier_than_none() {
+        let (five, seven) = (Some(Moment(5)), Some(Moment(7)));
+        for (one, other, first) in [(five, seven, five), (seven, five, five), (None, seven, seven), (five, None, five)]
+        {
+            assert_eq!(Moment::first(one, other), first);
+        }
+        assert_eq!(Moment::first(None, None), None);
     }
 
     #[test]

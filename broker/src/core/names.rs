@@ -113,6 +113,11 @@ impl Name {
         self.first = self.order.first().map(|(_, id)| *id);
     }
 
+    /// Its calls: in its queue, and being worked on by its instances.
+    pub(crate) fn pending(&self) -> u64 {
+        u64::from(self.queue.len()) + u64::from(self.running)
+    }
+
     /// Its instances, in the order of their next turns.
     pub(crate) fn instances(&self) -> impl Iterator<Item = InstanceId> {
         self.order.iter().map(|(_, id)| *id)
@@ -198,8 +203,7 @@ impl Names {
     }
 
     /// The instance that takes the next call, of those that `has_room` agrees to.
-    pub(crate) fn choose(&self, id: NameId, has_room: impl Fn(&Instance) -> bool) -> Option<InstanceId> {
-        let name = self.names.get(id)?;
+    pub(crate) fn choose(&self, name: &Name, has_room: impl Fn(&Instance) -> bool) -> Option<InstanceId> {
         let first = name.first.filter(|id| self.instances.get(*id).is_some_and(&has_room));
         first.or_else(|| name.instances().skip(1).find(|id| self.instances.get(*id).is_some_and(&has_room)))
     }
@@ -233,11 +237,6 @@ impl Names {
     /// The first of them that was not taken back.
     pub(crate) fn first_on_offer(&self, instances: &[InstanceId]) -> Option<InstanceId> {
         instances.iter().copied().find(|id| self.instances.get(*id).is_some_and(|instance| instance.window > 0))
-    }
-
-    /// Calls of a name: in its queue, and being worked on by its instances.
-    pub(crate) fn pending(&self, id: NameId) -> u64 {
-        self.names.get(id).map_or(0, |name| u64::from(name.queue.len()) + u64::from(name.running))
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -323,7 +322,7 @@ mod tests {
         let (mut calls, account) = (Calls::<ipc_protocol::NoFd>::new(), Id::from_bits(1 << 32).unwrap());
         let turns: Vec<_> = (0..6)
             .map(|_| {
-                let chosen = names.choose(name, |_| true).unwrap();
+                let chosen = names.choose(names.name(name).unwrap(), |_| true).unwrap();
                 let call = calls.open(Caller::OneWay, Stage::Running(chosen), Moment(9_000), account);
                 names.begin(&mut calls, chosen, call);
                 names.end(&mut calls, chosen, call);
@@ -336,6 +335,7 @@ mod tests {
     #[test]
     fn an_instance_without_room_is_passed_over() {
         let (names, name, ids) = names_with(2);
+        let name = names.name(name).unwrap();
         let full = names.instance(ids[0]).unwrap();
         assert_eq!(names.choose(name, |instance| !std::ptr::eq(instance, full)), Some(ids[1]));
         assert_eq!(names.choose(name, |_| false), None);

@@ -4,8 +4,17 @@ use ipc_protocol::{Goodbye, wire::Message};
 
 use super::{datagrams::ReturnAddress, event::Event, ids::PeerId, item::Item};
 
-/// The router's requests to the server, in order.
-pub type Outputs<F> = Vec<Output<F>>;
+/// Takes the router's requests to the server, in order. A plain list does.
+pub trait Outputs<F> {
+    /// Takes the next one.
+    fn push(&mut self, output: Output<F>);
+}
+
+impl<F> Outputs<F> for Vec<Output<F>> {
+    fn push(&mut self, output: Output<F>) {
+        Self::push(self, output);
+    }
+}
 
 /// A request to the server. `F` is the type of a descriptor.
 #[derive(Debug)]

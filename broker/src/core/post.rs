@@ -31,7 +31,7 @@ impl Post {
     }
 
     /// Adds a connection. Whether there is a place for it was asked before.
-    pub(crate) fn admit<F>(&mut self, now: Moment, identity: Identity, out: &mut Outputs<F>) -> PeerId {
+    pub(crate) fn admit<F>(&mut self, now: Moment, identity: Identity, out: &mut impl Outputs<F>) -> PeerId {
         let mut party = Party::new(None, &identity);
         let account = self.accounts.open(identity.uid);
         self.accounts.charge(account, Account::connection());
@@ -44,7 +44,7 @@ impl Post {
     }
 
     /// Forgets a connection, with what it was still to be sent.
-    pub(crate) fn dismiss<F>(&mut self, id: PeerId, out: &mut Outputs<F>) {
+    pub(crate) fn dismiss<F>(&mut self, id: PeerId, out: &mut impl Outputs<F>) {
         let Some(peer) = self.peers.remove(id) else { return };
         out.push(Output::Log(Event::Closed(Party::new(Some(peer.number), &peer.identity))));
         let frame = peer.frame.map_or(0, |frame| frame.held + frame.granted);
@@ -55,7 +55,7 @@ impl Post {
     /// Sends a message, unless its receiver does not read and has too much already: then it is cut. When a quota is full, the peer
     /// that holds most of it and does not read is cut.
     #[inline]
-    pub(crate) fn send<F>(&mut self, to: PeerId, message: Message<F>, out: &mut Outputs<F>) {
+    pub(crate) fn send<F>(&mut self, to: PeerId, message: Message<F>, out: &mut impl Outputs<F>) {
         let cost = item::cost(&message);
         self.send_made(to, cost, out, || message);
     }
@@ -66,7 +66,7 @@ impl Post {
         &mut self,
         to: PeerId,
         cost: usize,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
         message: impl FnOnce() -> Message<F>,
     ) {
         let Some(peer) = self.peers.get_mut(to).filter(|peer| peer.stage != Stage::Leaving) else { return };
@@ -95,7 +95,7 @@ impl Post {
 
     /// Charges bytes of what cannot be refused. When a quota is full, the peer that holds most of it and does not read is cut.
     #[inline]
-    pub(crate) fn charge_or_cut<F>(&mut self, payer: AccountId, bytes: usize, out: &mut Outputs<F>) {
+    pub(crate) fn charge_or_cut<F>(&mut self, payer: AccountId, bytes: usize, out: &mut impl Outputs<F>) {
         if let Err(full) = self.accounts.charge_bytes(payer, bytes, Use::Unread, &self.limits) {
             self.cut_hog(full, payer, out);
             self.accounts.charge(payer, Account::bytes(bytes));
@@ -112,7 +112,8 @@ impl Post {
     }
 
     /// A peer broke the protocol: it is told so and cut.
-    pub(crate) fn violate<F>(&mut self, id: PeerId, violation: &Violation, out: &mut Outputs<F>) {
+    #[cold]
+    pub(crate) fn violate<F>(&mut self, id: PeerId, violation: &Violation, out: &mut impl Outputs<F>) {
         let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.stage != Stage::Leaving) else { return };
         peer.stage = Stage::Leaving;
         self.counters.connections_cut += 1;
@@ -124,7 +125,8 @@ impl Post {
 
     /// A quota is full: of those who do not read, the connection that holds most of it goes, not the one that came last. While
     /// all peers read, none goes: everything leaves at the end of the turn.
-    pub(crate) fn cut_hog<F>(&mut self, full: Full, account: AccountId, out: &mut Outputs<F>) {
+    #[cold]
+    pub(crate) fn cut_hog<F>(&mut self, full: Full, account: AccountId, out: &mut impl Outputs<F>) {
         let is_candidate = |peer: &Peer| peer.backlog > 0 && (full == Full::Broker || peer.account == account);
         let weight = |peer: &Peer| (self.accounts.held(peer.account).bytes, peer.unread);
         let candidates = self.peers.iter().filter(|(_, peer)| is_candidate(peer));
@@ -155,14 +157,14 @@ mod tests {
 
     fn post_with_peer() -> (Post, PeerId) {
         let mut post = Post::new(Limits { unread_soft_bytes: 500, unread_hard_bytes: 1_000, ..Limits::default() });
-        let id = post.admit(Moment(0), Identity::new(7, 7), &mut Outputs::<NoFd>::new());
+        let id = post.admit(Moment(0), Identity::new(7, 7), &mut Vec::<Output<NoFd>>::new());
         (post, id)
     }
 
     #[test]
     fn what_is_sent_is_charged_until_it_is_written() {
         let (mut post, peer) = post_with_peer();
-        let mut out: Outputs<NoFd> = Vec::new();
+        let mut out: Vec<Output<NoFd>> = Vec::new();
         post.send(peer, Message::Pong(1), &mut out);
         let [Output::Send { item, .. }] = &out[..] else { panic!("{out:?}") };
         assert_eq!(post.accounts.of(7).bytes, item.cost as u64);
@@ -173,7 +175,7 @@ mod tests {
     #[test]
     fn a_peer_that_reads_may_be_sent_more_than_the_limit_in_one_turn() {
         let (mut post, peer) = post_with_peer();
-        let mut out: Outputs<NoFd> = Vec::new();
+        let mut out: Vec<Output<NoFd>> = Vec::new();
         (0..20).for_each(|id| post.send(peer, Message::Pong(id), &mut out));
         assert_eq!(out.len(), 20);
     }
@@ -181,7 +183,7 @@ mod tests {
     #[test]
     fn a_peer_that_does_not_read_is_cut_at_the_limit() {
         let (mut post, peer) = post_with_peer();
-        let mut out: Outputs<NoFd> = Vec::new();
+        let mut out: Vec<Output<NoFd>> = Vec::new();
         post.send(peer, Message::Pong(0), &mut out);
         assert!(!post.written(peer, 0), "it took nothing");
         (0..20).for_each(|id| post.send(peer, Message::Pong(id), &mut out));
@@ -192,7 +194,7 @@ mod tests {
     #[test]
     fn nothing_is_left_of_a_peer_that_is_gone() {
         let (mut post, peer) = post_with_peer();
-        let mut out: Outputs<NoFd> = Vec::new();
+        let mut out: Vec<Output<NoFd>> = Vec::new();
         post.send(peer, Message::Pong(1), &mut out);
         post.dismiss(peer, &mut out);
         assert_eq!((post.accounts.by_user().len(), post.accounts.total()), (0, Account::default()));

@@ -44,7 +44,7 @@ impl<F> Switchboard<F> {
         &mut self,
         origin: Origin,
         request: control::Register,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
         let Caller::Peer { peer: peer_id, id: call_id } = origin.caller else { return Err(needs_connection()) };
         let peer = self.may_register(peer_id, &request)?;
@@ -69,7 +69,7 @@ impl<F> Switchboard<F> {
         &mut self,
         peer_id: PeerId,
         name: Option<&ServiceName>,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
         let id = self.registration(peer_id, name).ok_or_else(|| {
             Refusal::NoService(
@@ -82,14 +82,14 @@ impl<F> Switchboard<F> {
     }
 
     /// Removes an instance from its name, and answers those who wait for the name to go.
-    pub(crate) fn take_back(&mut self, id: InstanceId, out: &mut Outputs<F>) {
+    pub(crate) fn take_back(&mut self, id: InstanceId, out: &mut impl Outputs<F>) {
         if let Some(name) = self.retire(id, out) {
             self.tell_watchers(&name, out);
         }
     }
 
     /// Answers the calls that wait for `name` to be offered or to go.
-    fn tell_watchers(&mut self, name: &ServiceName, out: &mut Outputs<F>) {
+    fn tell_watchers(&mut self, name: &ServiceName, out: &mut impl Outputs<F>) {
         for call in self.watches.satisfied(name, &self.names) {
             self.finish(call, |id| answer::reply(id, &control::Empty {}), out);
         }

@@ -18,7 +18,7 @@ use super::{
     moment::Moment,
     names::Place,
     output::{Output, Outputs},
-    peers::{Route, Stage},
+    peers::{Peer, Route, Stage},
     policy::{Effect, Operation, Request, Rule},
     refusal::{Progress, Refusal},
     router::{Arrival, Router},
@@ -32,26 +32,27 @@ impl<F> Router<F> {
         &mut self,
         arrival: Arrival,
         call: &mut Call<F>,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
     ) -> Result<(), Violation> {
         let Arrival { from, began, now } = arrival;
         if !call.caller.is_empty() {
             return Err(RoutingError::Reserved(FieldTag::CALLER.0).into());
         }
-        self.note_call(from, call.id)?;
-        let Some((payer, _)) = self.board.post.payer(from) else { return Ok(()) };
-        let answer_to = Caller::Peer { peer: from, id: call.id };
+        let Some(peer) = self.note_call(from, call.id)? else { return Ok(()) };
+        let payer = peer.account;
+        let id = call.id;
         let deadline = began.after(self.board.post.limits.timeout(call.timeout_ms));
-        let caller = if call.one_way { Caller::OneWay } else { answer_to.clone() };
+        let caller = if call.one_way { Caller::OneWay } else { Caller::Peer { peer: from, id } };
         let origin = Origin { caller, payer, peer: Some(from), came: now, deadline };
         if let Err(refusal) = self.take_request(from, origin, call, out) {
-            self.board.refuse(&answer_to, refusal, out); // a one-way call, too: its sender learns that it did not arrive
+            self.board.refuse(&Caller::Peer { peer: from, id }, refusal, out); // a one-way call, too: its sender learns that it did not arrive
         }
         Ok(())
     }
 
     /// A call of a name that cannot exist. One who may do nothing is denied all the same.
-    pub(super) fn misnamed(&mut self, from: PeerId, id: u64, error: &RoutingError, out: &mut Outputs<F>) {
+    #[cold]
+    pub(super) fn misnamed(&mut self, from: PeerId, id: u64, error: &RoutingError, out: &mut impl Outputs<F>) {
         self.assembly.end(&mut self.board.post, from);
         let Some(peer) = self.board.post.peers.get(from) else { return };
         match peer.stage {
@@ -78,7 +79,7 @@ impl<F> Router<F> {
         from: PeerId,
         origin: Origin,
         call: &mut Call<F>,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
         let Some(peer) = self.board.post.peers.get(from) else { return Ok(()) };
         let known = peer
@@ -99,12 +100,13 @@ impl<F> Router<F> {
     }
 
     /// Resolves a call, asks the policy, and hands it on. One who may do nothing is denied before anything else.
+    #[inline(never)]
     fn route(
         &mut self,
         identity: &Identity,
         origin: Origin,
         call: &mut Call<F>,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
         let section = call.routing.raw().clone();
         let (service, method) = (call.routing.service(), call.routing.method());
@@ -167,7 +169,7 @@ impl<F> Router<F> {
         identity: &Identity,
         origin: Origin,
         call: &Call<F>,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
         if call.routing.method() != operation::Register::NAME.as_bytes() {
             return self.board.control(origin, call, out);
@@ -184,7 +186,7 @@ impl<F> Router<F> {
     // ---- the policy
 
     /// Denies everything to one who may do nothing.
-    fn admit(&mut self, request: &Request<'_>, peer: Option<PeerId>, out: &mut Outputs<F>) -> Result<(), Refusal> {
+    fn admit(&mut self, request: &Request<'_>, peer: Option<PeerId>, out: &mut impl Outputs<F>) -> Result<(), Refusal> {
         let verdict = self.policy.at_all(request.identity);
         match verdict.effect {
             Effect::Allow => Ok(()),
@@ -193,7 +195,12 @@ impl<F> Router<F> {
     }
 
     /// The one place where an operation is authorised, after what it is about was resolved.
-    fn authorise(&mut self, request: &Request<'_>, peer: Option<PeerId>, out: &mut Outputs<F>) -> Result<(), Refusal> {
+    fn authorise(
+        &mut self,
+        request: &Request<'_>,
+        peer: Option<PeerId>,
+        out: &mut impl Outputs<F>,
+    ) -> Result<(), Refusal> {
         let verdict = self.policy.verdict(request);
         match verdict.effect {
             Effect::Allow => Ok(()),
@@ -202,7 +209,7 @@ impl<F> Router<F> {
     }
 
     /// A denial is logged once for each connection.
-    fn deny(&mut self, request: &Request<'_>, by: Rule, peer: Option<PeerId>, out: &mut Outputs<F>) -> Refusal {
+    fn deny(&mut self, request: &Request<'_>, by: Rule, peer: Option<PeerId>, out: &mut impl Outputs<F>) -> Refusal {
         let mut peer = peer.and_then(|id| self.board.post.peers.get_mut(id));
         let was_told = peer.as_mut().is_some_and(|peer| std::mem::replace(&mut peer.denied, true));
         if !was_told {
@@ -212,7 +219,8 @@ impl<F> Router<F> {
     }
 
     /// A datagram arrived. Only a call can come in one, and only one whose answer is not wanted or has somewhere to go.
-    pub(super) fn datagram(&mut self, now: Moment, datagram: Datagram<F>, out: &mut Outputs<F>) {
+    #[inline(never)]
+    pub(super) fn datagram(&mut self, now: Moment, datagram: Datagram<F>, out: &mut impl Outputs<F>) {
         let Datagram { sender, reply_to, message } = datagram;
         let counters = &mut self.board.post.counters;
         counters.datagrams += 1;
@@ -240,15 +248,16 @@ impl<F> Router<F> {
         self.board.post.accounts.close_if_empty(payer);
     }
 
-    /// Numbers of calls grow.
-    pub(super) fn note_call(&mut self, from: PeerId, id: u64) -> Result<(), Violation> {
+    /// Numbers of calls grow. Returns the peer that called.
+    #[inline]
+    pub(super) fn note_call(&mut self, from: PeerId, id: u64) -> Result<Option<&Peer>, Violation> {
         self.board.post.counters.calls += 1;
-        let Some(peer) = self.board.post.peers.get_mut(from) else { return Ok(()) };
+        let Some(peer) = self.board.post.peers.get_mut(from) else { return Ok(None) };
         if id <= peer.last_call {
             return Err(Violation::IdNotGrowing { found: id, last: peer.last_call });
         }
         peer.last_call = id;
-        Ok(())
+        Ok(Some(peer))
     }
 }
 

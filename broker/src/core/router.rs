@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipc_protocol::{
     ErrorCode, Features, Goodbye, Hello, Identity, Versions, Violation, Welcome,
-    wire::{Failure, Message},
+    wire::{Failure, Message, Reply},
 };
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +57,7 @@ impl<F> Router<F> {
     ///
     /// # Errors
     /// The goodbye to send instead when a limit is reached: the connection is then closed.
-    pub fn connect(&mut self, now: Moment, identity: Identity, out: &mut Outputs<F>) -> Result<PeerId, Goodbye> {
+    pub fn connect(&mut self, now: Moment, identity: Identity, out: &mut impl Outputs<F>) -> Result<PeerId, Goodbye> {
         if let Err(reason) = self.has_place(&identity) {
             let text = reason.to_string();
             self.board.post.counters.connections_refused += 1;
@@ -69,7 +69,7 @@ impl<F> Router<F> {
 
     /// Something happened.
     #[inline]
-    pub fn handle(&mut self, now: Moment, input: Input<'_, F>, out: &mut Outputs<F>) {
+    pub fn handle(&mut self, now: Moment, input: Input<'_, F>, out: &mut impl Outputs<F>) {
         match input {
             Input::Message { from, message } => self.receive(now, from, message, out),
             Input::Written { to, cost } => self.written(now, to, cost, out),
@@ -96,8 +96,7 @@ impl<F> Router<F> {
     /// When [`Input::Deadline`] must come next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        let (call, peer) = (self.board.calls.next_deadline(), self.board.post.peers.next_overdue());
-        [call, peer].into_iter().flatten().min()
+        Moment::first(self.board.calls.next_deadline(), self.board.post.peers.next_overdue())
     }
 
     /// The limits in force.
@@ -139,7 +138,7 @@ impl<F> Router<F> {
 
     // ---- what peers send
 
-    fn receive(&mut self, now: Moment, from: PeerId, message: &mut Message<F>, out: &mut Outputs<F>) {
+    fn receive(&mut self, now: Moment, from: PeerId, message: &mut Message<F>, out: &mut impl Outputs<F>) {
         let Some(peer) = self.board.post.peers.get(from) else { return };
         let stage = peer.stage;
         let began = if peer.frame.is_some() { self.assembly.end(&mut self.board.post, from) } else { None };
@@ -147,15 +146,14 @@ impl<F> Router<F> {
         let taken = match (stage, message) {
             (Stage::Ready, Message::Call(call)) => self.take_call(arrival, call, out),
             (Stage::Ready, Message::Reply(reply)) => {
-                let (limit, len) = (self.board.post.limits.body_bytes, reply.body.len() as u64);
-                match len > limit {
-                    true => self.board.answered(now, from, Err(long_answer(reply.id, len, limit)), out),
+                match reply.body.len() as u64 > self.board.post.limits.body_bytes {
+                    true => self.take_long_reply(now, from, reply, out),
                     false => self.board.answered(now, from, Ok(reply), out),
                 }
                 Ok(())
             }
             (Stage::Ready, Message::Error(failure)) => {
-                self.board.answered(now, from, Err(of_service(failure.take())), out);
+                self.take_error(now, from, failure, out);
                 Ok(())
             }
             (Stage::Ready, Message::Cancel(cancel)) => {
@@ -176,7 +174,19 @@ impl<F> Router<F> {
         }
     }
 
-    fn greet(&mut self, from: PeerId, hello: &mut Hello, out: &mut Outputs<F>) -> Result<(), Violation> {
+    #[cold]
+    fn take_long_reply(&mut self, now: Moment, from: PeerId, reply: &Reply<F>, out: &mut impl Outputs<F>) {
+        let limit = self.board.post.limits.body_bytes;
+        self.board.answered(now, from, Err(long_answer(reply.id, reply.body.len() as u64, limit)), out);
+    }
+
+    #[inline(never)]
+    fn take_error(&mut self, now: Moment, from: PeerId, failure: &mut Failure<F>, out: &mut impl Outputs<F>) {
+        self.board.answered(now, from, Err(of_service(failure.take())), out);
+    }
+
+    #[cold]
+    fn greet(&mut self, from: PeerId, hello: &mut Hello, out: &mut impl Outputs<F>) -> Result<(), Violation> {
         let ours = Versions::SUPPORTED;
         let Versions { lowest, highest } = hello.versions;
         let version =
@@ -201,7 +211,7 @@ impl<F> Router<F> {
 
     // ---- sockets and time
 
-    fn written(&mut self, now: Moment, to: PeerId, cost: usize, out: &mut Outputs<F>) {
+    fn written(&mut self, now: Moment, to: PeerId, cost: usize, out: &mut impl Outputs<F>) {
         if self.board.post.written(to, cost) {
             let instances = self.board.post.peers.get(to).map(|peer| peer.instances.clone()).unwrap_or_default();
             instances.into_iter().for_each(|instance| self.board.feed(now, instance, out));
@@ -210,7 +220,8 @@ impl<F> Router<F> {
     }
 
     /// A service without a way to answer is as good as gone; a caller may still wait for its answers.
-    fn end_reading(&mut self, from: PeerId, out: &mut Outputs<F>) {
+    #[inline(never)]
+    fn end_reading(&mut self, from: PeerId, out: &mut impl Outputs<F>) {
         self.assembly.end(&mut self.board.post, from);
         let Some(peer) = self.board.post.peers.get_mut(from) else { return };
         if peer.stage != Stage::Leaving {
@@ -224,7 +235,7 @@ impl<F> Router<F> {
     }
 
     /// Closes a connection that has finished sending, once it has read everything that it waited for.
-    fn close_if_done(&mut self, id: PeerId, out: &mut Outputs<F>) {
+    fn close_if_done(&mut self, id: PeerId, out: &mut impl Outputs<F>) {
         let Some(peer) = self.board.post.peers.get_mut(id) else { return };
         if peer.stage == Stage::Ended && peer.unread == 0 && peer.pending.is_empty() {
             peer.stage = Stage::Leaving;
@@ -233,7 +244,8 @@ impl<F> Router<F> {
     }
 
     /// A connection is closed. Its names are free before its callers are told, so that a retry finds the successor.
-    fn disconnect(&mut self, id: PeerId, out: &mut Outputs<F>) {
+    #[inline(never)]
+    fn disconnect(&mut self, id: PeerId, out: &mut impl Outputs<F>) {
         self.assembly.end(&mut self.board.post, id);
         let Some(peer) = self.board.post.peers.get_mut(id) else { return };
         peer.stage = Stage::Leaving; // nothing is sent to it from here on
@@ -248,7 +260,8 @@ impl<F> Router<F> {
 
     /// Ends what is out of time. At most a slice of it, so that a million deadlines in one millisecond hold up nothing else;
     /// [`Router::next_deadline`] is then in the past.
-    fn expire(&mut self, now: Moment, out: &mut Outputs<F>) {
+    #[inline(never)]
+    fn expire(&mut self, now: Moment, out: &mut impl Outputs<F>) {
         for call in self.board.calls.expired(now, SLICE) {
             if let Some((caller, progress)) = self.board.abandon(call, ErrorCode::DEADLINE, out) {
                 self.board.refuse(&caller, Refusal::Deadline(progress), out);
@@ -261,7 +274,8 @@ impl<F> Router<F> {
 
     /// Uses other limits from now on. Calls that waited for a limit that is higher now go out; frames that are over one that is lower
     /// are given up.
-    fn set_limits(&mut self, now: Moment, limits: Limits, out: &mut Outputs<F>) {
+    #[cold]
+    fn set_limits(&mut self, now: Moment, limits: Limits, out: &mut impl Outputs<F>) {
         self.board.post.limits = limits;
         for instance in self.board.names.instances().map(|(id, _)| id).collect::<Vec<_>>() {
             self.board.feed(now, instance, out);
@@ -278,7 +292,8 @@ impl<F> Router<F> {
     }
 
     /// The broker was told to stop: no new calls, waits for names end; calls that run may finish.
-    fn drain(&mut self, out: &mut Outputs<F>) {
+    #[cold]
+    fn drain(&mut self, out: &mut impl Outputs<F>) {
         self.board.draining = true;
         let watching = self.board.calls.iter().filter(|(_, slot)| matches!(slot.stage, CallStage::Watching(_)));
         for call in watching.map(|(id, _)| id).collect::<Vec<_>>() {
@@ -289,7 +304,8 @@ impl<F> Router<F> {
     }
 
     /// The broker stops for good: each pending call ends with `broker_lost`, each peer receives goodbye.
-    fn stop(&mut self, out: &mut Outputs<F>) {
+    #[cold]
+    fn stop(&mut self, out: &mut impl Outputs<F>) {
         for call in self.board.calls.iter().map(|(id, _)| id).collect::<Vec<_>>() {
             if let Some((caller, progress)) = self.board.abandon(call, ErrorCode::CANCELLED, out) {
                 self.board.refuse(&caller, Refusal::BrokerLost(progress), out);

@@ -59,23 +59,24 @@ impl<F> Switchboard<F> {
         origin: Origin,
         call: &mut Call<F>,
         place: Place,
-        out: &mut Outputs<F>,
+        out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
         self.has_place_for_caller(&origin)?;
-        self.has_place_at(place)?;
-        match self.free_instance(place) {
+        match self.free_instance(place)? {
             Some(instance) => {
                 call.timeout_ms = left_until(origin.deadline, origin.came);
-                let id = self.open(origin, Stage::Running(instance), 0, out)?;
+                // What runs is limited in number and waits for nothing but its answer.
+                self.post.charge_or_cut(origin.payer, SLOT, out);
+                let id = self.open(origin, Stage::Running(instance));
                 self.deliver(id, instance, call, out);
                 Ok(())
             }
-            None => self.enqueue(place, origin, call.take(), out),
+            None => self.enqueue(place, origin, call.take()),
         }
     }
 
     /// Delivers what waits for an instance, oldest first, as long as it has room.
-    pub(crate) fn feed(&mut self, now: Moment, id: InstanceId, out: &mut Outputs<F>) {
+    pub(crate) fn feed(&mut self, now: Moment, id: InstanceId, out: &mut impl Outputs<F>) {
         while let Some(next) = self.next_for(id) {
             let Some(mut call) = self.dequeue(next) else { return };
             let Some(slot) = self.calls.get_mut(next) else { return };
@@ -106,20 +107,16 @@ impl<F> Switchboard<F> {
         Some(call)
     }
 
-    /// Opens a slot that is charged, with `bytes` more, to its payer, and puts it into the list of its caller.
-    pub(crate) fn open(
-        &mut self,
-        origin: Origin,
-        stage: Stage<F>,
-        bytes: usize,
-        out: &mut Outputs<F>,
-    ) -> Result<CallId, Refusal> {
+    /// Opens the slot of a call that waits and holds `bytes`, unless its payer holds too much: it could wait with its caller as well.
+    pub(crate) fn open_waiting(&mut self, origin: Origin, stage: Stage<F>, bytes: usize) -> Result<CallId, Refusal> {
+        self.post.charge_or_refuse(origin.payer, SLOT + bytes)?;
+        Ok(self.open(origin, stage))
+    }
+
+    /// Opens a slot that is charged already, and puts it into the list of its caller.
+    #[inline]
+    fn open(&mut self, origin: Origin, stage: Stage<F>) -> CallId {
         let Origin { caller, payer, deadline, .. } = origin;
-        match stage {
-            // What runs is limited in number and waits for nothing but its answer; what is queued could wait with its caller as well.
-            Stage::Running(_) => self.post.charge_or_cut(payer, SLOT + bytes, out),
-            _ => self.post.charge_or_refuse(payer, SLOT + bytes)?,
-        }
         let caller_peer = match caller {
             Caller::Peer { peer, .. } => Some(peer),
             Caller::Datagram(_) | Caller::OneWay => {
@@ -132,12 +129,11 @@ impl<F> Switchboard<F> {
         if let Some(peer) = caller_peer.and_then(|peer| self.post.peers.get_mut(peer)) {
             self.calls.push(&mut peer.pending, Role::Caller, id);
         }
-        Ok(id)
+        id
     }
 
     /// Takes the caller off a call, with what is charged because it waits. From here on nothing waits for the answer.
     pub(crate) fn settle(&mut self, id: CallId) -> Caller {
-        let Some(payer) = self.calls.get(id).map(|slot| slot.payer) else { return Caller::Gone };
         let caller = self.calls.take_caller(id);
         match caller {
             Caller::Peer { peer, .. } => {
@@ -145,7 +141,11 @@ impl<F> Switchboard<F> {
                     self.calls.unlink(&mut peer.pending, Role::Caller, id);
                 }
             }
-            Caller::Datagram(_) | Caller::OneWay => self.post.accounts.discharge(payer, Account::loose_call()),
+            Caller::Datagram(_) | Caller::OneWay => {
+                if let Some(slot) = self.calls.get(id) {
+                    self.post.accounts.discharge(slot.payer, Account::loose_call());
+                }
+            }
             Caller::Gone => {} // was settled before
         }
         caller
@@ -153,8 +153,8 @@ impl<F> Switchboard<F> {
 
     /// Closes a slot that has left its lists.
     pub(crate) fn close(&mut self, id: CallId) {
-        if let Some(slot) = self.calls.close(id) {
-            self.post.accounts.discharge_bytes(slot.payer, SLOT);
+        if let Some(payer) = self.calls.close(id) {
+            self.post.accounts.discharge_bytes(payer, SLOT);
         }
     }
 
@@ -169,37 +169,31 @@ impl<F> Switchboard<F> {
         if pending >= limit { Err(Refusal::CallerBusy(limit)) } else { Ok(()) }
     }
 
-    /// Refuses a call when its service has too many.
-    fn has_place_at(&self, place: Place) -> Result<(), Refusal> {
-        let limit = self.post.limits.calls_per_service;
-        let pending = match place {
-            Place::Name(id) => self.names.pending(id),
-            Place::Instance(id) => {
-                let count = |instance: &Instance| instance.direct.len() + instance.running.len();
-                self.names.instance(id).map_or(0, count).into()
-            }
+    /// An instance that takes a call at once. None while older calls wait: they are served first. A call whose service has too many is
+    /// refused.
+    fn free_instance(&self, place: Place) -> Result<Option<InstanceId>, Refusal> {
+        let has_room = |instance: &Instance| has_room(&self.post.peers, &self.post.limits, instance);
+        let (pending, free) = match place {
+            Place::Name(id) => self.names.name(id).map_or((0, None), |name| {
+                let is_next = name.queue.is_empty();
+                (name.pending(), if is_next { self.names.choose(name, has_room) } else { None })
+            }),
+            Place::Instance(id) => self.names.instance(id).map_or((0, None), |instance| {
+                let is_next = instance.direct.is_empty();
+                let pending = instance.direct.len() + instance.running.len();
+                (pending.into(), (is_next && has_room(instance)).then_some(id))
+            }),
         };
-        if pending < limit {
-            return Ok(());
-        }
+        if pending < self.post.limits.calls_per_service { Ok(free) } else { Err(self.too_many(place)) }
+    }
+
+    #[cold]
+    fn too_many(&self, place: Place) -> Refusal {
         let name = match place {
             Place::Name(id) => self.names.name(id).map(|name| name.name.to_string()),
             Place::Instance(_) => None,
         };
-        Err(Refusal::ServiceBusy(name.unwrap_or_else(|| "the peer".to_owned()), limit))
-    }
-
-    /// An instance that takes a call at once. None while older calls wait: they are served first.
-    fn free_instance(&self, place: Place) -> Option<InstanceId> {
-        let has_room = |instance: &Instance| has_room(&self.post.peers, &self.post.limits, instance);
-        match place {
-            Place::Name(id) if !self.names.name(id)?.queue.is_empty() => None,
-            Place::Name(id) => self.names.choose(id, has_room),
-            Place::Instance(id) => {
-                let instance = self.names.instance(id)?;
-                (instance.direct.is_empty() && has_room(instance)).then_some(id)
-            }
-        }
+        Refusal::ServiceBusy(name.unwrap_or_else(|| "the peer".to_owned()), self.post.limits.calls_per_service)
     }
 
     /// The oldest call that waits for an instance, if it has room.
@@ -214,20 +208,14 @@ impl<F> Switchboard<F> {
         [direct, queued].into_iter().flatten().min_by_key(age)
     }
 
-    fn enqueue(
-        &mut self,
-        place: Place,
-        origin: Origin,
-        mut call: Call<F>,
-        out: &mut Outputs<F>,
-    ) -> Result<(), Refusal> {
+    fn enqueue(&mut self, place: Place, origin: Origin, mut call: Call<F>) -> Result<(), Refusal> {
         call.detach();
         let bytes = charge_of(&call);
         let stage = match place {
             Place::Name(name) => Stage::Queued(name, Box::new(call)),
             Place::Instance(instance) => Stage::Direct(instance, Box::new(call)),
         };
-        let id = self.open(origin, stage, bytes, out)?;
+        let id = self.open_waiting(origin, stage, bytes)?;
         self.post.counters.calls_queued += 1;
         let queue = match place {
             Place::Name(name) => self.names.name_mut(name).map(|name| &mut name.queue),
@@ -241,7 +229,7 @@ impl<F> Switchboard<F> {
 
     /// Sends a call to the instance that its slot says it runs on.
     #[inline]
-    fn deliver(&mut self, id: CallId, on: InstanceId, call: &mut Call<F>, out: &mut Outputs<F>) {
+    fn deliver(&mut self, id: CallId, on: InstanceId, call: &mut Call<F>, out: &mut impl Outputs<F>) {
         let Some(peer) = self.names.begin(&mut self.calls, on, id) else { return };
         self.post.counters.calls_delivered += 1;
         let cost = item::ITEM + call.caller.len() + call.routing.raw().len() + call.body.len();
@@ -311,7 +299,7 @@ mod tests {
         let (mut board, name) = board_with_service(1);
         assert!(matches!(place(&mut board, name)[..], [Output::Send { .. }]));
         assert!(place(&mut board, name).is_empty());
-        assert_eq!(board.names.pending(name), 2);
+        assert_eq!(board.names.name(name).unwrap().pending(), 2);
 
         let instance = board.names.name(name).unwrap().instances().next().unwrap();
         let first = board.names.instance(instance).unwrap().running.head().unwrap();

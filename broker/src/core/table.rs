@@ -48,14 +48,28 @@ impl<K, T> Table<K, T> {
 
     /// Takes a row out. Its id is dead from now on.
     pub(crate) fn remove(&mut self, id: Id<K>) -> Option<T> {
+        self.empty(id, Option::take)
+    }
+
+    /// Drops a row where it lies, after a last look at it. Its id is dead from now on.
+    pub(crate) fn drop_row<R>(&mut self, id: Id<K>, look: impl FnOnce(&T) -> R) -> Option<R> {
+        self.empty(id, |row| {
+            let seen = row.as_ref().map(look);
+            *row = None;
+            seen
+        })
+    }
+
+    #[inline]
+    fn empty<R>(&mut self, id: Id<K>, take: impl FnOnce(&mut Option<T>) -> Option<R>) -> Option<R> {
         let place = self.places.get_mut(id.index()).filter(|place| place.generation == id.generation())?;
-        let row = place.row.take()?;
+        let taken = take(&mut place.row)?;
         self.len -= 1;
         if let Some(next) = place.generation.checked_add(1) {
             place.generation = next;
             self.free.push(u32::try_from(id.index()).unwrap_or(u32::MAX));
         }
-        Some(row)
+        Some(taken)
     }
 
     pub(crate) fn get(&self, id: Id<K>) -> Option<&T> {

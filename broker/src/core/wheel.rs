@@ -46,7 +46,9 @@ impl<K> Wheel<K> {
         let Some(bucket) = table.get(id).map(|row| bucket_of(row.due().tick())) else { return };
         if let Some(list) = self.buckets.get_mut(bucket) {
             list.push(table, T::TIMER, id);
-            self.mark(bucket, true);
+            if list.len() == 1 {
+                self.mark(bucket, true);
+            }
         }
     }
 

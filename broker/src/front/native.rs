@@ -35,6 +35,15 @@ impl Inlet {
             self.skipping = false;
             return Ok(Some(Incoming::Skipped)); // before what comes behind it, whose time is its own
         }
+        if let Some(frame) = self.decoder.whole()
+            && into.decode_checked(frame, &self.last)
+        {
+            return Ok(Some(Incoming::Message));
+        }
+        if self.decoder.is_empty() { Ok(None) } else { self.next_checked(into) }
+    }
+
+    fn next_checked<F>(&mut self, into: &mut Message<F>) -> Result<Option<Incoming>, Violation> {
         Ok(match self.decoder.next()? {
             None => None,
             Some(Decoded::Frame(frame)) => {

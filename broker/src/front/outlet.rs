@@ -12,11 +12,20 @@ use crate::core::{Class, Item};
 /// The sending half of a connection.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Outlet<F> {
+    /// Absent while nothing is queued, so that an idle connection owns none.
+    queue: Option<Box<Queue<F>>>,
+}
+
+/// What waits for one socket.
+#[derive(Debug, Serialize, Deserialize)]
+struct Queue<F> {
     /// The item in whose middle the last write ended.
-    begun: Option<Box<Begun>>,
+    begun: Option<Begun>,
     items: VecDeque<Item<F>>,
     /// Items from the front that own their memory.
     detached: usize,
+    /// What all of it costs.
+    cost: usize,
 }
 
 /// What is left of an item that was written in part.
@@ -36,30 +45,102 @@ pub struct Written {
     pub cost: usize,
 }
 
-/// Queues of outlets that ran empty, for the next ones that fill: an idle connection owns none.
+/// Queues of outlets that ran empty, for the next ones that fill.
 #[derive(Debug)]
 pub struct Pool<F> {
-    spare: Vec<VecDeque<Item<F>>>,
+    #[expect(clippy::vec_box, reason = "the boxes move between pool and outlets; an idle outlet is one pointer")]
+    spare: Vec<Box<Queue<F>>>,
 }
 
 impl<F> Outlet<F> {
     /// An empty outlet.
     #[must_use]
     pub fn new() -> Self {
-        Self { begun: None, items: VecDeque::new(), detached: 0 }
+        Self { queue: None }
     }
 
     /// Queues an item.
+    #[inline]
     pub fn push(&mut self, item: Item<F>, pool: &mut Pool<F>) {
-        if self.items.capacity() == 0 {
-            self.items = pool.spare.pop().unwrap_or_default();
-        }
-        self.items.push_back(item);
+        let queue = self.queue.get_or_insert_with(|| pool.take());
+        queue.cost += item.cost;
+        queue.items.push_back(item);
     }
 
     /// Fills a sheet with as many items as fit one write.
     pub fn encode(&self, dialect: Dialect, sheet: &mut Sheet) {
         sheet.clear();
+        if let Some(queue) = &self.queue {
+            queue.encode(dialect, sheet);
+        }
+    }
+
+    /// The first `len` bytes of the sheet were written: takes out the items that are complete.
+    pub fn wrote(&mut self, len: usize, sheet: &Sheet, pool: &mut Pool<F>) -> Written {
+        let Some(queue) = &mut self.queue else { return Written::default() };
+        let items = sheet.items_in(len);
+        let written = if items == queue.len() { queue.clear() } else { queue.wrote(items, len, sheet) };
+        if queue.len() == 0 {
+            pool.put(self.queue.take());
+        }
+        written
+    }
+
+    /// Copies out of the shared read buffer what a turn could not write: it must not pin the buffer of all connections.
+    pub fn detach(&mut self) {
+        if let Some(queue) = &mut self.queue {
+            queue.items.range_mut(queue.detached..).for_each(|item| item.message.detach());
+            queue.detached = queue.items.len();
+        }
+    }
+
+    /// Drops the oldest items that may be dropped and were not begun, until they cost at least `cost` together.
+    pub fn shed(&mut self, cost: usize) -> Written {
+        let mut shed = Written::default();
+        let Some(queue) = &mut self.queue else { return shed };
+        queue.items.retain(|item| {
+            let goes = item.class == Class::Droppable && shed.cost < cost;
+            if goes {
+                shed.items += 1;
+                shed.cost += item.cost;
+            }
+            !goes
+        });
+        queue.detached = 0;
+        queue.cost -= shed.cost;
+        shed
+    }
+
+    /// Forgets everything.
+    pub fn discard(&mut self, pool: &mut Pool<F>) -> Written {
+        let discarded = self.queue.as_mut().map_or(Written::default(), |queue| queue.clear());
+        pool.put(self.queue.take());
+        discarded
+    }
+
+    /// Whether nothing is queued.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.as_ref().is_none_or(|queue| queue.len() == 0)
+    }
+}
+
+impl<F> Queue<F> {
+    /// Items in it, one that has begun among them.
+    fn len(&self) -> usize {
+        self.items.len() + usize::from(self.begun.is_some())
+    }
+
+    /// Empties it, and keeps its memory.
+    fn clear(&mut self) -> Written {
+        let all = Written { items: self.len(), cost: self.cost };
+        self.begun = None;
+        self.items.clear();
+        (self.detached, self.cost) = (0, 0);
+        all
+    }
+
+    fn encode(&self, dialect: Dialect, sheet: &mut Sheet) {
         if let Some(begun) = &self.begun {
             sheet.bytes().extend_from_slice(&begun.bytes);
             if !begun.body.is_empty() {
@@ -76,9 +157,8 @@ impl<F> Outlet<F> {
         }
     }
 
-    /// The first `len` bytes of the sheet were written: takes out the items that are complete.
-    pub fn wrote(&mut self, len: usize, sheet: &Sheet, pool: &mut Pool<F>) -> Written {
-        let items = sheet.items_in(len);
+    /// Takes out the first items, and the front of the next one if `len` bytes reach into it.
+    fn wrote(&mut self, items: usize, len: usize, sheet: &Sheet) -> Written {
         let left = if len == sheet.len() { None } else { sheet.left_of(items, len) };
         let mut written = Written { items, cost: 0 };
         let whole = match self.begun.take_if(|_| items > 0) {
@@ -88,13 +168,9 @@ impl<F> Outlet<F> {
             }
             None => items,
         };
-        written.cost += self.items.range(..whole).map(|item| item.cost).sum::<usize>();
-        if whole == self.items.len() {
-            self.items.clear();
-        } else {
-            drop(self.items.drain(..whole));
-        }
+        written.cost += self.items.drain(..whole).map(|item| item.cost).sum::<usize>();
         self.detached = self.detached.saturating_sub(whole);
+        self.cost -= written.cost;
         if let Some(left) = left {
             let (cost, pinned) = match self.begun.take() {
                 Some(begun) => (begun.cost, false),
@@ -103,51 +179,9 @@ impl<F> Outlet<F> {
                 }),
             };
             let body = if pinned { Bytes::copy_from_slice(&left.body) } else { left.body };
-            self.begun = Some(Box::new(Begun { cost, bytes: left.bytes, body }));
-        }
-        if self.items.is_empty() {
-            pool.put(&mut self.items);
+            self.begun = Some(Begun { cost, bytes: left.bytes, body });
         }
         written
-    }
-
-    /// Copies out of the shared read buffer what a turn could not write: it must not pin the buffer of all connections.
-    pub fn detach(&mut self) {
-        self.items.range_mut(self.detached..).for_each(|item| item.message.detach());
-        self.detached = self.items.len();
-    }
-
-    /// Drops the oldest items that may be dropped and were not begun, until they cost at least `cost` together.
-    pub fn shed(&mut self, cost: usize) -> Written {
-        let mut shed = Written::default();
-        self.items.retain(|item| {
-            let goes = item.class == Class::Droppable && shed.cost < cost;
-            if goes {
-                shed.items += 1;
-                shed.cost += item.cost;
-            }
-            !goes
-        });
-        self.detached = 0;
-        shed
-    }
-
-    /// Forgets everything.
-    pub fn discard(&mut self, pool: &mut Pool<F>) -> Written {
-        let begun = self.begun.take().map(|begun| begun.cost);
-        let costs = begun.into_iter().chain(self.items.iter().map(|item| item.cost));
-        let discarded =
-            costs.fold(Written::default(), |sum, cost| Written { items: sum.items + 1, cost: sum.cost + cost });
-        self.items.clear();
-        self.detached = 0;
-        pool.put(&mut self.items);
-        discarded
-    }
-
-    /// Whether nothing is queued.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.begun.is_none() && self.items.is_empty()
     }
 
     fn pop(&mut self) -> Option<Item<F>> {
@@ -169,9 +203,16 @@ impl<F> Pool<F> {
         Self { spare: Vec::new() }
     }
 
-    fn put(&mut self, queue: &mut VecDeque<Item<F>>) {
-        let queue = std::mem::take(queue);
-        if self.spare.len() < SPARE && (1..=LONGEST).contains(&queue.capacity()) {
+    fn take(&mut self) -> Box<Queue<F>> {
+        let empty = || Box::new(Queue { begun: None, items: VecDeque::new(), detached: 0, cost: 0 });
+        self.spare.pop().unwrap_or_else(empty)
+    }
+
+    fn put(&mut self, queue: Option<Box<Queue<F>>>) {
+        if let Some(queue) = queue
+            && self.spare.len() < SPARE
+            && queue.items.capacity() <= LONGEST
+        {
             self.spare.push(queue);
         }
     }
@@ -294,6 +335,6 @@ mod tests {
     fn an_empty_outlet_owns_no_memory() {
         let (mut outlet, mut pool) = outlet_with(vec![item(1, 10, Class::Required)]);
         drain(&mut outlet, &mut pool, usize::MAX);
-        assert_eq!((outlet.items.capacity(), pool.spare.len()), (0, 1));
+        assert_eq!((outlet.queue.is_none(), pool.spare.len()), (true, 1));
     }
 }

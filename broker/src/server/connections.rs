@@ -1,4 +1,4 @@
-//! Connections: each a socket with its inlet and outlet, read once and written once a turn.
+//! Connections: each a socket with its inlet, read once a turn, and written from its outlet.
 
 use std::{
     collections::VecDeque,
@@ -33,13 +33,10 @@ pub(crate) struct Connections {
     buffer: ReadBuffer,
     /// What all of them are written from.
     sheet: Sheet,
-    pool: Pool<Fd>,
     /// Where a message lies while it is routed.
     message: Message<Fd>,
     /// Connections that were read and may still have messages to be routed.
     unrouted: VecDeque<PeerId>,
-    /// Connections with something queued, to be written at the end of the turn.
-    dirty: VecDeque<PeerId>,
 }
 
 #[derive(Debug)]
@@ -47,12 +44,9 @@ struct Connection {
     id: PeerId,
     socket: OwnedFd,
     inlet: Inlet,
-    outlet: Outlet<Fd>,
     /// What the poller watches for.
     interest: Interest,
     reading: Reading,
-    /// Whether it stands in the list of connections to write.
-    dirty: bool,
 }
 
 /// Whether more is read from a connection.
@@ -80,15 +74,14 @@ impl Connections {
             places: Vec::new(),
             buffer: ReadBuffer::new(),
             sheet: Sheet::new(),
-            pool: Pool::new(),
             message: Message::Pong(0),
             unrouted: VecDeque::new(),
-            dirty: VecDeque::new(),
         }
     }
 
     /// Adds a connection, which the poller watches already.
-    pub(crate) fn insert(&mut self, id: PeerId, socket: OwnedFd) {
+    pub(crate) fn insert(&mut self, id: PeerId, socket: OwnedFd, decisions: &mut Decisions) {
+        decisions.outlets().insert(id);
         let index = id.index();
         if self.places.len() <= index {
             self.places.resize_with(index + 1, || None);
@@ -104,7 +97,7 @@ impl Connections {
     pub(crate) fn serve(&mut self, now: Moment, id: PeerId, ready: Ready, decisions: &mut Decisions) -> Served {
         let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
         if ready.write {
-            connection.mark_dirty(&mut self.dirty);
+            decisions.outlets().mark(id);
         }
         match connection.reading {
             Reading::Open if ready.read => self.read(now, id, decisions),
@@ -121,7 +114,7 @@ impl Connections {
             Ok(Received::Nothing) => {}
             Ok(Received::End) => {
                 connection.reading = Reading::Ended;
-                connection.mark_dirty(&mut self.dirty);
+                decisions.outlets().mark(id);
                 decisions.tell(now, Input::Ended { from: id });
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -132,16 +125,21 @@ impl Connections {
         Served::Open
     }
 
-    /// Routes the next few messages of the connection that has waited longest. False once no connection has any.
-    pub(crate) fn route_some(&mut self, now: Moment, decisions: &mut Decisions) -> bool {
-        let Some(id) = self.unrouted.pop_front() else { return false };
-        let Some(connection) = connection(&mut self.places, id) else { return true };
+    /// Whether a connection may have messages to be routed.
+    pub(crate) fn has_unrouted(&self) -> bool {
+        !self.unrouted.is_empty()
+    }
+
+    /// Routes the next few messages of the connection that has waited longest.
+    pub(crate) fn route_some(&mut self, now: Moment, decisions: &mut Decisions) {
+        let Some(id) = self.unrouted.pop_front() else { return };
+        let Some(connection) = connection(&mut self.places, id) else { return };
         for _ in 0..decisions.limits().turn_frames {
             let input = match connection.inlet.next(&mut self.message) {
                 Ok(Some(Incoming::Message)) => Input::Message { from: id, message: &mut self.message },
                 Ok(Some(Incoming::Begun(frame))) => {
                     decisions.tell(now, Input::Begun { from: id, frame });
-                    return true; // it goes on when the decision is carried out
+                    return; // it goes on when the decision is carried out
                 }
                 Ok(Some(Incoming::Misnamed { id: number, error })) => Input::Misnamed { from: id, id: number, error },
                 Ok(Some(Incoming::Skipped)) => Input::Skipped { from: id },
@@ -149,57 +147,48 @@ impl Connections {
                     if let Some(held) = connection.inlet.partial() {
                         decisions.tell(now, Input::Partial { from: id, held });
                     }
-                    return true;
+                    return;
                 }
                 Err(violation) => {
                     decisions.tell(now, Input::Violation { from: id, violation });
-                    return true;
+                    return;
                 }
             };
             decisions.tell(now, input);
         }
         self.unrouted.push_back(id);
-        true
     }
 
     /// Goes on with a connection whose begun frame may be put together.
-    pub(crate) fn assemble(&mut self, id: PeerId) {
-        self.resume(id, Inlet::assemble);
+    pub(crate) fn assemble(&mut self, id: PeerId, decisions: &mut Decisions) {
+        self.resume(id, decisions, Inlet::assemble);
     }
 
     /// Goes on with a connection whose begun frame is left out.
-    pub(crate) fn skip(&mut self, id: PeerId) {
-        self.resume(id, Inlet::skip);
+    pub(crate) fn skip(&mut self, id: PeerId, decisions: &mut Decisions) {
+        self.resume(id, decisions, Inlet::skip);
     }
 
     /// Reads nothing more from a connection for now.
-    pub(crate) fn park(&mut self, id: PeerId) {
+    pub(crate) fn park(&mut self, id: PeerId, decisions: &mut Decisions) {
         if let Some(connection) = connection(&mut self.places, id) {
             connection.inlet.detach();
             connection.reading = Reading::Parked;
-            connection.mark_dirty(&mut self.dirty);
+            decisions.outlets().mark(id);
         }
     }
 
-    fn resume(&mut self, id: PeerId, how: impl FnOnce(&mut Inlet)) {
+    fn resume(&mut self, id: PeerId, decisions: &mut Decisions, how: impl FnOnce(&mut Inlet)) {
         let Some(connection) = connection(&mut self.places, id) else { return };
         how(&mut connection.inlet);
         if connection.reading == Reading::Parked {
             connection.reading = Reading::Open;
-            connection.mark_dirty(&mut self.dirty);
+            decisions.outlets().mark(id);
         }
         self.unrouted.push_back(id);
     }
 
     // ---- writing
-
-    /// Queues an item.
-    pub(crate) fn queue(&mut self, id: PeerId, item: Item<Fd>) {
-        if let Some(connection) = connection(&mut self.places, id) {
-            connection.outlet.push(item, &mut self.pool);
-            connection.mark_dirty(&mut self.dirty);
-        }
-    }
 
     /// Writes the next connection that has something queued, once. `None` once none has.
     pub(crate) fn write_next(
@@ -208,46 +197,43 @@ impl Connections {
         poller: &Poller,
         decisions: &mut Decisions,
     ) -> Option<(PeerId, Served)> {
-        let id = self.dirty.pop_front()?;
+        let id = decisions.outlets().next_dirty()?;
         Some((id, self.write(now, id, poller, decisions)))
-    }
-
-    /// Whether a connection is still to be written.
-    pub(crate) fn has_writes(&self) -> bool {
-        !self.dirty.is_empty()
     }
 
     fn write(&mut self, now: Moment, id: PeerId, poller: &Poller, decisions: &mut Decisions) -> Served {
         let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
-        connection.dirty = false;
-        if !connection.outlet.is_empty() {
-            let cost = match connection.flush(&mut self.sheet, &mut self.pool) {
+        let Some((outlet, pool)) = decisions.outlets().of(id) else { return Served::Open };
+        let mut wanted = Interest { read: connection.reading == Reading::Open, write: false };
+        if !outlet.is_empty() {
+            let cost = match connection.flush(outlet, &mut self.sheet, pool) {
                 Ok(flushed) => {
                     if flushed.blocked {
-                        connection.outlet.detach();
+                        outlet.detach();
                     }
                     flushed.cost
                 }
                 // EPIPE: its peer does not read any more. What it wrote before is still taken; the end of that closes the connection.
-                Err(_) if connection.reading == Reading::Open => connection.outlet.discard(&mut self.pool).cost,
+                Err(_) if connection.reading == Reading::Open => outlet.discard(pool).cost,
                 Err(_) => return Served::Gone,
             };
+            wanted.write = !outlet.is_empty(); // what is decided because of this write is written after it
             decisions.tell(now, Input::Written { to: id, cost });
         }
-        match connection.watch(poller) {
+        match connection.watch(poller, wanted) {
             Ok(()) => Served::Open,
             Err(_) => Served::Gone,
         }
     }
 
     /// Closes a connection, with a last word if there is one and its socket takes it at once.
-    pub(crate) fn close(&mut self, id: PeerId, goodbye: Option<Goodbye>, poller: &Poller) {
+    pub(crate) fn close(&mut self, id: PeerId, goodbye: Option<Goodbye>, poller: &Poller, decisions: &mut Decisions) {
         let Some(connection) = connection(&mut self.places, id) else { return };
-        if let Some(goodbye) = goodbye {
-            connection.outlet.push(Item::required(Message::Goodbye(goodbye)), &mut self.pool);
-            let _ = connection.flush(&mut self.sheet, &mut self.pool);
+        if let (Some(goodbye), Some((outlet, pool))) = (goodbye, decisions.outlets().of(id)) {
+            outlet.push(Item::required(Message::Goodbye(goodbye)), pool);
+            let _ = connection.flush(outlet, &mut self.sheet, pool);
         }
-        connection.outlet.discard(&mut self.pool);
+        decisions.outlets().remove(id);
         poller.remove(&connection.socket);
         if let Some(place) = self.places.get_mut(id.index()) {
             *place = None;
@@ -267,15 +253,7 @@ pub(crate) enum Served {
 
 impl Connection {
     fn new(id: PeerId, socket: OwnedFd) -> Self {
-        Self {
-            id,
-            socket,
-            inlet: Inlet::default(),
-            outlet: Outlet::new(),
-            interest: Interest::READ,
-            reading: Reading::Open,
-            dirty: false,
-        }
+        Self { id, socket, inlet: Inlet::default(), interest: Interest::READ, reading: Reading::Open }
     }
 
     fn read(&mut self, buffer: &mut ReadBuffer) -> io::Result<Received> {
@@ -290,41 +268,32 @@ impl Connection {
     }
 
     /// Writes until everything is written or the socket takes no more.
-    fn flush(&mut self, sheet: &mut Sheet, pool: &mut Pool<Fd>) -> io::Result<Flushed> {
+    fn flush(&self, outlet: &mut Outlet<Fd>, sheet: &mut Sheet, pool: &mut Pool<Fd>) -> io::Result<Flushed> {
         let dialect = self.inlet.dialect();
         let mut cost = 0;
         loop {
-            self.outlet.encode(dialect, sheet);
+            outlet.encode(dialect, sheet);
             let written = write(self.socket.as_fd(), sheet);
             let (len, blocked) = match written {
                 Ok(len) => (len, len < sheet.len()),
                 Err(Errno::AGAIN) => (0, true),
                 Err(error) => return Err(error.into()),
             };
-            cost += self.outlet.wrote(len, sheet, pool).cost;
+            cost += outlet.wrote(len, sheet, pool).cost;
             sheet.clear();
-            if blocked || self.outlet.is_empty() {
+            if blocked || outlet.is_empty() {
                 return Ok(Flushed { cost, blocked });
             }
         }
     }
 
     /// Tells the poller what to watch for, if that has changed. A close is always told.
-    fn watch(&mut self, poller: &Poller) -> io::Result<()> {
-        let wanted = Interest { read: self.reading == Reading::Open, write: !self.outlet.is_empty() };
+    fn watch(&mut self, poller: &Poller, wanted: Interest) -> io::Result<()> {
         if wanted != self.interest {
             self.interest = wanted;
             poller.modify(&self.socket, Source::Peer(self.id), wanted)?;
         }
         Ok(())
-    }
-
-    /// Puts it into the list of connections to write, once.
-    fn mark_dirty(&mut self, dirty: &mut VecDeque<PeerId>) {
-        if !self.dirty {
-            self.dirty = true;
-            dirty.push_back(self.id);
-        }
     }
 }
 
@@ -374,7 +343,7 @@ mod tests {
         let (mut connections, poller) = (Connections::new(), Poller::new().unwrap());
         let socket = OwnedFd::from(ours);
         poller.add(&socket, Source::Peer(id), Interest::READ).unwrap();
-        connections.insert(id, socket);
+        connections.insert(id, socket, &mut decisions);
         decisions.take();
         (connections, decisions, poller, id, theirs)
     }
@@ -388,11 +357,7 @@ mod tests {
         io::Write::write_all(&mut theirs, &hello).unwrap();
 
         assert_eq!(connections.serve(Moment(0), id, READABLE, &mut decisions), Served::Open);
-        while connections.route_some(Moment(0), &mut decisions) {}
-        for output in decisions.take().unwrap() {
-            let Output::Send { to, item } = output else { panic!("{output:?}") };
-            connections.queue(to, item);
-        }
+        connections.route_some(Moment(0), &mut decisions);
         assert_eq!(connections.write_next(Moment(0), &poller, &mut decisions), Some((id, Served::Open)));
 
         let mut head = [0; 3];

@@ -2,6 +2,7 @@
 
 use ipc_protocol::{Goodbye, Identity, NoFd};
 
+use super::outlets::Outlets;
 use crate::core::{Input, Limits, Moment, Output, Outputs, PeerId, Policy, Router};
 
 /// The descriptor type of the real broker: no frame carries one yet.
@@ -11,38 +12,60 @@ pub(crate) type Fd = NoFd;
 #[derive(Debug)]
 pub(crate) struct Decisions {
     router: Router<Fd>,
-    outputs: Outputs<Fd>,
-    spare: Outputs<Fd>,
+    undone: Undone,
+    spare: Vec<Decision>,
+}
+
+/// One thing that is to be done.
+pub(crate) type Decision = Output<Fd>;
+
+/// What is decided and not done. An item goes straight to where it waits for its socket. Everything else waits in a list: nothing is
+/// sent to a peer after it is cut, so that what is sent does not have to stand in line with it.
+#[derive(Debug)]
+struct Undone {
+    outlets: Outlets,
+    others: Vec<Decision>,
 }
 
 impl Decisions {
     pub(crate) fn new(limits: Limits, policy: Policy) -> Self {
         let router = Router::new(limits, policy, concat!("ipcd ", env!("CARGO_PKG_VERSION")));
-        Self { router, outputs: Outputs::new(), spare: Outputs::new() }
+        Self { router, undone: Undone { outlets: Outlets::new(), others: Vec::new() }, spare: Vec::new() }
     }
 
     /// Tells the router what happened.
     #[inline]
     pub(crate) fn tell(&mut self, now: Moment, input: Input<'_, Fd>) {
-        self.router.handle(now, input, &mut self.outputs);
+        self.router.handle(now, input, &mut self.undone);
     }
 
     /// Asks the router for a place for a connection.
     pub(crate) fn connect(&mut self, now: Moment, identity: Identity) -> Result<PeerId, Goodbye> {
-        self.router.connect(now, identity, &mut self.outputs)
+        self.router.connect(now, identity, &mut self.undone)
     }
 
-    /// Takes what is to be done, in order; `None` if that is nothing. Give the list back with [`Decisions::recycle`]: carrying it out
-    /// may lead to further decisions.
-    pub(crate) fn take(&mut self) -> Option<Outputs<Fd>> {
-        if self.outputs.is_empty() {
+    /// What is to be sent.
+    pub(crate) fn outlets(&mut self) -> &mut Outlets {
+        &mut self.undone.outlets
+    }
+
+    /// Whether anything else is to be done.
+    #[inline]
+    pub(crate) fn has_others(&self) -> bool {
+        !self.undone.others.is_empty()
+    }
+
+    /// Takes what else is to be done, in order; `None` if that is nothing. Give the list back with [`Decisions::recycle`]: carrying it
+    /// out may lead to further decisions.
+    pub(crate) fn take(&mut self) -> Option<Vec<Decision>> {
+        if self.undone.others.is_empty() {
             return None;
         }
-        Some(std::mem::replace(&mut self.outputs, std::mem::take(&mut self.spare)))
+        Some(std::mem::replace(&mut self.undone.others, std::mem::take(&mut self.spare)))
     }
 
     /// Keeps the memory of a list that was carried out: the two lists take turns.
-    pub(crate) fn recycle(&mut self, done: Outputs<Fd>) {
+    pub(crate) fn recycle(&mut self, done: Vec<Decision>) {
         self.spare = done;
         self.spare.clear();
     }
@@ -61,8 +84,15 @@ impl Decisions {
     }
 }
 
-/// One thing that is to be done.
-pub(crate) type Decision = Output<Fd>;
+impl Outputs<Fd> for Undone {
+    #[inline]
+    fn push(&mut self, output: Decision) {
+        match output {
+            Output::Send { to, item } => self.outlets.push(to, item),
+            other => self.others.push(other),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

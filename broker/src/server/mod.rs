@@ -17,6 +17,7 @@ mod life;
 mod line;
 mod log;
 mod notify;
+mod outlets;
 mod owner;
 mod path_error;
 mod poller;

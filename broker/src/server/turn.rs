@@ -69,7 +69,8 @@ impl Loop {
             }
         }
         self.carry_out(now);
-        while self.connections.route_some(now, &mut self.decisions) {
+        while self.connections.has_unrouted() {
+            self.connections.route_some(now, &mut self.decisions);
             self.carry_out(now);
         }
         if wake.is_some_and(|wake| wake <= now) {
@@ -86,8 +87,8 @@ impl Loop {
     /// When something must be done, whatever comes.
     fn next_wake(&self) -> Option<Moment> {
         let (site, drained) = (self.life.next_look(), self.life.drained_by());
-        let times = [self.decisions.next_deadline(), self.doors.next_resume(), site, drained];
-        times.into_iter().flatten().min()
+        let decided = Moment::first(self.decisions.next_deadline(), self.doors.next_resume());
+        Moment::first(decided, Moment::first(site, drained))
     }
 
     fn serve(&mut self, now: Moment, ready: Ready) -> io::Result<()> {
@@ -128,7 +129,7 @@ impl Loop {
             Err(goodbye) => return say_goodbye(socket.as_fd(), goodbye),
         };
         match self.poller.add(&socket, Source::Peer(id), Interest::READ) {
-            Ok(()) => self.connections.insert(id, socket),
+            Ok(()) => self.connections.insert(id, socket, &mut self.decisions),
             Err(_) => self.decisions.tell(now, Input::Closed { peer: id }), // ENOSPC: this user has no epoll watch left
         }
     }
@@ -145,8 +146,17 @@ impl Loop {
         self.carry_out(now);
     }
 
-    /// Does what was decided, and what is decided because of that: the callers of a connection that was cut are told.
+    /// Does what was decided, and what is decided because of that: the callers of a connection that was cut are told. Mostly that is
+    /// nothing, for what is to be sent waits in the outlets.
+    #[inline]
     fn carry_out(&mut self, now: Moment) {
+        if self.decisions.has_others() {
+            self.carry_out_others(now);
+        }
+    }
+
+    #[inline(never)]
+    fn carry_out_others(&mut self, now: Moment) {
         while let Some(mut outputs) = self.decisions.take() {
             for output in outputs.drain(..) {
                 self.carry_out_one(now, output);
@@ -157,17 +167,17 @@ impl Loop {
 
     fn carry_out_one(&mut self, now: Moment, output: Decision) {
         match output {
-            Output::Send { to, item } => self.connections.queue(to, item),
+            Output::Send { to, item } => self.decisions.outlets().push(to, item),
             Output::SendDatagram { to, message, precedence } => {
                 if !self.doors.answer(&to, &message, precedence) {
                     self.decisions.tell(now, Input::DatagramUnanswered);
                 }
             }
-            Output::Assemble { peer } => self.connections.assemble(peer),
-            Output::Skip { peer } => self.connections.skip(peer),
-            Output::Park { peer } => self.connections.park(peer),
+            Output::Assemble { peer } => self.connections.assemble(peer, &mut self.decisions),
+            Output::Skip { peer } => self.connections.skip(peer, &mut self.decisions),
+            Output::Park { peer } => self.connections.park(peer, &mut self.decisions),
             Output::Cut { peer, goodbye } => {
-                self.connections.close(peer, Some(goodbye), &self.poller);
+                self.connections.close(peer, Some(goodbye), &self.poller, &mut self.decisions);
                 self.closed(now, peer);
             }
             Output::Close { peer } => self.close(now, peer),
@@ -176,7 +186,7 @@ impl Loop {
     }
 
     fn close(&mut self, now: Moment, id: PeerId) {
-        self.connections.close(id, None, &self.poller);
+        self.connections.close(id, None, &self.poller, &mut self.decisions);
         self.closed(now, id);
     }
 
@@ -219,10 +229,11 @@ impl Loop {
                 }
             }
             self.carry_out(now);
-            while self.connections.route_some(now, &mut self.decisions) {
-                self.carry_out(now); // frames that found room
+            while self.connections.has_unrouted() {
+                self.connections.route_some(now, &mut self.decisions); // frames that found room
+                self.carry_out(now);
             }
-            if !self.connections.has_writes() {
+            if !self.decisions.outlets().has_dirty() {
                 return;
             }
         }

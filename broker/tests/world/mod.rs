@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use ipc_protocol::{Body, Frame, Goodbye, Identity, Kind, Message, wire};
 use ipcd::{
-    core::{Event, Input, Item, Limits, Moment, Output, Outputs, PeerId, Policy, Router},
+    core::{Event, Input, Item, Limits, Moment, Output, PeerId, Policy, Router},
     front::Incoming,
 };
 
@@ -44,7 +44,7 @@ pub(crate) const OWNER: u32 = 1000;
 pub(crate) struct World {
     router: Router<Token>,
     now: Moment,
-    out: Outputs<Token>,
+    out: Vec<Output<Token>>,
     fakes: Vec<Fake>,
     by_id: BTreeMap<u64, Peer>,
     ledger: Ledger,
@@ -75,7 +75,7 @@ impl World {
         Self {
             router: Router::new(limits, Policy::new(OWNER), "world"),
             now: Moment(1_000_000_000),
-            out: Outputs::new(),
+            out: Vec::new(),
             fakes: Vec::new(),
             by_id: BTreeMap::new(),
             ledger: Ledger::default(),
@@ -89,7 +89,7 @@ impl World {
     }
 
     /// Takes one step of the router, and everything that follows from it.
-    fn step<T>(&mut self, run: impl FnOnce(&mut Router<Token>, Moment, &mut Outputs<Token>) -> T) -> T {
+    fn step<T>(&mut self, run: impl FnOnce(&mut Router<Token>, Moment, &mut Vec<Output<Token>>) -> T) -> T {
         let result = run(&mut self.router, self.now, &mut self.out);
         self.carry_out();
         self.flush();

@@ -5,12 +5,12 @@ use std::{io, os::fd::BorrowedFd};
 use bytes::{Bytes, BytesMut};
 use rustix::{
     io::Errno,
-    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recv, recvmsg},
+    net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, recv, recvmsg},
 };
 
-use crate::wire::{
-    frame::{Decoder, Incoming, Violation},
-    limits::MAX_FDS,
+use crate::{
+    transport::rights,
+    wire::frame::{Decoder, Incoming, Violation},
 };
 
 /// What a read brought.
@@ -159,26 +159,61 @@ pub fn receive_into(socket: BorrowedFd<'_>, partial: &mut Vec<u8>, missing: usiz
     }
 }
 
+/// Reads without room for control data: the kernel closes descriptors that come, and says that something was cut short (unix(7)).
 fn receive(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<Received> {
-    let mut control_room = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
-    let mut control = RecvAncillaryBuffer::new(&mut control_room);
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     loop {
-        match recvmsg(socket, &mut [io::IoSliceMut::new(room)], &mut control, flags) {
-            Ok(message) => {
-                // Taking the messages out closes the descriptors in them: nothing leaks, whatever was sent.
-                // Control data cut short says the same: more descriptors came than there was room, or a free number, for (unix(7)).
-                let brought = control.drain().any(|message| matches!(message, RecvAncillaryMessage::ScmRights(_)))
-                    || message.flags.contains(ReturnFlags::CTRUNC);
-                return match message.bytes {
-                    _ if brought => Err(io::Error::new(io::ErrorKind::InvalidData, Violation::UnexpectedFds)),
-                    0 => Ok(Received::End),
-                    len => Ok(Received::Bytes(len)),
-                };
+        let mut no_control = RecvAncillaryBuffer::default();
+        match recvmsg(socket, &mut [io::IoSliceMut::new(room)], &mut no_control, RecvFlags::DONTWAIT) {
+            Ok(message) if message.flags.contains(ReturnFlags::CTRUNC) && rights::have_come(&socket) => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, Violation::UnexpectedFds));
             }
+            Ok(message) if message.bytes == 0 => return Ok(Received::End),
+            Ok(message) => return Ok(Received::Bytes(message.bytes)),
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return Ok(Received::Nothing),
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        os::{fd::AsFd, unix::net::UnixStream},
+    };
+
+    use nix::sys::socket::{setsockopt, sockopt::PassCred};
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+    use super::*;
+
+    fn send_descriptor(socket: &UnixStream) {
+        let mut room = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut room);
+        let fds = [socket.as_fd()];
+        assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+        sendmsg(socket, &[io::IoSlice::new(b"x")], &mut control, SendFlags::empty()).unwrap();
+    }
+
+    #[test]
+    fn bytes_that_bring_a_descriptor_are_refused() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        send_descriptor(&theirs);
+        let error = ReadBuffer::new().receive(ours.as_fd()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_socket_that_was_set_to_bring_credentials_is_read_and_still_refuses_descriptors() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        setsockopt(&ours, PassCred, &true).unwrap();
+        let mut buffer = ReadBuffer::new();
+        for text in ["one", "two"] {
+            theirs.write_all(text.as_bytes()).unwrap();
+            assert_eq!(buffer.receive(ours.as_fd()).unwrap(), (Received::Bytes(3), Bytes::from(text)));
+        }
+        send_descriptor(&theirs);
+        assert!(buffer.receive(ours.as_fd()).is_err());
     }
 }

@@ -91,6 +91,13 @@ pub struct Frame {
     pub body: Body,
 }
 
+/// A frame that lies whole in what was read, and whose header is in order. It stays there unless something is taken out of it.
+#[derive(Debug)]
+pub struct Whole<'a> {
+    header: Header,
+    chunk: &'a mut Bytes,
+}
+
 /// What the decoder found next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming {
@@ -135,6 +142,18 @@ impl Decoder {
     pub fn feed(&mut self, chunk: Bytes) {
         debug_assert!(self.chunk.is_empty(), "feed after next() returned None");
         self.chunk = chunk;
+    }
+
+    /// The next frame, if it lies whole in the chunk and its header is in order: the way of most frames. What else there may be,
+    /// [`Decoder::next`] tells.
+    #[inline]
+    pub fn whole(&mut self) -> Option<Whole<'_>> {
+        if self.mid_frame() {
+            return None;
+        }
+        let header = Header::from_bytes(self.chunk.first_chunk()?)?;
+        let is_whole = self.chunk.len() >= header.frame_len() && header.body_len <= self.max_body;
+        (is_whole && header.check().is_ok()).then_some(Whole { header, chunk: &mut self.chunk })
     }
 
     /// The next frame, or `None` when more bytes are needed. By then nothing is left of the chunk.
@@ -211,8 +230,16 @@ impl Decoder {
         (missing > 0).then_some((&mut self.partial, missing))
     }
 
+    /// Whether everything that was fed has been taken.
+    #[must_use]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.chunk.is_empty() && !self.mid_frame()
+    }
+
     /// Whether a frame has begun and is not complete: its sender is on the clock.
     #[must_use]
+    #[inline]
     pub fn mid_frame(&self) -> bool {
         self.header.is_some() || !self.partial.is_empty() || self.skip > 0
     }
@@ -299,6 +326,34 @@ impl Decoder {
     }
 }
 
+impl Whole<'_> {
+    /// Its 32 bytes, decoded.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The routing section, still unchecked.
+    #[must_use]
+    #[inline]
+    pub fn section(&self) -> &[u8] {
+        self.chunk.get(HEADER_LEN..self.head_len()).unwrap_or_default()
+    }
+
+    /// Takes the frame out of what was read, and keeps its body.
+    #[must_use]
+    #[inline]
+    pub fn into_body(self) -> Body {
+        self.chunk.advance(self.head_len());
+        Body::pinned(self.chunk.split_to(self.header.body_len as usize))
+    }
+
+    #[inline]
+    fn head_len(&self) -> usize {
+        HEADER_LEN + usize::from(self.header.routing_len)
+    }
+}
+
 impl Frame {
     /// Reads a datagram, which holds exactly one frame.
     ///
@@ -317,6 +372,7 @@ impl Frame {
 
 impl Header {
     /// Refuses what a frame of this version must not say.
+    #[inline]
     fn check(&self) -> Result<(), Violation> {
         if self.version != VERSION {
             return Err(Violation::Version { found: self.version, spoken: VERSION });

@@ -10,7 +10,7 @@ use crate::{
     body::{Body, NoFd},
     wire::{
         error::{ErrorCode, Retry},
-        frame::{Frame, Violation},
+        frame::{Frame, Violation, Whole},
         header::{Encoding, Flags, Header, Kind},
         hello::{Hello, Welcome},
         limits::{MAX_CALL_ROUTING, MAX_TEXT, SPLIT_TARGET},
@@ -152,6 +152,26 @@ impl<F> Message<F> {
         Ok(message)
     }
 
+    /// Reads a frame into this place if it needs no further check: a reply, or a call whose routing section is `last`, which was
+    /// checked. Says whether it has; otherwise the frame is where it was.
+    #[inline]
+    #[must_use]
+    pub fn decode_checked(&mut self, frame: Whole<'_>, last: &Routing) -> bool {
+        let (header, section) = (*frame.header(), frame.section());
+        match header.kind {
+            Kind::CALL if !section.is_empty() && section == &last.raw()[..] => {
+                let body = frame.into_body().into_any();
+                *self = Self::Call(Call::with(&header, Bytes::new(), last.clone(), body));
+            }
+            Kind::REPLY if section.is_empty() => {
+                let body = frame.into_body().into_any();
+                *self = Self::Reply(Reply { id: header.id, encoding: header.encoding, body });
+            }
+            _ => return false,
+        }
+        true
+    }
+
     /// Reads a frame of a connection whose last call had the routing section `last` into this place: most callers repeat themselves,
     /// and a section that was checked once is not checked again.
     ///
@@ -199,12 +219,15 @@ impl<F> Message<F> {
         match self {
             Self::Call(call) => call.encode_head(out),
             Self::Reply(reply) => out.extend_from_slice(&reply.header().to_bytes()),
-            _ => {
-                let (header, routing) = self.rare_head();
-                out.extend_from_slice(&header.to_bytes());
-                out.extend_from_slice(routing.raw());
-            }
+            _ => self.encode_rare_head(out),
         }
+    }
+
+    #[inline(never)]
+    fn encode_rare_head(&self, out: &mut Vec<u8>) {
+        let (header, routing) = self.rare_head();
+        out.extend_from_slice(&header.to_bytes());
+        out.extend_from_slice(routing.raw());
     }
 
     /// The body, if the kind has one.
@@ -351,15 +374,20 @@ impl<F> Call<F> {
             }
             (caller, routing)
         };
-        Ok(Self {
+        Ok(Self::with(header, caller, routing, body.into_any()))
+    }
+
+    #[inline]
+    fn with(header: &Header, caller: Bytes, routing: Routing, body: Body<F>) -> Self {
+        Self {
             id: header.id,
             one_way: header.flags.contains(Flags::ONE_WAY),
             encoding: header.encoding,
             timeout_ms: header.time_ms,
             caller,
             routing,
-            body: body.into_any(),
-        })
+            body,
+        }
     }
 }
 
@@ -396,6 +424,7 @@ impl<F> Failure<F> {
 
 impl Body<NoFd> {
     /// The same body where a descriptor could be.
+    #[inline]
     fn into_any<F>(self) -> Body<F> {
         match self {
             Self::Inline { bytes, pinned } => Body::Inline { bytes, pinned },
