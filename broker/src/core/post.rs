@@ -93,6 +93,23 @@ impl Post {
         was_congested && !is_congested
     }
 
+    /// Charges bytes of what runs at once. When a quota is full, a peer that holds much of it and does not read is cut; if all peers
+    /// read, it is refused.
+    #[inline]
+    pub(crate) fn charge_running<F>(
+        &mut self,
+        payer: AccountId,
+        bytes: usize,
+        out: &mut impl Outputs<F>,
+    ) -> Result<(), Refusal> {
+        let Err(full) = self.accounts.charge_bytes(payer, bytes, Use::Unread, &self.limits) else { return Ok(()) };
+        if !self.cut_hog(full, payer, out) {
+            return Err(self.busy(full, Use::Unread));
+        }
+        self.accounts.charge(payer, Account::bytes(bytes));
+        Ok(())
+    }
+
     /// Charges bytes of what cannot be refused. When a quota is full, the peer that holds most of it and does not read is cut.
     #[inline]
     pub(crate) fn charge_or_cut<F>(&mut self, payer: AccountId, bytes: usize, out: &mut impl Outputs<F>) {
@@ -104,11 +121,15 @@ impl Post {
 
     /// Charges bytes of what can be refused, or refuses it.
     pub(crate) fn charge_or_refuse(&mut self, payer: AccountId, bytes: usize) -> Result<(), Refusal> {
-        let of = Use::Waiting;
-        self.accounts.charge_bytes(payer, bytes, of, &self.limits).map_err(|full| match full {
+        let charged = self.accounts.charge_bytes(payer, bytes, Use::Waiting, &self.limits);
+        charged.map_err(|full| self.busy(full, Use::Waiting))
+    }
+
+    fn busy(&self, full: Full, of: Use) -> Refusal {
+        match full {
             Full::User => Refusal::UserBusy(of.part_of(self.limits.bytes_per_uid)),
             Full::Broker => Refusal::BrokerBusy(of.part_of(self.limits.bytes_total)),
-        })
+        }
     }
 
     /// A peer broke the protocol: it is told so and cut.
@@ -126,17 +147,18 @@ impl Post {
     /// A quota is full: of those who do not read, the connection that holds most of it goes, not the one that came last. While
     /// all peers read, none goes: everything leaves at the end of the turn.
     #[cold]
-    pub(crate) fn cut_hog<F>(&mut self, full: Full, account: AccountId, out: &mut impl Outputs<F>) {
+    pub(crate) fn cut_hog<F>(&mut self, full: Full, account: AccountId, out: &mut impl Outputs<F>) -> bool {
         let is_candidate = |peer: &Peer| peer.backlog > 0 && (full == Full::Broker || peer.account == account);
         let weight = |peer: &Peer| (self.accounts.held(peer.account).bytes, peer.unread);
         let candidates = self.peers.iter().filter(|(_, peer)| is_candidate(peer));
-        let Some((id, hog)) = candidates.max_by_key(|(_, peer)| weight(peer)) else { return };
+        let Some((id, hog)) = candidates.max_by_key(|(_, peer)| weight(peer)) else { return false };
         let limit = match full {
             Full::User => self.limits.bytes_per_uid,
             Full::Broker => self.limits.bytes_total,
         };
         let violation = not_reading(hog.unread, limit);
         self.violate(id, &violation, out); // nothing, if it is on its way out already: its bytes are about to be free
+        true
     }
 
     /// The account of a peer, and its number, while it is connected.

@@ -65,8 +65,7 @@ impl<F> Switchboard<F> {
         match self.free_instance(place)? {
             Some(instance) => {
                 call.timeout_ms = left_until(origin.deadline, origin.came);
-                // What runs is limited in number and waits for nothing but its answer.
-                self.post.charge_or_cut(origin.payer, SLOT, out);
+                self.post.charge_running(origin.payer, SLOT, out)?;
                 let id = self.open(origin, Stage::Running(instance));
                 self.deliver(id, instance, call, out);
                 Ok(())

@@ -136,3 +136,18 @@ fn the_hard_limit_cuts_only_the_peer_that_does_not_read() {
     w.expect_open(svc);
     w.expect_open(other);
 }
+
+#[test]
+fn calls_that_run_are_refused_when_they_fill_the_quota() {
+    let mut w = World::with_limits(|limits| limits.bytes_per_uid = 12_000);
+    let (svc, c) = (w.worker("slow", 1_000), w.peer(OWNER));
+
+    let calls = [(); 100].map(|()| w.call(c, "slow", "", b""));
+
+    assert!(w.bytes_held() <= 12_000);
+    w.expect_no_end(calls[60]);
+    w.expect_safe(calls[99], ErrorCode::BUSY);
+    w.reply_next(svc, b"");
+    let next = w.call(c, "slow", "", b"");
+    w.expect_no_end(next);
+}
