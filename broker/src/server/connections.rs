@@ -110,7 +110,8 @@ impl Connections {
             decisions.outlets().mark(id);
         }
         match connection.reading {
-            Reading::Open if ready.read => self.read(now, id, decisions),
+            // One that was parked until now still holds something: it hung up, which is told whether it is watched or not.
+            Reading::Open if ready.read && connection.interest.read => self.read(now, id, decisions),
             Reading::Parked | Reading::Ended if ready.hung_up => Served::Gone,
             Reading::Open | Reading::Parked | Reading::Ended => Served::Open,
         }
@@ -394,6 +395,35 @@ mod tests {
         let flushed = connection.flush(&mut outlet, &mut Sheet::new(), &mut pool);
 
         assert_eq!((flushed.cost, flushed.then), (cost, Then::Nothing));
+    }
+
+    #[test]
+    fn nothing_is_read_behind_what_a_parked_connection_still_holds() {
+        let (mut connections, mut decisions, poller, id, mut theirs) = connected();
+        let reply = |len| {
+            let body = vec![b'x'; len].into();
+            ipc_protocol::Message::Reply(ipc_protocol::wire::Reply { id: 1, encoding: Encoding::BYTES, body }).to_vec()
+        };
+        let (hello, long) = (ipc_protocol::Message::Hello(Hello::new("test")).to_vec(), reply(8_000));
+        io::Write::write_all(&mut theirs, &[&hello, &long[..3_000]].concat()).unwrap();
+        let _ = connections.serve(Moment(0), id, READABLE, &mut decisions);
+        connections.route_some(Moment(0), &mut decisions);
+        connections.park(id, &mut decisions);
+        while connections.write_next(Moment(0), &poller, &mut decisions).is_some() {}
+        decisions.take();
+
+        // It is read again, and hangs up, in the same turn.
+        io::Write::write_all(&mut theirs, &[&long[3_000..], &reply(4_000)].concat()).unwrap();
+        drop(theirs);
+        connections.skip(id, &mut decisions);
+        for _ in 0..2 {
+            let _ = connections.serve(Moment(0), id, Ready { hung_up: true, ..READABLE }, &mut decisions);
+            (0..5).for_each(|_| connections.route_some(Moment(0), &mut decisions));
+            while connections.write_next(Moment(0), &poller, &mut decisions).is_some() {}
+        }
+
+        let outputs = decisions.take().unwrap_or_default();
+        assert!(!outputs.iter().any(|output| matches!(output, Output::Cut { .. })), "{outputs:?}");
     }
 
     #[test]
