@@ -64,8 +64,18 @@ enum Reading {
 struct Flushed {
     /// Cost of the items that are gone.
     cost: usize,
-    /// Whether the socket takes no more now.
-    blocked: bool,
+    then: Then,
+}
+
+/// What may be written next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// Everything was written.
+    Anything,
+    /// The socket takes no more now.
+    Later,
+    /// The socket takes nothing any more.
+    Nothing,
 }
 
 impl Connections {
@@ -100,7 +110,8 @@ impl Connections {
             decisions.outlets().mark(id);
         }
         match connection.reading {
-            Reading::Open if ready.read => self.read(now, id, decisions),
+            // One that was parked until now still holds something: it hung up, which is told whether it is watched or not.
+            Reading::Open if ready.read && connection.interest.read => self.read(now, id, decisions),
             Reading::Parked | Reading::Ended if ready.hung_up => Served::Gone,
             Reading::Open | Reading::Parked | Reading::Ended => Served::Open,
         }
@@ -206,17 +217,14 @@ impl Connections {
         let Some((outlet, pool)) = decisions.outlets().of(id) else { return Served::Open };
         let mut wanted = Interest { read: connection.reading == Reading::Open, write: false };
         if !outlet.is_empty() {
-            let cost = match connection.flush(outlet, &mut self.sheet, pool) {
-                Ok(flushed) => {
-                    if flushed.blocked {
-                        outlet.detach();
-                    }
-                    flushed.cost
-                }
-                // EPIPE: its peer does not read any more. What it wrote before is still taken; the end of that closes the connection.
-                Err(_) if connection.reading == Reading::Open => outlet.discard(pool).cost,
-                Err(_) => return Served::Gone,
-            };
+            let Flushed { mut cost, then } = connection.flush(outlet, &mut self.sheet, pool);
+            match then {
+                Then::Anything => {}
+                Then::Later => outlet.detach(),
+                // EPIPE: its peer doesn't read any more. What it wrote before is still taken; the end of that closes the connection.
+                Then::Nothing if connection.reading == Reading::Open => cost += outlet.discard(pool).cost,
+                Then::Nothing => return Served::Gone,
+            }
             wanted.write = !outlet.is_empty(); // what is decided because of this write is written after it
             decisions.tell(now, Input::Written { to: id, cost });
         }
@@ -268,21 +276,23 @@ impl Connection {
     }
 
     /// Writes until everything is written or the socket takes no more.
-    fn flush(&self, outlet: &mut Outlet<Fd>, sheet: &mut Sheet, pool: &mut Pool<Fd>) -> io::Result<Flushed> {
+    fn flush(&self, outlet: &mut Outlet<Fd>, sheet: &mut Sheet, pool: &mut Pool<Fd>) -> Flushed {
         let dialect = self.inlet.dialect();
         let mut cost = 0;
         loop {
             outlet.encode(dialect, sheet);
-            let written = write(self.socket.as_fd(), sheet);
-            let (len, blocked) = match written {
+            let (len, is_full) = match write(self.socket.as_fd(), sheet) {
                 Ok(len) => (len, len < sheet.len()),
                 Err(Errno::AGAIN) => (0, true),
-                Err(error) => return Err(error.into()),
+                Err(_) => return Flushed { cost, then: Then::Nothing },
             };
             cost += outlet.wrote(len, sheet, pool).cost;
             sheet.clear();
-            if blocked || outlet.is_empty() {
-                return Ok(Flushed { cost, blocked });
+            if is_full {
+                return Flushed { cost, then: Then::Later };
+            }
+            if outlet.is_empty() {
+                return Flushed { cost, then: Then::Anything };
             }
         }
     }
@@ -329,7 +339,8 @@ const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 mod tests {
     use std::{io::Read, os::unix::net::UnixStream};
 
-    use ipc_protocol::{Hello, Identity};
+    use ipc_protocol::{Encoding, Hello, Identity, wire::Reply};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     use super::*;
     use crate::core::{Limits, Output, Policy};
@@ -364,6 +375,55 @@ mod tests {
         theirs.read_exact(&mut head).unwrap();
         assert_eq!(head, [0xc1, 1, 2], "a welcome");
         assert!(connections.write_next(Moment(0), &poller, &mut decisions).is_none());
+    }
+
+    #[test]
+    fn what_was_written_before_a_socket_broke_is_counted() {
+        let (seqpacket, _theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::NONBLOCK, None).unwrap();
+        let id = Decisions::new(Limits::default(), Policy::new(None)).connect(Moment(0), Identity::new(0, 0)).unwrap();
+        let (connection, mut outlet, mut pool) = (Connection::new(id, seqpacket), Outlet::new(), Pool::new());
+        let reply = |len| {
+            let body = vec![b'x'; len].into();
+            Item::required(Message::Reply(Reply { id: 1, encoding: Encoding::BYTES, body }))
+        };
+        let small = (0..Sheet::PIECES / 2).map(|_| reply(300));
+        let cost: usize = small.clone().map(|item| item.cost).sum();
+        // Such a socket breaks at what is longer than its buffer, after it has taken what is not.
+        small.chain([reply(1 << 20)]).for_each(|item| outlet.push(item, &mut pool));
+
+        let flushed = connection.flush(&mut outlet, &mut Sheet::new(), &mut pool);
+
+        assert_eq!((flushed.cost, flushed.then), (cost, Then::Nothing));
+    }
+
+    #[test]
+    fn nothing_is_read_behind_what_a_parked_connection_still_holds() {
+        let (mut connections, mut decisions, poller, id, mut theirs) = connected();
+        let reply = |len| {
+            let body = vec![b'x'; len].into();
+            ipc_protocol::Message::Reply(ipc_protocol::wire::Reply { id: 1, encoding: Encoding::BYTES, body }).to_vec()
+        };
+        let (hello, long) = (ipc_protocol::Message::Hello(Hello::new("test")).to_vec(), reply(8_000));
+        io::Write::write_all(&mut theirs, &[&hello, &long[..3_000]].concat()).unwrap();
+        let _ = connections.serve(Moment(0), id, READABLE, &mut decisions);
+        connections.route_some(Moment(0), &mut decisions);
+        connections.park(id, &mut decisions);
+        while connections.write_next(Moment(0), &poller, &mut decisions).is_some() {}
+        decisions.take();
+
+        // It is read again, and hangs up, in the same turn.
+        io::Write::write_all(&mut theirs, &[&long[3_000..], &reply(4_000)].concat()).unwrap();
+        drop(theirs);
+        connections.skip(id, &mut decisions);
+        for _ in 0..2 {
+            let _ = connections.serve(Moment(0), id, Ready { hung_up: true, ..READABLE }, &mut decisions);
+            (0..5).for_each(|_| connections.route_some(Moment(0), &mut decisions));
+            while connections.write_next(Moment(0), &poller, &mut decisions).is_some() {}
+        }
+
+        let outputs = decisions.take().unwrap_or_default();
+        assert!(!outputs.iter().any(|output| matches!(output, Output::Cut { .. })), "{outputs:?}");
     }
 
     #[test]
