@@ -40,7 +40,7 @@ use crate::{
 /// executed, 127 if there is none.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  ipcctl run -- sh -c 'ipcctl serve upper -- tr a-z A-Z & ipcctl send --wait upper hello'
+  ipcctl run -- sh -c 'ipcctl serve upper -- tr a-z A-Z & ipcctl send -n --wait upper hello'
   ipcctl run --fd -- ipcctl ping
   ipcctl run -- bash")]
 pub(crate) struct Args {
