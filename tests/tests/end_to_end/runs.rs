@@ -155,6 +155,15 @@ fn a_filter_that_never_ends_does_not_delay_the_end() {
     assert!(finished.took < SOON);
 }
 
+// ---- what it needs
+
+#[test]
+fn a_directory_for_temporary_files_that_is_not_there_is_named() {
+    let finished = Command::ipcctl(["run", "--", "true"]).env("TMPDIR", "/nonexistent").run();
+    let line = finished.refused(125);
+    assert!(line.contains("in /nonexistent: No such file or directory ($TMPDIR "), "{line}");
+}
+
 // ---- exit codes
 
 #[test]
