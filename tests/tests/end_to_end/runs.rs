@@ -255,6 +255,16 @@ fn a_signal_to_run_alone_is_passed_on_each_time() {
     assert_eq!(running.finish().code, 3);
 }
 
+/// The key may be pressed before the command is there to receive its signal.
+#[test]
+fn a_signal_to_the_whole_group_that_comes_before_the_command_ends_it_all_the_same() {
+    let script = Script::new();
+    let running = script.command("exec ipcctl run -- sleep 967").own_group().start();
+    eventually(SOON, "the directory of a broker that starts", || script.left_behind() != Vec::<PathBuf>::new());
+    running.signal_group(Signal::SIGINT);
+    assert_eq!(running.finish().signal, Some(Signal::SIGINT as i32));
+}
+
 #[test]
 fn run_ended_by_a_user_signal_leaves_nothing_behind() {
     let script = Script::new();
