@@ -67,6 +67,17 @@ pub(crate) struct Body {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// The size of a body and what it is, for people.
+pub(crate) fn display(len: usize, encoding: Encoding) -> String {
+    match (len, encoding) {
+        (0, _) => "an empty body".to_owned(),
+        (1, Encoding::BYTES) => "1 byte".to_owned(),
+        (_, Encoding::BYTES) => format!("{len} bytes"),
+        (1, _) => format!("1 byte of {encoding}"),
+        (..) => format!("{len} bytes of {encoding}"),
+    }
+}
+
 impl Source {
     /// Reads the arguments of a call to `target`. Touches no file.
     pub(crate) fn parse(args: Vec<OsString>, reading: Reading, target: &str) -> Result<Self> {
@@ -176,6 +187,9 @@ impl Member {
                         .hint("a string is written key=string")
                 })?;
                 out.extend_from_slice(text);
+            }
+            Value::File(path) if path.as_os_str().is_empty() => {
+                return Err(Problem::usage(target, format!("'{key}@' names no file")));
             }
             Value::File(path) => {
                 let text = String::from_utf8(input::file(&path, target)?).map_err(|_| {

@@ -10,7 +10,7 @@ use ipc_client::{Client, Encoding, Error, ErrorCode, PendingBytes, Request, Resp
 use nix::sys::signal::Signal;
 
 use crate::{
-    body::Body,
+    body::{self, Body},
     duration,
     exit::Exit,
     globals::Globals,
@@ -50,18 +50,15 @@ impl Template<'_> {
         self.globals.say(|| {
             let (len, encoding) = (request.body.len(), request.encoding);
             let time = self.globals.timeout().map(|time| format!(", for up to {}", duration::display(time)));
-            format!("calling {} with {len} bytes of {encoding}{}", self.subject, time.unwrap_or_default())
+            format!("calling {} with {}{}", self.subject, body::display(len, encoding), time.unwrap_or_default())
         });
         let began = Instant::now();
         let pending = client.start_bytes(request).map_err(|error| self.problem(&error))?;
         let response = self.finish(pending)?;
         self.globals.say(|| {
             let (len, encoding) = (response.body.len(), response.encoding);
-            format!(
-                "{} answered in {} with {len} bytes of {encoding}",
-                self.subject,
-                duration::display(began.elapsed())
-            )
+            let took = duration::display(began.elapsed());
+            format!("{} answered in {took} with {}", self.subject, body::display(len, encoding))
         });
         Ok(response)
     }

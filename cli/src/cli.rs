@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(name = "ipcctl", version, disable_help_subcommand = true, max_term_width = 100)]
 #[command(after_help = "'ipcctl help VERB' explains a verb, 'ipcctl help errors' every error and exit code.\n\n\
-    Example:\n  ipcctl run -- sh -c 'ipcctl serve upper -- tr a-z A-Z & ipcctl send --wait upper hello'")]
+    Example:\n  ipcctl run -- sh -c 'ipcctl serve upper -- tr a-z A-Z & ipcctl send -n --wait upper hello'")]
 struct Grammar {
     #[command(flatten)]
     options: Options,

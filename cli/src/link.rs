@@ -109,6 +109,16 @@ impl Link<'_> {
         self.client.control(operation, request, self.left()).map_err(|error| self.globals.explained(error))
     }
 
+    /// Sends a ping, which everyone may who may connect.
+    pub(crate) fn ping(&self) -> Result<Duration> {
+        self.globals.say(|| "pinging the broker".to_owned());
+        let answered = match self.left() {
+            Some(time) => self.client.ping_within(time),
+            None => self.client.ping(),
+        };
+        answered.map_err(|error| Problem::from_error("ping", &self.globals.explained(error)))
+    }
+
     /// Where the next page of an answer begins. All pages together take no longer than one answer may.
     pub(crate) fn further<T: Ord>(&self, verb: &str, after: Option<T>, next: Option<T>) -> Result<Option<T>> {
         let next = forward(after, next).map_err(|error| Problem::from_error(verb, &error))?;

@@ -22,6 +22,7 @@ mod hint;
 mod input;
 mod json;
 mod link;
+mod number;
 mod out;
 mod problem;
 mod program;

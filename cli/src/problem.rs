@@ -6,6 +6,7 @@
 use std::io;
 
 use ipc_client::{Error, ErrorCode, Retry};
+use nix::errno::Errno;
 use serde::Serialize;
 
 use crate::{
@@ -72,7 +73,12 @@ impl Problem {
 
     /// The host refuses what `ipcctl` itself needs: exit 125, as timeout(1) and env(1) have it.
     pub(crate) fn host(subject: impl Into<String>, operation: &str, error: &io::Error) -> Self {
-        Self::own("failed", 125, subject, format!("{operation}: {}", term::reason(error)))
+        let problem = Self::own("failed", 125, subject, format!("{operation}: {}", term::reason(error)));
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EMFILE) => problem.hint("'ulimit -n' limits the open files of a process"),
+            Some(Errno::EAGAIN) => problem.hint("'ulimit -u' limits the processes and threads of a user"),
+            _ => problem,
+        }
     }
 
     /// Standard output cannot take what it was to take.

@@ -46,8 +46,9 @@ impl Program {
         }
         let problem = match refused {
             Some(path) => {
-                Problem::own("not_executable", 126, subject, format!("{} cannot be executed", path.display()))
+                Problem::own("not_executable", 126, subject, format!("{} {}", path.display(), objection(&path)))
             }
+            None if name.is_empty() => Problem::own("not_found", 127, subject, "the command is an empty string"),
             None => Problem::own("not_found", 127, subject, format!("there is no command {}", name.display())),
         };
         Err(problem.not_run())
@@ -62,6 +63,11 @@ impl Program {
     pub(crate) fn name(&self) -> std::ffi::os_str::Display<'_> {
         self.name.display()
     }
+}
+
+/// Why a file that is there does not run.
+fn objection(path: &Path) -> &'static str {
+    if path.is_dir() { "is a directory, not a command" } else { "cannot be executed: its mode doesn't allow it" }
 }
 
 enum Suitability {

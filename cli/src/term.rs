@@ -25,9 +25,16 @@ pub(crate) fn write_all(to: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
 /// What the system says about a failure, without std's "(os error 2)".
 pub(crate) fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
+        // nix has "Try again" for it, which seldom helps.
+        Some(number) if number == Errno::AGAIN.raw_os_error() => "Resource temporarily unavailable".to_owned(),
         Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
+        None => without_number(&error.to_string()),
     }
+}
+
+/// The text of a library's error up to the number of the system's error that it wraps.
+fn without_number(text: &str) -> String {
+    text.split_once(" (os error ").map_or(text, |(reason, _)| reason).to_owned()
 }
 
 #[cfg(test)]
@@ -37,6 +44,9 @@ mod tests {
     #[test]
     fn a_failure_of_the_system_is_told_without_its_number() {
         assert_eq!(reason(&io::Error::from_raw_os_error(2)), "No such file or directory");
+        assert_eq!(reason(&io::Error::from_raw_os_error(11)), "Resource temporarily unavailable");
         assert_eq!(reason(&io::Error::other("odd")), "odd");
+        let wrapped = "No such file or directory (os error 2) at path \"/x\"";
+        assert_eq!(reason(&io::Error::other(wrapped)), "No such file or directory");
     }
 }

@@ -37,6 +37,11 @@ impl Cause {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// The system refuses what the library itself needs, such as a descriptor or a thread.
+    pub(crate) fn host(operation: &str, error: io::Error) -> Self {
+        Self::new(ErrorCode::INTERNAL, format!("cannot {operation}: {}", reason(&error))).caused_by(error)
+    }
+
     /// An error with the retry answer that its code implies.
     #[must_use]
     pub fn new(code: ErrorCode, text: impl Into<String>) -> Self {
@@ -150,4 +155,9 @@ impl<E: fmt::Debug + fmt::Display> std::error::Error for CallError<E> {
             Self::Failed(error) => error.source(), // the error itself is what is displayed
         }
     }
+}
+/// What the system says about a failure, without std's "(os error 2)".
+pub(crate) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error ").map_or(text.as_str(), |(reason, _)| reason).to_owned()
 }

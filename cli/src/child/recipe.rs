@@ -155,10 +155,14 @@ impl fmt::Display for SpawnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host { operation, source } => write!(f, "cannot {operation}: {}", reason(source)),
+            // fork(2) and clone(2) say EAGAIN, which reads as if one had only to try again.
+            Self::Program(error) if error.kind() == io::ErrorKind::WouldBlock => f.write_str(TOO_MANY),
             Self::Program(error) => reason(error).fmt(f),
         }
     }
 }
+
+const TOO_MANY: &str = "this user runs too many processes ('ulimit -u')";
 
 impl std::error::Error for SpawnError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {

@@ -17,6 +17,9 @@ pub(super) fn problem(error: &Error, verb: Option<&str>) -> Problem {
     let problem = Problem::usage("", sentence(error));
     let is_option = error.kind() == ErrorKind::UnknownArgument && argument(error).starts_with('-');
     let help = || match verb {
+        None if error.kind() == ErrorKind::InvalidSubcommand => {
+            "see 'ipcctl --help'; 'ipcctl send NAME' calls a service".to_owned()
+        }
         Some("send") if is_option => "an ARG that begins with a dash stands after --".to_owned(),
         Some(verb) => format!("see 'ipcctl {verb} --help'"),
         None => "see 'ipcctl --help'".to_owned(),
@@ -32,7 +35,10 @@ fn sentence(error: &Error) -> String {
         ErrorKind::InvalidSubcommand => format!("there is no verb '{}'", of(ContextKind::InvalidSubcommand)),
         ErrorKind::UnknownArgument if argument.starts_with('-') => format!("there is no option '{argument}' here"),
         ErrorKind::UnknownArgument => format!("'{argument}' is one argument too many"),
-        ErrorKind::MissingRequiredArgument => format!("{argument} is missing"),
+        ErrorKind::MissingRequiredArgument => match words(error, ContextKind::InvalidArg).as_slice() {
+            [_, _, ..] => format!("{} are missing", words(error, ContextKind::InvalidArg).join(" and ")),
+            _ => format!("{argument} is missing"),
+        },
         ErrorKind::InvalidValue if value.is_empty() => format!("'{argument}' needs a value"),
         ErrorKind::InvalidValue => {
             let values = words(error, ContextKind::ValidValue).join(", ");

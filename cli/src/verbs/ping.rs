@@ -1,8 +1,5 @@
 //! `ipcctl ping`: is the broker there, and how quick is it.
 
-use std::time::Instant;
-
-use ipc_client::control;
 use serde::Serialize;
 
 use crate::{exit::Exit, format::Format, globals::Globals, out, problem::Result};
@@ -20,11 +17,8 @@ struct RoundTrip {
 impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let link = globals.connect("ping")?;
-        let ping = || link.ask("ping", &control::Empty {}).map(|control::Empty {}| ());
-        ping()?; // the first one has to wait for the broker's welcome
-        let began = Instant::now();
-        ping()?;
-        let round_trip_us = (began.elapsed().as_secs_f64() * 1e7).round() / 10.0;
+        link.ping()?; // the first one has to wait for the broker's welcome
+        let round_trip_us = (link.ping()?.as_secs_f64() * 1e7).round() / 10.0;
         match globals.format {
             Format::Text => out::print(&format!("{round_trip_us:.1} us\n"))?,
             Format::Json => out::ndjson(&[RoundTrip { round_trip_us }])?,

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use ipc_client::{Client, Datagram, Encoding, ErrorCode, Request, ServiceName, Target, control};
 
 use crate::{
-    body::{Reading, Source},
+    body::{self, Reading, Source},
     call::Template,
     duration,
     exit::Exit,
@@ -33,14 +33,13 @@ use crate::{
                                   (after -- if it begins with a dash)
 No ARG: an empty body. Other users can read a command line: put secrets into - or @file.
 
-With -o json a reply in JSON is printed as it is, any other as {\"encoding\":\"bytes\",\"text\":\"...\"},
-or with \"base64\" in place of \"text\" if it isn't UTF-8. If the reply can't be written the exit code
-is 74, or 141 without an error line if the reader has gone. In a handler of 'ipcctl serve' a call has
-no more time than its own caller gives it ($IPC_DEADLINE_MS).
+With -o json a reply in JSON is printed as it is, any other as {\"encoding\":\"bytes\",\"text\":\"...\"}, or with \"base64\" in \
+place of \"text\" if it isn't UTF-8. If the reply can't be written, the exit code is 74, or 141 without an error line if the \
+reader has gone. In a handler of 'ipcctl serve' a call has no more time than its own caller gives it ($IPC_DEADLINE_MS).
 
 Examples:
   ipcctl send calc.add a:=1 b:=2
-  ipcctl send --wait=5s -t 2s upper hello
+  ipcctl send -n --wait=5s -t 2s upper hello
   ipcctl send store @photo.jpg > receipt
   printf 'a\\nb\\n' | ipcctl send upper --lines -")]
 pub(crate) struct Args {
@@ -181,6 +180,13 @@ impl Args {
         }
         let connected = globals.address()?.map_or_else(Datagram::connect, |address| Datagram::connect_to(&address));
         let datagram = connected.map_err(|error| Problem::from_error(&template.subject, &error))?;
+        globals.say(|| {
+            format!(
+                "sending a datagram for {} with {}",
+                template.subject,
+                body::display(request.body.len(), request.encoding)
+            )
+        });
         if self.oneway {
             datagram.one_way(request).map_err(|error| template.problem(&error))?;
             globals.say(|| format!("a datagram for {} has left", template.subject));
@@ -191,6 +197,10 @@ impl Args {
                 (ErrorCode::DEADLINE, problem) => problem.hint(UNANSWERED),
                 (_, problem) => problem,
             })?;
+        globals.say(|| {
+            let size = body::display(response.body.len(), response.encoding);
+            format!("{} answered with {size}", template.subject)
+        });
         reply::print(&response, globals.format, self.ending())?;
         Ok(Exit::SUCCESS)
     }

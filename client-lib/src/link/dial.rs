@@ -12,7 +12,11 @@ use ipc_protocol::{
     transport::{Address, AddressError, credentials, socket},
 };
 
-use crate::{error::Error, link::blocking::Connection, session::Role};
+use crate::{
+    error::{Error, reason},
+    link::blocking::Connection,
+    session::Role,
+};
 
 /// How to reach a broker, as often as needed.
 #[derive(Clone, Debug)]
@@ -165,7 +169,7 @@ pub(crate) fn refused(address: &Address, error: io::Error) -> Error {
             let text = format!("the mode of {address} or of a directory above it keeps this user out");
             Error::new(ErrorCode::DENIED, text)
         }
-        other => unavailable(format!("no broker answers at {address}: {other}")),
+        _ => unavailable(format!("cannot connect to {address}: {}", reason(&error))),
     }
     .caused_by(error)
 }

@@ -339,7 +339,7 @@ fn claim(connection: &Connection) -> Result<Box<Receiver>> {
 }
 
 pub(super) fn no_eventfd(error: io::Error) -> Error {
-    Error::new(ErrorCode::INTERNAL, format!("the system gives no eventfd ({})", error.kind())).caused_by(error)
+    Error::host("make an eventfd", error)
 }
 
 /// Whether to try again: while there is no broker, or one that is overloaded or still busy with the death of the old connection.

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_protocol::{ErrorCode, PeerNumber};
+use ipc_protocol::PeerNumber;
 use rustix::event::{
     PollFlags,
     epoll::{self, EventData, EventFlags},
@@ -183,6 +183,5 @@ fn to_epoll(interest: PollFlags) -> EventFlags {
 }
 
 fn no_epoll(error: io::Error) -> Error {
-    Error::new(ErrorCode::INTERNAL, "the system gives no epoll instance, or takes no descriptor for it")
-        .caused_by(error)
+    Error::host("make an epoll instance", error)
 }

@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use ipc_protocol::{Call, ErrorCode, Failure, Message, Retry};
+use ipc_protocol::{Call, Failure, Message, Retry};
 
 use super::{Context, methods::Responder, unanswered::Unanswered};
 use crate::{
@@ -148,7 +148,7 @@ impl Task {
 }
 
 pub(super) fn no_thread(error: io::Error) -> Error {
-    Error::new(ErrorCode::INTERNAL, format!("the system gives no thread ({})", error.kind())).caused_by(error)
+    Error::host("start a thread", error)
 }
 
 /// Bytes that are set aside while the threads start. Nothing writes to them, so they cost no memory.

@@ -52,7 +52,7 @@ fn the_examples_of_send_and_wait_work_with_their_services() {
     let _services = ["calc.add", "upper", "store"].map(|name| broker.serve(name, &[name, "--", "cat"]));
     let example = |verb: &str, at: usize| broker.shell(&examples(verb)[at]).prints_text();
     assert_eq!(example("send", 0), "{\"a\":1,\"b\":2}\n");
-    assert_eq!(example("send", 1), "hello");
+    assert_eq!(example("send", 1), "hello\n");
     assert_eq!(example("send", 2), "");
     assert_eq!(example("send", 3), "a\nb\n");
     assert_eq!(example("wait", 0), "the broker is up\n");
@@ -69,6 +69,8 @@ fn the_manual_page_of_each_verb_has_all_sections() {
         let page = Command::ipcctl(["man", verb]).prints_text();
         let missing: Vec<_> = sections.iter().filter(|section| !page.contains(&format!("\n.SH {section}\n"))).collect();
         assert!(missing.is_empty(), "{verb}: {missing:?}");
+        let sentence = page.lines().find(|line| line.starts_with(".SH ") && line.len() > 40);
+        assert_eq!(sentence, None, "{verb}: a sentence as a heading");
         assert!(page.contains(".SH EXAMPLE"), "{verb}: no example");
         assert!(page.contains("ipcctl(1)") && page.contains("ipcd(8)"), "{verb}: nothing to see also");
     }

@@ -39,6 +39,15 @@ fn another_user_is_denied_every_operation() {
 }
 
 #[test]
+fn another_user_may_ping() {
+    if !is_root() {
+        return;
+    }
+    let scene = Scene::start();
+    assert!(scene.broker.ipcctl(["ping"]).user(STRANGER).prints_text().ends_with(" us\n"));
+}
+
+#[test]
 fn a_denial_is_logged_once_and_not_for_every_attempt() {
     if !is_root() {
         return;

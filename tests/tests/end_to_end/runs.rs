@@ -155,6 +155,15 @@ fn a_filter_that_never_ends_does_not_delay_the_end() {
     assert!(finished.took < SOON);
 }
 
+// ---- what it needs
+
+#[test]
+fn a_directory_for_temporary_files_that_is_not_there_is_named() {
+    let finished = Command::ipcctl(["run", "--", "true"]).env("TMPDIR", "/nonexistent").run();
+    let line = finished.refused(125);
+    assert!(line.contains("in /nonexistent: No such file or directory ($TMPDIR "), "{line}");
+}
+
 // ---- exit codes
 
 #[test]
@@ -244,6 +253,16 @@ fn a_signal_to_run_alone_is_passed_on_each_time() {
     running.expect_output("ready\nTERM\nTERM\n");
     script.go();
     assert_eq!(running.finish().code, 3);
+}
+
+/// The key may be pressed before the command is there to receive its signal.
+#[test]
+fn a_signal_to_the_whole_group_that_comes_before_the_command_ends_it_all_the_same() {
+    let script = Script::new();
+    let running = script.command("exec ipcctl run -- sleep 967").own_group().start();
+    eventually(SOON, "the directory of a broker that starts", || script.left_behind() != Vec::<PathBuf>::new());
+    running.signal_group(Signal::SIGINT);
+    assert_eq!(running.finish().signal, Some(Signal::SIGINT as i32));
 }
 
 #[test]

@@ -249,6 +249,12 @@ fn members_that_do_not_make_an_object_are_refused_and_named() {
 }
 
 #[test]
+fn a_file_that_is_not_named_is_a_usage_error() {
+    let line = Command::ipcctl(["send", "x", "body@"]).socket("/nowhere").run().refused(2).to_owned();
+    assert!(line.contains("'body@' names no file"), "{line}");
+}
+
+#[test]
 fn a_malformed_name_is_a_usage_error() {
     for name in ["", ".", "a..b", "A", "a b", "$(id)", "a/b", "ü", "@", "@x", &"x".repeat(300)] {
         Command::ipcctl(["send", "--", name]).socket("/nowhere").run().refused(2);

@@ -200,6 +200,7 @@ fn cannot_run(program: &Program, error: &SpawnError) -> Problem {
     let (name, exit) = match error {
         SpawnError::Host { .. } => ("failed", 125),
         SpawnError::Program(error) if error.kind() == io::ErrorKind::NotFound => ("not_found", 127),
+        SpawnError::Program(error) if error.kind() == io::ErrorKind::WouldBlock => ("failed", 125),
         SpawnError::Program(_) => ("not_executable", 126),
     };
     Problem::own(name, exit, "run", format!("cannot run {}: {error}", program.name()))

@@ -17,6 +17,8 @@ use rustix::{
 };
 use tempfile::TempDir;
 
+use crate::problem::{Problem, Result};
+
 /// A directory with mode 0700.
 #[derive(Debug)]
 pub(crate) struct Directory {
@@ -27,11 +29,14 @@ pub(crate) struct Directory {
 impl Directory {
     /// Makes one, below $TMPDIR, or below /tmp if the path of the socket would be too long there (unix(7)). Removes those of owners
     /// that were killed.
-    pub(crate) fn make() -> io::Result<Self> {
+    pub(crate) fn make() -> Result<Self> {
         let long = env::temp_dir().join("ipcctl-XXXXXX").join(SOCKET);
         let place = if long.as_os_str().len() > MAX_SOCKET_PATH { "/tmp".into() } else { env::temp_dir() };
         sweep(&place);
-        Self::make_in(&place)
+        Self::make_in(&place).map_err(|error| {
+            let operation = format!("cannot make a directory for the broker in {}", place.display());
+            Problem::host("run", &operation, &error).hint("$TMPDIR says where, /tmp if it isn't set")
+        })
     }
 
     /// Where the broker listens.

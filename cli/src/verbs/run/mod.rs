@@ -40,7 +40,7 @@ use crate::{
 /// executed, 127 if there is none.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  ipcctl run -- sh -c 'ipcctl serve upper -- tr a-z A-Z & ipcctl send --wait upper hello'
+  ipcctl run -- sh -c 'ipcctl serve upper -- tr a-z A-Z & ipcctl send -n --wait upper hello'
   ipcctl run --fd -- ipcctl ping
   ipcctl run -- bash")]
 pub(crate) struct Args {
@@ -113,8 +113,10 @@ fn supervise(program: &Program, broker: &Broker, place: Option<OwnedFd>, signals
         recipe.set("IPCD_SOCKET", address);
     }
     let mut witness = Witness::start(); // before the command, whose first signal may come at once
+    let early = before_the_command(signals, &mut witness);
     children.start(recipe, Manner::InOurPlace(signals.mask_before()), program)?;
     drop(connection); // the command has its copy
+    early.into_iter().for_each(|signal| children.forward(signal));
     while children.status().is_none() {
         ready([(Some(signals as _), Interest::Read)], None).map_err(|error| Problem::host("run", "poll", &error))?;
         while let Some(arrived) = signals.take() {
@@ -129,6 +131,14 @@ fn supervise(program: &Program, broker: &Broker, place: Option<OwnedFd>, signals
     drop(witness);
     children.end(signals);
     children.status().ok_or_else(|| Problem::own("failed", 125, "run", "the command's end went unnoticed"))
+}
+
+/// Signals that have come already: even if they were for the whole group, the command wasn't there to receive them.
+fn before_the_command(signals: &Signals, witness: &mut Witness) -> Vec<Signal> {
+    let early = std::iter::from_fn(|| signals.take()).map(|arrived| arrived.signal);
+    let early: Vec<Signal> = early.filter(|signal| *signal != Signal::SIGCHLD).collect();
+    early.iter().for_each(|signal| _ = witness.has_seen(*signal)); // or a later one, for us alone, would pass for this one
+    early
 }
 
 fn put_ourselves_in_path(recipe: &mut Recipe) {

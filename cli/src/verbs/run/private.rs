@@ -29,8 +29,7 @@ pub(crate) struct Broker {
 impl Broker {
     /// Starts a broker. It listens when this returns.
     pub(crate) fn start(file: Option<&Path>) -> Result<Self> {
-        let directory = Directory::make()
-            .map_err(|error| Problem::host("run", "cannot make a directory for the broker", &error))?;
+        let directory = Directory::make()?;
         let socket = directory.socket();
         let server = Server::bind(configure(file, &socket)?)
             .map_err(|error| Problem::own("failed", 125, "run", format!("cannot start the broker: {error}")))?;

@@ -8,7 +8,8 @@ use std::{
 
 use ipc_client::{Caller, Change, Context, Error, ErrorCode, Failed, Incoming, Response};
 
-use crate::{child::log::Log, duration, escape, format::Loudness};
+use super::MOST_JOBS;
+use crate::{body, child::log::Log, duration, escape, format::Loudness};
 
 /// Writes the lines. If the reader is too slow, lines are lost rather than calls delayed.
 #[derive(Debug)]
@@ -39,7 +40,9 @@ impl Journal {
     pub(crate) fn jobs(&self, jobs: usize, wanted: u16) {
         if jobs < usize::from(wanted) {
             self.tell(&self.name, || {
-                format!("answering {jobs} calls at once instead of {wanted}: there are no more threads")
+                let reason =
+                    if jobs < MOST_JOBS.into() { "there are no more threads" } else { "more are not possible" };
+                format!("answering {jobs} calls at once instead of {wanted}: {reason}")
             });
         }
     }
@@ -77,7 +80,8 @@ impl Journal {
         self.detail(&target(incoming), || {
             let way = if incoming.one_way { "a one-way call" } else { "a call" };
             let end = match outcome {
-                Ok(response) => format!("a reply of {} bytes", response.body.len()),
+                Ok(response) if response.body.is_empty() => "an empty reply".to_owned(),
+                Ok(response) => format!("a reply of {}", body::display(response.body.len(), response.encoding)),
                 Err(failed) => format!("{}: {}", failed.code(), failed.text()),
             };
             format!("{way} of {} took {} ms: {end}", name_of(context.caller()), took.as_millis())

@@ -58,8 +58,10 @@ use crate::{
   others, signals   internal
 With --plain-exit all codes but 0 are app_error.
 
-A body ends in a line break only if its caller sent one (ipcctl send -n does). 'while read' drops a last line without one \
-and exits 0, as if it had had nothing to do. This does not:
+A body ends in a line break only if its caller sent one: the body of 'ipcctl send NAME hello' doesn't. 'while read' drops a \
+last line without one and exits 0, so the reply is empty. This loop keeps the line:
+
+Reading lines in a shell:
   while read -r line || [ -n \"$line\" ]; do ...; done
 
 With --lines a program must write each line at once. Most of them keep it back when they write to a pipe, and the call runs into \

@@ -53,7 +53,7 @@ impl State {
     pub(super) fn give_up(&mut self, id: Serial, reason: ErrorCode) -> Outcome {
         let text = match reason {
             ErrorCode::CANCELLED => "the caller was interrupted before the answer came",
-            _ => "neither an answer nor the broker's own word on the deadline came in time",
+            _ => "no answer came in time, not even from the broker: is it stopped, or overloaded?",
         };
         self.session.abandon(id, reason).unwrap_or_else(|| Err(Error::new(reason, text)))
     }
