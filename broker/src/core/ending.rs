@@ -12,6 +12,7 @@ use super::{
     ids::{CallId, InstanceId, PeerId},
     item,
     moment::Moment,
+    names::Ready,
     output::{Output, Outputs, Precedence},
     refusal::{Progress, Refusal},
     switchboard::Switchboard,
@@ -36,14 +37,17 @@ impl<F> Switchboard<F> {
             return self.stray(from, out);
         };
         let caller = self.settle(call);
-        self.vacate(call, instance);
+        let ready = self.vacate(call, instance);
         match &caller {
             Caller::Gone => self.post.counters.replies_late += 1,
             Caller::OneWay => {} // it has freed its place in the window, which is all
             Caller::Peer { .. } | Caller::Datagram(_) => self.pass_on(&caller, answer, out),
         }
-        self.feed(now, instance, out);
-        self.remove_if_idle(instance);
+        match ready {
+            Ready::ForNext => self.feed(now, instance, out),
+            Ready::ToGo => self.remove_if_idle(instance),
+            Ready::ForNothing => {}
+        }
     }
 
     /// A caller gave up a call. It may have ended in the meantime: then there is nothing to do.
@@ -84,7 +88,7 @@ impl<F> Switchboard<F> {
     /// Removes a retired instance of a peer that unregistered it, once it has answered everything.
     pub(crate) fn remove_if_idle(&mut self, id: InstanceId) {
         let Some(instance) = self.names.instance(id) else { return };
-        if instance.window > 0 || !instance.running.is_empty() {
+        if !instance.is_done() {
             return;
         }
         if let Some(peer) = self.post.peers.get_mut(instance.peer) {
@@ -183,9 +187,10 @@ impl<F> Switchboard<F> {
     }
 
     /// Closes the slot of a call that its service has answered.
-    fn vacate(&mut self, id: CallId, on: InstanceId) {
-        self.names.end(&mut self.calls, on, id);
+    fn vacate(&mut self, id: CallId, on: InstanceId) -> Ready {
+        let ready = self.names.end(&mut self.calls, on, id);
         self.close(id);
+        ready
     }
 
     fn remove_instance(&mut self, id: InstanceId) {

@@ -67,6 +67,17 @@ pub(crate) enum Place {
     Instance(InstanceId),
 }
 
+/// What an instance that has answered a call is ready for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ready {
+    /// For calls that wait for it, if it has room.
+    ForNext,
+    /// To be removed: it was retired, and that was its last call.
+    ToGo,
+    /// For nothing: no call waits.
+    ForNothing,
+}
+
 /// All names and instances.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Names {
@@ -94,6 +105,11 @@ impl Instance {
             load: Load::default(),
             turn: 0,
         }
+    }
+
+    /// Whether it was retired and has answered everything.
+    pub(crate) fn is_done(&self) -> bool {
+        self.window == 0 && self.running.is_empty()
     }
 }
 
@@ -225,12 +241,19 @@ impl Names {
 
     /// An instance has answered a call.
     #[inline]
-    pub(crate) fn end<F>(&mut self, calls: &mut Calls<F>, id: InstanceId, call: CallId) {
-        let Some(instance) = self.instances.get_mut(id) else { return };
+    pub(crate) fn end<F>(&mut self, calls: &mut Calls<F>, id: InstanceId, call: CallId) -> Ready {
+        let Some(instance) = self.instances.get_mut(id) else { return Ready::ForNothing };
         calls.unlink(&mut instance.running, Role::Place, call);
+        let mut waiting = !instance.direct.is_empty();
         if let Some(name) = instance.name.and_then(|name| self.names.get_mut(name)) {
             name.running -= 1;
             name.reorder(id, instance);
+            waiting |= !name.queue.is_empty();
+        }
+        match waiting {
+            _ if instance.is_done() => Ready::ToGo,
+            true => Ready::ForNext,
+            false => Ready::ForNothing,
         }
     }
 
