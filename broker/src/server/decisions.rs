@@ -1,4 +1,4 @@
-//! Decisions: the router, and what it has decided that is not carried out yet.
+//! Decisions: the router, and those of its outputs that are not carried out yet.
 
 use ipc_protocol::{Goodbye, Identity, NoFd};
 
@@ -16,7 +16,7 @@ pub(crate) struct Decisions {
     spare: Vec<Decision>,
 }
 
-/// One thing that is to be done.
+/// An output of the router.
 pub(crate) type Decision = Output<Fd>;
 
 /// What is decided and not done. An item goes straight to where it waits for its socket. Everything else waits in a list: nothing is
@@ -33,13 +33,13 @@ impl Decisions {
         Self { router, undone: Undone { outlets: Outlets::new(), others: Vec::new() }, spare: Vec::new() }
     }
 
-    /// Tells the router what happened.
+    /// Passes an input to the router.
     #[inline]
     pub(crate) fn tell(&mut self, now: Moment, input: Input<'_, Fd>) {
         self.router.handle(now, input, &mut self.undone);
     }
 
-    /// Asks the router for a place for a connection.
+    /// Offers a connection to the router.
     pub(crate) fn connect(&mut self, now: Moment, identity: Identity) -> Result<PeerId, Goodbye> {
         self.router.connect(now, identity, &mut self.undone)
     }
@@ -64,7 +64,7 @@ impl Decisions {
         Some(std::mem::replace(&mut self.undone.others, std::mem::take(&mut self.spare)))
     }
 
-    /// Keeps the memory of a list that was carried out: the two lists take turns.
+    /// Keeps the memory of a list that was carried out. Two lists take turns.
     pub(crate) fn recycle(&mut self, done: Vec<Decision>) {
         self.spare = done;
         self.spare.clear();
@@ -74,7 +74,7 @@ impl Decisions {
         self.router.limits()
     }
 
-    /// When [`Input::Deadline`] must be told next.
+    /// When to pass [`Input::Deadline`] next.
     pub(crate) fn next_deadline(&self) -> Option<Moment> {
         self.router.next_deadline()
     }
