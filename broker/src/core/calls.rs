@@ -107,7 +107,7 @@ impl<F> Calls<F> {
         caller
     }
 
-    /// Closes a slot, which must have left its lists. Returns who paid for it.
+    /// Closes a slot, which must have left its lists. Returns the account that was charged for it.
     pub(crate) fn close(&mut self, id: CallId) -> Option<AccountId> {
         self.slots.drop_row(id, |slot| slot.payer)
     }

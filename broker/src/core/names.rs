@@ -113,7 +113,7 @@ impl Name {
         self.first = self.order.first().map(|(_, id)| *id);
     }
 
-    /// Its calls: in its queue, and being worked on by its instances.
+    /// The number of its calls, queued and running.
     pub(crate) fn pending(&self) -> u64 {
         u64::from(self.queue.len()) + u64::from(self.running)
     }

@@ -248,7 +248,7 @@ impl<F> Router<F> {
         self.board.post.accounts.close_if_empty(payer);
     }
 
-    /// Checks that the ids of a peer's calls grow. Returns the peer that called.
+    /// Checks that the ids of a peer's calls grow. Returns the caller.
     #[inline]
     pub(super) fn note_call(&mut self, from: PeerId, id: u64) -> Result<Option<&Peer>, Violation> {
         self.board.post.counters.calls += 1;

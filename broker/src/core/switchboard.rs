@@ -65,7 +65,7 @@ impl<F> Switchboard<F> {
         match self.free_instance(place)? {
             Some(instance) => {
                 call.timeout_ms = left_until(origin.deadline, origin.came);
-                // What runs is limited in number and waits for nothing but its answer.
+                // Running calls are limited in number, and only wait for their answers.
                 self.post.charge_or_cut(origin.payer, SLOT, out);
                 let id = self.open(origin, Stage::Running(instance));
                 self.deliver(id, instance, call, out);
@@ -107,13 +107,13 @@ impl<F> Switchboard<F> {
         Some(call)
     }
 
-    /// Opens the slot of a call that waits and holds `bytes`, unless its payer holds too much: it could wait with its caller as well.
+    /// Opens the slot of a queued call of `bytes`, unless its payer holds too much. It could as well wait at its caller.
     pub(crate) fn open_waiting(&mut self, origin: Origin, stage: Stage<F>, bytes: usize) -> Result<CallId, Refusal> {
         self.post.charge_or_refuse(origin.payer, SLOT + bytes)?;
         Ok(self.open(origin, stage))
     }
 
-    /// Opens a slot that is charged already, and puts it into the list of its caller.
+    /// Opens a slot, which is charged already, in the list of its caller.
     #[inline]
     fn open(&mut self, origin: Origin, stage: Stage<F>) -> CallId {
         let Origin { caller, payer, deadline, .. } = origin;
@@ -169,8 +169,8 @@ impl<F> Switchboard<F> {
         if pending >= limit { Err(Refusal::CallerBusy(limit)) } else { Ok(()) }
     }
 
-    /// An instance that takes a call at once. `None` while older calls wait, because they come first. A call whose service has too many is
-    /// refused.
+    /// An instance that takes a call at once. `None` while older calls wait, because they come first.
+    /// Refuses a call whose service has too many.
     fn free_instance(&self, place: Place) -> Result<Option<InstanceId>, Refusal> {
         let has_room = |instance: &Instance| has_room(&self.post.peers, &self.post.limits, instance);
         let (pending, free) = match place {

@@ -51,7 +51,7 @@ impl<K, T> Table<K, T> {
         self.empty(id, Option::take)
     }
 
-    /// Drops a row where it lies, after a last look at it. Its id is dead from now on.
+    /// Drops a row in place, after a last look at it. Its id is never valid again.
     pub(crate) fn drop_row<R>(&mut self, id: Id<K>, look: impl FnOnce(&T) -> R) -> Option<R> {
         self.empty(id, |row| {
             let seen = row.as_ref().map(look);

@@ -1,4 +1,4 @@
-//! Connections: each a socket with its inlet, read once a turn, and written from its outlet.
+//! Connections: each is a socket with its inlet, read once per turn, and written from its outlet.
 
 use std::{
     collections::VecDeque,

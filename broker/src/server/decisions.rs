@@ -19,8 +19,8 @@ pub(crate) struct Decisions {
 /// An output of the router.
 pub(crate) type Decision = Output<Fd>;
 
-/// What is decided and not done. An item goes straight to where it waits for its socket. Everything else waits in a list: nothing is
-/// sent to a peer after it is cut, so that what is sent does not have to stand in line with it.
+/// Outputs that are not carried out yet. Items go directly to their outlets, and everything else into a list. The two need no common
+/// order, because nothing is sent to a peer after it is cut.
 #[derive(Debug)]
 struct Undone {
     outlets: Outlets,
@@ -44,19 +44,19 @@ impl Decisions {
         self.router.connect(now, identity, &mut self.undone)
     }
 
-    /// What is to be sent.
+    /// The items to be sent.
     pub(crate) fn outlets(&mut self) -> &mut Outlets {
         &mut self.undone.outlets
     }
 
-    /// Whether anything else is to be done.
+    /// Whether there are other outputs.
     #[inline]
     pub(crate) fn has_others(&self) -> bool {
         !self.undone.others.is_empty()
     }
 
-    /// Takes what else is to be done, in order; `None` if that is nothing. Give the list back with [`Decisions::recycle`]: carrying it
-    /// out may lead to further decisions.
+    /// Takes the other outputs, in order; `None` if there are none. Return the list with [`Decisions::recycle`] after carrying it
+    /// out, which may lead to further outputs.
     pub(crate) fn take(&mut self) -> Option<Vec<Decision>> {
         if self.undone.others.is_empty() {
             return None;

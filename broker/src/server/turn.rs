@@ -146,8 +146,8 @@ impl Loop {
         self.carry_out(now);
     }
 
-    /// Carries out the router's outputs, and further ones that follow from them, such as errors to the callers of a cut connection. Mostly that is
-    /// nothing, for what is to be sent waits in the outlets.
+    /// Carries out the router's outputs, and further ones that follow from them, such as errors to the callers of a cut connection.
+    /// Mostly there are none, because items wait in the outlets.
     #[inline]
     fn carry_out(&mut self, now: Moment) {
         if self.decisions.has_others() {
