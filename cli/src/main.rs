@@ -1,4 +1,4 @@
-//! The shell face of the ipcd broker: `ipcctl VERB …`.
+//! The command-line tool of the ipcd broker: `ipcctl VERB …`.
 //!
 //! One file per verb in [`verbs`]; each turns its arguments into an [`Exit`] or a [`Problem`](problem::Problem). Floors, each of which
 //! imports from those below alone: `cli` parses; `verbs`; what verbs share (`call`, `waiting`, `link`, `reply`, `body`); `problem`,

@@ -1,4 +1,4 @@
-//! A typed client of `calc`: a call, the service's own no, many calls under way at once, and a panic on the other side.
+//! A typed client of `calc`: a call, an error of the service, many concurrent calls, and a panic in the service.
 #![forbid(unsafe_code)]
 
 mod calc;

@@ -108,7 +108,7 @@ impl Client {
     /// Calls a method and waits for its reply, up to the broker's default: 30 s unless it is configured otherwise.
     ///
     /// # Errors
-    /// [`CallError::App`] is the service's own no; [`CallError::Failed`] says what else happened and whether a retry is safe.
+    /// [`CallError::App`] is the service's own error. [`CallError::Failed`] says what else went wrong and whether a retry is safe.
     pub fn call<M: Method>(&self, request: &M) -> Result<M::Reply, CallError<M::Error>> {
         self.call_in(request, None)
     }
@@ -252,7 +252,7 @@ impl Client {
         decode_reply(control::SERVICE, operation, &response)
     }
 
-    /// Asks the broker for a sign of life and tells how long that took.
+    /// Measures how long the broker takes to answer.
     ///
     /// # Errors
     /// `unavailable` or `broker_lost` if there is no connection, `deadline` after 30 s.

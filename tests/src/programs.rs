@@ -80,7 +80,7 @@ fn build() -> PathBuf {
 
 /// The directory above the test program's own, which is `TARGET/[TRIPLE/]PROFILE/deps/`.
 fn profile_directory() -> PathBuf {
-    let own = std::env::current_exe().expect("the kernel tells");
+    let own = std::env::current_exe().expect("/proc is mounted");
     own.ancestors().nth(2).expect("cargo puts test programs two levels below the profile").to_owned()
 }
 

@@ -1,4 +1,4 @@
-//! Who pays: bytes, connections and calls are charged to a user before they are stored, and given back when they are gone.
+//! Accounts: bytes, connections and calls are charged to a user before they are stored, and discharged when they are gone.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::{
     table::Table,
 };
 
-/// The accounts of all users. An account is there while its user holds something.
+/// The accounts of all users. An account exists while its user holds something.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Accounts {
     rows: Table<OfAccount, Row>,
@@ -18,7 +18,7 @@ pub(crate) struct Accounts {
     total: Account,
     peak: Account,
     peak_per_uid: Account,
-    /// Whether bytes were given back since [`Accounts::take_freed`].
+    /// Whether bytes were discharged since [`Accounts::take_freed`].
     freed: bool,
 }
 
@@ -33,13 +33,13 @@ struct Row {
 pub(crate) struct Account {
     /// Open connections.
     pub(crate) connections: u64,
-    /// Bytes: items not yet read by their receiver, calls, registrations, frames that are not complete.
+    /// Bytes of items not read by their receiver, calls, registrations and incomplete frames.
     pub(crate) bytes: u64,
-    /// Pending calls that stand in no connection's list: one-way, or sent by datagram.
+    /// Pending calls in no connection's list: one-way calls, and calls by datagram.
     pub(crate) loose_calls: u64,
 }
 
-/// Which quota would be exceeded.
+/// The quota that would be exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
     /// The user's.
@@ -54,12 +54,12 @@ impl Accounts {
         Self { rows: Table::new(), by_uid: BTreeMap::new(), total: none, peak: none, peak_per_uid: none, freed: false }
     }
 
-    /// The account of a user. Charge something to it at once: an account that holds nothing is closed when something is given back.
+    /// The account of a user. Charge something to it at once, because an empty account is closed by the next discharge.
     pub(crate) fn open(&mut self, uid: u32) -> AccountId {
         *self.by_uid.entry(uid).or_insert_with(|| self.rows.insert(Row { uid, held: Account::default() }))
     }
 
-    /// Closes an account to which nothing was charged after all.
+    /// Closes an account if nothing was charged to it.
     pub(crate) fn close_if_empty(&mut self, id: AccountId) {
         if let Some(row) = self.rows.get(id)
             && row.held == Account::default()
@@ -69,7 +69,7 @@ impl Accounts {
         }
     }
 
-    /// Charges `bytes`, if they fit by `limits` into the user's account and into the whole, as far as these are open to that use.
+    /// Charges `bytes`, if they fit the part of the user's and the broker's quota that this use may fill.
     pub(crate) fn charge_bytes(&mut self, id: AccountId, bytes: usize, of: Use, limits: &Limits) -> Result<(), Full> {
         let Some(row) = self.rows.get_mut(id) else { return Err(Full::User) };
         let of_user = row.held.bytes + bytes as u64;
@@ -82,12 +82,12 @@ impl Accounts {
         Ok(())
     }
 
-    /// Whether `bytes` more would be charged now.
+    /// Checks whether `bytes` more would fit now.
     pub(crate) fn has_room(&self, id: AccountId, bytes: usize, of: Use, limits: &Limits) -> Result<(), Full> {
         check(of, self.held(id).bytes + bytes as u64, self.total.bytes + bytes as u64, limits)
     }
 
-    /// Charges, whatever the limits say: they were asked before, or the holder is about to be cut off.
+    /// Charges without checking limits: the caller has checked them, or cuts the holder next.
     pub(crate) fn charge(&mut self, id: AccountId, charge: Account) {
         let Some(row) = self.rows.get_mut(id) else { return };
         row.held.add(charge);
@@ -96,7 +96,7 @@ impl Accounts {
         self.peak_per_uid.raise(row.held);
     }
 
-    /// Gives back what was charged.
+    /// Takes a charge back.
     pub(crate) fn discharge(&mut self, id: AccountId, charge: Account) {
         let Some(row) = self.rows.get_mut(id) else { return };
         row.held.subtract(charge);
@@ -107,7 +107,7 @@ impl Accounts {
         }
     }
 
-    /// Gives bytes back to an account that stays open.
+    /// Takes a charge of bytes back from an account that stays open.
     pub(crate) fn discharge_bytes(&mut self, id: AccountId, bytes: usize) {
         let Some(row) = self.rows.get_mut(id) else { return };
         row.held.bytes -= bytes as u64;
@@ -118,7 +118,7 @@ impl Accounts {
         }
     }
 
-    /// Whether bytes were given back since this was asked last.
+    /// Whether bytes were discharged since the last call of this.
     pub(crate) fn take_freed(&mut self) -> bool {
         std::mem::take(&mut self.freed)
     }
@@ -133,12 +133,12 @@ impl Accounts {
         self.by_uid.get(&uid).map(|id| self.held(*id)).unwrap_or_default()
     }
 
-    /// What all hold.
+    /// What all users hold.
     pub(crate) fn total(&self) -> Account {
         self.total
     }
 
-    /// The most that all ever held.
+    /// The most that all users ever held.
     pub(crate) fn peak(&self) -> Account {
         self.peak
     }
@@ -153,7 +153,7 @@ impl Accounts {
         self.rows.get(id).map(|row| row.uid)
     }
 
-    /// The most that one user holds now, and ever held.
+    /// The most that one user holds now, and the most that one ever held.
     pub(crate) fn per_uid(&self) -> (Account, Account) {
         let mut most = Account::default();
         self.rows.iter().for_each(|(_, row)| most.raise(row.held));
@@ -193,7 +193,7 @@ impl Account {
     }
 }
 
-/// Whether a user, and all together, may hold that many bytes.
+/// Checks whether a user, and all users together, may hold these bytes.
 fn check(of: Use, of_user: u64, in_all: u64, limits: &Limits) -> Result<(), Full> {
     if of_user > of.part_of(limits.bytes_per_uid) {
         return Err(Full::User);

@@ -1,7 +1,7 @@
-//! Pending calls: one slot a call, from its acceptance until its service has answered it.
+//! Pending calls: one slot per call, from its acceptance until its service has answered it.
 //!
-//! A slot stands in up to three lists at once, by links of its own: the calls of its caller, the place where it is (a queue, or the
-//! calls an instance works on), and the wheel of deadlines.
+//! A slot is in up to three lists at once, with its own links: the calls of its caller, its place (a queue, or the running calls
+//! of an instance), and the wheel of deadlines.
 
 use ipc_protocol::{control::Wait, wire::Call};
 use serde::{Deserialize, Serialize};
@@ -18,38 +18,38 @@ use super::{
 /// A pending call.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Slot<F> {
-    /// Where the answer goes.
+    /// The receiver of the answer.
     pub(crate) caller: Caller,
-    /// Where the call is.
+    /// The stage that the call has reached.
     pub(crate) stage: Stage<F>,
     /// When it ends at the latest.
     pub(crate) deadline: Moment,
-    /// Order of acceptance among all calls.
+    /// The order of acceptance among all calls.
     pub(crate) sequence: u64,
-    /// Who pays for it: the caller's user, also once the caller is gone.
+    /// The account that is charged for it: that of the caller's user, even once the caller is gone.
     pub(crate) payer: AccountId,
     links: [Link<OfCall>; 3],
 }
 
-/// Where the answer to a call goes.
+/// The receiver of the answer to a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Caller {
-    /// To a peer, by its own number of the call.
+    /// A peer, with its own number for the call.
     Peer {
         /// The peer.
         peer: PeerId,
-        /// Its number of the call.
+        /// Its number for the call.
         id: u64,
     },
-    /// To the sender of a datagram, under its own number of the call.
+    /// The sender of a datagram, with its own number for the call.
     Datagram(Box<(ReturnAddress, u64)>),
-    /// Nowhere from the start: the call is one-way. The service's answer only frees its place in the window.
+    /// None, because the call is one-way. The service's answer only frees its place in the window.
     OneWay,
-    /// Nowhere any more: the caller gave up, timed out or died. The service was told, and still owes the answer.
+    /// None any more: the caller has cancelled, timed out or died. The service has received a cancel, and still owes the answer.
     Gone,
 }
 
-/// Where a call is.
+/// The stage of a call.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Stage<F> {
     /// In the queue of a name: it has not run.
@@ -58,18 +58,18 @@ pub(crate) enum Stage<F> {
     Direct(InstanceId, Box<Call<F>>),
     /// Delivered to an instance: it may have run.
     Running(InstanceId),
-    /// A call of `ipc.wait`: it ends when a name comes or goes.
+    /// A call of `ipc.wait`, which ends when a name is offered or goes.
     Watching(Box<Wait>),
-    /// On its way from one place to the next, within one step of the router.
+    /// Between two places, within one step of the router.
     Unplaced,
 }
 
-/// Which of its lists a link of a slot belongs to.
+/// The list that a link of a slot belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Role {
     /// The calls of one caller.
     Caller,
-    /// A queue, or the calls an instance works on.
+    /// A queue, or the running calls of an instance.
     Place,
     /// A bucket of deadlines.
     Deadline,
@@ -88,7 +88,7 @@ impl<F> Calls<F> {
         Self { slots: Table::new(), wheel: Wheel::new(), sequence: 0 }
     }
 
-    /// Opens a slot, and puts it on the wheel. It stands in no other list yet.
+    /// Opens a slot, and puts it on the wheel. It is in no other list yet.
     pub(crate) fn open(&mut self, caller: Caller, stage: Stage<F>, deadline: Moment, payer: AccountId) -> CallId {
         self.sequence += 1;
         let links = Default::default();
@@ -97,7 +97,7 @@ impl<F> Calls<F> {
         id
     }
 
-    /// Takes the caller off a call, and the call off the wheel: from here on nothing waits for the answer.
+    /// Detaches the caller from a call, and takes the call off the wheel. No caller waits for the answer any more.
     pub(crate) fn take_caller(&mut self, id: CallId) -> Caller {
         let Some(slot) = self.slots.get_mut(id) else { return Caller::Gone };
         let caller = std::mem::replace(&mut slot.caller, Caller::Gone);
@@ -107,7 +107,7 @@ impl<F> Calls<F> {
         caller
     }
 
-    /// Closes a slot, which must have left its lists. Returns who paid for it.
+    /// Closes a slot, which must have left its lists. Returns the account that was charged for it.
     pub(crate) fn close(&mut self, id: CallId) -> Option<AccountId> {
         self.slots.drop_row(id, |slot| slot.payer)
     }
@@ -127,13 +127,13 @@ impl<F> Calls<F> {
         self.wheel.expired(&self.slots, now, most)
     }
 
-    /// When to ask [`Calls::expired`] next.
+    /// When to call [`Calls::expired`] next.
     pub(crate) fn next_deadline(&self) -> Option<Moment> {
         self.wheel.next()
     }
 
-    /// The caller's call with the number `number`, searched from the newest: a caller has a limited number of them, and its numbers
-    /// grow.
+    /// The caller's call with the number `number`. The search starts at the newest, because numbers grow, and is short, because a
+    /// caller has a limited number of calls.
     pub(crate) fn find(&self, pending: &List<OfCall>, number: u64) -> Option<CallId> {
         let number_of = |id: &CallId| match self.slots.get(*id)?.caller {
             Caller::Peer { id, .. } => Some(id),
@@ -171,22 +171,22 @@ impl<F: std::fmt::Debug> Calls<F> {
     /// Checks a list of calls. For the invariants.
     ///
     /// # Panics
-    /// When it does not hold together, or holds a call that does not belong there.
+    /// If its links are broken, or it contains a call that does not belong there.
     pub(crate) fn assert_list(&self, list: &List<OfCall>, role: Role, belongs: impl Fn(&Slot<F>) -> bool) -> usize {
         list.assert_whole(&self.slots, role, belongs)
     }
 
-    /// Checks that exactly the calls are on the wheel whose answer is waited for, one-way calls among them. For the invariants.
+    /// Checks that exactly the calls with a caller and one-way calls are on the wheel. For the invariants.
     ///
     /// # Panics
-    /// When they are not.
+    /// If they are not.
     pub(crate) fn assert_timed(&self) {
         self.wheel.assert_armed(&self.slots, |slot| slot.caller != Caller::Gone);
     }
 }
 
 impl<F> Slot<F> {
-    /// The instance that works on the call.
+    /// The instance that runs the call.
     pub(crate) fn runs_on(&self) -> Option<InstanceId> {
         match self.stage {
             Stage::Running(instance) => Some(instance),

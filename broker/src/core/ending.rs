@@ -1,4 +1,4 @@
-//! How calls end: answered, refused, cancelled, out of time, or with a peer that went away. Each call ends exactly once.
+//! How calls end: answered, refused, cancelled, out of time, or with a peer that has left. Each call ends exactly once.
 
 use ipc_protocol::{
     Cancel, ErrorCode, Retry, ServiceName, Violation,
@@ -20,7 +20,7 @@ use super::{
 };
 
 impl<F> Switchboard<F> {
-    /// A service answered a call that was delivered to it, under the id that it was delivered with.
+    /// A service has answered a call, with the id that the call was delivered with.
     pub(crate) fn answered(
         &mut self,
         now: Moment,
@@ -50,7 +50,7 @@ impl<F> Switchboard<F> {
         }
     }
 
-    /// A caller gave up a call. It may have ended in the meantime: then there is nothing to do.
+    /// A caller cancels a call, which may have ended already.
     pub(crate) fn cancel(&mut self, from: PeerId, id: u64, out: &mut impl Outputs<F>) {
         let found = self.post.peers.get(from).and_then(|peer| self.calls.find(&peer.pending, id));
         if let Some((caller, progress)) = found.and_then(|call| self.abandon(call, ErrorCode::CANCELLED, out)) {
@@ -58,21 +58,21 @@ impl<F> Switchboard<F> {
         }
     }
 
-    /// Tells a caller that its call has ended, and why.
+    /// Sends a caller the reason why its call has ended.
     #[cold]
     pub(crate) fn refuse(&mut self, caller: &Caller, refusal: Refusal, out: &mut impl Outputs<F>) {
         self.pass_on_error(caller, refusal.into_failure(0), out);
     }
 
-    /// Answers a call of the broker's own service that is pending, and ends it.
+    /// Answers a pending call of the broker's own service, and ends it.
     pub(crate) fn finish(&mut self, call: CallId, message: impl FnOnce(u64) -> Message<F>, out: &mut impl Outputs<F>) {
         if let Some((caller, _)) = self.abandon(call, ErrorCode::CANCELLED, out) {
             self.send_to_caller(&caller, message, out);
         }
     }
 
-    /// Takes an instance off its name. Calls that waited for it alone end; those that it works on go on. Returns the name if it was
-    /// the last instance: those who wait for it to go are to be told.
+    /// Removes an instance from its name. Calls that waited for it alone end, and its running calls continue. Returns the name if
+    /// this was its last instance, so that waits for it to go can be answered.
     pub(crate) fn retire(&mut self, id: InstanceId, out: &mut impl Outputs<F>) -> Option<ServiceName> {
         let direct = self.calls.ids(&self.names.instance(id)?.direct);
         let name = self.names.retire(id);
@@ -97,7 +97,7 @@ impl<F> Switchboard<F> {
         self.remove_instance(id);
     }
 
-    /// Sends a message under the caller's own number of the call, if there is a caller.
+    /// Sends a message with the caller's own number for the call, if there is a caller.
     pub(crate) fn send_to_caller(
         &mut self,
         caller: &Caller,
@@ -117,8 +117,8 @@ impl<F> Switchboard<F> {
         }
     }
 
-    /// Ends a call early, for its caller: the instance that works on it is told, a call in a queue is forgotten. Returns the caller
-    /// that was waiting; none waits any more.
+    /// Ends a call early for its caller. An instance that runs it receives a cancel, and a queued call is dropped. Returns the caller
+    /// that was waiting.
     pub(crate) fn abandon(
         &mut self,
         id: CallId,
@@ -148,7 +148,7 @@ impl<F> Switchboard<F> {
         Some((caller, Progress::NotDelivered))
     }
 
-    /// Ends the calls that an instance works on: its peer is gone.
+    /// Ends the running calls of an instance whose peer is gone.
     pub(crate) fn end_running(&mut self, instance: InstanceId, out: &mut impl Outputs<F>) {
         while let Some(id) = self.names.instance(instance).and_then(|instance| instance.running.head()) {
             let caller = self.settle(id);
@@ -160,7 +160,7 @@ impl<F> Switchboard<F> {
         self.remove_instance(instance);
     }
 
-    /// Sends a service's answer to the caller that waits for it.
+    /// Passes a service's answer on to the caller.
     #[inline]
     fn pass_on(&mut self, caller: &Caller, answer: Result<&mut Reply<F>, Failure<F>>, out: &mut impl Outputs<F>) {
         match answer {
@@ -186,7 +186,7 @@ impl<F> Switchboard<F> {
         self.send_to_caller(caller, |id| Message::Error(Failure { id, ..failure }), out);
     }
 
-    /// Closes the slot of a call that its service has answered.
+    /// Closes the slot of a call after its service's answer.
     fn vacate(&mut self, id: CallId, on: InstanceId) -> Ready {
         let ready = self.names.end(&mut self.calls, on, id);
         self.close(id);
@@ -204,7 +204,7 @@ impl<F> Switchboard<F> {
         self.names.instance(instance).map(|instance| instance.peer)
     }
 
-    /// A reply to a call that is not with this peer: dropped and counted, and the peer is cut when it goes on.
+    /// A reply to a call that is not running at this peer. It is dropped and counted, and too many of them cut the peer.
     #[cold]
     fn stray(&mut self, from: PeerId, out: &mut impl Outputs<F>) {
         self.post.counters.replies_stray += 1;
@@ -217,7 +217,7 @@ impl<F> Switchboard<F> {
     }
 }
 
-/// An answer that no datagram can carry is replaced by an error: the call has run.
+/// Replaces an answer that is too long for a datagram by an error, which says that the call has run.
 fn fit_datagram<F>(id: u64, answer: Message<F>) -> Message<F> {
     let len = answer.frame_len();
     if len <= MAX_DATAGRAM {

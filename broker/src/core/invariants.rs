@@ -31,7 +31,7 @@ impl<F: Debug> Router<F> {
         let mut accounts = Vec::new();
         for (account, id) in self.assembly.waiting() {
             let peer = post.peers.get(id).expect("peers that are gone do not wait");
-            assert_eq!(peer.account, account, "{} waits for somebody else's room", peer.number);
+            assert_eq!(peer.account, account, "{} waits for another user's room", peer.number);
             let frame = peer.frame.as_ref().and_then(|frame| frame.waiting).expect("its frame waits");
             if !accounts.contains(&account) {
                 accounts.push(account);

@@ -1,25 +1,25 @@
-//! Items: what the core sends to a peer, with what it costs to hold until the peer has read it.
+//! Items: messages from the core to a peer, with the cost of holding them until the peer has read them.
 
 use ipc_protocol::wire::Message;
 use serde::{Deserialize, Serialize};
 
-/// One thing for a peer. The front encodes it in the peer's dialect when the peer's socket takes it.
+/// A message for a peer. The front encodes it in the peer's dialect when the peer's socket takes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item<F> {
-    /// What it says.
+    /// The message.
     pub message: Message<F>,
-    /// Bytes that it is charged while it is held, in whatever dialect it leaves.
+    /// The bytes charged while it is held, which do not depend on the dialect.
     pub cost: usize,
     /// Whether it may be dropped.
     pub class: Class,
 }
 
-/// What may be done with an item whose peer does not read.
+/// Whether an item may be dropped if its peer does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Class {
     /// It stays until it is read or its connection is closed: a call, the end of a call.
     Required,
-    /// It may be dropped, and is counted then.
+    /// It may be dropped, and is then counted.
     Droppable,
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn cost<F>(message: &Message<F>) -> usize {
     }
 }
 
-/// The item itself in its peer's queue.
+/// The bytes of the item itself in its peer's queue.
 pub(crate) const ITEM: usize = 192;
 
 #[cfg(test)]

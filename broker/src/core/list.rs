@@ -1,14 +1,14 @@
-//! Lists of rows, held together by links of the rows' own: joining and leaving cost the same however long a list is.
+//! Lists of rows, linked through the rows themselves: joining and leaving take the same time in a list of any length.
 
 use serde::{Deserialize, Serialize};
 
 use super::{ids::Id, table::Table};
 
-/// A row that can stand in one list for each of its roles.
+/// A row that can be in one list for each of its roles.
 pub(crate) trait Node: Sized {
-    /// What kind of row it is.
+    /// The kind of row.
     type Kind;
-    /// The lists it can be in, one of each at a time.
+    /// The kinds of lists that it can be in, one of each at a time.
     type Role: Copy + std::fmt::Debug;
 
     fn link(&self, role: Self::Role) -> &Link<Self::Kind>;
@@ -24,7 +24,7 @@ pub(crate) struct List<K> {
     len: u32,
 }
 
-/// Where a row stands in a list.
+/// The neighbours of a row in a list.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub(crate) struct Link<K> {
@@ -73,7 +73,7 @@ impl<K> List<K> {
         self.len -= 1;
     }
 
-    /// The ids of the list, the first one first.
+    /// The ids of the list, from the first on.
     pub(crate) fn ids<'a, T: Node<Kind = K>>(
         &self,
         table: &'a Table<K, T>,
@@ -82,7 +82,7 @@ impl<K> List<K> {
         std::iter::successors(self.head, move |id| table.get(*id)?.link(role).next)
     }
 
-    /// The ids of the list, the last one first.
+    /// The ids of the list, from the last on.
     pub(crate) fn ids_backwards<'a, T: Node<Kind = K>>(
         &self,
         table: &'a Table<K, T>,
@@ -103,10 +103,10 @@ impl<K> List<K> {
         self.len == 0
     }
 
-    /// Checks that the list holds together in both directions, and that each of its rows belongs there. For the invariants.
+    /// Checks that the list is linked in both directions, and that each of its rows belongs there. For the invariants.
     ///
     /// # Panics
-    /// When it does not.
+    /// If not.
     pub(crate) fn assert_whole<T: Node<Kind = K> + std::fmt::Debug>(
         &self,
         table: &Table<K, T>,

@@ -12,55 +12,55 @@ use super::{
     table::Table,
 };
 
-/// A name on offer.
+/// An offered name.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Name {
     pub(crate) name: ServiceName,
     /// Whether several instances may offer it.
     pub(crate) shared: bool,
-    /// Its instances; never empty. The first one that has room takes the next call: fewest calls first, and among equals the one whose
-    /// turn was longest ago. The place of a lone instance is not kept up to date.
+    /// Its instances, never empty. The first one with room takes the next call. Those with the fewest calls come first, and among
+    /// equals the one whose turn was longest ago. The place of a lone instance is not kept up to date.
     order: BTreeSet<(Load, InstanceId)>,
     /// The first one in that order.
     first: Option<InstanceId>,
-    /// Turns given so far.
+    /// The number of turns so far.
     turns: u64,
     /// Calls that wait for an instance with room.
     pub(crate) queue: List<OfCall>,
-    /// Calls that its instances work on.
+    /// The number of calls running at its instances.
     running: u32,
     /// Calls delivered since the name appeared.
     pub(crate) delivered: u64,
 }
 
-/// How much an instance has to do, and when it had its last turn.
+/// The number of an instance's calls, and its last turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Load {
     calls: u32,
     turn: u64,
 }
 
-/// One registration of a peer: a name, or none, and how many calls it takes at once.
+/// One registration of a peer: a name or none, and a window.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Instance {
     pub(crate) peer: PeerId,
     pub(crate) name: Option<NameId>,
-    /// Calls it takes at once; 0 once it is retired.
+    /// The number of calls that it takes at once; 0 once it is retired.
     pub(crate) window: u32,
     /// Calls delivered to it that it has not answered.
     pub(crate) running: List<OfCall>,
     /// Calls to `@N` that wait for room.
     pub(crate) direct: List<OfCall>,
     pub(crate) methods: Vec<MethodName>,
-    /// Bytes charged to its peer's user for what it holds.
+    /// Bytes charged to its peer's user for it.
     pub(crate) charge: usize,
     /// Its place in the order of its name.
     load: Load,
-    /// When it had its last turn.
+    /// Its last turn.
     turn: u64,
 }
 
-/// Where a call goes: to whichever instance of a name has room, or to one instance.
+/// The place that a call goes to: any instance of a name, or a certain instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Name(NameId),
@@ -84,12 +84,12 @@ pub(crate) struct Names {
     by_name: BTreeMap<ServiceName, NameId>,
     names: Table<OfName, Name>,
     instances: Table<OfInstance, Instance>,
-    /// Grows whenever a name appears or goes: what was resolved before may lead elsewhere now.
+    /// Grows whenever a name appears or goes, because targets may then resolve differently.
     epoch: u64,
 }
 
 impl Instance {
-    /// What a peer asks for in a registration, under no name yet.
+    /// The instance that a peer asks for, without its name yet.
     pub(crate) fn new(peer: PeerId, request: control::Register) -> Self {
         const ROWS: usize = 256; // of the instance and, at most, of its name
         let name = request.name.as_ref().map_or(0, |name| 2 * name.as_str().len());
@@ -114,7 +114,7 @@ impl Instance {
 }
 
 impl Name {
-    /// Puts an instance into its place in the order, unless it is alone.
+    /// Moves an instance to its place in the order, unless it is alone.
     #[inline]
     fn reorder(&mut self, id: InstanceId, instance: &mut Instance) {
         if self.order.len() > 1 {
@@ -129,12 +129,12 @@ impl Name {
         self.first = self.order.first().map(|(_, id)| *id);
     }
 
-    /// Its calls: in its queue, and being worked on by its instances.
+    /// The number of its calls, queued and running.
     pub(crate) fn pending(&self) -> u64 {
         u64::from(self.queue.len()) + u64::from(self.running)
     }
 
-    /// Its instances, in the order of their next turns.
+    /// Its instances in order.
     pub(crate) fn instances(&self) -> impl Iterator<Item = InstanceId> {
         self.order.iter().map(|(_, id)| *id)
     }
@@ -150,7 +150,7 @@ impl Names {
         self.by_name.get(name).copied()
     }
 
-    /// Adds an instance, under a name or under none. Whether the name is free was asked before.
+    /// Adds an instance, with a name or without one. The caller has checked that the name is free.
     pub(crate) fn register(&mut self, name: Option<&ServiceName>, shared: bool, instance: Instance) -> InstanceId {
         let id = self.instances.insert(instance);
         if let Some(name) = name {
@@ -194,8 +194,8 @@ impl Names {
         }
     }
 
-    /// Takes an instance off its name: it gets no further calls, and may answer those it has. Returns the name, with its queue, if
-    /// it was the last instance.
+    /// Removes an instance from its name. It receives no further calls, and may answer those it has. Returns the name, with its
+    /// queue, if this was the last instance.
     pub(crate) fn retire(&mut self, id: InstanceId) -> Option<Name> {
         let instance = self.instances.get_mut(id)?;
         instance.window = 0;
@@ -218,13 +218,13 @@ impl Names {
         self.instances.remove(id)
     }
 
-    /// The instance that takes the next call, of those that `has_room` agrees to.
+    /// The instance that takes the next call, among those with room by `has_room`.
     pub(crate) fn choose(&self, name: &Name, has_room: impl Fn(&Instance) -> bool) -> Option<InstanceId> {
         let first = name.first.filter(|id| self.instances.get(*id).is_some_and(&has_room));
         first.or_else(|| name.instances().skip(1).find(|id| self.instances.get(*id).is_some_and(&has_room)))
     }
 
-    /// An instance gets a call to work on. Returns its peer.
+    /// Counts a call that an instance receives. Returns the instance's peer.
     #[inline]
     pub(crate) fn begin<F>(&mut self, calls: &mut Calls<F>, id: InstanceId, call: CallId) -> Option<PeerId> {
         let instance = self.instances.get_mut(id)?;
@@ -239,7 +239,7 @@ impl Names {
         Some(instance.peer)
     }
 
-    /// An instance has answered a call.
+    /// Counts a call that an instance has answered.
     #[inline]
     pub(crate) fn end<F>(&mut self, calls: &mut Calls<F>, id: InstanceId, call: CallId) -> Ready {
         let Some(instance) = self.instances.get_mut(id) else { return Ready::ForNothing };
@@ -257,7 +257,7 @@ impl Names {
         }
     }
 
-    /// The first of them that was not taken back.
+    /// The first of the instances that was not taken back.
     pub(crate) fn first_on_offer(&self, instances: &[InstanceId]) -> Option<InstanceId> {
         instances.iter().copied().find(|id| self.instances.get(*id).is_some_and(|instance| instance.window > 0))
     }
@@ -303,7 +303,7 @@ impl Names {
     /// Checks a name against its instances. For the invariants.
     ///
     /// # Panics
-    /// When they do not know of each other, or the name has counted or ordered them wrongly.
+    /// If they do not refer to each other, or the name counts or orders them wrongly.
     pub(crate) fn assert_name(&self, id: NameId, name: &Name) {
         assert!(!name.order.is_empty(), "name {id:?} has no instance");
         assert_eq!(self.find(name.name.as_str().as_bytes()), Some(id), "{} is not found", name.name);

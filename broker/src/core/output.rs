@@ -4,7 +4,7 @@ use ipc_protocol::{Goodbye, wire::Message};
 
 use super::{datagrams::ReturnAddress, event::Event, ids::PeerId, item::Item};
 
-/// Takes the router's requests to the server, in order. A plain list does.
+/// Receives the router's requests to the server, in order. A `Vec` can be one.
 pub trait Outputs<F> {
     /// Takes the next one.
     fn push(&mut self, output: Output<F>);

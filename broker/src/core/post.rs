@@ -1,4 +1,4 @@
-//! The post: what is sent to which peer, who pays for it, and who is cut because of it.
+//! The post: what is sent to which peer, who is charged for it, and who is cut because of it.
 
 use ipc_protocol::{ErrorCode, Goodbye, Identity, PeerNumber, Violation, wire::Message};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use super::{
     refusal::Refusal,
 };
 
-/// The peers with everything that concerns them alone: items on their way, accounts, limits, counters.
+/// The peers, with all that sending to them needs: accounts, limits, counters.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Post {
     pub(crate) peers: Peers,
@@ -30,7 +30,7 @@ impl Post {
         Self { peers: Peers::new(), accounts: Accounts::new(), limits, counters: Counters::default() }
     }
 
-    /// Adds a connection. Whether there is a place for it was asked before.
+    /// Adds a connection. The caller has checked the limits.
     pub(crate) fn admit<F>(&mut self, now: Moment, identity: Identity, out: &mut impl Outputs<F>) -> PeerId {
         let mut party = Party::new(None, &identity);
         let account = self.accounts.open(identity.uid);
@@ -43,7 +43,7 @@ impl Post {
         id
     }
 
-    /// Forgets a connection, with what it was still to be sent.
+    /// Removes a connection, with its unread items.
     pub(crate) fn dismiss<F>(&mut self, id: PeerId, out: &mut impl Outputs<F>) {
         let Some(peer) = self.peers.remove(id) else { return };
         out.push(Output::Log(Event::Closed(Party::new(Some(peer.number), &peer.identity))));
@@ -52,15 +52,15 @@ impl Post {
         self.accounts.discharge(peer.account, Account::connection());
     }
 
-    /// Sends a message, unless its receiver does not read and has too much already: then it is cut. When a quota is full, the peer
-    /// that holds most of it and does not read is cut.
+    /// Sends a message, or cuts its receiver if that does not read and has too much already. If a quota is full, this cuts the peer
+    /// that holds most of it among those that do not read.
     #[inline]
     pub(crate) fn send<F>(&mut self, to: PeerId, message: Message<F>, out: &mut impl Outputs<F>) {
         let cost = item::cost(&message);
         self.send_made(to, cost, out, || message);
     }
 
-    /// Sends a message that is made where it will lie: the way of calls and replies.
+    /// Sends a message that is built in place, as calls and replies are.
     #[inline]
     pub(crate) fn send_made<F>(
         &mut self,
@@ -77,11 +77,11 @@ impl Post {
         let account = peer.account;
         peer.unread += cost;
         self.charge_or_cut(account, cost, out);
-        // It is thrown away if its receiver is the one that was cut.
+        // The server drops it if its receiver was the one cut.
         out.push(Output::Send { to, item: Item { message: message(), cost, class: Class::Required } });
     }
 
-    /// A socket has taken items of this cost. Whether its peer reads again after it did not.
+    /// A socket has taken items of this cost. Returns whether its peer has begun to read again.
     pub(crate) fn written(&mut self, to: PeerId, cost: usize) -> bool {
         let Some(peer) = self.peers.get_mut(to) else { return false };
         let soft = self.limits.unread_soft_bytes;
@@ -93,8 +93,8 @@ impl Post {
         was_congested && !is_congested
     }
 
-    /// Charges bytes of what runs at once. When a quota is full, a peer that holds much of it and does not read is cut; if all peers
-    /// read, it is refused.
+    /// Charges bytes for a call that runs at once. If a quota is full, this cuts a peer that does not read, or refuses the call while
+    /// all peers read.
     #[inline]
     pub(crate) fn charge_running<F>(
         &mut self,
@@ -110,7 +110,8 @@ impl Post {
         Ok(())
     }
 
-    /// Charges bytes of what cannot be refused. When a quota is full, the peer that holds most of it and does not read is cut.
+    /// Charges bytes for what cannot be refused. If a quota is full, this cuts the peer that holds most of it among those that do not
+    /// read.
     #[inline]
     pub(crate) fn charge_or_cut<F>(&mut self, payer: AccountId, bytes: usize, out: &mut impl Outputs<F>) {
         if let Err(full) = self.accounts.charge_bytes(payer, bytes, Use::Unread, &self.limits) {
@@ -119,7 +120,7 @@ impl Post {
         }
     }
 
-    /// Charges bytes of what can be refused, or refuses it.
+    /// Charges bytes for what can be refused, or refuses it.
     pub(crate) fn charge_or_refuse(&mut self, payer: AccountId, bytes: usize) -> Result<(), Refusal> {
         let charged = self.accounts.charge_bytes(payer, bytes, Use::Waiting, &self.limits);
         charged.map_err(|full| self.busy(full, Use::Waiting))
@@ -132,7 +133,7 @@ impl Post {
         }
     }
 
-    /// A peer broke the protocol: it is told so and cut.
+    /// Cuts a peer that has broken the protocol, with a goodbye that says how.
     #[cold]
     pub(crate) fn violate<F>(&mut self, id: PeerId, violation: &Violation, out: &mut impl Outputs<F>) {
         let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.stage != Stage::Leaving) else { return };
@@ -144,8 +145,8 @@ impl Post {
         out.push(Output::Cut { peer: id, goodbye });
     }
 
-    /// A quota is full: of those who do not read, the connection that holds most of it goes, not the one that came last. While
-    /// all peers read, none goes: everything leaves at the end of the turn.
+    /// Cuts a connection because a quota is full: the one that holds most of it among those that do not read, not the one that filled
+    /// it. While all peers read, none is cut, because everything leaves at the end of the turn.
     #[cold]
     pub(crate) fn cut_hog<F>(&mut self, full: Full, account: AccountId, out: &mut impl Outputs<F>) -> bool {
         let is_candidate = |peer: &Peer| peer.backlog > 0 && (full == Full::Broker || peer.account == account);
@@ -161,7 +162,7 @@ impl Post {
         true
     }
 
-    /// The account of a peer, and its number, while it is connected.
+    /// The account and the number of a connected peer.
     pub(crate) fn payer(&self, id: PeerId) -> Option<(AccountId, PeerNumber)> {
         self.peers.get(id).map(|peer| (peer.account, peer.number))
     }

@@ -1,4 +1,4 @@
-//! Requests: calls as peers and datagrams bring them, until they are authorised, resolved and handed on.
+//! Requests: calls from peers and datagrams, until they are resolved, authorised and passed to the switchboard.
 
 use ipc_protocol::{
     FieldTag, Identity, Kind, RoutingError, Violation,
@@ -50,7 +50,7 @@ impl<F> Router<F> {
         Ok(())
     }
 
-    /// A call of a name that cannot exist. One who may do nothing is denied all the same.
+    /// A call to an impossible name. A user who may do nothing receives a denial instead.
     #[cold]
     pub(super) fn misnamed(&mut self, from: PeerId, id: u64, error: &RoutingError, out: &mut impl Outputs<F>) {
         self.assembly.end(&mut self.board.post, from);
@@ -73,7 +73,7 @@ impl<F> Router<F> {
         self.board.refuse(&Caller::Peer { peer: from, id }, refusal, out);
     }
 
-    /// The way of most calls: to where the last one of the same peer went. The policy agreed to that one.
+    /// The fast path: the call goes where the peer's last one went, which the policy has allowed.
     fn take_request(
         &mut self,
         from: PeerId,
@@ -99,7 +99,7 @@ impl<F> Router<F> {
         self.board.place(origin, call, Place::Name(name), out)
     }
 
-    /// Resolves a call, asks the policy, and hands it on. One who may do nothing is denied before anything else.
+    /// Resolves a call, asks the policy, and passes the call on. A user who may do nothing is denied before anything else.
     #[inline(never)]
     fn route(
         &mut self,
@@ -139,7 +139,7 @@ impl<F> Router<F> {
         }
     }
 
-    /// What concerns a call wherever it goes.
+    /// The checks for a call to any destination.
     fn check_call(&self, origin: &Origin, call: &Call<F>) -> Result<(), Refusal> {
         let limit = self.board.post.limits.body_bytes;
         if call.body.len() as u64 > limit {
@@ -154,7 +154,7 @@ impl<F> Router<F> {
         Ok(())
     }
 
-    /// The next call of this peer with the same section goes the same way, until a name comes or goes.
+    /// Keeps the route for the peer's next call with the same section, until a name appears or goes.
     fn remember(&mut self, from: PeerId, section: &bytes::Bytes, call: &Call<F>, name: NameId) {
         let epoch = self.board.names.epoch();
         let Some(peer) = self.board.post.peers.get_mut(from).filter(|_| section.len() <= REMEMBERED) else { return };
@@ -185,7 +185,7 @@ impl<F> Router<F> {
 
     // ---- the policy
 
-    /// Denies everything to one who may do nothing.
+    /// Denies everything to a user who may do nothing.
     fn admit(&mut self, request: &Request<'_>, peer: Option<PeerId>, out: &mut impl Outputs<F>) -> Result<(), Refusal> {
         let verdict = self.policy.at_all(request.identity);
         match verdict.effect {
@@ -194,7 +194,7 @@ impl<F> Router<F> {
         }
     }
 
-    /// The one place where an operation is authorised, after what it is about was resolved.
+    /// The only place where an operation is authorised. Its target is resolved.
     fn authorise(
         &mut self,
         request: &Request<'_>,
@@ -208,7 +208,7 @@ impl<F> Router<F> {
         }
     }
 
-    /// A denial is logged once for each connection.
+    /// Logs a denial, but only once for each connection.
     fn deny(&mut self, request: &Request<'_>, by: Rule, peer: Option<PeerId>, out: &mut impl Outputs<F>) -> Refusal {
         let mut peer = peer.and_then(|id| self.board.post.peers.get_mut(id));
         let was_told = peer.as_mut().is_some_and(|peer| std::mem::replace(&mut peer.denied, true));
@@ -218,7 +218,7 @@ impl<F> Router<F> {
         Refusal::Denied { uid: request.identity.uid }
     }
 
-    /// A datagram arrived. Only a call can come in one, and only one whose answer is not wanted or has somewhere to go.
+    /// A datagram has arrived. It must be a call, and either one-way or with a return address.
     #[inline(never)]
     pub(super) fn datagram(&mut self, now: Moment, datagram: Datagram<F>, out: &mut impl Outputs<F>) {
         let Datagram { sender, reply_to, message } = datagram;
@@ -248,7 +248,7 @@ impl<F> Router<F> {
         self.board.post.accounts.close_if_empty(payer);
     }
 
-    /// Numbers of calls grow. Returns the peer that called.
+    /// Checks that the ids of a peer's calls grow. Returns the caller.
     #[inline]
     pub(super) fn note_call(&mut self, from: PeerId, id: u64) -> Result<Option<&Peer>, Violation> {
         self.board.post.counters.calls += 1;
@@ -261,5 +261,5 @@ impl<F> Router<F> {
     }
 }
 
-/// Longest routing section that a route is kept for.
+/// The longest routing section that a route is kept for.
 const REMEMBERED: usize = 64;

@@ -1,4 +1,4 @@
-//! The router: takes everything that happens, and decides.
+//! The router: receives all inputs, and decides.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use super::{
 /// connect, handle(Input)  ->  Router  ->  Outputs
 /// ```
 ///
-/// Methods take the time as `now` and append to `out` what the caller must do, in order. `F` is the type of a descriptor.
+/// Methods take the time as `now`, and append to `out` what the caller must do, in order. `F` is the type of a descriptor.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Router<F> {
     pub(super) board: Switchboard<F>,
@@ -38,7 +38,7 @@ pub struct Router<F> {
     agent: String,
 }
 
-/// How a call came: its time runs from its first byte.
+/// The arrival of a call, whose time runs from its first byte.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival {
     pub(super) from: PeerId,
@@ -47,16 +47,16 @@ pub(super) struct Arrival {
 }
 
 impl<F> Router<F> {
-    /// A router without peers. `agent` is the broker's name and version, for people.
+    /// A router without peers. `agent` is the broker's name and version, for people to read.
     #[must_use]
     pub fn new(limits: Limits, policy: Policy, agent: &str) -> Self {
         Self { board: Switchboard::new(limits), assembly: Assembly::default(), policy, agent: agent.to_owned() }
     }
 
-    /// A connection was accepted.
+    /// Adds an accepted connection.
     ///
     /// # Errors
-    /// The goodbye to send instead when a limit is reached: the connection is then closed.
+    /// The goodbye to send before closing the connection, if a limit is reached.
     pub fn connect(&mut self, now: Moment, identity: Identity, out: &mut impl Outputs<F>) -> Result<PeerId, Goodbye> {
         if let Err(reason) = self.has_place(&identity) {
             let text = reason.to_string();
@@ -67,7 +67,7 @@ impl<F> Router<F> {
         Ok(self.board.post.admit(now, identity, out))
     }
 
-    /// Something happened.
+    /// Handles an input.
     #[inline]
     pub fn handle(&mut self, now: Moment, input: Input<'_, F>, out: &mut impl Outputs<F>) {
         match input {
@@ -93,7 +93,7 @@ impl<F> Router<F> {
         }
     }
 
-    /// When [`Input::Deadline`] must come next.
+    /// When to pass [`Input::Deadline`] next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
         Moment::first(self.board.calls.next_deadline(), self.board.post.peers.next_overdue())
@@ -111,8 +111,8 @@ impl<F> Router<F> {
         self.board.post.accounts.total().bytes
     }
 
-    /// Whether every call has ended for its caller, and every peer has read how. Answers that are still owed and that are not waited
-    /// for do not count.
+    /// Whether every call has ended for its caller, and every peer has read its messages. Answers that no caller waits for do not
+    /// count.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.board.calls.iter().all(|(_, slot)| slot.caller == Caller::Gone)
@@ -219,7 +219,7 @@ impl<F> Router<F> {
         self.close_if_done(to, out);
     }
 
-    /// A service without a way to answer is as good as gone; a caller may still wait for its answers.
+    /// A peer has finished sending. A service can't answer any more, and so is gone. A caller may still wait for answers.
     #[inline(never)]
     fn end_reading(&mut self, from: PeerId, out: &mut impl Outputs<F>) {
         self.assembly.end(&mut self.board.post, from);
@@ -243,7 +243,7 @@ impl<F> Router<F> {
         }
     }
 
-    /// A connection is closed. Its names are free before its callers are told, so that a retry finds the successor.
+    /// A connection is closed. Its names are free before the callers of its services are told, so that a retry finds a successor.
     #[inline(never)]
     fn disconnect(&mut self, id: PeerId, out: &mut impl Outputs<F>) {
         self.assembly.end(&mut self.board.post, id);
@@ -258,8 +258,8 @@ impl<F> Router<F> {
         self.board.post.dismiss(id, out);
     }
 
-    /// Ends what is out of time. At most a slice of it, so that a million deadlines in one millisecond hold up nothing else;
-    /// [`Router::next_deadline`] is then in the past.
+    /// Ends what is out of time, up to a slice, so that a million deadlines in one millisecond delay nothing else. If more is left,
+    /// [`Router::next_deadline`] is in the past.
     #[inline(never)]
     fn expire(&mut self, now: Moment, out: &mut impl Outputs<F>) {
         for call in self.board.calls.expired(now, SLICE) {
@@ -272,8 +272,8 @@ impl<F> Router<F> {
         }
     }
 
-    /// Uses other limits from now on. Calls that waited for a limit that is higher now go out; frames that are over one that is lower
-    /// are given up.
+    /// Applies new limits. Calls that waited for a limit that is now higher are delivered, and waiting frames over a lower one are
+    /// refused.
     #[cold]
     fn set_limits(&mut self, now: Moment, limits: Limits, out: &mut impl Outputs<F>) {
         self.board.post.limits = limits;
@@ -291,7 +291,7 @@ impl<F> Router<F> {
         self.assembly.retry(&mut self.board.post, now, out);
     }
 
-    /// The broker was told to stop: no new calls, waits for names end; calls that run may finish.
+    /// Begins to stop: new calls are refused and waits for names end, but running calls may finish.
     #[cold]
     fn drain(&mut self, out: &mut impl Outputs<F>) {
         self.board.draining = true;
@@ -303,7 +303,7 @@ impl<F> Router<F> {
         }
     }
 
-    /// The broker stops for good: each pending call ends with `broker_lost`, each peer receives goodbye.
+    /// Stops for good: each pending call ends with `broker_lost`, and each peer receives goodbye.
     #[cold]
     fn stop(&mut self, out: &mut impl Outputs<F>) {
         for call in self.board.calls.iter().map(|(id, _)| id).collect::<Vec<_>>() {
@@ -322,8 +322,8 @@ fn millis(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
-/// What a service may say of a call: errors that only the broker can know of become `internal`, and whether a retry is safe follows
-/// from the code.
+/// The error of a service as its caller receives it: codes reserved for the broker become `internal`, and whether a retry is safe
+/// follows from the code.
 fn of_service<F>(failure: Failure<F>) -> Failure<F> {
     let is_brokers = matches!(
         failure.code,
@@ -345,5 +345,5 @@ fn of_service<F>(failure: Failure<F>) -> Failure<F> {
     Failure { retry: failure.code.retry(), ..failure }
 }
 
-/// Deadlines handled in one go.
+/// The number of deadlines handled at once.
 const SLICE: usize = 1024;

@@ -1,4 +1,4 @@
-//! The switchboard: which call is where, from its acceptance to the instance that works on it.
+//! The switchboard: where each call is, from its acceptance to the instance that handles it.
 
 use ipc_protocol::wire::{Call, Message};
 use serde::{Deserialize, Serialize};
@@ -18,27 +18,27 @@ use super::{
     watches::Watches,
 };
 
-/// Names, calls and those who wait for names, on top of the post.
+/// Names, calls and waits for names, on top of the post.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Switchboard<F> {
     pub(crate) post: Post,
     pub(crate) names: Names,
     pub(crate) calls: Calls<F>,
     pub(crate) watches: Watches,
-    /// Set when the broker was told to stop: no new calls.
+    /// Whether the broker is stopping, and accepts no new calls.
     pub(crate) draining: bool,
 }
 
-/// Where a call comes from: who waits for the answer and who pays.
+/// The origin of a call: who waits for the answer, and who is charged.
 #[derive(Debug)]
 pub(crate) struct Origin {
     pub(crate) caller: Caller,
     pub(crate) payer: AccountId,
-    /// The peer that sent it, if a peer did.
+    /// The peer that sent it, unless it came by datagram.
     pub(crate) peer: Option<PeerId>,
-    /// When it came.
+    /// When it arrived.
     pub(crate) came: Moment,
-    /// When the call has to have ended.
+    /// When the call ends at the latest.
     pub(crate) deadline: Moment,
 }
 
@@ -74,7 +74,7 @@ impl<F> Switchboard<F> {
         }
     }
 
-    /// Delivers what waits for an instance, oldest first, as long as it has room.
+    /// Delivers the calls that wait for an instance, oldest first, as long as it has room.
     pub(crate) fn feed(&mut self, now: Moment, id: InstanceId, out: &mut impl Outputs<F>) {
         while let Some(next) = self.next_for(id) {
             let Some(mut call) = self.dequeue(next) else { return };
@@ -85,7 +85,7 @@ impl<F> Switchboard<F> {
         }
     }
 
-    /// Takes a call out of the queue it waits in and gives its charge back. Its slot stays, in no place.
+    /// Takes a call out of its queue and discharges it. Its slot stays, without a place.
     pub(crate) fn dequeue(&mut self, id: CallId) -> Option<Box<Call<F>>> {
         let slot = self.calls.get_mut(id)?;
         let payer = slot.payer;
@@ -106,13 +106,13 @@ impl<F> Switchboard<F> {
         Some(call)
     }
 
-    /// Opens the slot of a call that waits and holds `bytes`, unless its payer holds too much: it could wait with its caller as well.
+    /// Opens the slot of a queued call of `bytes`, unless its payer holds too much. It could as well wait at its caller.
     pub(crate) fn open_waiting(&mut self, origin: Origin, stage: Stage<F>, bytes: usize) -> Result<CallId, Refusal> {
         self.post.charge_or_refuse(origin.payer, SLOT + bytes)?;
         Ok(self.open(origin, stage))
     }
 
-    /// Opens a slot that is charged already, and puts it into the list of its caller.
+    /// Opens a slot, which is charged already, in the list of its caller.
     #[inline]
     fn open(&mut self, origin: Origin, stage: Stage<F>) -> CallId {
         let Origin { caller, payer, deadline, .. } = origin;
@@ -131,7 +131,7 @@ impl<F> Switchboard<F> {
         id
     }
 
-    /// Takes the caller off a call, with what is charged because it waits. From here on nothing waits for the answer.
+    /// Detaches the caller from a call, and discharges what its wait costs. No caller waits for the answer any more.
     pub(crate) fn settle(&mut self, id: CallId) -> Caller {
         let caller = self.calls.take_caller(id);
         match caller {
@@ -157,7 +157,7 @@ impl<F> Switchboard<F> {
         }
     }
 
-    /// Refuses a call when its caller waits for too many.
+    /// Refuses a call whose caller has too many pending calls.
     pub(crate) fn has_place_for_caller(&self, origin: &Origin) -> Result<(), Refusal> {
         let limit = self.post.limits.calls_per_caller;
         let pending = match &origin.caller {
@@ -168,8 +168,8 @@ impl<F> Switchboard<F> {
         if pending >= limit { Err(Refusal::CallerBusy(limit)) } else { Ok(()) }
     }
 
-    /// An instance that takes a call at once. None while older calls wait: they are served first. A call whose service has too many is
-    /// refused.
+    /// An instance that takes a call at once. `None` while older calls wait, because they come first.
+    /// Refuses a call whose service has too many.
     fn free_instance(&self, place: Place) -> Result<Option<InstanceId>, Refusal> {
         let has_room = |instance: &Instance| has_room(&self.post.peers, &self.post.limits, instance);
         let (pending, free) = match place {
@@ -226,7 +226,7 @@ impl<F> Switchboard<F> {
         Ok(())
     }
 
-    /// Sends a call to the instance that its slot says it runs on.
+    /// Sends a call to the instance in its slot.
     #[inline]
     fn deliver(&mut self, id: CallId, on: InstanceId, call: &mut Call<F>, out: &mut impl Outputs<F>) {
         let Some(peer) = self.names.begin(&mut self.calls, on, id) else { return };
@@ -236,12 +236,12 @@ impl<F> Switchboard<F> {
     }
 }
 
-/// Milliseconds that a call has left when it is delivered.
+/// The time that a call has left when it is delivered, in milliseconds.
 fn left_until(deadline: Moment, now: Moment) -> u32 {
     u32::try_from(deadline.since(now).as_millis()).unwrap_or(u32::MAX).max(1)
 }
 
-/// Whether an instance takes a call now: its window has room and it reads what it is sent.
+/// Whether an instance takes a call now: its window has room, and it reads what it receives.
 pub(crate) fn has_room(peers: &Peers, limits: &Limits, instance: &Instance) -> bool {
     instance.running.len() < instance.window
         && peers
@@ -249,13 +249,13 @@ pub(crate) fn has_room(peers: &Peers, limits: &Limits, instance: &Instance) -> b
             .is_some_and(|peer| peer.stage == PeerStage::Ready && (peer.unread as u64) < limits.unread_soft_bytes)
 }
 
-/// Bytes that a waiting call is charged for what it holds, beside its slot.
+/// The bytes charged for the content of a waiting call, besides its slot.
 pub(crate) fn charge_of<F>(call: &Call<F>) -> usize {
     const BOX: usize = 192;
     BOX + call.caller.len() + call.routing.raw().len() + call.body.len()
 }
 
-/// Bytes that a pending call is charged for its slot.
+/// The bytes charged for the slot of a pending call.
 pub(crate) const SLOT: usize = 160;
 
 #[cfg(test)]

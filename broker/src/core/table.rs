@@ -12,7 +12,7 @@ use super::ids::Id;
 pub(crate) struct Table<K, T> {
     places: Vec<Place<T>>,
     free: Vec<u32>,
-    /// Rows that there are; not places less free ones, for some are used up.
+    /// The number of rows. Places minus free ones would be wrong, because some places are used up.
     len: usize,
     #[serde(skip)]
     kind: std::marker::PhantomData<fn() -> K>,
@@ -32,7 +32,7 @@ impl<K, T> Table<K, T> {
     /// Adds a row.
     ///
     /// # Panics
-    /// At 2^32 rows, which every limit forbids long before.
+    /// At 2^32 rows, long after every limit.
     pub(crate) fn insert(&mut self, row: T) -> Id<K> {
         self.len += 1;
         if let Some(index) = self.free.pop()
@@ -46,12 +46,12 @@ impl<K, T> Table<K, T> {
         Id::new(index, NonZeroU32::MIN)
     }
 
-    /// Takes a row out. Its id is dead from now on.
+    /// Takes a row out. Its id is never valid again.
     pub(crate) fn remove(&mut self, id: Id<K>) -> Option<T> {
         self.empty(id, Option::take)
     }
 
-    /// Drops a row where it lies, after a last look at it. Its id is dead from now on.
+    /// Drops a row in place, after a last look at it. Its id is never valid again.
     pub(crate) fn drop_row<R>(&mut self, id: Id<K>, look: impl FnOnce(&T) -> R) -> Option<R> {
         self.empty(id, |row| {
             let seen = row.as_ref().map(look);

@@ -1,7 +1,7 @@
-//! A timing wheel of one-millisecond buckets: what ends before its deadline costs one link and one unlink.
+//! A timing wheel of one-millisecond buckets. A row that ends before its deadline costs one link and one unlink.
 //!
 //! ```text
-//! bucket = millisecond mod 1024; a deadline further away than one turn waits in its bucket until the turn that it means
+//! bucket = millisecond mod 1024; a deadline further away than one turn stays in its bucket until its own turn
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use super::{
     table::Table,
 };
 
-/// A row that may stand on a wheel.
+/// A row that can be on a wheel.
 pub(crate) trait Timed: Node {
     /// The list that stands for the wheel.
     const TIMER: Self::Role;
@@ -27,11 +27,11 @@ pub(crate) trait Timed: Node {
 #[serde(bound = "")]
 pub(crate) struct Wheel<K> {
     buckets: Vec<List<K>>,
-    /// One bit a bucket: whether a row waits in it.
+    /// One bit per bucket: whether it contains a row.
     occupied: Vec<u64>,
-    /// One bit a word of `occupied`, of which there are at most 64: whether it is not zero.
+    /// One bit for each word of `occupied`, of which there are up to 64: whether it is not zero.
     summary: u64,
-    /// Everything up to this millisecond has been looked at.
+    /// All buckets up to this millisecond have been examined.
     done: u64,
 }
 
@@ -41,7 +41,7 @@ impl<K> Wheel<K> {
         Self { buckets, occupied: vec![0; WORDS], summary: 0, done: 0 }
     }
 
-    /// Puts a row on the wheel. Its deadline is at least a millisecond away: a bucket that was looked at is not looked at again.
+    /// Puts a row on the wheel. Its deadline is at least a millisecond away, because a bucket is not examined twice in a turn.
     pub(crate) fn arm<T: Timed<Kind = K>>(&mut self, table: &mut Table<K, T>, id: Id<K>) {
         let Some(bucket) = table.get(id).map(|row| bucket_of(row.due().tick())) else { return };
         if let Some(list) = self.buckets.get_mut(bucket) {
@@ -62,12 +62,12 @@ impl<K> Wheel<K> {
         }
     }
 
-    /// Rows whose deadline has passed, up to `most` of them: the caller disarms them, and asks again when there were that many. All in
-    /// one pass, for a bucket may hold many more rows of later turns than ones that are due.
+    /// Up to `most` rows whose deadline has passed. The caller disarms them, and calls again if there were `most`. This takes a
+    /// single pass, because a bucket may hold far more rows of later turns than due ones.
     pub(crate) fn expired<T: Timed<Kind = K>>(&mut self, table: &Table<K, T>, now: Moment, most: usize) -> Vec<Id<K>> {
         let now_tick = now.0 / 1000;
         let mut found = Vec::new();
-        // A whole turn looks at every bucket; more turns would look at the same ones again.
+        // One turn examines every bucket. Further turns would examine the same ones again.
         self.done = self.done.max(now_tick.saturating_sub(BUCKETS as u64));
         while let Some(tick) = self.next_tick().filter(|tick| *tick <= now_tick) {
             for id in self.buckets.get(bucket_of(tick)).into_iter().flat_map(|list| list.ids(table, T::TIMER)) {
@@ -84,7 +84,7 @@ impl<K> Wheel<K> {
         found
     }
 
-    /// When to ask [`Wheel::expired`] next. May be too early (by whole turns of the wheel), never too late.
+    /// When to call [`Wheel::expired`] next: perhaps too early, by whole turns of the wheel, but never too late.
     pub(crate) fn next(&self) -> Option<Moment> {
         self.next_tick().map(|tick| Moment(tick.saturating_mul(1000)))
     }
@@ -92,7 +92,7 @@ impl<K> Wheel<K> {
     /// Checks that the wheel holds exactly the rows that `is_armed` names, each in the bucket of its deadline. For the invariants.
     ///
     /// # Panics
-    /// When it does not.
+    /// If not.
     pub(crate) fn assert_armed<T: Timed<Kind = K> + std::fmt::Debug>(
         &self,
         table: &Table<K, T>,
@@ -120,7 +120,7 @@ impl<K> Wheel<K> {
         let start = bucket_of(self.done + 1);
         let (word, bit) = (start / 64, start % 64);
         let bits = |word: usize| self.occupied.get(word).copied().unwrap_or(0);
-        // The rest of the word of the start; else the first word that has any, the one of the start with its front coming last.
+        // First the rest of the starting word, then the other words, and last the front of the starting word.
         let bucket = match bits(word) & (u64::MAX << bit) {
             0 => {
                 let ahead = self.summary.rotate_right(u32::try_from(word + 1).unwrap_or(0));
@@ -147,9 +147,9 @@ fn bucket_of(tick: u64) -> usize {
     (tick % BUCKETS as u64) as usize
 }
 
-/// A second of milliseconds: the wheel takes 28 KiB, and a call that waits for its 30 s is passed once a second.
+/// About a second. The wheel takes 28 KiB, and a call with a deadline of 30 s is examined once a second.
 const BUCKETS: usize = 1024;
-/// Words of the bitmap; divides the bits of its summary.
+/// The number of words in the bitmap, which must fit the bits of its summary.
 const WORDS: usize = BUCKETS / 64;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use ipc_protocol::{Frame, Identity, wire::Message};
 
 use crate::core::{Datagram, Input, ReturnAddress};
 
-/// What a datagram says. Anything else than one whole frame is counted and dropped.
+/// The message in a datagram. Anything but one whole frame is counted and dropped.
 #[must_use]
 pub fn decode<F>(bytes: Bytes, sender: Identity, reply_to: Option<ReturnAddress>) -> Input<'static, F> {
     let frame = Frame::from_datagram(bytes, u32::MAX).ok();

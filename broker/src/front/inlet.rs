@@ -1,4 +1,4 @@
-//! The inlet of a connection: from bytes to messages, in whatever dialect the connection speaks.
+//! The inlet of a connection: from bytes to messages, in the connection's dialect.
 
 use bytes::Bytes;
 use ipc_protocol::{RoutingError, Violation, wire::Message};
@@ -7,29 +7,29 @@ use serde::{Deserialize, Serialize};
 use super::{Dialect, native};
 use crate::core::Begun;
 
-/// What an inlet found next.
+/// The next thing that an inlet has found.
 #[derive(Debug)]
 pub enum Incoming {
-    /// A whole message, which lies in its place now.
+    /// A whole message, which is now in its place.
     Message,
-    /// A frame has begun that is longer than what the inlet holds unasked. It stands still until [`Inlet::assemble`] or
+    /// A frame has begun that is longer than the inlet may hold without asking. The inlet stops until [`Inlet::assemble`] or
     /// [`Inlet::skip`] is called.
     Begun(Begun),
-    /// A call of a service or a method that cannot exist: it is refused, and the connection lives.
+    /// A call to an impossible name, which is refused without closing the connection.
     Misnamed {
-        /// The sender's number of the call.
+        /// The sender's number for the call.
         id: u64,
         /// What is wrong with the name.
         error: RoutingError,
     },
-    /// The frame that was left out has gone by.
+    /// A skipped frame has ended.
     Skipped,
 }
 
-/// The receiving half of a connection. Between two reads it keeps what is not complete, and nothing else.
+/// The receiving half of a connection. Between two reads it keeps only an incomplete message.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub enum Inlet {
-    /// Nothing has come yet.
+    /// Nothing has been received yet.
     #[default]
     Silent,
     /// Frames.
@@ -40,7 +40,7 @@ pub enum Inlet {
 }
 
 impl Inlet {
-    /// Takes what was read. All messages must have been taken with [`Inlet::next`] before more is fed.
+    /// Takes bytes that were read. All messages must be taken with [`Inlet::next`] before more bytes are fed.
     pub fn feed(&mut self, bytes: Bytes) {
         if let (Self::Silent, Some(first)) = (&self, bytes.first()) {
             *self = match Dialect::of(*first) {
@@ -57,7 +57,7 @@ impl Inlet {
         }
     }
 
-    /// The next message, which is put into a place of the caller's, or `None` when more bytes are needed.
+    /// The next message, put into the caller's place, or `None` if more bytes are needed.
     ///
     /// # Errors
     /// A [`Violation`] after which the connection must be closed.
@@ -78,14 +78,14 @@ impl Inlet {
         }
     }
 
-    /// Leaves out the frame that has begun: its bytes are skipped as they come.
+    /// Skips the frame that has begun, as its bytes arrive.
     pub fn skip(&mut self) {
         if let Self::Native(inlet) = self {
             inlet.skip();
         }
     }
 
-    /// Where the rest of a granted frame can be read straight into, and how many bytes are missing.
+    /// Memory that the rest of a granted frame can be read into directly, and the number of missing bytes.
     pub fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
         match self {
             Self::Native(inlet) => inlet.decoder().direct(),
@@ -93,14 +93,14 @@ impl Inlet {
         }
     }
 
-    /// Moves what has not been looked at out of the shared read buffer: for an inlet that stands still.
+    /// Copies unread bytes out of the shared read buffer, for an inlet that has stopped.
     pub fn detach(&mut self) {
         if let Self::Native(inlet) = self {
             inlet.decoder().detach();
         }
     }
 
-    /// Bytes of an incomplete message that it holds, `None` if there is no such message.
+    /// Bytes that it holds of an incomplete message, `None` if there is none.
     #[must_use]
     pub fn partial(&self) -> Option<usize> {
         match self {
@@ -111,7 +111,7 @@ impl Inlet {
         }
     }
 
-    /// The dialect; native until something has come.
+    /// The dialect, native until something is received.
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         match self {

@@ -22,7 +22,7 @@ pub(super) const FIRST: u8 = b'!';
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Inlet {
     bytes: VecDeque<u8>,
-    /// Whether the router was told that somebody is there: this dialect has no hello of its own.
+    /// Whether the router has received a hello, which this dialect does not have itself.
     greeted: bool,
 }
 
@@ -71,7 +71,7 @@ fn parse<F>(line: &str) -> Option<Message<F>> {
     })
 }
 
-/// A line for each message that this dialect has words for.
+/// A line for each message that this dialect can express.
 pub(super) fn encode<F>(message: &Message<F>, sheet: &mut Sheet) {
     let line = match message {
         Message::Call(call) => {

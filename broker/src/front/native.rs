@@ -16,7 +16,7 @@ pub struct Inlet {
     decoder: Decoder,
     /// The routing section of the last call.
     last: Routing,
-    /// Whether a frame is being left out.
+    /// Whether a frame is being skipped.
     skipping: bool,
 }
 
@@ -76,7 +76,7 @@ impl Inlet {
     }
 }
 
-/// Copies everything but a long body, which is pointed at.
+/// Copies everything but a long body, which is referenced.
 #[inline]
 pub(super) fn encode<F>(message: &Message<F>, sheet: &mut Sheet) {
     message.encode_head(sheet.bytes());
@@ -89,8 +89,7 @@ pub(super) fn encode<F>(message: &Message<F>, sheet: &mut Sheet) {
     }
 }
 
-/// Bodies of up to this many bytes are copied behind their header. A reference costs an entry of the write's vector, which the kernel
-/// reads and walks, and two atomic counts: 64 calls of 64 bytes took a sixth longer by reference. From a few hundred bytes on it
-/// is the copy that costs more.
+/// Bodies up to this length are copied after their header. A reference costs an entry in the vector that the kernel reads, and two
+/// atomic counts: 64 calls of 64 bytes took a sixth longer with references. From a few hundred bytes on the copy costs more.
 const COPIED: usize = 256;
 const _: () = assert!(MAX_BODY as usize > COPIED);

@@ -16,19 +16,19 @@ pub struct Outlet<F> {
     queue: Option<Box<Queue<F>>>,
 }
 
-/// What waits for one socket.
+/// The items that wait for one socket.
 #[derive(Debug, Serialize, Deserialize)]
 struct Queue<F> {
-    /// The item in whose middle the last write ended.
+    /// The item that the last write ended within.
     begun: Option<Begun>,
     items: VecDeque<Item<F>>,
     /// Items from the front that own their memory.
     detached: usize,
-    /// What all of it costs.
+    /// Their cost.
     cost: usize,
 }
 
-/// What is left of an item that was written in part.
+/// The rest of an item that was partly written.
 #[derive(Debug, Serialize, Deserialize)]
 struct Begun {
     cost: usize,
@@ -39,13 +39,13 @@ struct Begun {
 /// Items that have left an outlet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// How many.
+    /// Their number.
     pub items: usize,
-    /// What they cost.
+    /// Their cost.
     pub cost: usize,
 }
 
-/// Queues of outlets that ran empty, for the next ones that fill.
+/// Queues of outlets that have become empty, for reuse.
 #[derive(Debug)]
 pub struct Pool<F> {
     #[expect(clippy::vec_box, reason = "the boxes move between pool and outlets; an idle outlet is one pointer")]
@@ -67,7 +67,7 @@ impl<F> Outlet<F> {
         queue.items.push_back(item);
     }
 
-    /// Fills a sheet with as many items as fit one write.
+    /// Fills a sheet with the items that fit one write.
     pub fn encode(&self, dialect: Dialect, sheet: &mut Sheet) {
         sheet.clear();
         if let Some(queue) = &self.queue {
@@ -75,7 +75,7 @@ impl<F> Outlet<F> {
         }
     }
 
-    /// The first `len` bytes of the sheet were written: takes out the items that are complete.
+    /// Removes the items that are complete after the first `len` bytes of the sheet were written.
     pub fn wrote(&mut self, len: usize, sheet: &Sheet, pool: &mut Pool<F>) -> Written {
         let Some(queue) = &mut self.queue else { return Written::default() };
         let items = sheet.items_in(len);
@@ -86,7 +86,7 @@ impl<F> Outlet<F> {
         written
     }
 
-    /// Copies out of the shared read buffer what a turn could not write: it must not pin the buffer of all connections.
+    /// Copies unwritten items out of the shared read buffer, which a connection must not pin.
     pub fn detach(&mut self) {
         if let Some(queue) = &mut self.queue {
             queue.items.range_mut(queue.detached..).for_each(|item| item.message.detach());
@@ -94,7 +94,7 @@ impl<F> Outlet<F> {
         }
     }
 
-    /// Drops the oldest items that may be dropped and were not begun, until they cost at least `cost` together.
+    /// Drops the oldest droppable items that are not partly written, until they cost at least `cost` together.
     pub fn shed(&mut self, cost: usize) -> Written {
         let mut shed = Written::default();
         let Some(queue) = &mut self.queue else { return shed };
@@ -111,7 +111,7 @@ impl<F> Outlet<F> {
         shed
     }
 
-    /// Forgets everything.
+    /// Discards all items.
     pub fn discard(&mut self, pool: &mut Pool<F>) -> Written {
         let discarded = self.queue.as_mut().map_or(Written::default(), |queue| queue.clear());
         pool.put(self.queue.take());
@@ -126,7 +126,7 @@ impl<F> Outlet<F> {
 }
 
 impl<F> Queue<F> {
-    /// Items in it, one that has begun among them.
+    /// The number of its items, with a partly written one.
     fn len(&self) -> usize {
         self.items.len() + usize::from(self.begun.is_some())
     }
@@ -157,7 +157,7 @@ impl<F> Queue<F> {
         }
     }
 
-    /// Takes out the first items, and the front of the next one if `len` bytes reach into it.
+    /// Removes the first items, and the front of the next one if `len` bytes reach into it.
     fn wrote(&mut self, items: usize, len: usize, sheet: &Sheet) -> Written {
         let left = if len == sheet.len() { None } else { sheet.left_of(items, len) };
         let mut written = Written { items, cost: 0 };
@@ -224,9 +224,9 @@ impl<F> Default for Pool<F> {
     }
 }
 
-/// Queues kept for reuse: as many connections as one turn serves.
+/// The number of queues kept for reuse: one for each connection that a turn serves.
 const SPARE: usize = 512;
-/// Items of the longest queue kept for reuse.
+/// The capacity of the longest queue kept for reuse, in items.
 const LONGEST: usize = 256;
 
 #[cfg(test)]
@@ -251,7 +251,7 @@ mod tests {
         (outlet, pool)
     }
 
-    /// Writes at most `step` bytes at a time, until the outlet is empty.
+    /// Writes up to `step` bytes at a time, until the outlet is empty.
     fn drain(outlet: &mut Outlet<NoFd>, pool: &mut Pool<NoFd>, step: usize) -> (Vec<u8>, Written) {
         let (mut sheet, mut bytes, mut written) = (Sheet::new(), Vec::new(), Written::default());
         while !outlet.is_empty() {

@@ -1,10 +1,10 @@
-//! A sheet: what goes into one gathering write.
+//! A sheet: the content of one gathering write.
 
 use std::io::IoSlice;
 
 use bytes::Bytes;
 
-/// Encoded items, one behind the other. What is long is pointed at, the rest lies in one piece of memory:
+/// Encoded items, one after another. Long bodies are referenced, and the rest is in one piece of memory:
 ///
 /// ```text
 /// bytes:   [header routing body][header routing][header routing body]
@@ -13,14 +13,14 @@ use bytes::Bytes;
 #[derive(Debug, Default)]
 pub struct Sheet {
     bytes: Vec<u8>,
-    /// Long bodies, and where in `bytes` they belong.
+    /// Long bodies, and their positions in `bytes`.
     bodies: Vec<(usize, Bytes)>,
-    /// Where each item ends, counted over everything.
+    /// Where each item ends in the whole sheet.
     ends: Vec<usize>,
     referred: usize,
 }
 
-/// What a write has left of the item in whose middle it ended.
+/// The rest of the item that a write ended within.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Left {
     pub(super) bytes: Vec<u8>,
@@ -34,25 +34,25 @@ impl Sheet {
         Self::default()
     }
 
-    /// Bytes of everything on it.
+    /// The length of the whole sheet.
     #[must_use]
     pub fn len(&self) -> usize {
         self.bytes.len() + self.referred
     }
 
-    /// Whether there is nothing on it.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The only piece, if there is one only.
+    /// The only piece, if there is a single one.
     #[must_use]
     pub fn single(&self) -> Option<&[u8]> {
         self.bodies.is_empty().then_some(&self.bytes)
     }
 
-    /// The pieces in order: there are never more than `slices` has places for. Returns how many there are.
+    /// Writes the pieces in order to `slices`, which always has room for them. Returns their number.
     pub fn pieces<'a>(&'a self, slices: &mut [IoSlice<'a>; Self::PIECES]) -> usize {
         let pieces = self.runs().flat_map(|(run, body)| [run, body.map_or(&[][..], |body| &body[..])]);
         let mut used = 0;
@@ -63,7 +63,7 @@ impl Sheet {
         used
     }
 
-    /// Empties it, and keeps its memory. Until then it pins what it points at.
+    /// Empties it, and keeps its memory. Until then it pins the bodies that it references.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.bodies.clear();
@@ -71,18 +71,18 @@ impl Sheet {
         self.referred = 0;
     }
 
-    /// Where bytes are appended.
+    /// The memory that bytes are appended to.
     pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// Points at a long body.
+    /// Appends a reference to a long body.
     pub(super) fn refer(&mut self, body: &Bytes) {
         self.bodies.push((self.bytes.len(), body.clone()));
         self.referred += body.len();
     }
 
-    /// An item ends here.
+    /// Ends an item.
     pub(super) fn end_item(&mut self) {
         self.ends.push(self.len());
     }
@@ -92,12 +92,12 @@ impl Sheet {
         self.bodies.len() >= Self::BODIES || self.bytes.len() >= Self::BYTES
     }
 
-    /// How many items the first `len` bytes complete.
+    /// The number of items that the first `len` bytes complete.
     pub(super) fn items_in(&self, len: usize) -> usize {
         if len == self.len() { self.ends.len() } else { self.ends.partition_point(|end| *end <= len) }
     }
 
-    /// What is left of the item after the first `items`, when only `len` bytes were written; `None` if it was not begun.
+    /// The rest of the item after the first `items` if only `len` bytes were written; `None` if nothing of it was.
     pub(super) fn left_of(&self, items: usize, len: usize) -> Option<Left> {
         let start = items.checked_sub(1).map_or(0, |last| self.ends.get(last).copied().unwrap_or(0));
         let end = self.ends.get(items).copied().filter(|_| len > start)?;
@@ -117,7 +117,7 @@ impl Sheet {
         Some(left)
     }
 
-    /// The bytes in one piece of memory up to each long body, and that body.
+    /// The copied bytes before each long body, and that body.
     fn runs(&self) -> impl Iterator<Item = (&[u8], Option<&Bytes>)> {
         let starts = std::iter::once(0).chain(self.bodies.iter().map(|(at, _)| *at));
         let ends = self.bodies.iter().map(|(at, body)| (*at, Some(body))).chain([(self.bytes.len(), None)]);

@@ -1,4 +1,4 @@
-//! Connections: each a socket with its inlet, read once a turn, and written from its outlet.
+//! Connections: each is a socket with its inlet, read once per turn, and written from its outlet.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +17,8 @@ use rustix::{
 };
 
 use super::{
-    decisions::{Decisions, Fd},
+    decisions::Decisions,
+    outlets::Fd,
     poller::{Interest, Poller, Ready, Source},
 };
 use crate::{
@@ -25,15 +26,15 @@ use crate::{
     front::{Incoming, Inlet, Outlet, Pool, Sheet},
 };
 
-/// All connections, each at the place that its peer has in the router's table.
+/// All connections, each at its peer's place in the router's table.
 #[derive(Debug)]
 pub(crate) struct Connections {
     places: Vec<Option<Box<Connection>>>,
-    /// What all of them are read into.
+    /// The buffer that all connections are read into.
     buffer: ReadBuffer,
-    /// What all of them are written from.
+    /// The sheet that all connections are written from.
     sheet: Sheet,
-    /// Where a message lies while it is routed.
+    /// The message that is being routed.
     message: Message<Fd>,
     /// Connections that were read and may still have messages to be routed.
     unrouted: VecDeque<PeerId>,
@@ -44,25 +45,25 @@ struct Connection {
     id: PeerId,
     socket: OwnedFd,
     inlet: Inlet,
-    /// What the poller watches for.
+    /// The events that the poller watches for.
     interest: Interest,
     reading: Reading,
 }
 
-/// Whether more is read from a connection.
+/// Whether a connection is read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
-    /// Yes.
+    /// It is read from.
     Open,
-    /// Not now: a frame has begun for which there is no room.
+    /// It is not read from until there is room for the frame that has begun.
     Parked,
-    /// No: the other side has finished sending.
+    /// The other side has finished sending.
     Ended,
 }
 
-/// What a write brought.
+/// The result of a write.
 struct Flushed {
-    /// Cost of the items that are gone.
+    /// The cost of the items that were written completely.
     cost: usize,
     then: Then,
 }
@@ -103,7 +104,7 @@ impl Connections {
 
     // ---- reading
 
-    /// Serves a connection that the poller found ready: reads it once, and notes it for writing.
+    /// Serves a connection that the poller reports as ready: reads it once, and notes it for writing.
     pub(crate) fn serve(&mut self, now: Moment, id: PeerId, ready: Ready, decisions: &mut Decisions) -> Served {
         let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
         if ready.write {
@@ -117,7 +118,7 @@ impl Connections {
         }
     }
 
-    /// Reads once: at most [`ReadBuffer::READ_LEN`] bytes, or the rest of a long frame.
+    /// Reads once: up to [`ReadBuffer::READ_LEN`] bytes, or the rest of a long frame.
     fn read(&mut self, now: Moment, id: PeerId, decisions: &mut Decisions) -> Served {
         let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
         match connection.read(&mut self.buffer) {
@@ -170,12 +171,12 @@ impl Connections {
         self.unrouted.push_back(id);
     }
 
-    /// Goes on with a connection whose begun frame may be put together.
+    /// Continues a connection by assembling the frame that has begun.
     pub(crate) fn assemble(&mut self, id: PeerId, decisions: &mut Decisions) {
         self.resume(id, decisions, Inlet::assemble);
     }
 
-    /// Goes on with a connection whose begun frame is left out.
+    /// Continues a connection by skipping the frame that has begun.
     pub(crate) fn skip(&mut self, id: PeerId, decisions: &mut Decisions) {
         self.resume(id, decisions, Inlet::skip);
     }
@@ -201,7 +202,7 @@ impl Connections {
 
     // ---- writing
 
-    /// Writes the next connection that has something queued, once. `None` once none has.
+    /// Writes the next connection with queued items, once. `None` if there is none.
     pub(crate) fn write_next(
         &mut self,
         now: Moment,
@@ -234,7 +235,7 @@ impl Connections {
         }
     }
 
-    /// Closes a connection, with a last word if there is one and its socket takes it at once.
+    /// Closes a connection, and sends the goodbye if its socket takes that at once.
     pub(crate) fn close(&mut self, id: PeerId, goodbye: Option<Goodbye>, poller: &Poller, decisions: &mut Decisions) {
         let Some(connection) = connection(&mut self.places, id) else { return };
         if let (Some(goodbye), Some((outlet, pool))) = (goodbye, decisions.outlets().of(id)) {
@@ -249,13 +250,13 @@ impl Connections {
     }
 }
 
-/// What became of a connection.
+/// The state of a connection after it was served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Served {
-    /// It lives.
+    /// It stays open.
     Open,
-    /// Its other end is gone: it is to be closed.
+    /// Its other end is gone, and it must be closed.
     Gone,
 }
 
@@ -297,7 +298,7 @@ impl Connection {
         }
     }
 
-    /// Tells the poller what to watch for, if that has changed. A close is always told.
+    /// Tells the poller which events to watch for, if they have changed. It always reports a close.
     fn watch(&mut self, poller: &Poller, wanted: Interest) -> io::Result<()> {
         if wanted != self.interest {
             self.interest = wanted;
@@ -311,7 +312,7 @@ fn connection(places: &mut [Option<Box<Connection>>], id: PeerId) -> Option<&mut
     places.get_mut(id.index())?.as_deref_mut().filter(|connection| connection.id == id)
 }
 
-/// One write of what stands on the sheet.
+/// Writes the sheet once.
 fn write(socket: BorrowedFd<'_>, sheet: &Sheet) -> Result<usize, Errno> {
     if sheet.is_empty() {
         return Ok(0); // items that this dialect has no words for
@@ -332,7 +333,7 @@ fn write(socket: BorrowedFd<'_>, sheet: &Sheet) -> Result<usize, Errno> {
     }
 }
 
-/// A broken connection is an error and no signal; a full one is a state and no reason to wait.
+/// A broken connection is an error and not a signal, and a full socket does not make the broker wait.
 const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 #[cfg(test)]
@@ -345,7 +346,7 @@ mod tests {
     use super::*;
     use crate::core::{Limits, Output, Policy};
 
-    /// A connection of root's, and the other end of its socket.
+    /// A connection of root, and the other end of its socket.
     fn connected() -> (Connections, Decisions, Poller, PeerId, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();

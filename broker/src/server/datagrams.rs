@@ -17,7 +17,7 @@ use ipc_protocol::{
 };
 use uds::{UnixDatagramExt, UnixSocketAddr};
 
-use super::decisions::Fd;
+use super::outlets::Fd;
 use crate::core::{Precedence, ReturnAddress};
 
 /// The result of one read.

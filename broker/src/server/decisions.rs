@@ -1,12 +1,9 @@
-//! Decisions: the router, and what it has decided that is not carried out yet.
+//! Decisions: the router, and those of its outputs that are not carried out yet.
 
-use ipc_protocol::{Goodbye, Identity, NoFd};
+use ipc_protocol::{Goodbye, Identity};
 
-use super::outlets::Outlets;
+use super::outlets::{Fd, Outlets};
 use crate::core::{Input, Limits, Moment, Output, Outputs, PeerId, Policy, Router};
-
-/// The descriptor type of the real broker: no frame carries one yet.
-pub(crate) type Fd = NoFd;
 
 /// The router and its outputs.
 #[derive(Debug)]
@@ -16,11 +13,11 @@ pub(crate) struct Decisions {
     spare: Vec<Decision>,
 }
 
-/// One thing that is to be done.
+/// An output of the router.
 pub(crate) type Decision = Output<Fd>;
 
-/// What is decided and not done. An item goes straight to where it waits for its socket. Everything else waits in a list: nothing is
-/// sent to a peer after it is cut, so that what is sent does not have to stand in line with it.
+/// Outputs that are not carried out yet. Items go directly to their outlets, and everything else into a list. The two need no common
+/// order, because nothing is sent to a peer after it is cut.
 #[derive(Debug)]
 struct Undone {
     outlets: Outlets,
@@ -33,30 +30,30 @@ impl Decisions {
         Self { router, undone: Undone { outlets: Outlets::new(), others: Vec::new() }, spare: Vec::new() }
     }
 
-    /// Tells the router what happened.
+    /// Passes an input to the router.
     #[inline]
     pub(crate) fn tell(&mut self, now: Moment, input: Input<'_, Fd>) {
         self.router.handle(now, input, &mut self.undone);
     }
 
-    /// Asks the router for a place for a connection.
+    /// Offers a connection to the router.
     pub(crate) fn connect(&mut self, now: Moment, identity: Identity) -> Result<PeerId, Goodbye> {
         self.router.connect(now, identity, &mut self.undone)
     }
 
-    /// What is to be sent.
+    /// The items to be sent.
     pub(crate) fn outlets(&mut self) -> &mut Outlets {
         &mut self.undone.outlets
     }
 
-    /// Whether anything else is to be done.
+    /// Whether there are other outputs.
     #[inline]
     pub(crate) fn has_others(&self) -> bool {
         !self.undone.others.is_empty()
     }
 
-    /// Takes what else is to be done, in order; `None` if that is nothing. Give the list back with [`Decisions::recycle`]: carrying it
-    /// out may lead to further decisions.
+    /// Takes the other outputs, in order; `None` if there are none. Return the list with [`Decisions::recycle`] after carrying it
+    /// out, which may lead to further outputs.
     pub(crate) fn take(&mut self) -> Option<Vec<Decision>> {
         if self.undone.others.is_empty() {
             return None;
@@ -64,7 +61,7 @@ impl Decisions {
         Some(std::mem::replace(&mut self.undone.others, std::mem::take(&mut self.spare)))
     }
 
-    /// Keeps the memory of a list that was carried out: the two lists take turns.
+    /// Keeps the memory of a list that was carried out. Two lists take turns.
     pub(crate) fn recycle(&mut self, done: Vec<Decision>) {
         self.spare = done;
         self.spare.clear();
@@ -74,7 +71,7 @@ impl Decisions {
         self.router.limits()
     }
 
-    /// When [`Input::Deadline`] must be told next.
+    /// When to pass [`Input::Deadline`] next.
     pub(crate) fn next_deadline(&self) -> Option<Moment> {
         self.router.next_deadline()
     }

@@ -15,8 +15,9 @@ use rustix::{
 
 use super::{
     datagrams::{Arrival, Datagrams},
-    decisions::{Decisions, Fd},
+    decisions::Decisions,
     log::Log,
+    outlets::Fd,
     poller::{Interest, Poller, Source},
     site::Sockets,
 };

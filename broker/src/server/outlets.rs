@@ -1,14 +1,18 @@
-//! Outlets: what waits to be written, one queue for each connection, and which connections are to be written in this turn.
+//! Outlets: one queue of items for each connection, and the connections to be written in this turn.
 
 use std::collections::VecDeque;
 
-use super::decisions::Fd;
+use ipc_protocol::NoFd;
+
 use crate::{
     core::{Item, PeerId},
     front::{Outlet, Pool},
 };
 
-/// The outlets of all connections, each at the place that its peer has in the router's table.
+/// The descriptor type of the real broker: no frame carries one yet.
+pub(crate) type Fd = NoFd;
+
+/// The outlets of all connections, each at its peer's place in the router's table.
 #[derive(Debug)]
 pub(crate) struct Outlets {
     places: Vec<Option<Place>>,
@@ -21,7 +25,7 @@ pub(crate) struct Outlets {
 struct Place {
     id: PeerId,
     outlet: Outlet<Fd>,
-    /// Whether it stands in the list of connections to write.
+    /// Whether its connection is in the list of those to write.
     dirty: bool,
 }
 
@@ -41,7 +45,7 @@ impl Outlets {
         }
     }
 
-    /// Forgets an outlet, with what is in it.
+    /// Removes an outlet with its items.
     pub(crate) fn remove(&mut self, id: PeerId) {
         if let Some((outlet, pool)) = self.of(id) {
             outlet.discard(pool);
@@ -51,7 +55,7 @@ impl Outlets {
         }
     }
 
-    /// Queues an item, and its connection for writing. Nothing is queued for a connection that is gone.
+    /// Queues an item, and its connection for writing. Drops the item if the connection is gone.
     #[inline]
     pub(crate) fn push(&mut self, to: PeerId, item: Item<Fd>) {
         if let Some(place) = place(&mut self.places, to) {
@@ -67,7 +71,7 @@ impl Outlets {
         }
     }
 
-    /// Takes the next connection that is to be written.
+    /// Takes the next connection to write.
     pub(crate) fn next_dirty(&mut self) -> Option<PeerId> {
         let id = self.dirty.pop_front()?;
         if let Some(place) = place(&mut self.places, id) {
@@ -76,7 +80,7 @@ impl Outlets {
         Some(id)
     }
 
-    /// Whether a connection is still to be written.
+    /// Whether a connection has yet to be written.
     pub(crate) fn has_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }

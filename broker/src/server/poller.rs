@@ -10,7 +10,7 @@ use nix::sys::{
 
 use crate::core::{Moment, PeerId};
 
-/// What an event is about.
+/// The source of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// A connection waits to be accepted.
@@ -19,20 +19,20 @@ pub(crate) enum Source {
     Datagrams,
     /// A signal waits.
     Signals,
-    /// The broker shall stop.
+    /// The broker has to stop.
     Stop,
-    /// It is time for something.
+    /// The timer has expired.
     Timer,
     /// A connection.
     Peer(PeerId),
 }
 
-/// What a connection is watched for. A close is always told.
+/// The events that a connection is watched for. A close is always reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Interest {
-    /// Bytes to read.
+    /// There are bytes to read.
     pub(crate) read: bool,
-    /// Room to write.
+    /// There is room to write.
     pub(crate) write: bool,
 }
 
@@ -51,10 +51,10 @@ pub(crate) struct Poller {
     epoll: Epoll,
     events: Vec<EpollEvent>,
     count: usize,
-    /// Wakes the wait in time. Nearly every call ends before its deadline, and the next one's is later: so the timer is set once and
-    /// rings once a while in vain, where a timeout of the wait would be armed and cancelled in every turn.
+    /// Wakes the wait in time. Nearly every call ends before its deadline, and later calls have later deadlines. So the timer is
+    /// rarely set, and sometimes expires in vain, while a timeout of the wait would be set and cancelled in every turn.
     timer: TimerFd,
-    /// When the timer will ring.
+    /// When the timer will expire.
     rings: Option<Moment>,
 }
 
@@ -79,13 +79,13 @@ impl Poller {
         Ok(self.epoll.modify(fd, &mut event(source, interest))?)
     }
 
-    /// Takes a descriptor out, which must happen before it is closed: a copy of it elsewhere would keep it in (epoll(7)).
+    /// Removes a descriptor. This must happen before it is closed, because a copy elsewhere would keep it registered (epoll(7)).
     pub(crate) fn remove(&self, fd: &impl AsFd) {
-        // It fails only for a descriptor that is not in, and then there is nothing to do.
+        // It fails only for a descriptor that is not registered.
         let _ = self.epoll.delete(fd);
     }
 
-    /// Waits until something is ready, at most until `wake`. `now` may be a little in the past: the wait is longer by that much. An
+    /// Waits until something is ready, up to `wake`. If `now` is a little in the past, the wait is longer by that time. An
     /// interrupted wait finds nothing ready, and so may one that was woken early.
     pub(crate) fn wait(&mut self, now: Moment, wake: Option<Moment>) -> io::Result<()> {
         let timeout = match wake {
@@ -104,14 +104,14 @@ impl Poller {
         Ok(())
     }
 
-    /// The timer has rung.
+    /// Resets the timer after it has expired.
     pub(crate) fn rang(&mut self) {
-        // It fails only if somebody read it before, and nobody else does.
+        // It fails only if the timer was read before, which happens nowhere else.
         let _ = self.timer.wait();
         self.rings = None;
     }
 
-    /// Sets the timer, unless it rings before that anyway.
+    /// Sets the timer, unless it expires earlier anyway.
     fn ring_by(&mut self, now: Moment, wake: Moment) -> io::Result<()> {
         if self.rings.is_some_and(|rings| rings <= wake) {
             return Ok(());
@@ -122,12 +122,12 @@ impl Poller {
         Ok(())
     }
 
-    /// How many sources are ready.
+    /// The number of ready sources.
     pub(crate) fn count(&self) -> usize {
         self.count
     }
 
-    /// The source at `at` that was found ready.
+    /// The ready source at `at`.
     pub(crate) fn ready(&self, at: usize) -> Option<Ready> {
         let event = self.events.get(..self.count)?.get(at)?;
         let flags = event.events();
@@ -152,7 +152,7 @@ fn event(source: Source, interest: Interest) -> EpollEvent {
     EpollEvent::new(flags, data(source))
 }
 
-/// Ids of peers start their generations at 1, so as numbers they are above 2^32 and never meet the small ones.
+/// Ids of peers have generations from 1 on, so as numbers they are above 2^32 and differ from the small ones.
 fn data(source: Source) -> u64 {
     match source {
         Source::Listener => 0,
@@ -175,5 +175,5 @@ fn source(data: u64) -> Option<Source> {
     })
 }
 
-/// Events taken at once: a turn serves at most so many connections.
+/// Events taken at once. A turn serves up to this number of connections.
 const EVENTS: usize = 512;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! wait -> accept, datagrams, signals -> read each ready connection once -> route its messages, 16 at a time, in rounds
-//!      -> expire deadlines -> write each connection that has something queued, once -> wait
+//!      -> expire deadlines -> write each connection with queued items once -> wait
 //! ```
 
 use std::{
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::core::{Input, Moment, Output, PeerId};
 
-/// Everything that a running broker consists of. It alone knows all the parts; they do not know each other.
+/// All parts of a running broker. They do not know each other.
 #[derive(Debug)]
 pub(crate) struct Loop {
     poller: Poller,
@@ -40,10 +40,10 @@ impl Loop {
         Self { poller, log, decisions, connections: Connections::new(), doors, life }
     }
 
-    /// Serves until its life ends. `begin` says what ends it.
+    /// Serves until its life ends. `begin` determines what ends it.
     ///
     /// # Errors
-    /// What epoll_wait(2) says.
+    /// Those of epoll_wait(2).
     pub(crate) fn run(mut self, begin: impl FnOnce(&mut Life, &Poller) -> io::Result<()>) -> io::Result<()> {
         begin(&mut self.life, &self.poller)?;
         let mut now = clock::now();
@@ -53,12 +53,12 @@ impl Loop {
         Ok(())
     }
 
-    /// How many connections there is a place for.
+    /// The number of connections that the limits allow.
     pub(crate) fn places(&self) -> u64 {
         self.decisions.limits().connections
     }
 
-    /// One turn. Takes the time of the turn before and returns its own: the clock is read once.
+    /// One turn. Takes the time of the previous turn and returns its own, so that the clock is read once.
     fn turn(&mut self, before: Moment) -> io::Result<Moment> {
         let wake = self.next_wake();
         self.poller.wait(before, wake)?;
@@ -84,7 +84,7 @@ impl Loop {
         Ok(now)
     }
 
-    /// When something must be done, whatever comes.
+    /// When the next turn must begin at the latest.
     fn next_wake(&self) -> Option<Moment> {
         let (site, drained) = (self.life.next_look(), self.life.drained_by());
         let decided = Moment::first(self.decisions.next_deadline(), self.doors.next_resume());
@@ -122,7 +122,7 @@ impl Loop {
     }
 
     fn admit(&mut self, now: Moment, socket: OwnedFd) {
-        // A socket whose peer the kernel does not name is one whose requests have no author.
+        // If the kernel does not identify the peer, no policy can decide about its requests.
         let Ok(identity) = credentials::of_peer(socket.as_fd()) else { return };
         let id = match self.decisions.connect(now, identity) {
             Ok(id) => id,
@@ -146,8 +146,8 @@ impl Loop {
         self.carry_out(now);
     }
 
-    /// Does what was decided, and what is decided because of that: the callers of a connection that was cut are told. Mostly that is
-    /// nothing, for what is to be sent waits in the outlets.
+    /// Carries out the router's outputs, and further ones that follow from them, such as errors to the callers of a cut connection.
+    /// Mostly there are none, because items wait in the outlets.
     #[inline]
     fn carry_out(&mut self, now: Moment) {
         if self.decisions.has_others() {
@@ -204,7 +204,7 @@ impl Loop {
         self.carry_out(now);
     }
 
-    /// Looks after the files of the sockets. Clients that wait at a socket that lost its file are let in first.
+    /// Checks the files of the sockets. Clients that wait at a socket without its file are accepted first.
     fn look_at_site(&mut self, now: Moment) {
         match self.life.look(now) {
             Look::Unchanged => {}
@@ -220,7 +220,7 @@ impl Loop {
         }
     }
 
-    /// Writes each connection that has something queued, once; and what is delivered because that made room.
+    /// Writes each connection with queued items once, and then those that receive messages because this made room.
     fn write(&mut self, now: Moment) {
         loop {
             while let Some((id, served)) = self.connections.write_next(now, &self.poller, &mut self.decisions) {
@@ -240,5 +240,5 @@ impl Loop {
     }
 }
 
-/// Connections accepted in one turn.
+/// The number of connections accepted in one turn.
 const ACCEPTS: usize = 64;

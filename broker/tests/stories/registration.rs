@@ -30,7 +30,7 @@ fn a_registration_is_answered_with_the_peers_number() {
 }
 
 #[test]
-fn an_exclusive_name_has_one_holder_whom_the_refusal_names() {
+fn an_exclusive_name_has_one_holder_and_the_refusal_names_it() {
     let mut w = World::new();
     let (holder, other) = (w.service("clock"), w.peer(OWNER));
 

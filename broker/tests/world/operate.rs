@@ -50,8 +50,8 @@ impl World {
         let mut identity = Identity::new(uid, uid + 1);
         identity.pid = Some(4_000 + u32::try_from(self.fakes.len()).expect("a test has few peers"));
         identity.groups = vec![24, 25];
-        let whoever = identity.clone();
-        let id = self.step(|router, now, out| router.connect(now, whoever, out))?;
+        let connecting = identity.clone();
+        let id = self.step(|router, now, out| router.connect(now, connecting, out))?;
         let peer = Peer(self.fakes.len());
         self.fakes.push(Fake::new(id, identity));
         assert_eq!(self.by_id.insert(id.to_bits(), peer), None, "an id is given out twice");

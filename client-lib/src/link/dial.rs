@@ -27,7 +27,7 @@ pub(crate) struct Dial {
     patience: Duration,
 }
 
-/// Where the address is from, which decides whom the broker may belong to.
+/// The source of the address, which decides which users' brokers are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     /// The program, or its user, named it: the broker there is meant, whichever user it belongs to.
@@ -118,7 +118,7 @@ impl Dial {
         Err(Error::new(ErrorCode::DENIED, text))
     }
 
-    /// Whether it matters whom the broker belongs to. Asking the kernel costs several system calls.
+    /// Whether the broker's user matters. To ask the kernel takes several system calls.
     pub(crate) fn is_wary(&self, own: u32) -> bool {
         match self.origin {
             Origin::Named => false,

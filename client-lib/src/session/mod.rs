@@ -494,7 +494,8 @@ fn unexpected(message: &Message) -> Violation {
 
 /// After so long without a call, what came meanwhile is read before the next.
 const PAUSE: Duration = Duration::from_millis(100);
-/// After so many calls without a read, what came is read before the next: the broker cuts a peer that does not read.
+/// After this number of calls without a read, replies are read before the next call, because the broker cuts a peer that does not
+/// read.
 pub(crate) const CROWD: usize = 256;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The walk of `broker/tests/walks.rs`, with the fuzzer's bytes as its choices: whatever peers do, the router's invariants hold and
-//! each call ends exactly once.
+//! The walk of `broker/tests/walks.rs`, with the fuzzer's bytes as its choices. The router's invariants hold for all actions of peers,
+//! and each call ends exactly once.
 #![no_main]
 
 #[path = "../../../broker/tests/world/mod.rs"]

@@ -1,5 +1,5 @@
-//! What must hold for any bytes whatever. Each fuzz target is one of these functions; `protocol/tests/corpus.rs` runs the committed
-//! corpora through the same functions on a stable toolchain.
+//! What must hold for all input. Each fuzz target is one of these functions, and `protocol/tests/corpus.rs` runs the committed corpora
+//! through them on a stable toolchain.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -16,11 +16,11 @@ use ipc_protocol::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// Largest body that the targets let through: small, so that short inputs reach both sides of the limit.
+/// The largest body that the targets accept: small, so that short inputs reach both sides of the limit.
 pub const MAX_BODY: u32 = 8_192;
 
-/// Where in a stream reads end makes no difference: in one piece, byte by byte, or cut anywhere, the same frames come out, and the same
-/// violation ends them. A message that was decoded is encoded to what decodes to the same message.
+/// The ends of reads make no difference: read in one piece, byte by byte or cut anywhere, a stream has the same frames and the same
+/// violation. A decoded message survives encoding and decoding.
 ///
 /// Input: four bytes of seed for the cuts, then the stream.
 pub fn frame(data: &[u8]) {
@@ -41,8 +41,8 @@ pub fn frame(data: &[u8]) {
     });
 }
 
-/// A section that is taken is well formed, means the same when it is parsed again, and keeps what the broker does not rewrite. A text
-/// that is taken as a name, pattern or target is written as it was read.
+/// An accepted section is well formed, means the same when it is parsed again, and keeps what the broker does not rewrite. A text
+/// accepted as a name, pattern or target is written as it was read.
 pub fn routing(data: &[u8]) {
     if let Ok(section) = Routing::parse(Bytes::copy_from_slice(data)) {
         assert!(data.len() <= usize::from(MAX_ROUTING));
@@ -66,7 +66,7 @@ pub fn routing(data: &[u8]) {
     }
 }
 
-/// A datagram is taken exactly if the same bytes are one whole frame of a stream and nothing else, and then it is the same frame.
+/// A datagram is accepted exactly if the same bytes in a stream are one whole frame, and then it is the same frame.
 pub fn datagram(data: &[u8]) {
     let stream = read(data, &mut Cuts::none());
     match Frame::from_datagram(Bytes::copy_from_slice(data), MAX_BODY) {
@@ -76,8 +76,8 @@ pub fn datagram(data: &[u8]) {
     }
 }
 
-/// A value that is decoded is encoded to what decodes to the same value: in every encoding, and in JSON for the types of the broker's
-/// own service, which leave members out and are therefore never bincode.
+/// A decoded value survives encoding and decoding in every encoding. Types of the broker's own service do so in JSON only: they omit
+/// members, and so are never bincode.
 ///
 /// Input: one byte for the encoding, then the body.
 pub fn codec(data: &[u8]) {
@@ -95,16 +95,16 @@ pub fn codec(data: &[u8]) {
 
 // ---- streams
 
-/// What a decoder made of a stream.
+/// The result of decoding a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Trace {
-    /// What came out of it, in order.
+    /// The decoder's output, in order.
     pub seen: Vec<Seen>,
     /// How it ended.
     pub end: End,
 }
 
-/// What comes out of a decoder, apart from the requests for memory, which do depend on where reads end.
+/// The output of a decoder, without its requests for memory, which depend on where reads end.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Seen {
     /// A whole frame.
@@ -141,7 +141,7 @@ pub fn read(stream: &[u8], cuts: &mut Cuts) -> Trace {
     Trace { seen, end }
 }
 
-/// Feeds one piece as the owner of a connection does: straight into its place where the decoder offers one, by a chunk otherwise.
+/// Feeds one piece as the owner of a connection does: directly into the decoder's memory if it offers any, or else as a chunk.
 fn take(decoder: &mut Decoder, piece: &[u8], seen: &mut Vec<Seen>) -> Result<(), Violation> {
     match decoder.direct() {
         Some((place, _)) => place.extend_from_slice(piece),
@@ -187,12 +187,12 @@ impl Cuts {
         Self(Kind::None)
     }
 
-    /// A byte a read.
+    /// One byte per read.
     pub fn each_byte() -> Self {
         Self(Kind::EachByte)
     }
 
-    /// Anywhere: one byte and ten thousand are both likely.
+    /// At random lengths, from one byte to thousands.
     pub fn seeded(seed: u32) -> Self {
         Self(Kind::Seeded(u64::from(seed) | 1 << 32))
     }
@@ -243,7 +243,7 @@ fn check_text<T: FromStr + Display>(text: &str) {
 
 // ---- codec
 
-/// A value with one of everything that bodies are made of.
+/// A value with all kinds of parts that bodies have.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Sample {
     signed: i64,

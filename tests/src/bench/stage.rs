@@ -39,7 +39,7 @@ pub struct Scene {
     contender: Contender,
     broker: Broker,
     service: Process,
-    /// The client's end, where there is no broker.
+    /// The client's end, if there is no broker.
     client_end: Option<UnixStream>,
     /// Contains the broker's socket.
     _directory: tempfile::TempDir,

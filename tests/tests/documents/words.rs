@@ -1,4 +1,4 @@
-//! Documents and help are in plain English, without mannerisms.
+//! Documents, help and comments are in plain English, without mannerisms.
 
 use ipc_tests::{command::Command, programs::Programs};
 
@@ -27,6 +27,22 @@ fn the_help_is_free_of_mannerisms() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
+#[test]
+fn the_comments_are_free_of_mannerisms() {
+    let found: Vec<_> = files("rs").iter().flat_map(|file| mannerisms(&shown(file), &comments(&read(file)))).collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// The text of all line comments: on lines of their own, and after code.
+fn comments(code: &str) -> String {
+    let comment = |line: &str| {
+        let line = line.trim_start();
+        let text = line.strip_prefix("//").or_else(|| line.split_once(" // ").map(|(_, text)| text))?;
+        Some(text.trim_start_matches(['/', '!']).to_owned() + "\n")
+    };
+    code.lines().filter_map(comment).collect()
+}
+
 fn mannerisms(page: &str, text: &str) -> Vec<String> {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let lower = text.to_ascii_lowercase();
@@ -48,7 +64,7 @@ fn around(text: &str, start: usize, end: usize) -> &str {
     &text[from..to]
 }
 
-/// Phrases that no plain sentence needs: write "up to N" for so many, "the caller receives" for hears, and so on.
+/// Phrases that no plain sentence needs: write "up to N", "the caller receives", "isn't a valid name" and so on.
 const MANNERISMS: [&str; 21] = [
     "so many",
     "nobody",
@@ -81,5 +97,12 @@ mod tests {
     fn mannerisms_are_found_across_lines_and_as_whole_words() {
         assert_eq!(mannerisms("a", "Takes so\n  many calls.").len(), 1);
         assert_eq!(mannerisms("a", "`nobody-knows` is a name").len(), 0);
+    }
+
+    #[test]
+    fn comments_are_found_on_their_own_lines_and_after_code() {
+        let code = "//! Takes so\n//! many.\nlet nobody = 1; // It works.\n";
+        assert_eq!(comments(code), " Takes so\n many.\nIt works.\n");
+        assert_eq!(mannerisms("a", &comments(code)).len(), 1);
     }
 }

@@ -190,7 +190,7 @@ fn a_deadline_of_200_ms_at_a_slow_service_exits_124() {
 #[test]
 fn ctrl_c_exits_130_and_the_handlers_process_group_ends_within_a_second() {
     if proc::ignores(Signal::SIGINT) {
-        return ipc_tests::broker::skip("whoever started this wants SIGINT ignored");
+        return ipc_tests::broker::skip("this process was started with SIGINT ignored");
     }
     let broker = Broker::start();
     let _service = slow_service(&broker);

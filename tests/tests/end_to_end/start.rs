@@ -379,11 +379,11 @@ fn a_broker_whose_path_another_has_taken_says_so_and_leaves_it_alone() {
 fn a_file_in_place_of_a_removed_socket_is_not_removed_at_the_end() {
     let mut broker = Broker::in_process("");
     fs::remove_file(broker.socket()).unwrap();
-    fs::write(broker.socket(), "somebody else's").unwrap();
+    fs::write(broker.socket(), "another program's").unwrap();
     let daemon = broker.daemon().unwrap();
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.exit_code(), 0);
-    assert_eq!(fs::read_to_string(broker.socket()).unwrap(), "somebody else's");
+    assert_eq!(fs::read_to_string(broker.socket()).unwrap(), "another program's");
 }
 
 // ---- what a broker inherits
