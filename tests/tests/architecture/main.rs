@@ -108,7 +108,7 @@ const FLOORS_OF_IPCCTL: [&[&str]; 6] = [
     &["verbs"],
     &["body", "call", "child", "input", "link", "program", "reply", "waiting"],
     &["exit", "globals", "hint", "out", "problem", "signals", "table"],
-    &["duration", "escape", "format", "json", "term"],
+    &["duration", "escape", "format", "json", "number", "term"],
 ];
 
 #[test]

@@ -8,7 +8,6 @@ use std::{
 
 use ipc_client::{Caller, Change, Context, Error, ErrorCode, Failed, Incoming, Response};
 
-use super::MOST_JOBS;
 use crate::{body, child::log::Log, duration, escape, format::Loudness};
 
 /// Writes the lines. If the reader is too slow, lines are lost rather than calls delayed.
@@ -123,3 +122,7 @@ fn name_of(caller: &Caller) -> String {
         None => format!("a datagram (uid {}{process})", identity.uid),
     }
 }
+
+/// Calls at once: as many as the broker queues for one service by default. Each takes a thread, a process and three pipes. Four
+/// times as many threads would use up the mappings of a process (max_map_count is 65,530, a thread takes four).
+pub(super) const MOST_JOBS: u16 = 4_096;

@@ -17,7 +17,7 @@ use ipc_client::{Bell, ServiceName};
 use nix::sys::signal::Signal;
 
 use self::{
-    journal::Journal,
+    journal::{Journal, MOST_JOBS},
     lines::{Lines, Plan},
     offer::Offer,
     once::Once,
@@ -219,9 +219,6 @@ fn patience(text: &str) -> std::result::Result<Duration, String> {
 
 /// How long to wait for a broker by default.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Calls at once: as many as the broker queues for one service by default. Each takes a thread, a process and three pipes. Four
-/// times as many threads would use up the mappings of a process (max_map_count is 65,530, a thread takes four).
-const MOST_JOBS: u16 = 4_096;
 /// Bytes that the list of peers shows.
 const LONGEST_AGENT: usize = 80;
 const ELLIPSIS: &str = "…";
