@@ -326,7 +326,8 @@ fn a_healthy_service_is_silent() {
 /// A broker, a service whose handler has begun and does not end by itself, and the handler's two processes.
 fn busy_service() -> (Broker, Running, Running, Vec<u32>) {
     let broker = Broker::start();
-    let script = "echo $$ >>pids; sleep 952 & echo $! >>pids; touch begun; wait";
+    // It reads its request first: by then the service has noted that it runs.
+    let script = "cat >/dev/null; echo $$ >>pids; sleep 952 & echo $! >>pids; touch begun; wait";
     let service = broker.serve("busy", &["busy", "--", "sh", "-c", script]);
     let caller = broker.ipcctl(["send", "busy"]).start();
     eventually(SOON, "a handler that has begun", || broker.directory().join("begun").exists());
@@ -358,8 +359,9 @@ fn a_service_that_dies_of_another_signal_ends_its_handlers() {
 #[test]
 fn a_worker_does_not_outlive_a_service_that_is_killed() {
     let broker = Broker::start();
-    let script = "trap '' TERM; echo $$ >pid; while :; do sleep 0.1; done";
+    let script = "trap '' TERM; read -r line; echo $$ >pid; while :; do sleep 0.1; done";
     let service = broker.serve("worker", &["worker", "--lines", "--", "sh", "-c", script]);
+    let _caller = broker.ipcctl(["send", "worker", "line"]).start();
     let pid = eventually_some(SOON, "a worker", || {
         fs::read_to_string(broker.directory().join("pid")).ok()?.trim().parse().ok()
     });
