@@ -118,6 +118,11 @@ impl Accounts {
         }
     }
 
+    /// Has waiting frames looked at again: one that needed more room has left the front of the line.
+    pub(crate) fn note_freed(&mut self) {
+        self.freed = true;
+    }
+
     /// Whether bytes were discharged since the last call of this.
     pub(crate) fn take_freed(&mut self) -> bool {
         std::mem::take(&mut self.freed)

@@ -93,6 +93,8 @@ impl Assembly {
             queue.retain(|other| *other != from);
             if queue.is_empty() {
                 self.waiting.remove(&peer.account);
+            } else {
+                post.accounts.note_freed();
             }
         }
         Some(frame)
