@@ -54,6 +54,21 @@ fn frames_of_a_user_get_room_in_order_of_arrival() {
 }
 
 #[test]
+fn a_frame_that_stops_waiting_lets_the_next_one_in() {
+    let (mut w, _) = narrow();
+    let (first, long, short) = (w.peer(OWNER), w.peer(OWNER), w.peer(OWNER));
+    w.make_cut(first, put(25_000), 100);
+    w.make_cut(long, put(12_000).within(500), 100);
+    w.make_cut(short, put(6_000), 100);
+    assert!(w.is_parked(long) && w.is_parked(short), "the short one waits behind the long one");
+
+    w.pause_reading(long); // nothing else becomes free
+    w.advance(500);
+
+    assert!(!w.is_parked(short));
+}
+
+#[test]
 fn a_user_gets_room_back_whatever_another_user_takes() {
     let (mut w, _) = narrow();
     let ((first, _), c, root) = (fill(&mut w), w.peer(OWNER), w.peer(0));

@@ -275,10 +275,10 @@ impl World {
         self.make_cut(from, request, at)
     }
 
-    /// Whether there was a rest, and the broker reads.
+    /// Whether there was a rest, the peer has not finished sending, and the broker reads.
     fn hand_rest_to_kernel(&mut self, from: Peer) -> bool {
         let fake = &mut self.fakes[from.0];
-        if fake.rest.is_empty() || fake.parked {
+        if fake.rest.is_empty() || fake.ended || fake.parked {
             return false;
         }
         let rest = std::mem::take(&mut fake.rest);
