@@ -28,6 +28,9 @@ pub(crate) struct Add {
     pub(crate) b: i64,
 }
 
+/// A call of it.
+pub(crate) const ADD: Add = Add { a: 1, b: 2 };
+
 #[derive(Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error("the sum of {a} and {b} is too large")]
 pub(crate) struct TooLarge {
