@@ -308,7 +308,8 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_an_error() {
-        let error = Recipe::new("/nonexistent", vec![]).start(Manner::OnItsOwn).unwrap_err();
+        let directory = tempfile::tempdir().unwrap();
+        let error = Recipe::new(directory.path().join("missing"), vec![]).start(Manner::OnItsOwn).unwrap_err();
         assert!(matches!(error, SpawnError::Program(error) if error.kind() == io::ErrorKind::NotFound));
     }
 }

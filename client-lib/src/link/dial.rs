@@ -220,10 +220,11 @@ mod tests {
 
     #[test]
     fn a_missing_broker_is_unavailable_and_named() {
-        let dial = Dial::to(Address::Path("/nonexistent/ipcd.sock".into()));
-        let error = dial.connect(PATIENCE, Role::Caller).unwrap_err();
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("ipcd.sock");
+        let error = Dial::to(Address::Path(socket.clone())).connect(PATIENCE, Role::Caller).unwrap_err();
         assert_eq!(error.code(), ErrorCode::UNAVAILABLE);
-        assert!(error.text().contains("/nonexistent/ipcd.sock"), "{error}");
+        assert!(error.text().contains(socket.to_str().unwrap()), "{error}");
     }
 
     #[test]

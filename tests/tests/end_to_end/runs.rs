@@ -159,9 +159,11 @@ fn a_filter_that_never_ends_does_not_delay_the_end() {
 
 #[test]
 fn a_directory_for_temporary_files_that_is_not_there_is_named() {
-    let finished = Command::ipcctl(["run", "--", "true"]).env("TMPDIR", "/nonexistent").run();
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing");
+    let finished = Command::ipcctl(["run", "--", "true"]).env("TMPDIR", &missing).run();
     let line = finished.refused(125);
-    assert!(line.contains("in /nonexistent: No such file or directory ($TMPDIR "), "{line}");
+    assert!(line.contains(&format!("in {}: No such file or directory ($TMPDIR ", missing.display())), "{line}");
 }
 
 // ---- exit codes

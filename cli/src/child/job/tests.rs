@@ -146,5 +146,7 @@ fn the_end_of_the_service_ends_it() {
 
 #[test]
 fn a_command_that_cannot_start_is_an_error() {
-    assert!(Job::start(Recipe::new("/nonexistent", vec![]), b"", &Guard::absent(), Log::Drop).is_err());
+    let directory = tempfile::tempdir().unwrap();
+    let missing = Recipe::new(directory.path().join("missing"), vec![]);
+    assert!(Job::start(missing, b"", &Guard::absent(), Log::Drop).is_err());
 }

@@ -138,7 +138,9 @@ fn a_long_line_goes_both_ways() {
 #[test]
 fn a_command_that_cannot_start_is_refused_in_the_end() {
     let quit = Bell::new().unwrap();
-    let keeper = Keeper::start(standing(|| Recipe::new("/nonexistent", vec![])), quit.clone()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing");
+    let keeper = Keeper::start(standing(move || Recipe::new(&missing, vec![])), quit.clone()).unwrap();
     let shop = Shop { keeper: Some(keeper), quit };
     let refused = (0..10).map(|_| shop.order("a").unwrap_err()).find(|failed| format!("{failed:?}").contains("busy"));
     assert!(format!("{refused:?}").contains("could not be started"), "{refused:?}");
