@@ -14,8 +14,12 @@ pub(crate) fn reply<T: Serialize, F>(id: u64, value: &T) -> Message<F> {
 }
 
 /// The body of a successful answer.
+///
+/// # Panics
+/// Never, for the types of [`ipc_protocol::control`]. What JSON refuses is a map whose keys aren't texts, and a type whose own
+/// `Serialize` fails; they have neither, and memory takes every byte.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    json::encode(value).expect("pages are bounded, and their types are plain structs")
+    json::encode(value).expect("answers are structs of texts, numbers and lists")
 }
 
 /// The request in a call of the broker's service.

@@ -1,4 +1,5 @@
-//! What must hold for the router's state after each step. Tests and fuzz targets check it. The broker itself never does.
+//! What must hold for the router's state after each step. Tests and fuzz targets check it. The broker itself never does, so that
+//! what panics here, and in the `assert_…` of the files that this one asks, ends no broker.
 
 use std::{collections::BTreeMap, fmt::Debug};
 
