@@ -18,8 +18,8 @@ use uds::UnixSocketAddr;
 /// # Errors
 /// What fcntl(2) says: `EBADF` if no descriptor has the number.
 pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: F_DUPFD_CLOEXEC touches no memory and closes nothing, whatever the number is. As pidfd_getfd(2) does, it makes another
-    // descriptor for the same open file.
+    // SAFETY: F_DUPFD_CLOEXEC takes an int, as it is given. It touches no memory and closes nothing, whatever the number is. As
+    // pidfd_getfd(2) does, it makes another descriptor for the same open file.
     let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) };
     if copy < 0 {
         return Err(io::Error::last_os_error());
@@ -33,7 +33,8 @@ pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
 /// # Errors
 /// What fcntl(2) says: `EBADF` if no descriptor has the number.
 pub(crate) fn close_on_exec(number: RawFd) -> io::Result<()> {
-    // SAFETY: F_SETFD touches no memory, closes nothing in this process, and changes no file; FD_CLOEXEC is its only flag.
+    // SAFETY: F_SETFD takes an int, as it is given. It touches no memory, closes nothing in this process, and changes no file;
+    // FD_CLOEXEC is its only flag.
     match unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -138,7 +139,8 @@ pub(crate) fn interrupt(thread: libc::pid_t) -> usize {
     let action = SigAction::new(SigHandler::Handler(count), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler adds to an atomic number, which is safe at any moment (signal-safety(7)).
     unsafe { sigaction(Signal::SIGUSR1, &action) }.unwrap();
-    // SAFETY: tgkill(2) touches no memory.
+    // SAFETY: tgkill(2) takes three ints, as it is given, and touches no memory. The process is this one, and the signal has the handler
+    // that was just set.
     assert_eq!(unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, libc::SIGUSR1) }, 0);
     before
 }
