@@ -290,6 +290,18 @@ mod tests {
         assert_eq!(help("help"), help("--help"));
     }
 
+    /// Up to where a shell would take over: a pipe, a redirection, a comment.
+    #[test]
+    fn the_examples_of_each_verb_are_accepted() {
+        let help = |verb: &str| help(&format!("{verb} --help"));
+        let helps: String = tree().get_subcommands().map(clap::Command::get_name).map(help).collect();
+        let examples = helps.lines().filter_map(|text| text.strip_prefix("  ipcctl "));
+        let commands: Vec<_> = examples.filter_map(|text| text.split(['|', '>', '#', '&']).next()).collect();
+        assert!(commands.len() > 20, "{commands:?}");
+        let refused = commands.into_iter().filter(|command| matches!(line(command), Parsed::Refused(..)));
+        assert_eq!(refused.collect::<Vec<_>>(), Vec::<&str>::new());
+    }
+
     #[test]
     fn the_help_of_each_verb_ends_with_an_example() {
         for verb in tree().get_subcommands().map(clap::Command::get_name) {

@@ -27,15 +27,15 @@ use crate::{
     ipcctl bench --window 64        # 64 calls under way at any time")]
 pub(crate) struct Args {
     /// Bytes of a body, there and back
-    #[arg(long, default_value_t = 64, value_name = "BYTES", value_parser = |text: &str| within(text, 0..=1_000_000))]
+    #[arg(long, default_value_t = 64, value_name = "BYTES", value_parser = |text: &str| within(text, 0..=1_000_000_u32))]
     size: u32,
 
     /// Calls under way at any time
-    #[arg(long, default_value_t = 1, value_name = "CALLS", value_parser = |text: &str| within(text, 1..=1_024))]
+    #[arg(long, default_value_t = 1, value_name = "CALLS", value_parser = |text: &str| within(text, 1..=1_024_u16))]
     window: u16,
 
     /// How long to measure; a tenth of that goes before as a warm-up
-    #[arg(long, default_value_t = 2, value_name = "SECONDS", value_parser = |text: &str| within(text, 1..=3_600))]
+    #[arg(long, default_value_t = 2, value_name = "SECONDS", value_parser = |text: &str| within(text, 1..=3_600_u32))]
     seconds: u32,
 }
 

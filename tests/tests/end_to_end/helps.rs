@@ -60,6 +60,15 @@ fn the_examples_of_send_and_wait_work_with_their_services() {
     assert!(example("show", 1).contains("calc.add"));
 }
 
+#[test]
+fn bench_prints_what_it_measured() {
+    let broker = Broker::start();
+    let report = broker.ipcctl(["-o", "json", "bench", "--seconds", "1", "--window", "4"]).prints_text();
+    let report: serde_json::Value = serde_json::from_str(&report).expect("one JSON document");
+    assert_eq!((&report["window"], &report["size"]), (&4.into(), &64.into()));
+    assert!(report["count"].as_u64() > Some(0) && report["p99_us"].as_f64() > Some(0.0), "{report}");
+}
+
 // ---- manual pages
 
 #[test]
