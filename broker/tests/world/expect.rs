@@ -122,6 +122,24 @@ impl World {
             .collect()
     }
 
+    /// Answers all calls of a service, one after another, and returns their bodies in the order in which they came.
+    pub(crate) fn answer_each(&mut self, service: Peer) -> Vec<String> {
+        let one = || {
+            let delivered = self.take_call(service)?;
+            self.reply(&delivered, b"");
+            Some(String::from_utf8_lossy(&delivered.call.body).into_owned())
+        };
+        std::iter::from_fn(one).collect()
+    }
+
+    /// A caller's next call reaches a service and is answered.
+    #[track_caller]
+    pub(crate) fn expect_served(&mut self, caller: Peer, name: &str, service: Peer) {
+        let call = self.call(caller, name, "", b"");
+        self.reply_next(service, b"");
+        self.expect_reply(call);
+    }
+
     /// The answer of the broker's own service to an operation.
     #[track_caller]
     pub(crate) fn ask<T: DeserializeOwned>(&mut self, peer: Peer, operation: &str, request: &impl Serialize) -> T {
