@@ -183,31 +183,19 @@ impl Service {
     /// Answers a method on the pool. It may block and make calls of its own with [`Context::client`]. It should end soon after
     /// [`Context::cancel`] says that the caller has stopped waiting.
     pub fn method<M: Method + DeserializeOwned>(
-        mut self,
+        self,
         answer: impl Fn(M, &Context) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,
     ) -> Self {
-        if let Some(name) = self.method_name::<M>() {
-            let answer = move |call: &Call, context: &Context, answers: &mut Frames| {
-                answer_typed::<M>(call, answers, |request| answer(request, context));
-            };
-            self.methods.add(name, Place::Pool, answer);
-        }
-        self
+        self.typed(Place::Pool, answer)
     }
 
     /// Answers a method on the thread that reads: it must not block, for everything else waits meanwhile, and it cannot call. The
     /// replies to all quick calls of one read leave with one write.
     pub fn quick<M: Method + DeserializeOwned>(
-        mut self,
+        self,
         answer: impl Fn(M, &Context) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,
     ) -> Self {
-        if let Some(name) = self.method_name::<M>() {
-            let answer = move |call: &Call, context: &Context, answers: &mut Frames| {
-                answer_typed::<M>(call, answers, |request| answer(request, context));
-            };
-            self.methods.add(name, Place::Here, answer);
-        }
-        self
+        self.typed(Place::Here, answer)
     }
 
     /// Answers every method that is not named otherwise, with bodies as they are, on the pool.
@@ -268,6 +256,20 @@ impl Service {
         let shared = self.sharing == Sharing::Shared;
         let (name, methods, observer, dial) = (self.name, self.methods, self.observer, self.connect.dial()?);
         Ok((Offer { name, methods, threads, window, shared, dial, observer }, self.stopper))
+    }
+
+    fn typed<M: Method + DeserializeOwned>(
+        mut self,
+        place: Place,
+        answer: impl Fn(M, &Context) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,
+    ) -> Self {
+        if let Some(name) = self.method_name::<M>() {
+            let answer = move |call: &Call, context: &Context, answers: &mut Frames| {
+                answer_typed::<M>(call, answers, |request| answer(request, context));
+            };
+            self.methods.add(name, place, answer);
+        }
+        self
     }
 
     fn method_name<M: Method>(&mut self) -> Option<MethodName> {
