@@ -22,6 +22,13 @@ impl Broker {
         Self { socket, directory }
     }
 
+    /// A broker, and one who sends datagrams to it.
+    fn with_sender() -> (Self, Datagram) {
+        let broker = Self::start();
+        let sender = Datagram::connect_to(&broker.address()).unwrap();
+        (broker, sender)
+    }
+
     fn restart(&mut self) {
         let path = self.directory.path().join("s.dgram");
         std::fs::remove_file(&path).unwrap();
@@ -57,8 +64,7 @@ fn reply(id: u64, body: &'static [u8]) -> Message {
 
 #[test]
 fn a_call_is_answered_at_an_abstract_address() {
-    let broker = Broker::start();
-    let sender = Datagram::connect_to(&broker.address()).unwrap();
+    let (broker, sender) = Broker::with_sender();
     thread::scope(|scope| {
         let calling = scope.spawn(|| sender.call_bytes(request("hi")));
         let (call, from) = broker.next();
@@ -71,8 +77,7 @@ fn a_call_is_answered_at_an_abstract_address() {
 
 #[test]
 fn strange_answers_are_passed_over() {
-    let broker = Broker::start();
-    let sender = Datagram::connect_to(&broker.address()).unwrap();
+    let (broker, sender) = Broker::with_sender();
     thread::scope(|scope| {
         let calling = scope.spawn(|| sender.call_bytes(request("hi")));
         let (call, from) = broker.next();
@@ -88,8 +93,7 @@ fn strange_answers_are_passed_over() {
 
 #[test]
 fn a_full_queue_is_busy_and_does_not_block() {
-    let broker = Broker::start();
-    let sender = Datagram::connect_to(&broker.address()).unwrap();
+    let (broker, sender) = Broker::with_sender();
     let error = (0..10_000).find_map(|_| sender.one_way(request("hi")).err()).unwrap();
     assert_eq!((error.code(), error.retry()), (ErrorCode::BUSY, Retry::Safe));
     assert!(broker.next().0.one_way);
@@ -98,16 +102,14 @@ fn a_full_queue_is_busy_and_does_not_block() {
 
 #[test]
 fn a_call_that_no_datagram_holds_stays_here() {
-    let broker = Broker::start();
-    let sender = Datagram::connect_to(&broker.address()).unwrap();
+    let (_broker, sender) = Broker::with_sender();
     let error = sender.one_way(request(vec![0; 65_536])).unwrap_err();
     assert_eq!((error.code(), error.retry()), (ErrorCode::TOO_LARGE, Retry::Safe));
 }
 
 #[test]
 fn the_largest_datagram_arrives() {
-    let broker = Broker::start();
-    let sender = Datagram::connect_to(&broker.address()).unwrap();
+    let (broker, sender) = Broker::with_sender();
     let names = 3 + "calc.add".len();
     sender.one_way(request(vec![7; 65_536 - 32 - names])).unwrap();
     assert_eq!(broker.next().0.body.len(), 65_536 - 32 - names);
@@ -115,8 +117,7 @@ fn the_largest_datagram_arrives() {
 
 #[test]
 fn a_broker_that_was_started_anew_is_found() {
-    let mut broker = Broker::start();
-    let sender = Datagram::connect_to(&broker.address()).unwrap();
+    let (mut broker, sender) = Broker::with_sender();
     sender.one_way(request("first")).unwrap();
     broker.restart();
     sender.one_way(request("second")).unwrap();
@@ -125,8 +126,7 @@ fn a_broker_that_was_started_anew_is_found() {
 
 #[test]
 fn without_a_broker_it_is_unavailable() {
-    let broker = Broker::start();
-    let sender = Datagram::connect_to(&broker.address()).unwrap();
+    let (broker, sender) = Broker::with_sender();
     let address = broker.address();
     drop(broker);
     assert_eq!(sender.one_way(request("hi")).unwrap_err().code(), ErrorCode::UNAVAILABLE);
@@ -135,16 +135,14 @@ fn without_a_broker_it_is_unavailable() {
 
 #[test]
 fn a_deadline_passes_without_an_answer() {
-    let broker = Broker::start();
-    let sender = Datagram::connect_to(&broker.address()).unwrap();
+    let (_broker, sender) = Broker::with_sender();
     let error = sender.call_bytes(request("hi").timeout(Duration::ZERO)).unwrap_err();
     assert_eq!((error.code(), error.retry()), (ErrorCode::DEADLINE, Retry::Unknown));
 }
 
 #[test]
 fn one_way_does_not_wait_for_a_call_on_the_same_sender() {
-    let broker = Broker::start();
-    let sender = Datagram::connect_to(&broker.address()).unwrap();
+    let (broker, sender) = Broker::with_sender();
     thread::scope(|scope| {
         let calling = scope.spawn(|| sender.call_bytes(request("slow")));
         let (call, from) = broker.next();
@@ -176,8 +174,7 @@ fn a_late_answer_cannot_be_meant_for_another_sender() {
 
 #[test]
 fn a_call_that_names_no_time_says_how_long_it_is_waited_for() {
-    let broker = Broker::start();
-    let sender = Datagram::connect_to(&broker.address()).unwrap();
+    let (broker, sender) = Broker::with_sender();
     thread::scope(|scope| {
         let calling = scope.spawn(|| sender.call_bytes(request("hi")));
         let (call, from) = broker.next();
@@ -189,8 +186,7 @@ fn a_call_that_names_no_time_says_how_long_it_is_waited_for() {
 
 #[test]
 fn a_deadline_does_not_wait_for_the_call_of_another_thread() {
-    let broker = Broker::start();
-    let sender = Datagram::connect_to(&broker.address()).unwrap();
+    let (broker, sender) = Broker::with_sender();
     thread::scope(|scope| {
         let patient = scope.spawn(|| sender.call_bytes(request("slow")));
         let (call, from) = broker.next();
@@ -217,8 +213,7 @@ impl ipc_client::Method for Add {
 
 #[test]
 fn typed_calls_travel_as_json() {
-    let broker = Broker::start();
-    let sender = Datagram::connect_to(&broker.address()).unwrap();
+    let (broker, sender) = Broker::with_sender();
     thread::scope(|scope| {
         let calling = scope.spawn(|| sender.call(&Add { a: 1 }));
         let (call, from) = broker.next();

@@ -93,37 +93,34 @@ fn garbage_ends_the_connection_and_is_called_so() {
     line.expect_end();
 }
 
-#[test]
-fn a_dead_connection_is_made_anew_at_the_next_call() {
-    let door = Door::open();
-    let client = Client::connect_to(&door.address()).unwrap();
+/// The client's next call comes over a new connection, as the first one there.
+fn a_call_makes_a_new_connection(door: &Door, client: &Client) {
     thread::scope(|scope| {
-        let first = scope.spawn(|| client.ping());
-        let mut line = door.accept();
-        line.expect_ping();
-        first.join().unwrap().unwrap();
-        drop(line);
-
-        let second = scope.spawn(|| client.call(&ADD).unwrap());
+        let calling = scope.spawn(|| client.call(&ADD).unwrap());
         let mut line = door.accept();
         let call = line.expect_call();
         assert_eq!(call.id, 1);
         line.reply(call.id, &3_i64);
-        assert_eq!(second.join().unwrap(), 3);
+        assert_eq!(calling.join().unwrap(), 3);
     });
+}
+
+#[test]
+fn a_dead_connection_is_made_anew_at_the_next_call() {
+    let door = Door::open();
+    let (client, line) = door.open_client();
+    drop(line);
+
+    a_call_makes_a_new_connection(&door, &client);
 }
 
 #[test]
 fn threads_that_find_the_connection_dead_share_the_new_one() {
     let door = Door::open();
-    let client = Client::connect_to(&door.address()).unwrap();
-    thread::scope(|scope| {
-        let first = scope.spawn(|| client.ping());
-        let mut line = door.accept();
-        line.expect_ping();
-        first.join().unwrap().unwrap();
-        drop(line);
+    let (client, line) = door.open_client();
+    drop(line);
 
+    thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| client.call(&ADD).unwrap())).collect();
         let mut line = door.accept();
         for _ in 0..8 {
@@ -138,24 +135,14 @@ fn threads_that_find_the_connection_dead_share_the_new_one() {
 #[test]
 fn after_a_goodbye_the_next_call_goes_to_a_new_connection() {
     let door = Door::open();
-    let client = Client::connect_to(&door.address()).unwrap();
-    thread::scope(|scope| {
-        let first = scope.spawn(|| client.ping());
-        let mut old = door.accept();
-        old.expect_ping();
-        first.join().unwrap().unwrap();
-        // The connection stays open, as that of a broker that is about to go: only its goodbye says so.
-        old.send(Message::Goodbye(Goodbye { code: ErrorCode::UNAVAILABLE, text: "stopping".into() }));
-        let error = client.ping().unwrap_err();
-        assert_eq!((error.code(), error.retry()), (ErrorCode::BROKER_LOST, Retry::Unknown));
-        assert!(error.text().contains("stopping"), "{error}");
+    let (client, mut old) = door.open_client();
+    // The connection stays open, as that of a broker that is about to go: only its goodbye says so.
+    old.send(Message::Goodbye(Goodbye { code: ErrorCode::UNAVAILABLE, text: "stopping".into() }));
+    let error = client.ping().unwrap_err();
+    assert_eq!((error.code(), error.retry()), (ErrorCode::BROKER_LOST, Retry::Unknown));
+    assert!(error.text().contains("stopping"), "{error}");
 
-        let second = scope.spawn(|| client.call(&ADD).unwrap());
-        let mut line = door.accept();
-        let call = line.expect_call();
-        line.reply(call.id, &3_i64);
-        assert_eq!(second.join().unwrap(), 3);
-    });
+    a_call_makes_a_new_connection(&door, &client);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use ipc_client::{Client, Encoding, ErrorCode, Retry};
+use ipc_client::{Encoding, ErrorCode, Retry};
 use ipc_protocol::Message;
 
 use crate::{
@@ -30,15 +30,11 @@ fn a_call_that_names_no_time_has_the_default_of_the_broker() {
 #[test]
 fn a_deadline_does_not_wait_for_the_connect_of_another_thread() {
     let door = Door::open();
-    let client = Client::connect_to(&door.address()).unwrap();
-    thread::scope(|scope| {
-        let first = scope.spawn(|| client.ping());
-        let mut line = door.accept();
-        line.expect_ping();
-        first.join().unwrap().unwrap();
-        let _crowd = door.crowd(); // the next connect waits
-        drop(line);
+    let (client, line) = door.open_client();
+    let _crowd = door.crowd(); // the next connect waits
+    drop(line);
 
+    thread::scope(|scope| {
         let patient = scope.spawn(|| failed(client.call(&ADD)));
         let began = std::time::Instant::now();
         let hasty: Vec<_> =

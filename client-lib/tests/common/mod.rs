@@ -89,6 +89,11 @@ impl Door {
         Address::Path(self.directory.path().join("s"))
     }
 
+    /// A client whose connection is open, and the broker's end of it.
+    pub(crate) fn open_client(&self) -> (Client, Line) {
+        opened(Client::connect_to(&self.address()).unwrap(), || self.accept())
+    }
+
     /// Takes the next connection and answers its hello.
     pub(crate) fn accept(&self) -> Line {
         self.accept_with(|_| {})
@@ -149,13 +154,10 @@ impl Line {
     /// A client whose connection is open.
     pub(crate) fn open_pair() -> (Client, Self) {
         let (client, mut line) = Self::pair();
-        std::thread::scope(|scope| {
-            let ping = scope.spawn(|| client.ping().unwrap());
+        opened(client, || {
             line.greet();
-            line.expect_ping();
-            ping.join().unwrap();
-        });
-        (client, line)
+            line
+        })
     }
 
     pub(crate) fn greet(&mut self) {
@@ -321,6 +323,18 @@ impl Line {
         }
         true
     }
+}
+
+/// A client that has sent its hello and its first ping, which the broker has greeted and answered.
+fn opened(client: Client, greeted: impl FnOnce() -> Line) -> (Client, Line) {
+    let line = std::thread::scope(|scope| {
+        let ping = scope.spawn(|| client.ping().unwrap());
+        let mut line = greeted();
+        line.expect_ping();
+        ping.join().unwrap();
+        line
+    });
+    (client, line)
 }
 
 /// A call as a broker delivers it.

@@ -7,7 +7,7 @@ use ipc_protocol::{Call, Failure, Message, codec};
 
 use crate::{
     adder,
-    common::{ADD, Add, Door, Text, delivered},
+    common::{ADD, Add, Door, Text, TooLarge, delivered},
     start, stop, sum,
 };
 
@@ -90,11 +90,14 @@ fn a_typed_method_can_refuse_a_call_that_it_has_not_run() {
     stop(serving, line);
 }
 
+fn unlucky_with_13(add: Add) -> Result<i64, Failed<TooLarge>> {
+    if add.a == 13 { panic!("unlucky") } else { sum(add) }
+}
+
 #[test]
 fn a_panic_is_internal_for_its_caller_and_nothing_else() {
     let door = Door::open();
-    let service = Service::new("calc").quick(|add: Add, _| if add.a == 13 { panic!("unlucky") } else { sum(add) });
-    let (serving, mut line) = start(&door, service);
+    let (serving, mut line) = start(&door, Service::new("calc").quick(|add, _| unlucky_with_13(add)));
     line.deliver(1, Encoding::BINCODE, &Add { a: 13, b: 0 });
     let failure = line.expect_error();
     assert_eq!((failure.code, failure.retry), (ErrorCode::INTERNAL, Retry::Unknown));
@@ -107,8 +110,7 @@ fn a_panic_is_internal_for_its_caller_and_nothing_else() {
 #[test]
 fn a_panic_on_the_pool_costs_no_thread() {
     let door = Door::open();
-    let service = Service::new("calc").threads(1);
-    let service = service.method(|add: Add, _| if add.a == 13 { panic!("unlucky") } else { sum(add) });
+    let service = Service::new("calc").threads(1).method(|add, _| unlucky_with_13(add));
     let (serving, mut line) = start(&door, service);
     line.deliver(1, Encoding::BINCODE, &Add { a: 13, b: 0 });
     assert_eq!(line.expect_error().code, ErrorCode::INTERNAL);

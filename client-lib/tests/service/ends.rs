@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use ipc_client::{Encoding, PeerNumber, Service, Stopper};
+use ipc_client::{Context, Encoding, Failed, PeerNumber, Service, Stopper};
 use ipc_protocol::{Message, Reply};
 use rustix::event::PollFlags;
 
@@ -16,25 +16,47 @@ use crate::{
     start,
 };
 
-#[test]
-fn a_call_that_comes_together_with_the_end_of_the_registration_is_answered() {
-    let door = Door::open();
+/// What a method waits at.
+struct Gate {
+    begun: mpsc::Receiver<()>,
+    go: mpsc::Sender<()>,
+}
+
+impl Gate {
+    fn await_call(&self) {
+        self.begun.recv_timeout(PATIENCE).unwrap();
+    }
+
+    fn open(&self) {
+        self.go.send(()).unwrap();
+    }
+}
+
+/// A method that stops at a gate before it answers.
+fn gated() -> (impl Fn(Text, &Context) -> Result<String, Failed<String>> + Send + Sync, Gate) {
     let ((began, begun), (go, gone)) = (mpsc::channel(), mpsc::channel());
     let gone = Mutex::new(gone);
-    let service = Service::new("calc").quick(move |text: Text, _| {
+    let method = move |text: Text, _: &Context| {
         began.send(()).unwrap();
         gone.lock().unwrap().recv_timeout(PATIENCE).unwrap();
         Ok(text.0)
-    });
-    let (serving, mut line) = start(&door, service);
+    };
+    (method, Gate { begun, go })
+}
+
+#[test]
+fn a_call_that_comes_together_with_the_end_of_the_registration_is_answered() {
+    let door = Door::open();
+    let (method, gate) = gated();
+    let (serving, mut line) = start(&door, Service::new("calc").quick(method));
     thread::scope(|scope| {
         let stopping = scope.spawn(|| serving.stop());
         let unregister = line.expect_call();
         let last = delivered(1, "text", Encoding::JSON, "\"last\"");
         let answer = Reply { id: unregister.id, encoding: Encoding::JSON, body: "{}".into() };
         line.send_all([Message::Call(last), Message::Reply(answer)]);
-        begun.recv_timeout(PATIENCE).unwrap();
-        go.send(()).unwrap();
+        gate.await_call();
+        gate.open();
         assert_eq!(line.expect_reply().id, 1);
         line.expect_end();
         stopping.join().unwrap();
@@ -44,21 +66,14 @@ fn a_call_that_comes_together_with_the_end_of_the_registration_is_answered() {
 #[test]
 fn stop_gives_the_name_back_and_lets_a_running_call_end() {
     let door = Door::open();
-    let (began, begun) = mpsc::channel();
-    let (go, wait) = mpsc::channel::<()>();
-    let wait = Mutex::new(wait);
-    let service = Service::new("calc").method(move |_: Text, _| {
-        began.send(()).unwrap();
-        wait.lock().unwrap().recv_timeout(PATIENCE).unwrap();
-        Ok("done".to_owned())
-    });
-    let (serving, mut line) = start(&door, service);
+    let (method, gate) = gated();
+    let (serving, mut line) = start(&door, Service::new("calc").method(method));
     line.deliver(1, Encoding::JSON, &Text(String::new()));
-    begun.recv_timeout(PATIENCE).unwrap();
+    gate.await_call();
     thread::scope(|scope| {
         let stopping = scope.spawn(|| serving.stop());
         line.expect_unregister();
-        go.send(()).unwrap();
+        gate.open();
         assert_eq!(line.expect_reply().id, 1);
         line.expect_end();
         stopping.join().unwrap();
