@@ -22,20 +22,19 @@ use nix::sys::socket::{MsgFlags, send};
 /// The goodbye to a stranger whose first bytes are these. Checks that nothing else happens.
 #[track_caller]
 fn told_to(first_bytes: &[u8]) -> String {
-    let mut scene = Scene::start();
-    let mut stranger = Peer::open(&scene.broker);
-    stranger.send_bytes(first_bytes);
-    let goodbye = stranger.goodbye();
-    assert_eq!(goodbye.code, ErrorCode::PROTOCOL);
-    scene.nothing_is_left();
-    goodbye.text
+    told(Peer::open, first_bytes)
 }
 
 /// The goodbye to a welcomed peer that sends these bytes. Checks that nothing else happens.
 #[track_caller]
 fn told_after_hello(bytes: &[u8]) -> String {
+    told(Peer::connect, bytes)
+}
+
+#[track_caller]
+fn told(peer_of: fn(&Broker) -> Peer, bytes: &[u8]) -> String {
     let mut scene = Scene::start();
-    let mut offender = Peer::connect(&scene.broker);
+    let mut offender = peer_of(&scene.broker);
     offender.send_bytes(bytes);
     let goodbye = offender.goodbye();
     assert_eq!(goodbye.code, ErrorCode::PROTOCOL);

@@ -79,37 +79,34 @@ fn a_caller_with_too_many_calls_is_refused_at_once() {
 
 #[test]
 fn a_flood_of_pings_does_not_starve_others() {
-    let mut scene = Scene::start();
-    let mut flooder = Peer::connect(&scene.broker);
-    let stream = flooder.stream().try_clone().unwrap();
-    let reader = thread::spawn(move || io::copy(&mut &stream, &mut io::sink()));
-    let writer = thread::spawn(move || {
-        let pings = Message::Ping(1).to_vec().repeat(4096);
-        let sent = (0..50).map_while(|_| flooder.try_send_bytes(&pings).ok()).count();
-        flooder.stream().shutdown(Shutdown::Write).unwrap();
-        sent
-    });
-    (0..200).for_each(|_| scene.bystanders_go_on());
-    assert_eq!(writer.join().unwrap(), 50, "a peer that reads its pongs is not cut");
-    reader.join().unwrap().unwrap();
-    scene.nothing_is_left();
+    let pings = Message::Ping(1).to_vec().repeat(4096);
+    let sent = flood(move |flooder| (0..50).map_while(|_| flooder.try_send_bytes(&pings).ok()).count());
+    assert_eq!(sent, 50, "a peer that reads its pongs is not cut");
 }
 
 #[test]
 fn a_flood_of_calls_does_not_starve_others() {
+    let calls: Vec<u8> = (1..=50_000).flat_map(|id| Message::Call(call(id, "nobody", "")).to_vec()).collect();
+    flood(move |flooder| flooder.send_bytes(&calls));
+}
+
+/// A peer sends without a pause and reads everything that comes back. The bystanders go on all the while.
+#[track_caller]
+fn flood<T: Send + 'static>(send: impl FnOnce(&mut Peer) -> T + Send + 'static) -> T {
     let mut scene = Scene::start();
     let mut flooder = Peer::connect(&scene.broker);
     let stream = flooder.stream().try_clone().unwrap();
     let reader = thread::spawn(move || io::copy(&mut &stream, &mut io::sink()));
     let writer = thread::spawn(move || {
-        let calls: Vec<u8> = (1..=50_000).flat_map(|id| Message::Call(call(id, "nobody", "")).to_vec()).collect();
-        flooder.send_bytes(&calls);
+        let sent = send(&mut flooder);
         flooder.stream().shutdown(Shutdown::Write).unwrap();
+        sent
     });
     (0..200).for_each(|_| scene.bystanders_go_on());
-    writer.join().unwrap();
+    let sent = writer.join().unwrap();
     reader.join().unwrap().unwrap();
     scene.nothing_is_left();
+    sent
 }
 
 #[test]
