@@ -32,5 +32,6 @@ Signals:
   HUP        read the limits in the configuration file again
 
 Example:
-  ipcd --socket /run/user/1000/ipcd.sock &
-  IPCD_SOCKET=/run/user/1000/ipcd.sock ipcctl list";
+  export IPCD_SOCKET=$HOME/ipcd.sock
+  ipcd &
+  ipcctl wait && ipcctl peers";

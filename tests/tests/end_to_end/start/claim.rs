@@ -1,4 +1,4 @@
-//! Whose the path is: another broker's, another program's, or nobody's any more.
+//! Whose the path is: that of another broker, of another program, or of one that is gone.
 
 use std::{
     fs,

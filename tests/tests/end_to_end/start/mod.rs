@@ -61,6 +61,16 @@ fn answers(socket: &Path) {
 }
 
 #[test]
+fn the_example_of_the_daemon_works_word_by_word() {
+    let (directory, _) = place();
+    let help = ipcd(&["--help"]).prints_text();
+    let (_, example) = help.rsplit_once("Example:\n").expect("it stands at the end");
+    let shell = Command::shell(&format!("{example}\nkill $!; wait")).env("HOME", directory.path());
+    let shown = shell.prints_text();
+    assert!(shown.contains("ipcctl peers"), "{shown}");
+}
+
+#[test]
 fn s26_the_daemon_has_help_with_an_example_and_exits_2_on_a_wrong_option() {
     let help = ipcd(&["--help"]).prints_text();
     assert!(help.contains("Example:") && help.contains("--socket"), "{help}");
