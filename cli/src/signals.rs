@@ -48,6 +48,11 @@ impl Signals {
         Ok(Self { set, before, descriptor })
     }
 
+    /// Holds them back for the rest of the process, so that none that comes now replaces its exit code.
+    pub(crate) fn keep_holding(self) {
+        std::mem::forget(self);
+    }
+
     /// What was held back before.
     pub(crate) fn mask_before(&self) -> SigSet {
         self.before

@@ -115,6 +115,20 @@ fn waiting_for_a_broker_uses_no_cpu() {
     assert!(proc::cpu_ticks(service.pid()) < 20, "a tick is 10 ms");
 }
 
+#[test]
+fn two_signals_end_a_service_that_waits_as_one_does() {
+    let place = Place::new();
+    let service = place.ipcctl(&["serve", "upper", "--", "cat"]).start();
+    service.expect_error("waiting for a broker");
+    service.signal(Signal::SIGSTOP);
+    eventually(SOON, "a stopped service", || proc::state(service.pid()) == Some('T'));
+    service.signal(Signal::SIGTERM);
+    service.signal(Signal::SIGINT);
+    service.signal(Signal::SIGCONT);
+    let finished = service.finish();
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+}
+
 // ---- at a broker that does not answer
 
 #[test]

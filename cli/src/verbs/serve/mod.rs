@@ -129,7 +129,9 @@ impl Args {
         let shift = Arc::new(self.shift(program, globals)?);
         let outcome = self.serve(globals, &signals, &shift);
         shift.end();
-        outcome.map(|()| Exit::SUCCESS)
+        outcome?;
+        signals.keep_holding(); // a second one may come when the first has done its work
+        Ok(Exit::SUCCESS)
     }
 
     fn shift(&self, program: Program, globals: &Globals) -> Result<Shift> {
