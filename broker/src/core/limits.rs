@@ -80,8 +80,12 @@ limits! {
     names_per_peer = 64 "names" in 1..=COUNT, bounds NamesOfOnePeer;
     /// Replies to calls that it never received, after which a peer is cut.
     stray_replies = 16 "replies" in 0..=COUNT, bounds OneFrame;
-    /// Frames of one peer that are routed before the next peer's.
+    /// Frames of one peer that are routed before the next peer's. A read counts as a frame, and so do 4 KiB in or out.
     turn_frames = 16 "frames" in 1..=COUNT, bounds OneFrame;
+    /// Frames routed in one turn, before anything is written: about half a millisecond of work.
+    turn_frames_total = 512 "frames" in 1..=COUNT, bounds OneFrame;
+    /// Frames in one turn of users who may do nothing. They delay others by about this many microseconds a turn.
+    turn_frames_strangers = 64 "frames" in 1..=COUNT, bounds OneFrame;
     /// Connections waiting to be accepted. The kernel lowers it to net.core.somaxconn.
     backlog = 4_096 "connections" in 1..=COUNT, bounds OneFrame;
 }

@@ -9,6 +9,7 @@
 //! peers, names, calls, watches           the tables
 //! item, input, output, event, refusal    what comes in and goes out
 //! post, assembly                         sending and charging; incomplete frames
+//! turns                                  whose turn it is
 //! switchboard, ending, registration      calls from acceptance to end
 //! routing, answer, control               targets; the broker's own service
 //! router, requests, frames               everything together
@@ -43,6 +44,7 @@ mod router;
 mod routing;
 mod switchboard;
 mod table;
+mod turns;
 mod watches;
 mod wheel;
 
@@ -56,3 +58,4 @@ pub use moment::Moment;
 pub use output::{Output, Outputs, Precedence};
 pub use policy::{Effect, Operation, Policy, Request, Rule, Verdict};
 pub use router::Router;
+pub use turns::{Turn, Work};

@@ -44,6 +44,10 @@ pub(crate) struct Peer {
     pub(crate) frame: Option<Frame>,
     /// Replies to calls that were never delivered to it.
     pub(crate) strays: u32,
+    /// Whether it waits for its turn.
+    pub(crate) in_line: bool,
+    /// Work that it may do before the next peer of its user. Below zero after more work than that.
+    pub(crate) credit: i64,
     /// Whether a denial was logged for it, which happens only once.
     pub(crate) denied: bool,
     due: Moment,
@@ -125,6 +129,8 @@ impl Peers {
             backlog: 0,
             frame: None,
             strays: 0,
+            in_line: false,
+            credit: 1,
             denied: false,
             due: now,
             armed: false,

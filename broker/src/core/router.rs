@@ -21,6 +21,7 @@ use super::{
     policy::Policy,
     refusal::{Refusal, long_answer},
     switchboard::Switchboard,
+    turns::{Turn, Turns, Work},
 };
 
 /// All routing state.
@@ -34,6 +35,7 @@ use super::{
 pub struct Router<F> {
     pub(super) board: Switchboard<F>,
     pub(super) assembly: Assembly,
+    turns: Turns,
     pub(super) policy: Policy,
     agent: String,
 }
@@ -50,7 +52,13 @@ impl<F> Router<F> {
     /// A router without peers. `agent` is the broker's name and version, for people to read.
     #[must_use]
     pub fn new(limits: Limits, policy: Policy, agent: &str) -> Self {
-        Self { board: Switchboard::new(limits), assembly: Assembly::default(), policy, agent: agent.to_owned() }
+        Self {
+            board: Switchboard::new(limits),
+            assembly: Assembly::default(),
+            turns: Turns::default(),
+            policy,
+            agent: agent.to_owned(),
+        }
     }
 
     /// Adds an accepted connection.
@@ -91,6 +99,38 @@ impl<F> Router<F> {
         if !self.assembly.is_idle() && self.board.post.accounts.take_freed() {
             self.assembly.retry(&mut self.board.post, now, out);
         }
+    }
+
+    /// Notes that a peer has sent something that is not routed yet.
+    #[inline]
+    pub fn ready(&mut self, id: PeerId) {
+        let Some(peer) = self.board.post.peers.get(id).filter(|peer| !peer.in_line) else { return };
+        let effect = self.policy.at_all(&peer.identity).effect;
+        self.turns.join(&mut self.board.post.peers, id, effect);
+    }
+
+    /// Begins a turn, with a new budget for its work.
+    pub fn begin_turn(&mut self) {
+        self.turns.begin(&self.board.post.limits);
+    }
+
+    /// Whose turn it is among the peers that are ready. `None` ends this turn: what is done is to be written before the next one.
+    #[inline]
+    pub fn next_turn(&mut self) -> Option<Turn> {
+        self.turns.next(&mut self.board.post.peers, &self.board.post.limits)
+    }
+
+    /// Ends a peer's turn. If it has sent more, it is [ready](Router::ready) again.
+    #[inline]
+    pub fn end_turn(&mut self, id: PeerId, work: Work) {
+        self.turns.end(&mut self.board.post.peers, id, work);
+    }
+
+    /// Whether a peer waits for its turn.
+    #[inline]
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        self.turns.has_waiting()
     }
 
     /// When to pass [`Input::Deadline`] next.

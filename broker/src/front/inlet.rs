@@ -111,6 +111,17 @@ impl Inlet {
         }
     }
 
+    /// Bytes that it holds, whether of complete messages or not.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        match self {
+            Self::Silent => 0,
+            Self::Native(inlet) => inlet.held(),
+            #[cfg(test)]
+            Self::Lines(inlet) => inlet.held(),
+        }
+    }
+
     /// The dialect, native until something is received.
     #[must_use]
     pub fn dialect(&self) -> Dialect {

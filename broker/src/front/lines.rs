@@ -44,7 +44,11 @@ impl Inlet {
     }
 
     pub(super) fn partial(&self) -> Option<usize> {
-        (!self.bytes.is_empty()).then_some(self.bytes.len())
+        (!self.bytes.is_empty()).then_some(self.held())
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.bytes.len()
     }
 }
 

@@ -72,7 +72,11 @@ impl Inlet {
     }
 
     pub(super) fn partial(&self) -> Option<usize> {
-        self.decoder.mid_frame().then(|| self.decoder.held())
+        self.decoder.mid_frame().then(|| self.held())
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.decoder.held()
     }
 }
 

@@ -1,7 +1,6 @@
 //! Connections: each is a socket with its inlet, read once per turn, and written from its outlet.
 
 use std::{
-    collections::VecDeque,
     io::{self, IoSlice},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
@@ -22,7 +21,7 @@ use super::{
     poller::{Interest, Poller, Ready, Source},
 };
 use crate::{
-    core::{Input, Item, Moment, PeerId},
+    core::{Input, Item, Moment, PeerId, Turn, Work},
     front::{Incoming, Inlet, Outlet, Pool, Sheet},
 };
 
@@ -36,8 +35,8 @@ pub(crate) struct Connections {
     sheet: Sheet,
     /// The message that is being routed.
     message: Message<Fd>,
-    /// Connections that were read and may still have messages to be routed.
-    unrouted: VecDeque<PeerId>,
+    /// Connections that may have more to be routed, from this turn's reads.
+    unrouted: Vec<PeerId>,
 }
 
 #[derive(Debug)]
@@ -48,6 +47,18 @@ struct Connection {
     /// The events that the poller watches for.
     interest: Interest,
     reading: Reading,
+    rest: Rest,
+}
+
+/// What an inlet may hold besides an incomplete message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// Nothing.
+    Nothing,
+    /// Messages in the shared read buffer.
+    Shared,
+    /// Messages in memory of its own.
+    Owned,
 }
 
 /// Whether a connection is read from.
@@ -86,7 +97,7 @@ impl Connections {
             buffer: ReadBuffer::new(),
             sheet: Sheet::new(),
             message: Message::Pong(0),
-            unrouted: VecDeque::new(),
+            unrouted: Vec::new(),
         }
     }
 
@@ -104,25 +115,43 @@ impl Connections {
 
     // ---- reading
 
-    /// Serves a connection that the poller reports as ready: reads it once, and notes it for writing.
-    pub(crate) fn serve(&mut self, now: Moment, id: PeerId, ready: Ready, decisions: &mut Decisions) -> Served {
+    /// Serves a connection that the poller reports as ready: notes it for its turn, and for writing.
+    pub(crate) fn serve(&mut self, id: PeerId, ready: Ready, decisions: &mut Decisions) -> Served {
         let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
         if ready.write {
             decisions.outlets().mark(id);
         }
         match connection.reading {
-            // One that was parked until now still holds something: it hung up, which is told whether it is watched or not.
-            Reading::Open if ready.read && connection.interest.read => self.read(now, id, decisions),
-            Reading::Parked | Reading::Ended if ready.hung_up => Served::Gone,
-            Reading::Open | Reading::Parked | Reading::Ended => Served::Open,
+            Reading::Open if ready.read => decisions.ready(id),
+            Reading::Parked | Reading::Ended if ready.hung_up => return Served::Gone,
+            Reading::Open | Reading::Parked | Reading::Ended => {}
         }
+        Served::Open
+    }
+
+    /// A connection's turn: reads once, unless something is left of an earlier read, and routes what the turn allows.
+    pub(crate) fn take_turn(&mut self, now: Moment, turn: Turn, decisions: &mut Decisions) -> Served {
+        let Some(connection) = connection(&mut self.places, turn.peer) else { return Served::Open };
+        let mut work = Work::default();
+        let mut served = Served::Open;
+        if connection.rest == Rest::Nothing && connection.reading == Reading::Open {
+            served = self.read(now, turn, &mut work, decisions);
+        }
+        self.route(now, turn, &mut work, decisions);
+        decisions.end_turn(turn.peer, work);
+        served
     }
 
     /// Reads once: up to [`ReadBuffer::READ_LEN`] bytes, or the rest of a long frame.
-    fn read(&mut self, now: Moment, id: PeerId, decisions: &mut Decisions) -> Served {
+    fn read(&mut self, now: Moment, turn: Turn, work: &mut Work, decisions: &mut Decisions) -> Served {
+        let id = turn.peer;
         let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
-        match connection.read(&mut self.buffer) {
-            Ok(Received::Bytes(_)) => self.unrouted.push_back(id),
+        work.reads += 1;
+        match connection.read(&mut self.buffer, turn.bytes) {
+            Ok(Received::Bytes(len)) => {
+                work.bytes += len as u64;
+                connection.rest = Rest::Shared;
+            }
             Ok(Received::Nothing) => {}
             Ok(Received::End) => {
                 connection.reading = Reading::Ended;
@@ -137,16 +166,16 @@ impl Connections {
         Served::Open
     }
 
-    /// Whether a connection may have messages to be routed.
-    pub(crate) fn has_unrouted(&self) -> bool {
-        !self.unrouted.is_empty()
-    }
-
-    /// Routes the next few messages of the connection that has waited longest.
-    pub(crate) fn route_some(&mut self, now: Moment, decisions: &mut Decisions) {
-        let Some(id) = self.unrouted.pop_front() else { return };
-        let Some(connection) = connection(&mut self.places, id) else { return };
-        for _ in 0..decisions.limits().turn_frames {
+    /// Routes messages of a connection, until there is none or its turn is over.
+    fn route(&mut self, now: Moment, turn: Turn, work: &mut Work, decisions: &mut Decisions) {
+        let id = turn.peer;
+        let Some(connection) = connection(&mut self.places, id).filter(|connection| connection.rest != Rest::Nothing)
+        else {
+            return;
+        };
+        let (bytes, queued) = (work.bytes, decisions.outlets().queued());
+        let rest = std::mem::replace(&mut connection.rest, Rest::Nothing);
+        loop {
             let input = match connection.inlet.next(&mut self.message) {
                 Ok(Some(Incoming::Message)) => Input::Message { from: id, message: &mut self.message },
                 Ok(Some(Incoming::Begun(frame))) => {
@@ -167,8 +196,34 @@ impl Connections {
                 }
             };
             decisions.tell(now, input);
+            work.frames += 1;
+            work.bytes = bytes + decisions.outlets().queued() - queued;
+            if work.cost() >= turn.frames {
+                break;
+            }
         }
-        self.unrouted.push_back(id);
+        connection.rest = rest;
+        self.unrouted.push(id);
+        decisions.ready(id);
+    }
+
+    /// Copies out of the shared read buffer what is not routed in this turn, and has it charged.
+    pub(crate) fn keep_unrouted(&mut self, now: Moment, decisions: &mut Decisions) {
+        for id in self.unrouted.drain(..) {
+            let Some(connection) = connection(&mut self.places, id) else { continue };
+            match connection.rest {
+                Rest::Nothing => continue,
+                Rest::Owned => {}
+                Rest::Shared => {
+                    connection.inlet.detach();
+                    connection.rest = Rest::Owned;
+                }
+            }
+            let held = connection.inlet.held();
+            if held > 0 {
+                decisions.tell(now, Input::Partial { from: id, held });
+            }
+        }
     }
 
     /// Continues a connection by assembling the frame that has begun.
@@ -185,6 +240,7 @@ impl Connections {
     pub(crate) fn park(&mut self, id: PeerId, decisions: &mut Decisions) {
         if let Some(connection) = connection(&mut self.places, id) {
             connection.inlet.detach();
+            connection.rest = Rest::Owned;
             connection.reading = Reading::Parked;
             decisions.outlets().mark(id);
         }
@@ -196,8 +252,11 @@ impl Connections {
         if connection.reading == Reading::Parked {
             connection.reading = Reading::Open;
             decisions.outlets().mark(id);
+        } else {
+            connection.rest = Rest::Shared;
         }
-        self.unrouted.push_back(id);
+        self.unrouted.push(id);
+        decisions.ready(id);
     }
 
     // ---- writing
@@ -262,14 +321,21 @@ pub(crate) enum Served {
 
 impl Connection {
     fn new(id: PeerId, socket: OwnedFd) -> Self {
-        Self { id, socket, inlet: Inlet::default(), interest: Interest::READ, reading: Reading::Open }
+        Self {
+            id,
+            socket,
+            inlet: Inlet::default(),
+            interest: Interest::READ,
+            reading: Reading::Open,
+            rest: Rest::Nothing,
+        }
     }
 
-    fn read(&mut self, buffer: &mut ReadBuffer) -> io::Result<Received> {
+    fn read(&mut self, buffer: &mut ReadBuffer, most: usize) -> io::Result<Received> {
         if let Some((partial, missing)) = self.inlet.direct() {
             return receive_into(self.socket.as_fd(), partial, missing);
         }
-        let (received, bytes) = buffer.receive(self.socket.as_fd())?;
+        let (received, bytes) = buffer.receive(self.socket.as_fd(), most)?;
         if !bytes.is_empty() {
             self.inlet.feed(bytes);
         }
@@ -360,6 +426,18 @@ mod tests {
         (connections, decisions, poller, id, theirs)
     }
 
+    /// A turn of the loop, without its writes.
+    fn turn(connections: &mut Connections, decisions: &mut Decisions) -> Served {
+        let mut served = Served::Open;
+        decisions.begin_turn();
+        while let Some(turn) = decisions.next_turn() {
+            if connections.take_turn(Moment(0), turn, decisions) == Served::Gone {
+                served = Served::Gone;
+            }
+        }
+        served
+    }
+
     const READABLE: Ready = Ready { source: Source::Timer, read: true, write: false, hung_up: false };
 
     #[test]
@@ -368,8 +446,8 @@ mod tests {
         let hello = ipc_protocol::Message::Hello(Hello::new("test")).to_vec();
         io::Write::write_all(&mut theirs, &hello).unwrap();
 
-        assert_eq!(connections.serve(Moment(0), id, READABLE, &mut decisions), Served::Open);
-        connections.route_some(Moment(0), &mut decisions);
+        assert_eq!(connections.serve(id, READABLE, &mut decisions), Served::Open);
+        assert_eq!(turn(&mut connections, &mut decisions), Served::Open);
         assert_eq!(connections.write_next(Moment(0), &poller, &mut decisions), Some((id, Served::Open)));
 
         let mut head = [0; 3];
@@ -407,8 +485,8 @@ mod tests {
         };
         let (hello, long) = (ipc_protocol::Message::Hello(Hello::new("test")).to_vec(), reply(8_000));
         io::Write::write_all(&mut theirs, &[&hello, &long[..3_000]].concat()).unwrap();
-        let _ = connections.serve(Moment(0), id, READABLE, &mut decisions);
-        connections.route_some(Moment(0), &mut decisions);
+        let _ = connections.serve(id, READABLE, &mut decisions);
+        let _ = turn(&mut connections, &mut decisions);
         connections.park(id, &mut decisions);
         while connections.write_next(Moment(0), &poller, &mut decisions).is_some() {}
         decisions.take();
@@ -418,8 +496,8 @@ mod tests {
         drop(theirs);
         connections.skip(id, &mut decisions);
         for _ in 0..2 {
-            let _ = connections.serve(Moment(0), id, Ready { hung_up: true, ..READABLE }, &mut decisions);
-            (0..5).for_each(|_| connections.route_some(Moment(0), &mut decisions));
+            let _ = connections.serve(id, Ready { hung_up: true, ..READABLE }, &mut decisions);
+            let _ = turn(&mut connections, &mut decisions);
             while connections.write_next(Moment(0), &poller, &mut decisions).is_some() {}
         }
 
@@ -431,9 +509,11 @@ mod tests {
     fn the_end_of_a_stream_is_told_once() {
         let (mut connections, mut decisions, _, id, theirs) = connected();
         drop(theirs);
-        assert_eq!(connections.serve(Moment(0), id, READABLE, &mut decisions), Served::Open);
+        assert_eq!(connections.serve(id, READABLE, &mut decisions), Served::Open);
+        assert_eq!(turn(&mut connections, &mut decisions), Served::Open);
         assert!(matches!(decisions.take().as_deref(), Some([Output::Close { peer }]) if *peer == id));
-        let _ = connections.serve(Moment(0), id, READABLE, &mut decisions);
+        let _ = connections.serve(id, READABLE, &mut decisions);
+        let _ = turn(&mut connections, &mut decisions);
         assert!(decisions.take().is_none());
     }
 }

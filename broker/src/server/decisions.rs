@@ -3,7 +3,7 @@
 use ipc_protocol::{Goodbye, Identity};
 
 use super::outlets::{Fd, Outlets};
-use crate::core::{Input, Limits, Moment, Output, Outputs, PeerId, Policy, Router};
+use crate::core::{Input, Limits, Moment, Output, Outputs, PeerId, Policy, Router, Turn, Work};
 
 /// The router and its outputs.
 #[derive(Debug)]
@@ -69,6 +69,35 @@ impl Decisions {
 
     pub(crate) fn limits(&self) -> &Limits {
         self.router.limits()
+    }
+
+    /// Notes that a peer has sent something that is not routed yet.
+    #[inline]
+    pub(crate) fn ready(&mut self, peer: PeerId) {
+        self.router.ready(peer);
+    }
+
+    /// Begins a turn of the loop.
+    pub(crate) fn begin_turn(&mut self) {
+        self.router.begin_turn();
+    }
+
+    /// Whose turn it is.
+    #[inline]
+    pub(crate) fn next_turn(&mut self) -> Option<Turn> {
+        self.router.next_turn()
+    }
+
+    /// Ends a peer's turn.
+    #[inline]
+    pub(crate) fn end_turn(&mut self, peer: PeerId, work: Work) {
+        self.router.end_turn(peer, work);
+    }
+
+    /// Whether a peer waits for its turn.
+    #[inline]
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.router.has_waiting()
     }
 
     /// When to pass [`Input::Deadline`] next.

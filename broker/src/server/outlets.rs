@@ -19,6 +19,8 @@ pub(crate) struct Outlets {
     pool: Pool<Fd>,
     /// Connections to be written at the end of the turn.
     dirty: VecDeque<PeerId>,
+    /// The cost of all items that were ever queued.
+    queued: u64,
 }
 
 #[derive(Debug)]
@@ -31,7 +33,7 @@ struct Place {
 
 impl Outlets {
     pub(crate) fn new() -> Self {
-        Self { places: Vec::new(), pool: Pool::new(), dirty: VecDeque::new() }
+        Self { places: Vec::new(), pool: Pool::new(), dirty: VecDeque::new(), queued: 0 }
     }
 
     /// Adds the outlet of a connection.
@@ -59,9 +61,16 @@ impl Outlets {
     #[inline]
     pub(crate) fn push(&mut self, to: PeerId, item: Item<Fd>) {
         if let Some(place) = place(&mut self.places, to) {
+            self.queued += item.cost as u64;
             place.outlet.push(item, &mut self.pool);
             place.mark(&mut self.dirty);
         }
+    }
+
+    /// The cost of all items that were ever queued.
+    #[inline]
+    pub(crate) fn queued(&self) -> u64 {
+        self.queued
     }
 
     /// Queues a connection for writing.

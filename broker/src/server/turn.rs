@@ -1,7 +1,7 @@
 //! The loop: one thread, and in each turn reads before writes.
 //!
 //! ```text
-//! wait -> accept, datagrams, signals -> read each ready connection once -> route its messages, 16 at a time, in rounds
+//! wait -> accept, datagrams, signals -> read and route those whose turn it is, until the turn's work is done
 //!      -> expire deadlines -> write each connection with queued items once -> wait
 //! ```
 
@@ -60,7 +60,7 @@ impl Loop {
 
     /// One turn. Takes the time of the previous turn and returns its own, so that the clock is read once.
     fn turn(&mut self, before: Moment) -> io::Result<Moment> {
-        let wake = self.next_wake();
+        let wake = self.next_wake(before);
         self.poller.wait(before, wake)?;
         let now = clock::now();
         for at in 0..self.poller.count() {
@@ -69,8 +69,11 @@ impl Loop {
             }
         }
         self.carry_out(now);
-        while self.connections.has_unrouted() {
-            self.connections.route_some(now, &mut self.decisions);
+        self.decisions.begin_turn();
+        while let Some(turn) = self.decisions.next_turn() {
+            if self.connections.take_turn(now, turn, &mut self.decisions) == Served::Gone {
+                self.close(now, turn.peer);
+            }
             self.carry_out(now);
         }
         if wake.is_some_and(|wake| wake <= now) {
@@ -85,7 +88,10 @@ impl Loop {
     }
 
     /// When the next turn must begin at the latest.
-    fn next_wake(&self) -> Option<Moment> {
+    fn next_wake(&self, now: Moment) -> Option<Moment> {
+        if self.decisions.has_waiting() {
+            return Some(now);
+        }
         let (site, drained) = (self.life.next_look(), self.life.drained_by());
         let decided = Moment::first(self.decisions.next_deadline(), self.doors.next_resume());
         Moment::first(decided, Moment::first(site, drained))
@@ -106,7 +112,7 @@ impl Loop {
             }
             Source::Timer => self.poller.rang(),
             Source::Peer(id) => {
-                if self.connections.serve(now, id, ready, &mut self.decisions) == Served::Gone {
+                if self.connections.serve(id, ready, &mut self.decisions) == Served::Gone {
                     self.close(now, id);
                 }
             }
@@ -228,11 +234,8 @@ impl Loop {
                     self.close(now, id);
                 }
             }
+            self.connections.keep_unrouted(now, &mut self.decisions);
             self.carry_out(now);
-            while self.connections.has_unrouted() {
-                self.connections.route_some(now, &mut self.decisions); // frames that found room
-                self.carry_out(now);
-            }
             if !self.decisions.outlets().has_dirty() {
                 return;
             }
@@ -241,4 +244,4 @@ impl Loop {
 }
 
 /// The number of connections accepted in one turn.
-const ACCEPTS: usize = 64;
+const ACCEPTS: usize = 16;

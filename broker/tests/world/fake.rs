@@ -21,6 +21,8 @@ pub(crate) struct Fake {
     outlet: Outlet<Token>,
     /// Whether the broker has stopped reading from it, until there is room for its frame.
     pub(crate) parked: bool,
+    /// Whether the inlet may hold messages that are not routed.
+    pub(crate) holds: bool,
     /// Whether it has finished sending.
     pub(crate) ended: bool,
     /// Bytes sent to the broker and not read there.
@@ -62,6 +64,7 @@ impl Fake {
             inlet: Inlet::default(),
             outlet: Outlet::new(),
             parked: false,
+            holds: false,
             ended: false,
             kernel: Vec::new(),
             rest: Vec::new(),

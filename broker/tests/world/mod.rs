@@ -18,12 +18,12 @@ mod request;
 mod token;
 pub(crate) mod walk;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ipc_protocol::{Body, Frame, Goodbye, Identity, Kind, Message, wire};
 use ipcd::{
-    core::{Event, Input, Item, Limits, Moment, Output, PeerId, Policy, Router},
+    core::{Event, Input, Item, Limits, Moment, Output, PeerId, Policy, Router, Turn, Work},
     front::Incoming,
 };
 
@@ -55,8 +55,8 @@ pub(crate) struct World {
     /// Answers to datagrams, each with its address.
     answers: Vec<(Vec<u8>, Message)>,
     log: Vec<Event>,
-    /// Peers whose inlet may hold something to route.
-    unrouted: VecDeque<Peer>,
+    /// Peers whose inlet may hold something to route, from reads of this turn.
+    unrouted: Vec<Peer>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,7 +84,7 @@ impl World {
             takes_answers: true,
             answers: Vec::new(),
             log: Vec::new(),
-            unrouted: VecDeque::new(),
+            unrouted: Vec::new(),
         }
     }
 
@@ -101,7 +101,7 @@ impl World {
         self.step(|router, now, out| router.handle(now, input, out));
     }
 
-    /// Carries out the router's outputs, as `server` does.
+    /// Carries out the router's outputs and has turns, as `server` does, until nobody waits for one.
     fn carry_out(&mut self) {
         loop {
             while !self.out.is_empty() {
@@ -111,17 +111,66 @@ impl World {
             }
             self.router.assert_invariants();
             self.assert_told();
-            let Some(peer) = self.unrouted.pop_front() else { return };
-            self.route_one(peer);
+            match self.router.next_turn() {
+                Some(turn) => self.take_turn(turn),
+                None if self.unrouted.is_empty() && !self.router.has_waiting() => return,
+                None => {
+                    self.keep_unrouted();
+                    self.router.begin_turn();
+                }
+            }
+        }
+    }
+
+    /// A peer's turn: reads once, unless something is left of an earlier read, and routes what the turn allows.
+    fn take_turn(&mut self, turn: Turn) {
+        let peer = self.by_id[&turn.peer.to_bits()];
+        let fake = &mut self.fakes[peer.0];
+        let mut work = Work::default();
+        if fake.is_open() && !fake.parked {
+            if !fake.holds && !fake.kernel.is_empty() {
+                let read: Vec<_> = fake.kernel.drain(..turn.bytes.min(fake.kernel.len())).collect();
+                work = Work { reads: 1, frames: 0, bytes: read.len() as u64 };
+                fake.inlet.feed(read.into());
+                fake.holds = true;
+            }
+            while self.fakes[peer.0].holds {
+                self.route_one(peer);
+                self.router.assert_invariants();
+                work.frames += 1;
+                if work.cost() >= turn.frames {
+                    break;
+                }
+            }
+            let fake = &self.fakes[peer.0];
+            if fake.holds {
+                self.unrouted.push(peer);
+            }
+            if fake.holds || !fake.kernel.is_empty() {
+                self.router.ready(turn.peer);
+            }
+        }
+        self.router.end_turn(turn.peer, work);
+    }
+
+    /// Has charged what is not routed in this turn, as `server` does.
+    fn keep_unrouted(&mut self) {
+        for peer in std::mem::take(&mut self.unrouted) {
+            let fake = &mut self.fakes[peer.0];
+            if fake.is_open() && fake.holds {
+                fake.inlet.detach();
+                let (from, held) = (fake.id, fake.inlet.held());
+                if held > 0 {
+                    self.router.handle(self.now, Input::Partial { from, held }, &mut self.out);
+                    self.router.assert_invariants();
+                }
+            }
         }
     }
 
     /// Routes the next item of a peer's inlet, as `server` does.
     fn route_one(&mut self, peer: Peer) {
         let fake = &mut self.fakes[peer.0];
-        if !fake.is_open() || fake.parked {
-            return;
-        }
         let from = fake.id;
         let mut message = wire::Message::Pong(0);
         let input = match fake.inlet.next(&mut message) {
@@ -130,17 +179,18 @@ impl World {
             Ok(Some(Incoming::Skipped)) => Input::Skipped { from },
             Ok(Some(Incoming::Begun(frame))) => {
                 fake.begun_answer = matches!(frame.kind, Kind::REPLY | Kind::ERROR).then_some(frame.id);
+                fake.holds = false; // until the decision is carried out
                 return self.router.handle(self.now, Input::Begun { from, frame }, &mut self.out);
             }
-            Ok(None) if !fake.kernel.is_empty() => {
-                fake.inlet.feed(std::mem::take(&mut fake.kernel).into());
-                return self.unrouted.push_back(peer);
+            Ok(None) => {
+                fake.holds = false;
+                match fake.inlet.partial() {
+                    Some(held) => return self.router.handle(self.now, Input::Partial { from, held }, &mut self.out),
+                    None => return,
+                }
             }
-            Ok(None) => match fake.inlet.partial() {
-                Some(held) => return self.router.handle(self.now, Input::Partial { from, held }, &mut self.out),
-                None => return,
-            },
             Err(violation) => {
+                fake.holds = false;
                 return self.router.handle(self.now, Input::Violation { from, violation }, &mut self.out);
             }
         };
@@ -152,7 +202,6 @@ impl World {
                 self.ledger.answered(ticket);
             }
         }
-        self.unrouted.push_back(peer);
         self.router.handle(self.now, input, &mut self.out);
     }
 
@@ -204,7 +253,9 @@ impl World {
         if fake.is_open() {
             how(fake);
             fake.parked = false;
-            self.unrouted.push_back(peer);
+            fake.holds = true;
+            self.unrouted.push(peer);
+            self.router.ready(id);
         }
     }
 

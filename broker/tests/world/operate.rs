@@ -256,7 +256,7 @@ impl World {
             }
             fake.rest = bytes.split_off(at.min(bytes.len()));
             fake.kernel.extend(bytes);
-            self.unrouted.push_back(from);
+            self.router.ready(self.fakes[from.0].id);
             self.step(|_, _, _| ());
         }
     }
@@ -264,7 +264,7 @@ impl World {
     /// Sends the rest of a message that was cut.
     pub(crate) fn send_rest(&mut self, from: Peer) {
         if self.hand_rest_to_kernel(from) {
-            self.unrouted.push_back(from);
+            self.router.ready(self.fakes[from.0].id);
             self.step(|_, _, _| ());
         }
     }

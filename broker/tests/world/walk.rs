@@ -376,4 +376,7 @@ fn small(limits: &mut Limits) {
     limits.calls_per_service = 6;
     limits.names_per_peer = 3;
     limits.stray_replies = 4;
+    limits.turn_frames = 2;
+    limits.turn_frames_total = 3;
+    limits.turn_frames_strangers = 2;
 }

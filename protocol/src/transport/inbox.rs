@@ -55,15 +55,16 @@ impl ReadBuffer {
         Self { room: BytesMut::new(), short: BytesMut::new(), next_len: Self::FIRST_LEN }
     }
 
-    /// Reads once from a socket. The bytes are empty unless some came.
+    /// Reads up to `most` bytes from a socket, once. The bytes are empty unless some came.
     ///
     /// # Errors
     /// What recvmsg(2) says; `InvalidData` if descriptors came, which no frame may carry yet.
-    pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<(Received, Bytes)> {
+    pub fn receive(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<(Received, Bytes)> {
         if self.room.is_empty() {
             self.room = BytesMut::zeroed(self.next_len);
         }
-        let received = receive(socket, &mut self.room)?;
+        let most = most.min(self.room.len());
+        let received = receive(socket, self.room.get_mut(..most).unwrap_or_default())?;
         let bytes = match received {
             Received::Bytes(len) => self.take(len),
             Received::Nothing | Received::End => Bytes::new(),
@@ -119,7 +120,7 @@ impl Inbox {
         if let Some((partial, missing)) = self.decoder.direct() {
             return receive_into(socket, partial, missing);
         }
-        let (received, bytes) = buffer.receive(socket)?;
+        let (received, bytes) = buffer.receive(socket, usize::MAX)?;
         if !bytes.is_empty() {
             self.decoder.feed(bytes);
         }
@@ -200,7 +201,7 @@ mod tests {
     fn bytes_that_bring_a_descriptor_are_refused() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         send_descriptor(&theirs);
-        let error = ReadBuffer::new().receive(ours.as_fd()).unwrap_err();
+        let error = ReadBuffer::new().receive(ours.as_fd(), usize::MAX).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 
@@ -211,9 +212,9 @@ mod tests {
         let mut buffer = ReadBuffer::new();
         for text in ["one", "two"] {
             theirs.write_all(text.as_bytes()).unwrap();
-            assert_eq!(buffer.receive(ours.as_fd()).unwrap(), (Received::Bytes(3), Bytes::from(text)));
+            assert_eq!(buffer.receive(ours.as_fd(), usize::MAX).unwrap(), (Received::Bytes(3), Bytes::from(text)));
         }
         send_descriptor(&theirs);
-        assert!(buffer.receive(ours.as_fd()).is_err());
+        assert!(buffer.receive(ours.as_fd(), usize::MAX).is_err());
     }
 }

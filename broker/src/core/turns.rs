@@ -1,0 +1,343 @@
+//! Turns: whose turn it is. Work is shared among users, and a user's part among its connections: deficit round robin, twice.
+//!
+//! ```text
+//!            permitted: [user: peer peer] [user: peer]     up to `turn_frames_total` a turn
+//! join ->                                                                                      -> next -> end
+//!            strangers: [user: peer peer peer]             up to `turn_frames_strangers` a turn
+//! ```
+//!
+//! Those who may do something come first in every turn, so that no stranger delays them by more than the strangers' part of one.
+//! Strangers have a part of every turn, so that they are served however much there is to do.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ids::{AccountId, PeerId},
+    limits::Limits,
+    peers::Peers,
+    policy::Effect,
+};
+
+/// A peer's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The peer.
+    pub peer: PeerId,
+    /// The work, in frames, after which another peer has its turn.
+    pub frames: u64,
+    /// The most bytes to be read.
+    pub bytes: usize,
+}
+
+/// The work done in a peer's turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Reads, whatever they brought.
+    pub reads: u64,
+    /// Messages routed.
+    pub frames: u64,
+    /// Bytes read, and the cost of the items queued because of them.
+    pub bytes: u64,
+}
+
+/// The peers that wait for their turn.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Turns {
+    permitted: Line,
+    strangers: Line,
+    /// Each user at its account's place.
+    users: Vec<Option<User>>,
+}
+
+/// Users with waiting peers, in order.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Line {
+    users: VecDeque<AccountId>,
+    /// What is left of its part of this turn.
+    left: i64,
+}
+
+/// A user, as long as its account is open or its place is not taken.
+#[derive(Debug, Serialize, Deserialize)]
+struct User {
+    account: AccountId,
+    /// Its waiting peers, in order.
+    peers: VecDeque<PeerId>,
+    /// The line that it is in.
+    line: Option<Effect>,
+    /// Work that it may do before the next user. Below zero after more work than that.
+    credit: i64,
+}
+
+impl Turns {
+    /// Begins a turn, in which each line may do its part.
+    #[inline]
+    pub(crate) fn begin(&mut self, limits: &Limits) {
+        self.permitted.left = signed(limits.turn_frames_total);
+        self.strangers.left = signed(limits.turn_frames_strangers);
+    }
+
+    /// Puts a peer in line, unless it is there already. `effect` tells whether its user may do anything.
+    #[inline]
+    pub(crate) fn join(&mut self, peers: &mut Peers, id: PeerId, effect: Effect) {
+        let Some(peer) = peers.get_mut(id).filter(|peer| !peer.in_line) else { return };
+        peer.in_line = true;
+        let (account, index) = (peer.account, peer.account.index());
+        if self.users.len() <= index {
+            self.users.resize_with(index + 1, || None);
+        }
+        let Some(place) = self.users.get_mut(index) else { return };
+        let user = match place {
+            Some(user) if user.account == account => user,
+            other => other.insert(User::new(account)),
+        };
+        user.peers.push_back(id);
+        if user.line.is_none() {
+            user.line = Some(effect);
+            self.line(effect).users.push_back(account);
+        }
+    }
+
+    /// Whose turn it is; `None` if the work of this turn is done.
+    #[inline]
+    pub(crate) fn next(&mut self, peers: &mut Peers, limits: &Limits) -> Option<Turn> {
+        if let Some((peer, frames)) = self.permitted.next(&mut self.users, peers, limits.turn_frames) {
+            return Some(Turn { peer, frames, bytes: usize::MAX });
+        }
+        let (peer, frames) = self.strangers.next(&mut self.users, peers, limits.turn_frames)?;
+        Some(Turn { peer, frames, bytes: STRANGERS_READ })
+    }
+
+    /// Ends the turn of a peer of this user. The peer joins the line again if there is more to do.
+    #[inline]
+    pub(crate) fn end(&mut self, peers: &mut Peers, id: PeerId, work: Work) {
+        let cost = signed(work.cost());
+        let Some(peer) = peers.get_mut(id) else { return };
+        peer.credit -= cost;
+        let Some(Some(user)) = self.users.get_mut(peer.account.index()) else { return };
+        user.credit -= cost;
+        if let Some(effect) = user.line {
+            self.line(effect).left -= cost;
+        }
+    }
+
+    /// Whether a peer waits for its turn.
+    #[inline]
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.permitted.users.is_empty() || !self.strangers.users.is_empty()
+    }
+
+    #[inline]
+    fn line(&mut self, effect: Effect) -> &mut Line {
+        match effect {
+            Effect::Allow => &mut self.permitted,
+            Effect::Deny => &mut self.strangers,
+        }
+    }
+}
+
+impl Line {
+    /// The next peer, which leaves the line, and its share. Users and peers whose credit is used up go behind the others, with more
+    /// of it. A peer that is alone in line has all that is left of the turn.
+    #[inline]
+    fn next(&mut self, users: &mut [Option<User>], peers: &mut Peers, share: u64) -> Option<(PeerId, u64)> {
+        while self.left > 0 {
+            let account = *self.users.front()?;
+            let user = users.get_mut(account.index()).and_then(Option::as_mut).filter(|user| user.account == account);
+            let Some(user) = user else {
+                self.users.pop_front();
+                continue;
+            };
+            if user.peers.is_empty() {
+                user.line = None;
+                self.users.pop_front();
+            } else if user.credit <= 0 {
+                user.credit += OF_USER;
+                self.users.rotate_left(1);
+            } else if let Some(peer) = user.next(peers, share) {
+                let is_alone = user.peers.is_empty() && self.users.len() == 1;
+                return Some((peer, if is_alone { self.left.unsigned_abs() } else { share }));
+            }
+        }
+        None
+    }
+}
+
+impl User {
+    fn new(account: AccountId) -> Self {
+        Self { account, peers: VecDeque::new(), line: None, credit: OF_USER }
+    }
+
+    fn next(&mut self, peers: &mut Peers, share: u64) -> Option<PeerId> {
+        while let Some(id) = self.peers.pop_front() {
+            let Some(peer) = peers.get_mut(id) else { continue };
+            if peer.credit > 0 {
+                peer.in_line = false;
+                return Some(id);
+            }
+            peer.credit += signed(share);
+            self.peers.push_back(id);
+        }
+        None
+    }
+}
+
+impl Work {
+    /// The work in frames. A read takes about as long as routing a frame, and so does copying 4 KiB.
+    #[must_use]
+    #[inline]
+    pub fn cost(self) -> u64 {
+        self.reads + self.frames + self.bytes / 4096
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The credit of a user, in frames: several connections have their turn before the next user.
+const OF_USER: i64 = 64;
+/// Bytes read at a time from a user who may do nothing. A hello with a long name fits, and every call is denied, long before its end.
+const STRANGERS_READ: usize = 2_048;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use ipc_protocol::Identity;
+
+    use super::*;
+    use crate::core::{Moment, accounts::Accounts};
+
+    /// A line of peers that always have more to do.
+    struct Busy {
+        turns: Turns,
+        peers: Peers,
+        accounts: Accounts,
+        limits: Limits,
+        effects: BTreeMap<u64, Effect>,
+        done: BTreeMap<u64, u64>,
+    }
+
+    impl Busy {
+        fn new() -> Self {
+            Self {
+                turns: Turns::default(),
+                peers: Peers::new(),
+                accounts: Accounts::new(),
+                limits: Limits::default(),
+                effects: BTreeMap::new(),
+                done: BTreeMap::new(),
+            }
+        }
+
+        fn peer(&mut self, uid: u32, effect: Effect) -> PeerId {
+            let account = self.accounts.open(uid);
+            let id = self.peers.admit(Moment(0), Identity::new(uid, uid), account);
+            self.effects.insert(id.to_bits(), effect);
+            self.turns.join(&mut self.peers, id, effect);
+            id
+        }
+
+        /// One turn, in which each peer does `work` frames at a time. Returns the peers in order.
+        fn turn(&mut self, work: impl Fn(PeerId) -> u64) -> Vec<PeerId> {
+            let mut order = Vec::new();
+            self.turns.begin(&self.limits);
+            while let Some(turn) = self.turns.next(&mut self.peers, &self.limits) {
+                let frames = work(turn.peer);
+                let bits = turn.peer.to_bits();
+                self.turns.end(&mut self.peers, turn.peer, Work { frames, ..Work::default() });
+                *self.done.entry(bits).or_default() += frames;
+                if let Some(effect) = self.effects.get(&bits) {
+                    self.turns.join(&mut self.peers, turn.peer, *effect);
+                }
+                order.push(turn.peer);
+            }
+            order
+        }
+
+        fn turns(&mut self, count: usize, work: impl Fn(PeerId) -> u64) {
+            (0..count).for_each(|_| drop(self.turn(&work)));
+        }
+
+        fn done(&self, id: PeerId) -> u64 {
+            self.done.get(&id.to_bits()).copied().unwrap_or(0)
+        }
+    }
+
+    fn is_about(found: u64, expected: u64) -> bool {
+        found.abs_diff(expected) * 20 <= expected
+    }
+
+    #[test]
+    fn users_have_equal_shares_however_many_connections_they_have() {
+        let mut busy = Busy::new();
+        let many: Vec<_> = (0..50).map(|_| busy.peer(7, Effect::Allow)).collect();
+        let one = busy.peer(8, Effect::Allow);
+
+        busy.turns(100, |_| 16);
+
+        let of_many = many.iter().map(|peer| busy.done(*peer)).sum();
+        assert!(is_about(busy.done(one), of_many), "{} against {of_many}", busy.done(one));
+    }
+
+    #[test]
+    fn connections_of_a_user_have_equal_shares_whatever_they_do_at_a_time() {
+        let mut busy = Busy::new();
+        let (greedy, modest) = (busy.peer(7, Effect::Allow), busy.peer(7, Effect::Allow));
+
+        busy.turns(200, |peer| if peer == greedy { 300 } else { 1 });
+
+        assert!(is_about(busy.done(modest), busy.done(greedy)), "{:?}", busy.done);
+    }
+
+    #[test]
+    fn strangers_come_last_in_a_turn_and_have_their_part_of_it() {
+        let mut busy = Busy::new();
+        let strangers: Vec<_> = (0..500).map(|number| busy.peer(1_000 + number % 24, Effect::Deny)).collect();
+        let root = busy.peer(0, Effect::Allow);
+
+        let order = busy.turn(|_| 16);
+
+        let (of_root, of_strangers) = (512 / 16, 64 / 16);
+        assert!(order[..of_root].iter().all(|peer| *peer == root));
+        assert_eq!(order.len(), of_root + of_strangers);
+        assert!(order[of_root..].iter().all(|peer| strangers.contains(peer)));
+    }
+
+    #[test]
+    fn a_user_of_many_connections_does_not_keep_another_stranger_waiting() {
+        let mut busy = Busy::new();
+        (0..500).for_each(|_| drop(busy.peer(1_000, Effect::Deny)));
+        let other = busy.peer(1_001, Effect::Deny);
+
+        busy.turns(3, |_| 16);
+
+        assert!(busy.done(other) > 0);
+    }
+
+    #[test]
+    fn a_peer_alone_in_line_has_the_whole_turn() {
+        let mut busy = Busy::new();
+        busy.peer(7, Effect::Allow);
+        busy.turns.begin(&busy.limits);
+        assert_eq!(busy.turns.next(&mut busy.peers, &busy.limits).map(|turn| turn.frames), Some(512));
+        assert_eq!(busy.turns.next(&mut busy.peers, &busy.limits), None);
+        assert!(!busy.turns.has_waiting());
+    }
+
+    #[test]
+    fn a_peer_that_is_gone_has_no_turn() {
+        let mut busy = Busy::new();
+        let (gone, stays) = (busy.peer(7, Effect::Allow), busy.peer(7, Effect::Allow));
+        busy.peers.remove(gone);
+        assert!(busy.turn(|_| 16).iter().all(|peer| *peer == stays));
+    }
+
+    #[test]
+    fn what_is_copied_counts_as_work() {
+        assert_eq!(Work { reads: 1, frames: 2, bytes: 12_288 }.cost(), 6);
+    }
+}
