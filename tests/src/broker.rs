@@ -332,6 +332,16 @@ pub fn is_root() -> bool {
     is_root
 }
 
+/// Whether a script succeeds on this system. If not, reports that the test is skipped.
+#[must_use]
+pub fn can(script: &str) -> bool {
+    let can = Command::shell(script).run().code == 0;
+    if !can {
+        skip(&format!("this system does not allow: {script}"));
+    }
+    can
+}
+
 /// A user other than root and the broker's own, without an entry in passwd.
 pub const STRANGER: u32 = 54_321;
 
