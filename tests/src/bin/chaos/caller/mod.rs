@@ -1,0 +1,95 @@
+//! A caller: it calls whom it likes, in every way there is, and writes down what it is told.
+
+mod datagrams;
+mod frames;
+mod library;
+mod pace;
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use ipc_client::Error;
+
+use crate::{
+    ledger::{CallId, End, Ends, Flaw, Life, Told},
+    stage::{Curtain, Place},
+    work::Troupe,
+};
+
+/// How a caller speaks with the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tongue {
+    /// The client library, on many threads; also by datagram, and on connections for one call each.
+    Library,
+    /// Frames by hand: it sees an end that comes twice.
+    Frames,
+}
+
+/// The callers.
+const CALLERS: [Tongue; 5] = [Tongue::Library, Tongue::Frames, Tongue::Library, Tongue::Frames, Tongue::Frames];
+
+/// The number of callers.
+pub(crate) const COUNT: u8 = 5;
+
+/// What the threads of a caller share.
+#[derive(Debug)]
+struct Journal {
+    life: Life,
+    calls: AtomicU64,
+    ends: Ends,
+}
+
+/// Calls until standard input ends, then waits for all ends.
+pub(crate) fn perform(place: &Place) {
+    let curtain = Curtain::watch(None);
+    let life = Life { caller: place.index, number: place.life };
+    let journal = Journal { life, calls: AtomicU64::new(0), ends: Ends::create(place) };
+    let share = Place { rate: (place.rate / u64::from(COUNT)).max(1), ..place.clone() };
+    match CALLERS[usize::from(place.index)] {
+        Tongue::Library => library::call(&share, &curtain, &journal),
+        Tongue::Frames => frames::call(&share, &curtain, &journal),
+    }
+    journal.ends.finish(life, journal.calls.load(Ordering::SeqCst));
+}
+
+impl Journal {
+    fn next(&self) -> CallId {
+        CallId::new(self.life, self.calls.fetch_add(1, Ordering::SeqCst))
+    }
+}
+
+/// A call that a thread has begun.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    id: CallId,
+    troupe: Troupe,
+    at: Instant,
+    timeout: Duration,
+}
+
+impl Begun {
+    fn now(id: CallId, troupe: Troupe, timeout: Duration) -> Self {
+        Self { id, troupe, at: Instant::now(), timeout }
+    }
+
+    fn is_late(&self) -> bool {
+        self.at.elapsed() > self.timeout + MERCY
+    }
+
+    fn ends(&self, told: Told) -> End {
+        let end = End::now(self.id, told, self.troupe);
+        if self.is_late() { end.flawed(Flaw::Late) } else { end }
+    }
+
+    fn fails(&self, error: &Error) -> End {
+        self.ends(Told::error(error.code(), error.retry()))
+    }
+}
+
+/// What a call without a timeout of its own may take: the broker's default in this show.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// How much later than its deadline a call may end, on a busy machine whose processes are stopped for a while now and then: the
+/// library itself waits for a second.
+const MERCY: Duration = Duration::from_secs(5);
