@@ -322,6 +322,12 @@ pub fn skip(why: &str) {
     let _ = writeln!(io::stderr(), "SKIP {test}: {why}");
 }
 
+/// Whether tests that repeat something run in their long version.
+#[must_use]
+pub fn is_soak() -> bool {
+    std::env::var_os("IPCD_SOAK").is_some_and(|value| value == "1")
+}
+
 /// Whether the test runs as root. If not, reports that it is skipped.
 #[must_use]
 pub fn is_root() -> bool {

@@ -122,7 +122,7 @@ impl Ends {
 
     /// Writes down what was told.
     pub(crate) fn told(&self, ends: &[End]) {
-        let bytes: Vec<u8> = ends.iter().flat_map(End::to_bytes).collect();
+        let bytes: Vec<u8> = ends.iter().flat_map(|end| end.to_bytes()).collect();
         (&self.0).write_all(&bytes).expect("there is room for the ledger");
     }
 
@@ -152,7 +152,7 @@ impl End {
         Self { flaw, ..self }
     }
 
-    fn to_bytes(&self) -> [u8; Ends::LEN] {
+    fn to_bytes(self) -> [u8; Ends::LEN] {
         let (kind, code) = match self.told {
             Told::Answered => (0, 0),
             Told::Accepted => (1, 0),

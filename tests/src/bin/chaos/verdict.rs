@@ -112,3 +112,74 @@ fn delay(end: &End, chronicle: &Chronicle) -> Option<u64> {
     let was_stopped = chronicle.without_caller.iter().any(|(who, from, to)| *who == caller && overlaps(*from, *to));
     (!is_excused && !was_stopped).then(|| end.at - killed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{stage::Place, work::Troupe};
+
+    const LIFE: Life = Life { caller: 3, number: 1 };
+    const SAFE: Told = Told::Failed(ErrorCode::BUSY.0, Safety::Safe);
+    const UNKNOWN: Told = Told::Failed(ErrorCode::BROKER_LOST.0, Safety::Unknown);
+
+    fn id(serial: u64) -> CallId {
+        CallId::new(LIFE, serial)
+    }
+
+    /// What is found when these calls have run, these ends were told, and the caller says that it made so many calls.
+    fn lies(runs: &[u64], ends: &[(u64, Told)], calls: Option<u64>) -> Vec<String> {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = directory.path().to_owned();
+        let place = Place { index: 3, life: 1, socket: "/".into(), ledger, seed: 0, rate: 0 };
+        let (written, told) = (Runs::create(&place), Ends::create(&place));
+        runs.iter().for_each(|serial| written.ran(id(*serial)));
+        ends.iter().for_each(|(serial, end)| told.told(&[End::now(id(*serial), *end, Troupe::Pool)]));
+        calls.iter().for_each(|calls| told.finish(LIFE, *calls));
+        judge(directory.path(), &Chronicle::default(), &mut Report::default())
+    }
+
+    #[test]
+    fn what_was_told_and_what_has_run_agree() {
+        let ends =
+            [(0, Told::Answered), (1, SAFE), (2, UNKNOWN), (3, UNKNOWN), (4, Told::GivenUp), (5, Told::Accepted)];
+        assert_eq!(lies(&[0, 3, 5], &ends, Some(6)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_answered_call_that_has_not_run_is_a_lie() {
+        let found = lies(&[], &[(0, Told::Answered)], Some(1));
+        assert_eq!(found, ["call 0 of caller 3.1 of service 1 ended with answered; it ran 0 times"]);
+    }
+
+    #[test]
+    fn a_safe_call_that_has_run_is_a_lie() {
+        assert_eq!(lies(&[1], &[(0, SAFE), (1, SAFE)], Some(2)).len(), 1);
+    }
+
+    #[test]
+    fn a_call_that_runs_twice_is_a_lie_whatever_was_told() {
+        assert_eq!(lies(&[0, 0, 1, 1, 2, 2], &[(0, Told::Answered), (1, UNKNOWN)], None).len(), 3);
+    }
+
+    #[test]
+    fn a_call_that_ends_twice_is_a_lie() {
+        assert_eq!(lies(&[0], &[(0, UNKNOWN), (0, UNKNOWN)], Some(1)), ["call 0 of caller 3.1 ended twice"]);
+    }
+
+    #[test]
+    fn a_call_that_never_ends_is_a_lie_unless_its_caller_was_killed() {
+        assert_eq!(lies(&[0, 1], &[(0, Told::Answered)], Some(2)).len(), 1);
+        assert_eq!(lies(&[0, 1], &[(0, Told::Answered)], None).len(), 0);
+    }
+
+    #[test]
+    fn a_delay_is_that_since_the_last_kill_unless_other_harm_explains_it() {
+        let gone = Told::Failed(ErrorCode::SERVICE_GONE.0, Safety::Unknown);
+        let end = End { at: 1_000, ..End::now(id(0), gone, Troupe::Pool) };
+        let kills = vec![(100, Troupe::Pool), (900, Troupe::Pool), (950, Troupe::Slow), (1_100, Troupe::Pool)];
+        let calm = Chronicle { kills, ..Chronicle::default() };
+        assert_eq!(delay(&end, &calm), Some(100));
+        let stopped = Chronicle { without_caller: vec![(3, 0, 901)], ..calm };
+        assert_eq!(delay(&end, &stopped), None);
+    }
+}
