@@ -1,4 +1,4 @@
-//! What is done to the cast, and how it is undone.
+//! What is done to the processes, and how it is undone.
 
 use std::{
     fs,
@@ -10,9 +10,9 @@ use ipc_tests::proc;
 use nix::sys::signal::Signal;
 
 use crate::{
-    cast::{Cast, Part},
     clock,
     dice::Dice,
+    processes::{Processes, Role},
 };
 
 /// One thing to do to somebody.
@@ -37,17 +37,17 @@ pub(crate) enum Harm {
 
 /// What ends a harm.
 #[derive(Clone, Copy, Debug)]
-enum Relief {
-    Continue(Part, usize),
+enum Undo {
+    Continue(Role, usize),
     ContinueBroker,
     Descriptors,
 }
 
-/// The one who does it.
+/// What may be done, and what is to be undone.
 #[derive(Debug)]
-pub(crate) struct Villain {
+pub(crate) struct Harms {
     harms: Vec<Harm>,
-    later: Vec<(Instant, Relief)>,
+    later: Vec<(Instant, Undo)>,
 }
 
 impl Harm {
@@ -66,7 +66,7 @@ impl Harm {
     ];
 }
 
-impl Villain {
+impl Harms {
     pub(crate) fn new(only: &[Harm]) -> Self {
         let chosen = Harm::OFTEN.into_iter().filter(|(harm, _)| only.is_empty() || only.contains(harm));
         let harms = chosen.flat_map(|(harm, times)| std::iter::repeat_n(harm, times)).collect();
@@ -74,72 +74,72 @@ impl Villain {
     }
 
     /// Does something to somebody.
-    pub(crate) fn strike(&mut self, cast: &mut Cast, dice: &mut Dice) -> Harm {
+    pub(crate) fn inflict(&mut self, processes: &mut Processes, dice: &mut Dice) -> Harm {
         let harm = dice.pick(&self.harms);
         match harm {
-            Harm::KillService => cast.kill(Part::Service, below(dice, cast.services.len())),
-            Harm::KillCaller => cast.kill(Part::Caller, below(dice, cast.callers.len())),
-            Harm::StopService => self.stop(cast, Part::Service, dice),
-            Harm::StopCaller => self.stop(cast, Part::Caller, dice),
-            Harm::KillBroker => replace_broker(cast, Signal::SIGKILL, dice),
-            Harm::EndBroker => replace_broker(cast, Signal::SIGTERM, dice),
+            Harm::KillService => processes.kill(Role::Service, below(dice, processes.services.len())),
+            Harm::KillCaller => processes.kill(Role::Caller, below(dice, processes.callers.len())),
+            Harm::StopService => self.stop(processes, Role::Service, dice),
+            Harm::StopCaller => self.stop(processes, Role::Caller, dice),
+            Harm::KillBroker => replace_broker(processes, Signal::SIGKILL, dice),
+            Harm::EndBroker => replace_broker(processes, Signal::SIGTERM, dice),
             Harm::StopBroker => {
-                let until = self.later(dice, Relief::ContinueBroker);
-                signal_broker(cast, Signal::SIGSTOP);
-                cast.chronicle.without_broker.push(until);
+                let until = self.later(dice, Undo::ContinueBroker);
+                signal_broker(processes, Signal::SIGSTOP);
+                processes.history.without_broker.push(until);
             }
-            Harm::RemoveSocket => remove_sockets(cast, dice),
+            Harm::RemoveSocket => remove_sockets(processes, dice),
             Harm::FewDescriptors => {
-                let daemon = cast.broker.daemon().expect("it is a process");
+                let daemon = processes.broker.daemon().expect("it is a process");
                 let few = daemon.descriptors().last().map_or(0, |last| last + 1) + below(dice, 3);
                 proc::limit_descriptors(daemon.pid(), Some(few));
-                let until = self.later(dice, Relief::Descriptors);
-                cast.chronicle.without_broker.push(until);
+                let until = self.later(dice, Undo::Descriptors);
+                processes.history.without_broker.push(until);
             }
-            Harm::Reload => reload(cast, dice),
+            Harm::Reload => reload(processes, dice),
         }
         harm
     }
 
     /// Undoes what is due to be undone.
-    pub(crate) fn relent(&mut self, cast: &mut Cast) {
+    pub(crate) fn undo_due(&mut self, processes: &mut Processes) {
         let now = Instant::now();
         let due = self.later.extract_if(.., |(at, _)| *at <= now).collect::<Vec<_>>();
-        due.into_iter().for_each(|(_, relief)| relieve(cast, relief));
+        due.into_iter().for_each(|(_, undone)| undo(processes, undone));
     }
 
     /// Undoes everything.
-    pub(crate) fn repent(&mut self, cast: &mut Cast) {
-        self.later.drain(..).for_each(|(_, relief)| relieve(cast, relief));
-        fs::write(cast.broker.config(), GENTLE).expect("the directory is our own");
-        signal_broker(cast, Signal::SIGHUP);
+    pub(crate) fn undo_all(&mut self, processes: &mut Processes) {
+        self.later.drain(..).for_each(|(_, undone)| undo(processes, undone));
+        fs::write(processes.broker.config(), CALM).expect("the directory is our own");
+        signal_broker(processes, Signal::SIGHUP);
     }
 
-    fn stop(&mut self, cast: &mut Cast, part: Part, dice: &mut Dice) {
-        let count = if part == Part::Service { cast.services.len() } else { cast.callers.len() };
+    fn stop(&mut self, processes: &mut Processes, role: Role, dice: &mut Dice) {
+        let count = if role == Role::Service { processes.services.len() } else { processes.callers.len() };
         let at = below(dice, count);
-        cast.signal(part, at, Signal::SIGSTOP);
-        let (from, to) = self.later(dice, Relief::Continue(part, at));
-        if part == Part::Caller {
-            cast.chronicle.without_caller.push((u8::try_from(at).expect("a few"), from, to));
+        processes.signal(role, at, Signal::SIGSTOP);
+        let (from, to) = self.later(dice, Undo::Continue(role, at));
+        if role == Role::Caller {
+            processes.history.without_caller.push((u8::try_from(at).expect("a few"), from, to));
         }
     }
 
     /// Plans the end of a harm. Returns the time that it takes, with some time to recover.
-    fn later(&mut self, dice: &mut Dice, relief: Relief) -> (u64, u64) {
+    fn later(&mut self, dice: &mut Dice, undone: Undo) -> (u64, u64) {
         let length = dice.ms(LONGEST_MS);
-        self.later.push((Instant::now() + length, relief));
+        self.later.push((Instant::now() + length, undone));
         let now = clock::now();
         (now, now + u64::try_from((length + RECOVERY).as_nanos()).expect("less than a second"))
     }
 }
 
-fn relieve(cast: &mut Cast, relief: Relief) {
-    match relief {
-        Relief::Continue(part, at) => cast.signal(part, at, Signal::SIGCONT),
-        Relief::ContinueBroker => signal_broker(cast, Signal::SIGCONT),
-        Relief::Descriptors => {
-            let daemon = cast.broker.daemon().expect("it is a process");
+fn undo(processes: &mut Processes, undone: Undo) {
+    match undone {
+        Undo::Continue(role, at) => processes.signal(role, at, Signal::SIGCONT),
+        Undo::ContinueBroker => signal_broker(processes, Signal::SIGCONT),
+        Undo::Descriptors => {
+            let daemon = processes.broker.daemon().expect("it is a process");
             if proc::is_running(daemon.pid()) {
                 proc::limit_descriptors(daemon.pid(), None);
             }
@@ -148,28 +148,28 @@ fn relieve(cast: &mut Cast, relief: Relief) {
 }
 
 /// A broker that has ended by itself is found later.
-fn signal_broker(cast: &mut Cast, signal: Signal) {
-    let daemon = cast.broker.daemon().expect("it is a process");
+fn signal_broker(processes: &mut Processes, signal: Signal) {
+    let daemon = processes.broker.daemon().expect("it is a process");
     if proc::is_running(daemon.pid()) {
         daemon.signal(signal);
     }
 }
 
-fn replace_broker(cast: &mut Cast, signal: Signal, dice: &mut Dice) {
+fn replace_broker(processes: &mut Processes, signal: Signal, dice: &mut Dice) {
     let from = clock::now();
-    signal_broker(cast, signal);
-    signal_broker(cast, Signal::SIGCONT); // one that is stopped would not hear of its end
-    cast.broker.daemon().expect("it is a process").exit_code();
+    signal_broker(processes, signal);
+    signal_broker(processes, Signal::SIGCONT); // one that is stopped takes no SIGTERM
+    processes.broker.daemon().expect("it is a process").exit_code();
     let pause = dice.ms(LONGEST_MS / 4);
     ipc_tests::eventually::within(pause, || false);
-    fs::write(cast.broker.config(), limits(dice)).expect("the directory is our own");
-    cast.broker.start_again();
+    fs::write(processes.broker.config(), limits(dice)).expect("the directory is our own");
+    processes.broker.start_again();
     let recovery = u64::try_from(RECOVERY.as_nanos()).expect("less than a second");
-    cast.chronicle.without_broker.push((from, clock::now() + recovery));
+    processes.history.without_broker.push((from, clock::now() + recovery));
 }
 
-fn remove_sockets(cast: &mut Cast, dice: &mut Dice) {
-    let paths = [cast.broker.socket().to_owned(), cast.broker.datagram_socket()];
+fn remove_sockets(processes: &mut Processes, dice: &mut Dice) {
+    let paths = [processes.broker.socket().to_owned(), processes.broker.datagram_socket()];
     let chosen = dice.below(3);
     for (at, path) in paths.iter().enumerate() {
         if chosen == 2 || chosen == at as u64 {
@@ -178,15 +178,15 @@ fn remove_sockets(cast: &mut Cast, dice: &mut Dice) {
     }
 }
 
-fn reload(cast: &mut Cast, dice: &mut Dice) {
+fn reload(processes: &mut Processes, dice: &mut Dice) {
     let text = if dice.once_in(5) { "[limits]\nnonsense = 1\n".to_owned() } else { limits(dice) };
-    fs::write(cast.broker.config(), text).expect("the directory is our own");
-    signal_broker(cast, Signal::SIGHUP);
+    fs::write(processes.broker.config(), text).expect("the directory is our own");
+    signal_broker(processes, Signal::SIGHUP);
 }
 
 /// A configuration with some limits that are felt.
 fn limits(dice: &mut Dice) -> String {
-    let mut text = GENTLE.to_owned();
+    let mut text = CALM.to_owned();
     let choices: [(&str, &[u64]); 8] = [
         ("calls_per_caller", &[4, 40, 1_024]),
         ("calls_per_service", &[8, 100, 4_096]),
@@ -210,7 +210,7 @@ fn below(dice: &mut Dice, count: usize) -> usize {
 }
 
 /// The configuration at the start and at the end of a round. Calls without a timeout end soon, and so does a broker.
-pub(crate) const GENTLE: &str = "[limits]\ncall_default_ms = 2000\ndrain_ms = 300\n";
+pub(crate) const CALM: &str = "[limits]\ncall_default_ms = 2000\ndrain_ms = 300\n";
 /// The longest that anything lasts.
 const LONGEST_MS: u64 = 300;
 /// For so long afterwards a delay is still explained by it.

@@ -9,7 +9,7 @@ use std::{
 
 use ipc_client::{ErrorCode, Retry};
 
-use crate::{clock, stage::Place, work::Troupe};
+use crate::{clock, place::Place, work::Kind};
 
 /// A call: its caller, which life of it, and the number of the call in that life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,7 +30,7 @@ pub(crate) struct End {
     pub(crate) at: u64,
     pub(crate) told: Told,
     /// Whom it called.
-    pub(crate) troupe: u8,
+    pub(crate) kind: u8,
     pub(crate) flaw: Flaw,
 }
 
@@ -144,8 +144,8 @@ impl Ends {
 }
 
 impl End {
-    pub(crate) fn now(id: CallId, told: Told, troupe: Troupe) -> Self {
-        Self { id, at: clock::now(), told, troupe: troupe.number(), flaw: Flaw::None }
+    pub(crate) fn now(id: CallId, told: Told, kind: Kind) -> Self {
+        Self { id, at: clock::now(), told, kind: kind.number(), flaw: Flaw::None }
     }
 
     pub(crate) fn flawed(self, flaw: Flaw) -> Self {
@@ -165,7 +165,7 @@ impl End {
         bytes[8..16].copy_from_slice(&self.at.to_le_bytes());
         bytes[16] = kind;
         bytes[17] = self.flaw as u8;
-        bytes[18] = self.troupe;
+        bytes[18] = self.kind;
         bytes[20..22].copy_from_slice(&code.to_le_bytes());
         bytes
     }
@@ -185,7 +185,7 @@ impl End {
         };
         let flaw = [Flaw::None, Flaw::Late, Flaw::Wrong, Flaw::Again][usize::from(bytes[17])];
         let at = u64::from_le_bytes(*bytes[8..].first_chunk().expect("24 bytes"));
-        Self { id: Self::id_of(bytes), at, told, troupe: bytes[18], flaw }
+        Self { id: Self::id_of(bytes), at, told, kind: bytes[18], flaw }
     }
 }
 

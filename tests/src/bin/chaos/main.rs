@@ -7,22 +7,22 @@
 //! calls.
 //!
 //! ```text
-//! show    plays the rounds          cast     the processes, and the broker
-//! harm    what is done to them      service, caller   what the processes do, on their own stages
-//! ledger  what they write           verdict  the join of it; report    the sum over all rounds
+//! rounds   harm, then a pause to check      processes        callers, services and the broker
+//! harm     what is done to them             service, caller  what they do
+//! ledger   what they write down             verdict, report  the join of it, the sum over all rounds
 //! ```
 #![forbid(unsafe_code)]
 
 mod caller;
-mod cast;
 mod clock;
 mod dice;
 mod harm;
 mod ledger;
+mod place;
+mod processes;
 mod report;
+mod rounds;
 mod service;
-mod show;
-mod stage;
 mod verdict;
 mod work;
 
@@ -39,7 +39,7 @@ struct Arguments {
     #[command(flatten)]
     options: Options,
     #[command(subcommand)]
-    part: Option<Part>,
+    role: Option<Role>,
 }
 
 /// What a run is like.
@@ -70,21 +70,21 @@ struct Options {
 
 /// What one of the processes does; `chaos` starts itself with these.
 #[derive(Subcommand)]
-enum Part {
+enum Role {
     /// Answers calls until standard input ends.
     #[command(hide = true)]
-    Service(stage::Place),
+    Service(place::Place),
     /// Makes calls until standard input ends.
     #[command(hide = true)]
-    Caller(stage::Place),
+    Caller(place::Place),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match arguments.part {
-        Some(Part::Service(place)) => service::perform(&place),
-        Some(Part::Caller(place)) => caller::perform(&place),
-        None => return show::play(&arguments.options),
+    match arguments.role {
+        Some(Role::Service(place)) => service::run(&place),
+        Some(Role::Caller(place)) => caller::run(&place),
+        None => return rounds::run(&arguments.options),
     }
     ExitCode::SUCCESS
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use crate::{cast::Possessions, harm::Harm, ledger::Told};
+use crate::{harm::Harm, ledger::Told, processes::Holdings};
 
 /// Sums over all rounds.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub(crate) struct Report {
     /// From the kill of a service to what its callers were told, in nanoseconds.
     pub(crate) delays: Vec<u64>,
     pub(crate) harms: BTreeMap<Harm, u64>,
-    pub(crate) broker: Vec<Possessions>,
+    pub(crate) broker: Vec<Holdings>,
     ends: BTreeMap<Told, u64>,
 }
 
@@ -49,7 +49,7 @@ impl fmt::Display for Report {
         for (name, part) in [("p50", 500), ("p99", 990), ("max", 1_000)] {
             writeln!(f, "{:>12.3} ms from kill to error, {name}", self.delay(part))?;
         }
-        let most = |of: fn(&Possessions) -> u64| self.broker.iter().map(of).max().unwrap_or(0);
+        let most = |of: fn(&Holdings) -> u64| self.broker.iter().map(of).max().unwrap_or(0);
         writeln!(f, "{:>12} descriptors of the idle broker at most", most(|one| one.descriptors as u64))?;
         writeln!(f, "{:>12} KiB resident of the idle broker at most", most(|one| one.resident_kib))
     }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 use ipc_client::ErrorCode;
 
 use crate::{
-    cast::Chronicle,
     ledger::{CallId, End, Ends, Flaw, Life, Runs, Safety, Told},
+    processes::History,
     report::Report,
 };
 
@@ -20,7 +20,7 @@ struct Account {
 }
 
 /// Joins the ledger of a round, adds it to the report, and returns what is not true.
-pub(crate) fn judge(ledger: &Path, chronicle: &Chronicle, report: &mut Report) -> Vec<String> {
+pub(crate) fn judge(ledger: &Path, history: &History, report: &mut Report) -> Vec<String> {
     let mut lies = Vec::new();
     let accounts = read(ledger, &mut lies);
     for (life, account) in &accounts {
@@ -28,7 +28,7 @@ pub(crate) fn judge(ledger: &Path, chronicle: &Chronicle, report: &mut Report) -
         report.calls += account.known();
         account.ends.values().for_each(|end| report.count(end.told));
         report.unheard += account.known() - account.ends.len() as u64;
-        report.delays.extend(account.ends.values().filter_map(|end| delay(end, chronicle)));
+        report.delays.extend(account.ends.values().filter_map(|end| delay(end, history)));
         report.runs += account.runs.values().map(|runs| u64::from(*runs)).sum::<u64>();
     }
     lies
@@ -82,7 +82,7 @@ impl Account {
             Told::Failed(_, Safety::Safe) => 0..=0,
             Told::Failed(_, Safety::Unknown) | Told::Accepted | Told::GivenUp => 0..=1,
         };
-        let told = || format!("of service {} ended with {}", end.troupe, end.told);
+        let told = || format!("of service {} ended with {}", end.kind, end.told);
         match end.flaw {
             Flaw::None => (!possible.contains(&runs)).then(told),
             Flaw::Late => Some(format!("{}, long after its deadline", told())),
@@ -100,23 +100,23 @@ impl Account {
 }
 
 /// How long after the death of its service a caller was told, unless the broker or the caller could not act meanwhile.
-fn delay(end: &End, chronicle: &Chronicle) -> Option<u64> {
+fn delay(end: &End, history: &History) -> Option<u64> {
     if !matches!(end.told, Told::Failed(code, _) if code == ErrorCode::SERVICE_GONE.0) {
         return None;
     }
-    let killed = chronicle.kills.iter().filter(|(at, troupe)| *at <= end.at && troupe.number() == end.troupe);
+    let killed = history.kills.iter().filter(|(at, kind)| *at <= end.at && kind.number() == end.kind);
     let killed = killed.map(|(at, _)| *at).max()?;
     let overlaps = |from: u64, to: u64| from <= end.at && killed <= to;
-    let is_excused = chronicle.without_broker.iter().any(|(from, to)| overlaps(*from, *to));
+    let is_excused = history.without_broker.iter().any(|(from, to)| overlaps(*from, *to));
     let caller = end.id.life().caller;
-    let was_stopped = chronicle.without_caller.iter().any(|(who, from, to)| *who == caller && overlaps(*from, *to));
+    let was_stopped = history.without_caller.iter().any(|(who, from, to)| *who == caller && overlaps(*from, *to));
     (!is_excused && !was_stopped).then(|| end.at - killed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{stage::Place, work::Troupe};
+    use crate::{place::Place, work::Kind};
 
     const LIFE: Life = Life { caller: 3, number: 1 };
     const SAFE: Told = Told::Failed(ErrorCode::BUSY.0, Safety::Safe);
@@ -133,9 +133,9 @@ mod tests {
         let place = Place { index: 3, life: 1, socket: "/".into(), ledger, seed: 0, rate: 0 };
         let (written, told) = (Runs::create(&place), Ends::create(&place));
         runs.iter().for_each(|serial| written.ran(id(*serial)));
-        ends.iter().for_each(|(serial, end)| told.told(&[End::now(id(*serial), *end, Troupe::Pool)]));
+        ends.iter().for_each(|(serial, end)| told.told(&[End::now(id(*serial), *end, Kind::Pool)]));
         calls.iter().for_each(|calls| told.finish(LIFE, *calls));
-        judge(directory.path(), &Chronicle::default(), &mut Report::default())
+        judge(directory.path(), &History::default(), &mut Report::default())
     }
 
     #[test]
@@ -175,11 +175,11 @@ mod tests {
     #[test]
     fn a_delay_is_that_since_the_last_kill_unless_other_harm_explains_it() {
         let gone = Told::Failed(ErrorCode::SERVICE_GONE.0, Safety::Unknown);
-        let end = End { at: 1_000, ..End::now(id(0), gone, Troupe::Pool) };
-        let kills = vec![(100, Troupe::Pool), (900, Troupe::Pool), (950, Troupe::Slow), (1_100, Troupe::Pool)];
-        let calm = Chronicle { kills, ..Chronicle::default() };
+        let end = End { at: 1_000, ..End::now(id(0), gone, Kind::Pool) };
+        let kills = vec![(100, Kind::Pool), (900, Kind::Pool), (950, Kind::Slow), (1_100, Kind::Pool)];
+        let calm = History { kills, ..History::default() };
         assert_eq!(delay(&end, &calm), Some(100));
-        let stopped = Chronicle { without_caller: vec![(3, 0, 901)], ..calm };
+        let stopped = History { without_caller: vec![(3, 0, 901)], ..calm };
         assert_eq!(delay(&end, &stopped), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What the calls ask for: the same for callers that speak bytes and for those that have types.
+//! What the calls ask for: the same for callers that send bytes and for those that have types.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(crate) enum Act {
 
 /// The services, and how many processes offer the name of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Troupe {
+pub(crate) enum Kind {
     /// Typed methods on the thread that reads.
     Quick,
     /// Bytes on a pool, with calls that wait in the service.
@@ -51,7 +51,7 @@ impl Method for Work {
 
 impl Work {
     /// Rolls what to ask of a service, from a caller whose longest body has `most` bytes.
-    pub(crate) fn roll(dice: &mut Dice, id: CallId, of: Troupe, most: u64) -> Self {
+    pub(crate) fn roll(dice: &mut Dice, id: CallId, of: Kind, most: u64) -> Self {
         let act = match dice.below(100) {
             0..4 => Act::Decline,
             4..8 => Act::Fail,
@@ -59,10 +59,10 @@ impl Work {
             _ => Act::Answer,
         };
         let effort = match of {
-            Troupe::Quick => 0,
-            Troupe::Pool | Troupe::Shared if dice.once_in(8) => dice.below(30),
-            Troupe::Pool | Troupe::Shared => 0,
-            Troupe::Slow => dice.below(200),
+            Kind::Quick => 0,
+            Kind::Pool | Kind::Shared if dice.once_in(8) => dice.below(30),
+            Kind::Pool | Kind::Shared => 0,
+            Kind::Slow => dice.below(200),
         };
         let padding = match dice.below(200) {
             0 => dice.below(most),
@@ -100,7 +100,7 @@ impl Work {
     }
 }
 
-impl Troupe {
+impl Kind {
     /// The processes.
     pub(crate) const PROCESSES: [Self; 6] =
         [Self::Quick, Self::Pool, Self::Shared, Self::Shared, Self::Shared, Self::Slow];

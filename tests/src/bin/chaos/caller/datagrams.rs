@@ -12,24 +12,24 @@ use super::{
 };
 use crate::{
     ledger::Told,
-    stage::{Curtain, Place},
-    work::{Troupe, Work},
+    place::{Halt, Place},
+    work::{Kind, Work},
 };
 
 /// Calls by datagram, one call at a time.
-pub(super) fn call(place: &Place, mut pace: Pace, curtain: &Curtain, journal: &Journal) {
+pub(super) fn call(place: &Place, mut pace: Pace, halt: &Halt, journal: &Journal) {
     let mut dice = place.dice(0xD6);
     let mut datagram = None;
     within(Duration::from_secs(3_600), || {
         datagram = Datagram::connect_to(&place.address()).ok();
-        datagram.is_some() || curtain.is_down()
+        datagram.is_some() || halt.is_asked()
     });
     let Some(datagram) = datagram else { return };
-    while pace.take(1, curtain).is_some() {
-        let troupe = Troupe::roll(&mut dice);
-        let begun = Begun::now(journal.next(), troupe, TIMEOUT);
-        let work = Work::roll(&mut dice, begun.id, troupe, LONGEST);
-        let request = request(troupe, &work).timeout(TIMEOUT);
+    while pace.take(1, halt).is_some() {
+        let kind = Kind::roll(&mut dice);
+        let begun = Begun::now(journal.next(), kind, TIMEOUT);
+        let work = Work::roll(&mut dice, begun.id, kind, LONGEST);
+        let request = request(kind, &work).timeout(TIMEOUT);
         let end = if dice.once_in(4) {
             datagram.one_way(request).map_or_else(|error| begun.fails(&error), |()| begun.ends(Told::Accepted))
         } else {

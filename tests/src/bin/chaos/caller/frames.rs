@@ -13,12 +13,12 @@ use super::{Begun, Journal, TIMEOUT, pace::Pace};
 use crate::{
     dice::Dice,
     ledger::{CallId, End, Flaw, Told},
-    stage::{Curtain, Place},
-    work::{Troupe, Work},
+    place::{Halt, Place},
+    work::{Kind, Work},
 };
 
 /// A caller on one connection after the other.
-struct Scribe<'a> {
+struct RawCaller<'a> {
     journal: &'a Journal,
     dice: Dice,
     /// Calls by their number on the wire, which is one more than their serial.
@@ -26,32 +26,32 @@ struct Scribe<'a> {
     ends: Vec<End>,
 }
 
-/// Calls until the curtain is down and every call has ended.
-pub(super) fn call(place: &Place, curtain: &Curtain, journal: &Journal) {
-    let mut scribe = Scribe { journal, dice: place.dice(0xF0), pending: HashMap::new(), ends: Vec::new() };
+/// Calls until it is to end and every call has ended.
+pub(super) fn call(place: &Place, halt: &Halt, journal: &Journal) {
+    let mut caller = RawCaller { journal, dice: place.dice(0xF0), pending: HashMap::new(), ends: Vec::new() };
     let mut pace = Pace::new(place.rate);
-    while !curtain.is_down() {
+    while !halt.is_asked() {
         if let Ok(stream) = UnixStream::connect(&place.socket) {
-            scribe.speak(Peer::on(stream), &mut pace, curtain);
-            scribe.lose();
+            caller.exchange(Peer::on(stream), &mut pace, halt);
+            caller.lose();
         }
-        within(Duration::from_millis(4), || curtain.is_down());
+        within(Duration::from_millis(4), || halt.is_asked());
     }
 }
 
-impl Scribe<'_> {
+impl RawCaller<'_> {
     /// Calls on a connection until it ends, or until there is nothing left to wait for.
-    fn speak(&mut self, mut peer: Peer, pace: &mut Pace, curtain: &Curtain) {
-        peer.stream().set_read_timeout(Some(BREATH)).expect("it is not zero");
+    fn exchange(&mut self, mut peer: Peer, pace: &mut Pace, halt: &Halt) {
+        peer.stream().set_read_timeout(Some(READ_TIMEOUT)).expect("it is not zero");
         if peer.try_send_bytes(&hello().to_vec()).is_err() {
             return;
         }
-        while !curtain.is_down() || !self.pending.is_empty() {
+        while !halt.is_asked() || !self.pending.is_empty() {
             let room = WINDOW.saturating_sub(self.pending.len() as u64);
-            let due = if curtain.is_down() { 0 } else { pace.due().min(room) };
+            let due = if halt.is_asked() { 0 } else { pace.due().min(room) };
             pace.made(due);
-            let frames: Vec<u8> = (0..due).flat_map(|_| self.write()).collect();
-            if peer.try_send_bytes(&frames).is_err() || !self.hear(&mut peer) {
+            let frames: Vec<u8> = (0..due).flat_map(|_| self.next_call()).collect();
+            if peer.try_send_bytes(&frames).is_err() || !self.receive(&mut peer) {
                 return;
             }
             self.give_up_late();
@@ -59,20 +59,20 @@ impl Scribe<'_> {
         }
     }
 
-    /// A call, at times with the cancel that it will not live to see.
-    fn write(&mut self) -> Vec<u8> {
-        let troupe = Troupe::roll(&mut self.dice);
+    /// A call, at times with its cancel.
+    fn next_call(&mut self) -> Vec<u8> {
+        let kind = Kind::roll(&mut self.dice);
         let timeout = if self.dice.once_in(20) { Duration::from_millis(1) + self.dice.ms(20) } else { TIMEOUT };
-        let begun = Begun::now(self.journal.next(), troupe, timeout);
-        let work = Work::roll(&mut self.dice, begun.id, troupe, LONGEST);
+        let begun = Begun::now(self.journal.next(), kind, timeout);
+        let work = Work::roll(&mut self.dice, begun.id, kind, LONGEST);
         let id = number(begun.id);
         let call = Call {
             id,
             one_way: false,
-            encoding: Troupe::ENCODING,
+            encoding: Kind::ENCODING,
             timeout_ms: u32::try_from(timeout.as_millis()).expect("seconds"),
             caller: Bytes::new(),
-            routing: Routing::to(troupe.target(), "").build(),
+            routing: Routing::to(kind.target(), "").build(),
             body: work.to_json().into(),
         };
         self.pending.insert(id, (begun, work));
@@ -84,7 +84,7 @@ impl Scribe<'_> {
     }
 
     /// Reads what is there. False once the connection has ended.
-    fn hear(&mut self, peer: &mut Peer) -> bool {
+    fn receive(&mut self, peer: &mut Peer) -> bool {
         loop {
             match peer.try_receive() {
                 Ok(Some(Message::Reply(Reply { id, body, .. }))) => self.end(id, Ok(body.bytes().clone())),
@@ -101,7 +101,7 @@ impl Scribe<'_> {
     fn end(&mut self, id: u64, outcome: Result<Bytes, (ErrorCode, Retry)>) {
         let Some((begun, work)) = self.pending.remove(&id) else {
             let id = CallId::new(self.journal.life, id.wrapping_sub(1) & 0xFF_FFFF_FFFF);
-            return self.ends.push(End::now(id, Told::GivenUp, Troupe::Quick).flawed(Flaw::Again));
+            return self.ends.push(End::now(id, Told::GivenUp, Kind::Quick).flawed(Flaw::Again));
         };
         self.ends.push(match outcome {
             Ok(reply) if work.is_answered_by(&reply) => begun.ends(Told::Answered),
@@ -132,6 +132,6 @@ fn number(id: CallId) -> u64 {
 const LOST: Told = Told::Failed(ErrorCode::BROKER_LOST.0, crate::ledger::Safety::Unknown);
 /// Calls under way on one connection.
 const WINDOW: u64 = 64;
-/// How long it listens before it speaks again.
-const BREATH: Duration = Duration::from_millis(2);
+/// How long it reads before it writes again.
+const READ_TIMEOUT: Duration = Duration::from_millis(2);
 const LONGEST: u64 = 400_000;

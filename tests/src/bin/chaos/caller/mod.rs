@@ -14,13 +14,13 @@ use ipc_client::Error;
 
 use crate::{
     ledger::{CallId, End, Ends, Flaw, Life, Told},
-    stage::{Curtain, Place},
-    work::Troupe,
+    place::{Halt, Place},
+    work::Kind,
 };
 
 /// How a caller speaks with the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tongue {
+enum Way {
     /// The client library, on many threads; also by datagram, and on connections for one call each.
     Library,
     /// Frames by hand: it sees an end that comes twice.
@@ -28,7 +28,7 @@ enum Tongue {
 }
 
 /// The callers.
-const CALLERS: [Tongue; 5] = [Tongue::Library, Tongue::Frames, Tongue::Library, Tongue::Frames, Tongue::Frames];
+const CALLERS: [Way; 5] = [Way::Library, Way::Frames, Way::Library, Way::Frames, Way::Frames];
 
 /// The number of callers.
 pub(crate) const COUNT: u8 = 5;
@@ -42,14 +42,14 @@ struct Journal {
 }
 
 /// Calls until standard input ends, then waits for all ends.
-pub(crate) fn perform(place: &Place) {
-    let curtain = Curtain::watch(None);
+pub(crate) fn run(place: &Place) {
+    let halt = Halt::watch(None);
     let life = Life { caller: place.index, number: place.life };
     let journal = Journal { life, calls: AtomicU64::new(0), ends: Ends::create(place) };
     let share = Place { rate: (place.rate / u64::from(COUNT)).max(1), ..place.clone() };
     match CALLERS[usize::from(place.index)] {
-        Tongue::Library => library::call(&share, &curtain, &journal),
-        Tongue::Frames => frames::call(&share, &curtain, &journal),
+        Way::Library => library::call(&share, &halt, &journal),
+        Way::Frames => frames::call(&share, &halt, &journal),
     }
     journal.ends.finish(life, journal.calls.load(Ordering::SeqCst));
 }
@@ -64,22 +64,22 @@ impl Journal {
 #[derive(Clone, Copy, Debug)]
 struct Begun {
     id: CallId,
-    troupe: Troupe,
+    kind: Kind,
     at: Instant,
     timeout: Duration,
 }
 
 impl Begun {
-    fn now(id: CallId, troupe: Troupe, timeout: Duration) -> Self {
-        Self { id, troupe, at: Instant::now(), timeout }
+    fn now(id: CallId, kind: Kind, timeout: Duration) -> Self {
+        Self { id, kind, at: Instant::now(), timeout }
     }
 
     fn is_late(&self) -> bool {
-        self.at.elapsed() > self.timeout + MERCY
+        self.at.elapsed() > self.timeout + SLACK
     }
 
     fn ends(&self, told: Told) -> End {
-        let end = End::now(self.id, told, self.troupe);
+        let end = End::now(self.id, told, self.kind);
         if self.is_late() { end.flawed(Flaw::Late) } else { end }
     }
 
@@ -88,8 +88,8 @@ impl Begun {
     }
 }
 
-/// What a call without a timeout of its own may take: the broker's default in this show.
+/// What a call without a timeout of its own may take: the broker's default here.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// How much later than its deadline a call may end, on a busy machine whose processes are stopped for a while now and then: the
 /// library itself waits for a second.
-const MERCY: Duration = Duration::from_secs(5);
+const SLACK: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ipc_tests::eventually::within;
 
-use crate::stage::Curtain;
+use crate::place::Halt;
 
 /// Calls per second.
 #[derive(Debug)]
@@ -36,13 +36,13 @@ impl Pace {
     }
 
     /// Waits until calls are due, and takes up to `most` of them; none once it is over.
-    pub(crate) fn take(&mut self, most: u64, curtain: &Curtain) -> Option<u64> {
+    pub(crate) fn take(&mut self, most: u64, halt: &Halt) -> Option<u64> {
         let mut due = 0;
         within(Duration::from_secs(3_600), || {
             due = self.due().min(most);
-            due > 0 || curtain.is_down()
+            due > 0 || halt.is_asked()
         });
         self.made(due);
-        (!curtain.is_down()).then_some(due)
+        (!halt.is_asked()).then_some(due)
     }
 }

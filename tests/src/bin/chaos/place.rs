@@ -15,7 +15,7 @@ use ipc_client::{Address, Stopper};
 
 use crate::dice::Dice;
 
-/// The place of one process in the show.
+/// Which process it is, and where it works.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Place {
     /// Which of the services or callers it is.
@@ -26,15 +26,15 @@ pub(crate) struct Place {
     pub(crate) socket: PathBuf,
     /// The directory to write to.
     pub(crate) ledger: PathBuf,
-    /// The seed of the show.
+    /// The seed of the run.
     pub(crate) seed: u64,
     /// Calls per second.
     pub(crate) rate: u64,
 }
 
-/// The end of the performance: standard input ends.
+/// Asked for by the end of standard input.
 #[derive(Clone, Debug)]
-pub(crate) struct Curtain(Arc<AtomicBool>);
+pub(crate) struct Halt(Arc<AtomicBool>);
 
 impl Place {
     pub(crate) fn address(&self) -> Address {
@@ -47,20 +47,20 @@ impl Place {
     }
 }
 
-impl Curtain {
+impl Halt {
     /// Watches standard input, and stops the service when it ends.
     pub(crate) fn watch(stopper: Option<Stopper>) -> Self {
-        let curtain = Self(Arc::default());
-        let falls = curtain.clone();
+        let halt = Self(Arc::default());
+        let asked = halt.clone();
         thread::spawn(move || {
             let _ = std::io::stdin().read_to_end(&mut Vec::new()); // an error ends it as well
-            falls.0.store(true, Ordering::SeqCst);
+            asked.0.store(true, Ordering::SeqCst);
             stopper.iter().for_each(Stopper::stop);
         });
-        curtain
+        halt
     }
 
-    pub(crate) fn is_down(&self) -> bool {
+    pub(crate) fn is_asked(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }

@@ -1,4 +1,4 @@
-//! The processes of the show, and the broker between them.
+//! The callers and services, and the broker between them.
 
 use std::{
     fs::{File, OpenOptions},
@@ -7,71 +7,72 @@ use std::{
     time::Duration,
 };
 
-use ipc_tests::{broker::Broker, command::process, eventually::within, peer::Peer, proc, scene::held};
+use ipc_tests::{broker::Broker, command, eventually::within, peer::Peer, proc, scene::held};
 use nix::sys::signal::{Signal, kill};
 
-use crate::{caller, clock, harm, work::Troupe};
+use crate::{caller, clock, harm, work::Kind};
 
-/// A process of the show.
+/// A caller or a service.
 #[derive(Debug)]
-pub(crate) struct Actor {
-    part: Part,
+pub(crate) struct Process {
+    role: Role,
     index: u8,
     life: u16,
     /// None between two rounds.
     running: Option<(Child, ChildStdin)>,
 }
 
-/// What an actor does.
+/// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum Role {
     Service,
     Caller,
 }
 
 /// Everyone.
 #[derive(Debug)]
-pub(crate) struct Cast {
+pub(crate) struct Processes {
     pub(crate) broker: Broker,
-    pub(crate) services: Vec<Actor>,
-    pub(crate) callers: Vec<Actor>,
-    pub(crate) chronicle: Chronicle,
+    pub(crate) services: Vec<Process>,
+    pub(crate) callers: Vec<Process>,
+    pub(crate) history: History,
     seed: u64,
     rate: u64,
     ledger: PathBuf,
-    at_first: Possessions,
+    at_first: Holdings,
 }
 
 /// What was done to whom in a round, as far as it explains a delay.
 #[derive(Debug, Default)]
-pub(crate) struct Chronicle {
+pub(crate) struct History {
     /// When a service was killed, and which.
-    pub(crate) kills: Vec<(u64, Troupe)>,
+    pub(crate) kills: Vec<(u64, Kind)>,
     /// From when until when the broker did not run.
     pub(crate) without_broker: Vec<(u64, u64)>,
     /// From when until when a caller did not run.
     pub(crate) without_caller: Vec<(u8, u64, u64)>,
 }
 
-/// What a broker with no peers has.
+/// What a broker without peers holds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Possessions {
+pub(crate) struct Holdings {
     pub(crate) descriptors: usize,
     pub(crate) resident_kib: u64,
 }
 
-impl Cast {
+impl Processes {
     pub(crate) fn new(seed: u64, rate: u64) -> Self {
-        let mut broker = Broker::in_process(harm::GENTLE);
-        let at_first = possessions(&mut broker);
-        let actors = |part, count: u8| (0..count).map(|index| Actor { part, index, life: 0, running: None }).collect();
-        let troupe = u8::try_from(Troupe::PROCESSES.len()).expect("a few");
-        let (services, callers) = (actors(Part::Service, troupe), actors(Part::Caller, caller::COUNT));
+        let mut broker = Broker::in_process(harm::CALM);
+        let at_first = holdings(&mut broker);
+        let processes_of =
+            |role, count: u8| (0..count).map(|index| Process { role, index, life: 0, running: None }).collect();
+        let kind = u8::try_from(Kind::PROCESSES.len()).expect("a few");
+        let (services, callers) = (processes_of(Role::Service, kind), processes_of(Role::Caller, caller::COUNT));
         let ledger = broker.directory().join("ledger");
-        Self { broker, services, callers, chronicle: Chronicle::default(), seed, rate, ledger, at_first }
+        Self { broker, services, callers, history: History::default(), seed, rate, ledger, at_first }
     }
 
-    pub(crate) fn at_first(&self) -> Possessions {
+    pub(crate) fn at_first(&self) -> Holdings {
         self.at_first
     }
 
@@ -80,54 +81,54 @@ impl Cast {
     }
 
     /// A round begins, with an empty ledger.
-    pub(crate) fn enter(&mut self) {
+    pub(crate) fn start_round(&mut self) {
         let _ = std::fs::remove_dir_all(&self.ledger); // there is none before the first round
         std::fs::create_dir(&self.ledger).expect("the directory is our own");
-        self.chronicle = Chronicle::default();
-        (0..self.services.len()).for_each(|at| self.start(Part::Service, at));
-        (0..self.callers.len()).for_each(|at| self.start(Part::Caller, at));
+        self.history = History::default();
+        (0..self.services.len()).for_each(|at| self.start(Role::Service, at));
+        (0..self.callers.len()).for_each(|at| self.start(Role::Caller, at));
     }
 
     /// A round ends: callers wait for their ends, then services leave. Tells who did not.
-    pub(crate) fn leave(&mut self) -> Vec<String> {
-        let callers: Vec<_> = self.callers.iter_mut().filter_map(Actor::bow).collect();
-        let late = callers.into_iter().filter_map(|actor| actor.gone_within(PATIENCE));
+    pub(crate) fn end_round(&mut self) -> Vec<String> {
+        let callers: Vec<_> = self.callers.iter_mut().filter_map(Process::end_input).collect();
+        let late = callers.into_iter().filter_map(|process| process.gone_within(PATIENCE));
         let mut troubles: Vec<String> = late.collect();
-        let services: Vec<_> = self.services.iter_mut().filter_map(Actor::bow).collect();
-        troubles.extend(services.into_iter().filter_map(|actor| actor.gone_within(PATIENCE)));
-        troubles.iter_mut().for_each(|trouble| *trouble += &self.said());
+        let services: Vec<_> = self.services.iter_mut().filter_map(Process::end_input).collect();
+        troubles.extend(services.into_iter().filter_map(|process| process.gone_within(PATIENCE)));
+        troubles.iter_mut().for_each(|trouble| *trouble += &self.printed());
         troubles
     }
 
-    /// The next life of an actor.
-    pub(crate) fn start(&mut self, part: Part, at: usize) {
+    /// The next life of a process.
+    pub(crate) fn start(&mut self, role: Role, at: usize) {
         let (seed, rate, socket) = (self.seed, self.rate, self.broker.socket().to_owned());
         let ledger = self.ledger.clone();
-        self.actor(part, at).start(&[seed, rate], &socket, &ledger);
+        self.process(role, at).start(&[seed, rate], &socket, &ledger);
     }
 
-    /// Kills an actor, and starts its next life.
-    pub(crate) fn kill(&mut self, part: Part, at: usize) {
-        if part == Part::Service {
-            self.chronicle.kills.push((clock::now(), Troupe::PROCESSES[at]));
+    /// Kills a process, and starts its next life.
+    pub(crate) fn kill(&mut self, role: Role, at: usize) {
+        if role == Role::Service {
+            self.history.kills.push((clock::now(), Kind::PROCESSES[at]));
         }
-        self.actor(part, at).kill();
-        self.start(part, at);
+        self.process(role, at).kill();
+        self.start(role, at);
     }
 
-    pub(crate) fn signal(&mut self, part: Part, at: usize, signal: Signal) {
-        self.actor(part, at).signal(signal);
+    pub(crate) fn signal(&mut self, role: Role, at: usize, signal: Signal) {
+        self.process(role, at).signal(signal);
     }
 
     /// Those that have ended although nothing was done to them. They are started again.
     pub(crate) fn accidents(&mut self) -> Vec<String> {
         let mut accidents = Vec::new();
-        for (part, count) in [(Part::Service, self.services.len()), (Part::Caller, self.callers.len())] {
+        for (role, count) in [(Role::Service, self.services.len()), (Role::Caller, self.callers.len())] {
             for at in 0..count {
-                if let Some(status) = self.actor(part, at).ended() {
-                    let said = self.said();
-                    accidents.push(format!("{} ended by itself: {status}{said}", self.actor(part, at).name()));
-                    self.start(part, at);
+                if let Some(status) = self.process(role, at).ended() {
+                    let printed = self.printed();
+                    accidents.push(format!("{} ended by itself: {status}{printed}", self.process(role, at).name()));
+                    self.start(role, at);
                 }
             }
         }
@@ -157,7 +158,7 @@ impl Cast {
         }
         drop(client);
         let at_first = self.at_first;
-        let has = |broker: &mut Broker| possessions(broker);
+        let has = |broker: &mut Broker| holdings(broker);
         if !within(PATIENCE, || has(&mut self.broker).descriptors == at_first.descriptors) {
             let now = has(&mut self.broker).descriptors;
             left.push(format!("the broker has {now} descriptors instead of {}", at_first.descriptors));
@@ -170,31 +171,31 @@ impl Cast {
         left
     }
 
-    pub(crate) fn possessions(&mut self) -> Possessions {
-        possessions(&mut self.broker)
+    pub(crate) fn holdings(&mut self) -> Holdings {
+        holdings(&mut self.broker)
     }
 
-    /// What the actors have printed on standard error, which is nothing unless they fail.
-    fn said(&self) -> String {
-        let said = std::fs::read_to_string(self.ledger.join(ERRORS)).unwrap_or_default();
-        if said.is_empty() { said } else { format!("\n{said}") }
+    /// What they have printed on standard error, which is nothing unless they fail.
+    fn printed(&self) -> String {
+        let printed = std::fs::read_to_string(self.ledger.join(ERRORS)).unwrap_or_default();
+        if printed.is_empty() { printed } else { format!("\n{printed}") }
     }
 
-    fn actor(&mut self, part: Part, at: usize) -> &mut Actor {
-        match part {
-            Part::Service => &mut self.services[at],
-            Part::Caller => &mut self.callers[at],
+    fn process(&mut self, role: Role, at: usize) -> &mut Process {
+        match role {
+            Role::Service => &mut self.services[at],
+            Role::Caller => &mut self.callers[at],
         }
     }
 }
 
-impl Actor {
+impl Process {
     fn start(&mut self, numbers: &[u64; 2], socket: &Path, ledger: &Path) {
         self.life += 1;
         let mut command = Command::new("/proc/self/exe");
-        command.arg(match self.part {
-            Part::Service => "service",
-            Part::Caller => "caller",
+        command.arg(match self.role {
+            Role::Service => "service",
+            Role::Caller => "caller",
         });
         command.args([self.index.to_string(), self.life.to_string()]).args([socket, ledger]);
         command.args(numbers.map(|number| number.to_string()));
@@ -213,7 +214,7 @@ impl Actor {
 
     fn signal(&mut self, signal: Signal) {
         if let Some((child, _)) = &self.running {
-            let _ = kill(process(child.id()), signal); // it is not waited for yet, so its number is its own
+            let _ = kill(command::process(child.id()), signal); // it is not waited for yet, so its number is its own
         }
     }
 
@@ -222,7 +223,7 @@ impl Actor {
     }
 
     /// Tells it that the round is over.
-    fn bow(&mut self) -> Option<Leaving> {
+    fn end_input(&mut self) -> Option<Leaving> {
         let name = self.name();
         let (child, stdin) = self.running.take()?;
         drop(stdin);
@@ -230,11 +231,11 @@ impl Actor {
     }
 
     fn name(&self) -> String {
-        format!("{:?} {}.{}", self.part, self.index, self.life)
+        format!("{:?} {}.{}", self.role, self.index, self.life)
     }
 }
 
-/// An actor that is to end.
+/// A process that is to end.
 struct Leaving {
     name: String,
     child: Child,
@@ -259,15 +260,15 @@ impl Leaving {
     }
 }
 
-impl Drop for Actor {
+impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-fn possessions(broker: &mut Broker) -> Possessions {
+fn holdings(broker: &mut Broker) -> Holdings {
     let daemon = broker.daemon().expect("it is a process");
-    Possessions { descriptors: daemon.descriptors().len(), resident_kib: proc::resident_kib(daemon.pid()) }
+    Holdings { descriptors: daemon.descriptors().len(), resident_kib: proc::resident_kib(daemon.pid()) }
 }
 
 fn errors(ledger: &Path) -> File {
