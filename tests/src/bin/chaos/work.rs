@@ -60,7 +60,7 @@ impl Work {
         };
         let effort = match of {
             Kind::Quick => 0,
-            Kind::Pool | Kind::Shared if dice.once_in(8) => dice.below(30),
+            Kind::Pool | Kind::Shared if dice.once_in(50) => dice.below(30),
             Kind::Pool | Kind::Shared => 0,
             Kind::Slow => dice.below(200),
         };
@@ -106,18 +106,12 @@ impl Kind {
         [Self::Quick, Self::Pool, Self::Shared, Self::Shared, Self::Shared, Self::Slow];
     pub(crate) const ENCODING: Encoding = Encoding::JSON;
 
-    /// Rolls whom to call. Most calls go to services that take many.
-    pub(crate) fn roll(dice: &mut Dice) -> Self {
-        dice.pick(&[
-            Self::Quick,
-            Self::Quick,
-            Self::Pool,
-            Self::Pool,
-            Self::Pool,
-            Self::Shared,
-            Self::Shared,
-            Self::Slow,
-        ])
+    /// Rolls whom to call, so often a second. As many calls go to the slow service as it takes; the others take many.
+    pub(crate) fn roll(dice: &mut Dice, rate: u64) -> Self {
+        if dice.once_in((rate / 20).max(8)) {
+            return Self::Slow;
+        }
+        dice.pick(&[Self::Quick, Self::Quick, Self::Pool, Self::Pool, Self::Pool, Self::Shared, Self::Shared])
     }
 
     pub(crate) fn number(self) -> u8 {

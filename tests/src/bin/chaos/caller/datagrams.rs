@@ -26,7 +26,7 @@ pub(super) fn call(place: &Place, mut pace: Pace, halt: &Halt, journal: &Journal
     });
     let Some(datagram) = datagram else { return };
     while pace.take(1, halt).is_some() {
-        let kind = Kind::roll(&mut dice);
+        let kind = Kind::roll(&mut dice, journal.rate);
         let begun = Begun::now(journal.next(), kind, TIMEOUT);
         let work = Work::roll(&mut dice, begun.id, kind, LONGEST);
         let request = request(kind, &work).timeout(TIMEOUT);

@@ -61,7 +61,7 @@ impl RawCaller<'_> {
 
     /// A call, at times with its cancel.
     fn next_call(&mut self) -> Vec<u8> {
-        let kind = Kind::roll(&mut self.dice);
+        let kind = Kind::roll(&mut self.dice, self.journal.rate);
         let timeout = if self.dice.once_in(20) { Duration::from_millis(1) + self.dice.ms(20) } else { TIMEOUT };
         let begun = Begun::now(self.journal.next(), kind, timeout);
         let work = Work::roll(&mut self.dice, begun.id, kind, LONGEST);

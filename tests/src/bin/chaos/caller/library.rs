@@ -69,7 +69,7 @@ impl Worker<'_> {
 
     /// Makes so many calls, of one kind.
     fn call_some(&mut self, count: u64) {
-        let kind = Kind::roll(&mut self.dice);
+        let kind = Kind::roll(&mut self.dice, self.journal.rate);
         match self.dice.below(20) {
             0 => (0..count).for_each(|_| self.tell(kind)),
             1 => self.give_up(kind, count),

@@ -37,6 +37,8 @@ pub(crate) const COUNT: u8 = 5;
 #[derive(Debug)]
 struct Journal {
     life: Life,
+    /// Calls per second.
+    rate: u64,
     calls: AtomicU64,
     ends: Ends,
 }
@@ -45,8 +47,8 @@ struct Journal {
 pub(crate) fn run(place: &Place) {
     let halt = Halt::watch(None);
     let life = Life { caller: place.index, number: place.life };
-    let journal = Journal { life, calls: AtomicU64::new(0), ends: Ends::create(place) };
     let share = Place { rate: (place.rate / u64::from(COUNT)).max(1), ..place.clone() };
+    let journal = Journal { life, rate: share.rate, calls: AtomicU64::new(0), ends: Ends::create(place) };
     match CALLERS[usize::from(place.index)] {
         Way::Library => library::call(&share, &halt, &journal),
         Way::Frames => frames::call(&share, &halt, &journal),
