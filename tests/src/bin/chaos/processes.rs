@@ -2,13 +2,14 @@
 
 use std::{
     fs::{File, OpenOptions},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
 use ipc_tests::{broker::Broker, command, eventually::within, peer::Peer, proc, scene::held};
 use nix::sys::signal::{Signal, kill};
+use tempfile::TempDir;
 
 use crate::{caller, clock, harm, work::Kind};
 
@@ -38,7 +39,7 @@ pub(crate) struct Processes {
     pub(crate) history: History,
     seed: u64,
     rate: u64,
-    ledger: PathBuf,
+    ledger: TempDir,
     at_first: Holdings,
 }
 
@@ -47,6 +48,10 @@ pub(crate) struct Processes {
 pub(crate) struct History {
     /// When a service was killed, and which.
     pub(crate) kills: Vec<(u64, Kind)>,
+    /// How long each of them took to die, in nanoseconds.
+    pub(crate) deaths: Vec<u64>,
+    /// From when until when this process, which wakes every 2 ms, did not: the machine was busy with others.
+    pub(crate) stalls: Vec<(u64, u64)>,
     /// From when until when the broker did not run.
     pub(crate) without_broker: Vec<(u64, u64)>,
     /// From when until when a caller did not run.
@@ -68,8 +73,7 @@ impl Processes {
             |role, count: u8| (0..count).map(|index| Process { role, index, life: 0, running: None }).collect();
         let kind = u8::try_from(Kind::PROCESSES.len()).expect("a few");
         let (services, callers) = (processes_of(Role::Service, kind), processes_of(Role::Caller, caller::COUNT));
-        let ledger = broker.directory().join("ledger");
-        Self { broker, services, callers, history: History::default(), seed, rate, ledger, at_first }
+        Self { broker, services, callers, history: History::default(), seed, rate, ledger: in_memory(), at_first }
     }
 
     pub(crate) fn at_first(&self) -> Holdings {
@@ -77,13 +81,12 @@ impl Processes {
     }
 
     pub(crate) fn ledger(&self) -> &Path {
-        &self.ledger
+        self.ledger.path()
     }
 
     /// A round begins, with an empty ledger.
     pub(crate) fn start_round(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.ledger); // there is none before the first round
-        std::fs::create_dir(&self.ledger).expect("the directory is our own");
+        self.ledger = in_memory();
         self.history = History::default();
         (0..self.services.len()).for_each(|at| self.start(Role::Service, at));
         (0..self.callers.len()).for_each(|at| self.start(Role::Caller, at));
@@ -103,16 +106,18 @@ impl Processes {
     /// The next life of a process.
     pub(crate) fn start(&mut self, role: Role, at: usize) {
         let (seed, rate, socket) = (self.seed, self.rate, self.broker.socket().to_owned());
-        let ledger = self.ledger.clone();
+        let ledger = self.ledger.path().to_owned();
         self.process(role, at).start(&[seed, rate], &socket, &ledger);
     }
 
     /// Kills a process, and starts its next life.
     pub(crate) fn kill(&mut self, role: Role, at: usize) {
-        if role == Role::Service {
-            self.history.kills.push((clock::now(), Kind::PROCESSES[at]));
-        }
+        let killed = clock::now();
         self.process(role, at).kill();
+        if role == Role::Service {
+            self.history.kills.push((killed, Kind::PROCESSES[at]));
+            self.history.deaths.push(clock::now() - killed);
+        }
         self.start(role, at);
     }
 
@@ -177,7 +182,7 @@ impl Processes {
 
     /// What they have printed on standard error, which is nothing unless they fail.
     fn printed(&self) -> String {
-        let printed = std::fs::read_to_string(self.ledger.join(ERRORS)).unwrap_or_default();
+        let printed = std::fs::read_to_string(self.ledger.path().join(ERRORS)).unwrap_or_default();
         if printed.is_empty() { printed } else { format!("\n{printed}") }
     }
 
@@ -269,6 +274,12 @@ impl Drop for Process {
 fn holdings(broker: &mut Broker) -> Holdings {
     let daemon = broker.daemon().expect("it is a process");
     Holdings { descriptors: daemon.descriptors().len(), resident_kib: proc::resident_kib(daemon.pid()) }
+}
+
+/// A directory in memory, if there is one: a service that waits for a disk would be late for another reason than its harm.
+fn in_memory() -> TempDir {
+    let named = || tempfile::Builder::new().prefix("chaos-").to_owned();
+    named().tempdir_in("/dev/shm").or_else(|_| named().tempdir()).expect("a temporary directory")
 }
 
 fn errors(ledger: &Path) -> File {

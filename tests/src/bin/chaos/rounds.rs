@@ -7,7 +7,7 @@ use std::{
 
 use ipc_tests::eventually::within;
 
-use crate::{Options, dice::Dice, harm::Harms, processes::Processes, report::Report, verdict};
+use crate::{Options, clock, dice::Dice, harm::Harms, processes::Processes, report::Report, verdict};
 
 /// Runs all rounds, or those up to the first in which anything is not true.
 pub(crate) fn run(options: &Options) -> ExitCode {
@@ -47,8 +47,13 @@ fn harm(
     processes.start_round();
     while Instant::now() < end {
         let pause = dice.ms(2 * options.pause.max(1)) + Duration::from_millis(1);
+        let mut seen = clock::now();
         within(pause, || {
             harms.undo_due(processes);
+            let before = std::mem::replace(&mut seen, clock::now());
+            if seen - before > STALL {
+                processes.history.stalls.push((before, seen));
+            }
             false
         });
         accidents.extend(processes.accidents());
@@ -64,12 +69,14 @@ fn fail(options: &Options, processes: &mut Processes, report: &Report, round: u6
     }
     println!("chaos: seed {}: {} lies in round {round}", options.seed, lies.len());
     if let Some(directory) = &options.keep {
-        let from = processes.broker.directory();
-        let copied = std::process::Command::new("cp").arg("-r").arg(from).arg(directory).status();
+        let from = [processes.broker.directory(), processes.ledger()];
+        let copied = std::process::Command::new("cp").arg("-r").args(from).arg(directory).status();
         println!("chaos: the ledger is kept in {}: {copied:?}", directory.display());
     }
     ExitCode::FAILURE
 }
 
+/// How long this process may be away, which sleeps for 2 ms at a time, until it is taken for a stall. In nanoseconds.
+const STALL: u64 = 6_000_000;
 /// A bug makes many lies; the first ones tell of it.
 const MOST_SHOWN: usize = 20;

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use ipc_client::ErrorCode;
 
 use crate::{
+    caller,
     ledger::{CallId, End, Ends, Flaw, Life, Runs, Safety, Told},
     processes::History,
     report::Report,
@@ -31,6 +32,8 @@ pub(crate) fn judge(ledger: &Path, history: &History, report: &mut Report) -> Ve
         report.delays.extend(account.ends.values().filter_map(|end| delay(end, history)));
         report.runs += account.runs.values().map(|runs| u64::from(*runs)).sum::<u64>();
     }
+    report.deaths.extend(&history.deaths);
+    report.stalls.extend(history.stalls.iter().map(|(from, to)| to - from));
     lies
 }
 
@@ -101,13 +104,14 @@ impl Account {
 
 /// How long after the death of its service a caller was told, unless the broker or the caller could not act meanwhile.
 fn delay(end: &End, history: &History) -> Option<u64> {
-    if !matches!(end.told, Told::Failed(code, _) if code == ErrorCode::SERVICE_GONE.0) {
+    let is_gone = matches!(end.told, Told::Failed(code, _) if code == ErrorCode::SERVICE_GONE.0);
+    if !is_gone || !caller::is_prompt(end.id.life().caller) {
         return None;
     }
     let killed = history.kills.iter().filter(|(at, kind)| *at <= end.at && kind.number() == end.kind);
     let killed = killed.map(|(at, _)| *at).max()?;
     let overlaps = |from: u64, to: u64| from <= end.at && killed <= to;
-    let is_excused = history.without_broker.iter().any(|(from, to)| overlaps(*from, *to));
+    let is_excused = history.without_broker.iter().chain(&history.stalls).any(|(from, to)| overlaps(*from, *to));
     let caller = end.id.life().caller;
     let was_stopped = history.without_caller.iter().any(|(who, from, to)| *who == caller && overlaps(*from, *to));
     (!is_excused && !was_stopped).then(|| end.at - killed)

@@ -30,6 +30,11 @@ enum Way {
 /// The callers.
 const CALLERS: [Way; 5] = [Way::Library, Way::Frames, Way::Library, Way::Frames, Way::Frames];
 
+/// Whether a caller writes an end down when it comes. With the library, a thread waits for one of its calls after the other.
+pub(crate) fn is_prompt(caller: u8) -> bool {
+    CALLERS.get(usize::from(caller)) == Some(&Way::Frames)
+}
+
 /// The number of callers.
 pub(crate) const COUNT: u8 = 5;
 
