@@ -22,7 +22,7 @@ use ipc_tests::{
 };
 use nix::sched::{CloneFlags, unshare};
 
-/// A container: its own mounts, processes and users. Whoever makes it is root in it.
+/// A container: its own mounts, processes and users. The user who makes it is root in it.
 const CONTAINER: &str = "unshare --mount --pid --fork --kill-child --user --map-root-user";
 
 /// Runs `ipcctl` with the broker's socket mounted as `/mnt/ipcd.sock`, apart from all else in the broker's directory.

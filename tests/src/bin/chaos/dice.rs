@@ -29,7 +29,7 @@ impl Dice {
         from[at]
     }
 
-    /// Up to so many milliseconds.
+    /// A time of up to `most` milliseconds.
     pub(crate) fn ms(&mut self, most: u64) -> Duration {
         Duration::from_micros(self.below(most * 1_000 + 1))
     }

@@ -15,7 +15,7 @@ use crate::{
     processes::{Processes, Role},
 };
 
-/// One thing to do to somebody.
+/// One thing to do to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Harm {
     KillService,
@@ -73,7 +73,7 @@ impl Harms {
         Self { harms, later: Vec::new() }
     }
 
-    /// Does something to somebody.
+    /// Does one of the harms.
     pub(crate) fn inflict(&mut self, processes: &mut Processes, dice: &mut Dice) -> Harm {
         let harm = dice.pick(&self.harms);
         match harm {

@@ -29,7 +29,7 @@ pub(crate) struct End {
     /// When, in nanoseconds since the machine started.
     pub(crate) at: u64,
     pub(crate) told: Told,
-    /// Whom it called.
+    /// The kind of service that it called.
     pub(crate) kind: u8,
     pub(crate) flaw: Flaw,
 }
@@ -126,7 +126,7 @@ impl Ends {
         (&self.0).write_all(&bytes).expect("there is room for the ledger");
     }
 
-    /// Writes down that this life has ended by itself, after so many calls.
+    /// Writes down that this life has ended by itself, after this number of calls.
     pub(crate) fn finish(&self, life: Life, calls: u64) {
         let mut bytes = [0; Self::LEN];
         bytes[..8].copy_from_slice(&CallId::new(life, calls).0.to_le_bytes());

@@ -30,7 +30,7 @@ pub(crate) enum Role {
     Caller,
 }
 
-/// Everyone.
+/// The callers, the services, and the broker between them.
 #[derive(Debug)]
 pub(crate) struct Processes {
     pub(crate) broker: Broker,
@@ -43,7 +43,7 @@ pub(crate) struct Processes {
     at_first: Holdings,
 }
 
-/// What was done to whom in a round, as far as it explains a delay.
+/// What was done in a round, as far as it explains a delay.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     /// When a service was killed, and which.

@@ -130,7 +130,7 @@ mod tests {
         CallId::new(LIFE, serial)
     }
 
-    /// What is found when these calls have run, these ends were told, and the caller says that it made so many calls.
+    /// What is found when these calls have run, these ends were told, and the caller says that it made that many.
     fn lies(runs: &[u64], ends: &[(u64, Told)], calls: Option<u64>) -> Vec<String> {
         let directory = tempfile::tempdir().unwrap();
         let ledger = directory.path().to_owned();

@@ -106,7 +106,7 @@ impl Kind {
         [Self::Quick, Self::Pool, Self::Shared, Self::Shared, Self::Shared, Self::Slow];
     pub(crate) const ENCODING: Encoding = Encoding::JSON;
 
-    /// Rolls whom to call, so often a second. As many calls go to the slow service as it takes; the others take many.
+    /// Rolls which service to call, at this many calls a second. As many calls go to the slow service as it takes; the others take many.
     pub(crate) fn roll(dice: &mut Dice, rate: u64) -> Self {
         if dice.once_in((rate / 20).max(8)) {
             return Self::Slow;

@@ -67,7 +67,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Makes so many calls, of one kind.
+    /// Makes `count` calls of one kind.
     fn call_some(&mut self, count: u64) {
         let kind = Kind::roll(&mut self.dice, self.journal.rate);
         match self.dice.below(20) {

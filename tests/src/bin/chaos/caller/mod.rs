@@ -1,4 +1,4 @@
-//! A caller: it calls whom it likes, in every way there is, and writes down what it is told.
+//! A caller: it calls all services in all ways, and writes down what it is told.
 
 mod datagrams;
 mod frames;
