@@ -16,6 +16,10 @@ check *STEPS:
 test *ARGS:
     cargo test --locked {{ if ARGS == "" { "--workspace" } else { ARGS } }}
 
+# Kill, stop and starve everything at random: just chaos --seconds 600 --seed 1
+chaos *ARGS:
+    cargo run --release -p ipc-tests --bin chaos -- {{ARGS}}
+
 # Format the code
 format:
     cargo fmt --all

@@ -322,6 +322,12 @@ pub fn skip(why: &str) {
     let _ = writeln!(io::stderr(), "SKIP {test}: {why}");
 }
 
+/// Whether tests that repeat something run in their long version.
+#[must_use]
+pub fn is_soak() -> bool {
+    std::env::var_os("IPCD_SOAK").is_some_and(|value| value == "1")
+}
+
 /// Whether the test runs as root. If not, reports that it is skipped.
 #[must_use]
 pub fn is_root() -> bool {
@@ -330,6 +336,16 @@ pub fn is_root() -> bool {
         skip("only root can be another user");
     }
     is_root
+}
+
+/// Whether a script succeeds on this system. If not, reports that the test is skipped.
+#[must_use]
+pub fn can(script: &str) -> bool {
+    let can = Command::shell(script).run().code == 0;
+    if !can {
+        skip(&format!("this system does not allow: {script}"));
+    }
+    can
 }
 
 /// A user other than root and the broker's own, without an entry in passwd.

@@ -95,19 +95,32 @@ impl Peer {
     /// The next message, or `None` once the broker has closed the connection.
     #[track_caller]
     pub fn receive(&mut self) -> Option<Message> {
+        loop {
+            match self.try_receive() {
+                Ok(message) => return message,
+                // With a timeout, a SIGCHLD for another test's child can interrupt a read (signal(7)).
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => panic!("no message from the broker: {error}"),
+            }
+        }
+    }
+
+    /// As [`Peer::receive`], for a test that can do something else meanwhile.
+    ///
+    /// # Errors
+    /// What read(2) says: `WouldBlock` if nothing comes in the socket's own time.
+    pub fn try_receive(&mut self) -> io::Result<Option<Message>> {
         let mut chunk = vec![0; 65_536];
         loop {
             match self.decoder.next().expect("the broker keeps to the protocol") {
-                Some(Incoming::Frame(frame)) => return Some(Message::decode(frame).expect("a message")),
+                Some(Incoming::Frame(frame)) => return Ok(Some(Message::decode(frame).expect("a message"))),
                 Some(Incoming::Begun(_)) => self.decoder.assemble(),
                 Some(Incoming::TooLarge(header)) => panic!("the broker sent {header:?}"),
                 None => match self.stream.read(&mut chunk) {
-                    Ok(0) => return None,
+                    Ok(0) => return Ok(None),
                     Ok(len) => self.decoder.feed(Bytes::copy_from_slice(&chunk[..len])),
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
-                    // With a timeout, a SIGCHLD for another test's child can interrupt a read (signal(7)).
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => panic!("no message from the broker: {error}"),
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                    Err(error) => return Err(error),
                 },
             }
         }

@@ -3,6 +3,9 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use nix::sys::signal::Signal;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+use crate::command::process;
 
 /// The numbers of a process's open descriptors.
 #[must_use]
@@ -48,6 +51,14 @@ pub fn resident_kib(pid: u32) -> u64 {
     let line =
         status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_else(|| panic!("no process {pid}"));
     line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
+}
+
+/// Limits a child to this many descriptors from now on; `None` lifts the limit again.
+pub fn limit_descriptors(pid: u32, most: Option<usize>) {
+    let maximum = getrlimit(Resource::Nofile).maximum; // a broker raises its own limit to this
+    let current = most.map_or(maximum, |most| Some(most as u64));
+    prlimit(Pid::from_raw(process(pid).as_raw()), Resource::Nofile, Rlimit { current, maximum })
+        .expect("a child can be limited");
 }
 
 /// Whether this process ignores a signal, and so its children do: a shell's `&` makes it ignore SIGINT.

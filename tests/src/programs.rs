@@ -78,10 +78,12 @@ fn build() -> PathBuf {
     profile_directory
 }
 
-/// The directory above the test program's own, which is `TARGET/[TRIPLE/]PROFILE/deps/`.
+/// The directory `TARGET/[TRIPLE/]PROFILE`. A test program is one level further down, in `deps`.
 fn profile_directory() -> PathBuf {
     let own = std::env::current_exe().expect("/proc is mounted");
-    own.ancestors().nth(2).expect("cargo puts test programs two levels below the profile").to_owned()
+    let directory = own.parent().expect("a program is in a directory");
+    let is_test = name_of(directory) == "deps";
+    if is_test { directory.parent().unwrap_or(directory) } else { directory }.to_owned()
 }
 
 fn name_of(path: &Path) -> &str {

@@ -65,7 +65,8 @@ impl Scene {
 }
 
 /// Connections, names, calls and bytes, from the broker's own service.
-fn held(client: &mut Peer) -> [u64; 4] {
+#[must_use]
+pub fn held(client: &mut Peer) -> [u64; 4] {
     let stats: ipc_protocol::control::Stats = client.ask("stats", &ipc_protocol::control::Empty {});
     let value = |name: &str| stats.stats.iter().find(|row| row.name == name).map_or(u64::MAX, |row| row.value);
     ["connections", "names", "calls_pending", "bytes_held"].map(value)

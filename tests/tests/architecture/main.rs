@@ -32,6 +32,15 @@ fn core_never_reads_a_clock() {
     assert_clean(&below("broker/src/core"), |file| words_in(&file.code, &clocks));
 }
 
+/// A wall clock that is set forward or back by a day ends no call and lengthens none.
+#[test]
+fn no_deadline_depends_on_the_wall_clock() {
+    let wall_clocks = ["SystemTime", "CLOCK_REALTIME", "Realtime", "gettimeofday", "UNIX_EPOCH"];
+    for directory in ["broker/src", "client-lib/src", "protocol/src"] {
+        assert_clean(&below(directory), |file| words_in(&file.code, &wall_clocks));
+    }
+}
+
 #[test]
 fn core_names_neither_front_nor_server() {
     let outer = |file: &Source| named_in(&file.code, "crate::", &["front", "server"]);

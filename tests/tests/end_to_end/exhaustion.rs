@@ -2,27 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use ipc_protocol::ErrorCode;
+use ipc_protocol::{ErrorCode, control::Empty};
 use ipc_tests::{
-    broker::{AT_ONCE, Broker, STRANGER, is_root},
-    command::{Command, process},
+    broker::{AT_ONCE, Broker, STRANGER, is_root, is_soak},
+    command::Command,
     eventually::{eventually, within},
     peer::Peer,
     proc,
     scene::Scene,
 };
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 /// A process that opens `count` connections and keeps them.
 fn crowd(broker: &Broker, count: usize) -> Command {
     broker.crowd(env!("CARGO_BIN_EXE_crowd"), "connections", count)
-}
-
-/// Limits the broker to this many descriptors from now on.
-fn limit_descriptors(pid: u32, most: usize) {
-    let maximum = getrlimit(Resource::Nofile).maximum; // the broker has raised its own limit to this
-    let pid = Pid::from_raw(process(pid).as_raw());
-    prlimit(pid, Resource::Nofile, Rlimit { current: Some(most as u64), maximum }).expect("a child can be limited");
 }
 
 #[test]
@@ -139,7 +131,7 @@ fn without_a_free_descriptor_one_caller_is_refused_and_the_others_wait() {
     let daemon = scene.broker.daemon().unwrap();
     let (pid, open) = (daemon.pid(), daemon.descriptors());
     let fourth_free = (0..).filter(|number| !open.contains(number)).nth(3).expect("numbers do not end");
-    limit_descriptors(pid, fourth_free);
+    proc::limit_descriptors(pid, Some(fourth_free));
     let mut inside: Vec<Peer> = (0..3).map(|_| Peer::connect(&scene.broker)).collect();
 
     let mut outside = Peer::open(&scene.broker);
@@ -157,7 +149,7 @@ fn without_a_free_descriptor_one_caller_is_refused_and_the_others_wait() {
     let mut next = wait_for_place(&scene.broker);
     next.settle();
     drop((inside, next, outside));
-    limit_descriptors(pid, 100);
+    proc::limit_descriptors(pid, None);
     scene.nothing_is_left();
 }
 
@@ -165,17 +157,18 @@ fn without_a_free_descriptor_one_caller_is_refused_and_the_others_wait() {
 fn churn_leaves_nothing_behind() {
     let mut scene = Scene::at(Broker::in_process(""));
     let pid = scene.broker.daemon().unwrap().pid();
-    churn(&scene.broker, 500); // warm up: some memory is allocated once and kept
+    let (first, then) = if is_soak() { (100_000, 900_000) } else { (500, 5_000) };
+    churn(&scene.broker, first); // warm up: some memory is allocated once and kept
     scene.nothing_is_left();
     let before = proc::resident_kib(pid);
-    churn(&scene.broker, 5_000);
+    churn(&scene.broker, then);
     scene.nothing_is_left();
     let grown = proc::resident_kib(pid).saturating_sub(before);
-    assert!(grown <= 1024, "{grown} KiB more after 5,000 connections");
+    assert!(grown <= 1024, "{grown} KiB more after {then} connections");
 }
 
 fn churn(broker: &Broker, times: usize) {
-    (0..times).for_each(|_| Peer::connect(broker).settle());
+    (0..times).for_each(|_| _ = Peer::connect(broker).ask::<_, Empty>("ping", &Empty {}));
 }
 
 #[test]

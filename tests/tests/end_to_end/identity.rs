@@ -4,7 +4,7 @@ use std::fs;
 
 use ipc_protocol::ErrorCode;
 use ipc_tests::{
-    broker::{Broker, STRANGER, is_root, skip},
+    broker::{Broker, STRANGER, can, is_root},
     command::Command,
     peer::{Peer, caller_of},
     programs::Programs,
@@ -217,15 +217,6 @@ fn bad_names_are_invalid() {
         peer.call("ipc.register", serde_json::json!({ "name": name }).to_string());
         assert_eq!(peer.failure().code, ErrorCode::INVALID, "{name:?}");
     }
-}
-
-/// Whether a script succeeds on this system. If not, reports that the test is skipped.
-fn can(script: &str) -> bool {
-    let can = Command::shell(script).run().code == 0;
-    if !can {
-        skip(&format!("this system does not allow: {script}"));
-    }
-    can
 }
 
 fn ipcd() -> String {

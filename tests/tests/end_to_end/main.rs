@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod acceptance;
+mod containers;
 mod datagrams;
 mod deaths;
 mod descriptors;

@@ -1,8 +1,10 @@
 //! The classic programs of courses on sockets and local IPC, built on the broker and numbered as in the list of scenarios.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read, Write},
+    ops::Range,
     os::{
         fd::OwnedFd,
         unix::net::{UnixDatagram, UnixStream},
@@ -13,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_client::{Client, Datagram, Failed, Method, Request, Service, Target};
+use ipc_client::{Client, Datagram, ErrorCode, Failed, Method, Request, Retry, Service, Target};
 use ipc_protocol::control;
 use ipc_tests::{
     broker::{AT_ONCE, Broker, skip},
@@ -22,6 +24,7 @@ use ipc_tests::{
     peer::Peer,
     proc,
 };
+use nix::sys::signal::Signal;
 use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
@@ -373,10 +376,7 @@ fn s12_calls_to_a_shared_name_are_spread() {
     let serve = || broker.ipcctl(["serve", "pool", "--shared", "--", "sh", "-c", "echo $PPID"]).start();
     let services = [serve(), serve(), serve()];
     broker.wait_for("pool");
-    eventually(SOON, "three of a name", || {
-        let shown: serde_json::Value = Peer::connect(&broker).ask("show", &serde_json::json!({ "name": "pool" }));
-        shown["instances"].as_array().is_some_and(|instances| instances.len() == 3)
-    });
+    eventually(SOON, "three of a name", || instances(&broker, "pool") == 3);
     let mut answered: Vec<u32> =
         (0..3).map(|_| broker.ipcctl(["send", "pool"]).prints_text().trim().parse().unwrap()).collect();
     answered.sort_unstable();
@@ -426,7 +426,78 @@ fn s14_many_calls_on_one_connection_and_one_connection_for_each_call_give_the_sa
     eventually(AT_ONCE, "only service, client and this question", || broker.stat("connections") == 3);
 }
 
-// ---- S26, S27: options, help, limits. S15, S16 and S28 are with the tests of their subject
+// ---- S19: a load balancer in front of equal servers, and one of them dies
+
+/// Appends the number it is called with to `ran`, and answers with the process of its server.
+const COUNTED: &str = "read -r id; echo $id >>ran; echo $PPID";
+
+/// What each call has ended with, by its number.
+type Ends = BTreeMap<u64, ipc_client::Result<u32>>;
+
+#[test]
+fn s19_one_of_three_equal_servers_dies_under_load_and_each_call_ends_once_and_truly() {
+    let broker = Broker::start();
+    let serve = || broker.ipcctl(["serve", "pool", "--shared", "--jobs", "4", "--", "sh", "-c", COUNTED]).start();
+    let [victim, second, third] = [serve(), serve(), serve()];
+    broker.wait_for("pool");
+    eventually(SOON, "three of a name", || instances(&broker, "pool") == 3);
+    let client = Client::connect_to(&broker.address()).unwrap();
+    let ends: Ends = thread::scope(|scope| {
+        let callers: Vec<_> = (0..6)
+            .map(|at| {
+                scope.spawn({
+                    let client = &client;
+                    move || call_pool(client, at * 40..(at + 1) * 40)
+                })
+            })
+            .collect();
+        eventually(SOON, "servers at work", || ran(&broker).len() >= 60);
+        victim.signal(Signal::SIGKILL);
+        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
+    });
+    assert_eq!(ends.len(), 240);
+    assert_true(&ends, &ran(&broker));
+
+    let after = call_pool(&client, 240..260);
+    let servers: BTreeSet<u32> = after.into_values().map(|end| end.unwrap()).collect();
+    assert_eq!(servers, BTreeSet::from([second.pid(), third.pid()]), "the survivors share the work");
+}
+
+fn instances(broker: &Broker, name: &str) -> usize {
+    let shown: serde_json::Value = Peer::connect(broker).ask("show", &serde_json::json!({ "name": name }));
+    shown["instances"].as_array().map_or(0, Vec::len)
+}
+
+fn call_pool(client: &Client, numbers: Range<u64>) -> Ends {
+    let call = |number: u64| {
+        let response = client.call_bytes(Request::new(target("pool"), format!("{number}\n")))?;
+        Ok(String::from_utf8_lossy(&response.body).trim().parse().unwrap())
+    };
+    numbers.map(|number| (number, call(number))).collect()
+}
+
+/// The numbers of the calls that have run. A handler whose server was killed may have been given none.
+fn ran(broker: &Broker) -> Vec<u64> {
+    let log = fs::read_to_string(broker.directory().join("ran")).unwrap_or_default();
+    log.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// Asserts that what callers were told agrees with what has run.
+#[track_caller]
+fn assert_true(ends: &Ends, ran: &[u64]) {
+    for (number, end) in ends {
+        let runs = ran.iter().filter(|one| *one == number).count();
+        let possible = match end {
+            Ok(_) => 1..=1,
+            Err(error) if error.retry() == Retry::Safe => 0..=0,
+            Err(_) => 0..=1,
+        };
+        assert!(possible.contains(&runs), "call {number} ran {runs} times and ended with {end:?}");
+        assert!(end.as_ref().err().is_none_or(|error| error.code() == ErrorCode::SERVICE_GONE), "{number}: {end:?}");
+    }
+}
+
+// ---- S26, S27: options, help, limits. S15, S16, S25 and S28 are with the tests of their subject
 
 #[test]
 fn s26_each_verb_has_help_with_an_example() {

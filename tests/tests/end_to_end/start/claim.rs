@@ -6,7 +6,7 @@ use std::{
 };
 
 use ipc_tests::{
-    broker::Broker,
+    broker::{Broker, is_soak},
     command::Running,
     eventually::{SOON, eventually},
     peer::Peer,
@@ -59,7 +59,7 @@ fn s16_of_two_brokers_started_at_once_one_wins_and_the_other_names_it() {
 
 /// The number of times a start is repeated: 20, or 200 with `IPCD_SOAK=1`.
 fn rounds() -> usize {
-    if std::env::var_os("IPCD_SOAK").is_some_and(|value| value == "1") { 200 } else { 20 }
+    if is_soak() { 200 } else { 20 }
 }
 
 #[test]
