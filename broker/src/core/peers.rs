@@ -11,6 +11,7 @@ use super::{
     input::Begun,
     list::{Link, List, Node},
     moment::Moment,
+    policy::Effect,
     table::Table,
     wheel::{Timed, Wheel},
 };
@@ -44,6 +45,8 @@ pub(crate) struct Peer {
     pub(crate) frame: Option<Frame>,
     /// Replies to calls that were never delivered to it.
     pub(crate) strays: u32,
+    /// Whether its user may do anything.
+    pub(crate) effect: Effect,
     /// Whether it waits for its turn.
     pub(crate) in_line: bool,
     /// Work that it may do before the next peer of its user. Below zero after more work than that.
@@ -110,7 +113,7 @@ impl Peers {
     }
 
     /// Adds a connection.
-    pub(crate) fn admit(&mut self, now: Moment, identity: Identity, account: AccountId) -> PeerId {
+    pub(crate) fn admit(&mut self, now: Moment, identity: Identity, account: AccountId, effect: Effect) -> PeerId {
         self.last_number += 1;
         let number = PeerNumber(self.last_number);
         let id = self.table.insert(Peer {
@@ -129,6 +132,7 @@ impl Peers {
             backlog: 0,
             frame: None,
             strays: 0,
+            effect,
             in_line: false,
             credit: 1,
             denied: false,

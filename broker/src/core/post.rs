@@ -13,6 +13,7 @@ use super::{
     moment::Moment,
     output::{Output, Outputs},
     peers::{Peer, Peers, Stage},
+    policy::Effect,
     refusal::Refusal,
 };
 
@@ -31,11 +32,17 @@ impl Post {
     }
 
     /// Adds a connection. The caller has checked the limits.
-    pub(crate) fn admit<F>(&mut self, now: Moment, identity: Identity, out: &mut impl Outputs<F>) -> PeerId {
+    pub(crate) fn admit<F>(
+        &mut self,
+        now: Moment,
+        identity: Identity,
+        effect: Effect,
+        out: &mut impl Outputs<F>,
+    ) -> PeerId {
         let mut party = Party::new(None, &identity);
         let account = self.accounts.open(identity.uid);
         self.accounts.charge(account, Account::connection());
-        let id = self.peers.admit(now, identity, account);
+        let id = self.peers.admit(now, identity, account, effect);
         self.peers.arm(id, now.after_ms(self.limits.hello_ms));
         self.counters.connections_accepted += 1;
         party.peer = self.peers.get(id).map(|peer| peer.number);
@@ -180,7 +187,7 @@ mod tests {
 
     fn post_with_peer() -> (Post, PeerId) {
         let mut post = Post::new(Limits { unread_soft_bytes: 500, unread_hard_bytes: 1_000, ..Limits::default() });
-        let id = post.admit(Moment(0), Identity::new(7, 7), &mut Vec::<Output<NoFd>>::new());
+        let id = post.admit(Moment(0), Identity::new(7, 7), Effect::Allow, &mut Vec::<Output<NoFd>>::new());
         (post, id)
     }
 

@@ -72,7 +72,8 @@ impl<F> Router<F> {
             out.push(Output::Log(Event::Refused { from: Party::new(None, &identity), reason }));
             return Err(Goodbye { code: ErrorCode::BUSY, text });
         }
-        Ok(self.board.post.admit(now, identity, out))
+        let effect = self.policy.at_all(&identity).effect;
+        Ok(self.board.post.admit(now, identity, effect, out))
     }
 
     /// Handles an input.
@@ -104,9 +105,7 @@ impl<F> Router<F> {
     /// Notes that a peer has sent something that is not routed yet.
     #[inline]
     pub fn ready(&mut self, id: PeerId) {
-        let Some(peer) = self.board.post.peers.get(id).filter(|peer| !peer.in_line) else { return };
-        let effect = self.policy.at_all(&peer.identity).effect;
-        self.turns.join(&mut self.board.post.peers, id, effect);
+        self.turns.join(&mut self.board.post.peers, id);
     }
 
     /// Begins a turn, with a new budget for its work.
@@ -122,8 +121,8 @@ impl<F> Router<F> {
 
     /// Ends a peer's turn. If it has sent more, it is [ready](Router::ready) again.
     #[inline]
-    pub fn end_turn(&mut self, id: PeerId, work: Work) {
-        self.turns.end(&mut self.board.post.peers, id, work);
+    pub fn end_turn(&mut self, turn: Turn, work: Work) {
+        self.turns.end(&mut self.board.post.peers, turn, work);
     }
 
     /// Whether a peer waits for its turn.

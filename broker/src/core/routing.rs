@@ -65,12 +65,16 @@ mod tests {
     use ipc_protocol::{Identity, MethodName, ServiceName};
 
     use super::*;
-    use crate::core::{limits::Limits, moment::Moment, names::Instance, post::Post};
+    use crate::core::{limits::Limits, moment::Moment, names::Instance, policy::Effect, post::Post};
 
     fn resolved(target: &str, method: &str) -> (Result<Destination, Refusal>, Routing, Names) {
         let (mut names, mut post) = (Names::new(), Post::new(Limits::default()));
-        let peer =
-            post.admit(Moment(0), Identity::new(7, 7), &mut Vec::<crate::core::Output<ipc_protocol::NoFd>>::new());
+        let peer = post.admit(
+            Moment(0),
+            Identity::new(7, 7),
+            Effect::Allow,
+            &mut Vec::<crate::core::Output<ipc_protocol::NoFd>>::new(),
+        );
         let name = ServiceName::parse("calc").unwrap();
         let methods: Vec<MethodName> = Vec::new();
         let request = control::Register { name: Some(name.clone()), window: 1, shared: false, methods };

@@ -263,11 +263,11 @@ mod tests {
     use ipc_protocol::{Encoding, Identity, NoFd, Routing, ServiceName, control};
 
     use super::*;
-    use crate::core::{accounts::Accounts, calls::Slot, output::Output};
+    use crate::core::{accounts::Accounts, calls::Slot, output::Output, policy::Effect};
 
     fn board_with_service(window: u32) -> (Switchboard<NoFd>, NameId) {
         let mut board = Switchboard::new(Limits::default());
-        let peer = board.post.admit(Moment(0), Identity::new(7, 7), &mut Vec::<Output<NoFd>>::new());
+        let peer = board.post.admit(Moment(0), Identity::new(7, 7), Effect::Allow, &mut Vec::<Output<NoFd>>::new());
         board.post.peers.get_mut(peer).unwrap().stage = PeerStage::Ready;
         let name = ServiceName::parse("calc").unwrap();
         let request = control::Register { name: Some(name.clone()), window, shared: false, methods: Vec::new() };

@@ -29,6 +29,9 @@ pub struct Turn {
     pub frames: u64,
     /// The most bytes to be read.
     pub bytes: usize,
+    effect: Effect,
+    /// Whether others waited when it began. Nobody's credit depends on what is done while nobody waits.
+    is_shared: bool,
 }
 
 /// The work done in a peer's turn.
@@ -45,6 +48,8 @@ pub struct Work {
 /// The peers that wait for their turn.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Turns {
+    /// The only peer that waits, in no line: the usual case, which costs nothing.
+    lone: Option<PeerId>,
     permitted: Line,
     strangers: Line,
     /// Each user at its account's place.
@@ -56,7 +61,7 @@ pub(crate) struct Turns {
 struct Line {
     users: VecDeque<AccountId>,
     /// What is left of its part of this turn.
-    left: i64,
+    left: u64,
 }
 
 /// A user, as long as its account is open or its place is not taken.
@@ -75,16 +80,34 @@ impl Turns {
     /// Begins a turn, in which each line may do its part.
     #[inline]
     pub(crate) fn begin(&mut self, limits: &Limits) {
-        self.permitted.left = signed(limits.turn_frames_total);
-        self.strangers.left = signed(limits.turn_frames_strangers);
+        self.permitted.left = limits.turn_frames_total;
+        self.strangers.left = limits.turn_frames_strangers;
     }
 
-    /// Puts a peer in line, unless it is there already. `effect` tells whether its user may do anything.
+    /// Puts a peer in line, unless it is there already.
     #[inline]
-    pub(crate) fn join(&mut self, peers: &mut Peers, id: PeerId, effect: Effect) {
+    pub(crate) fn join(&mut self, peers: &mut Peers, id: PeerId) {
+        if self.lone == Some(id) {
+            return;
+        }
+        if self.has_waiting() {
+            return self.join_line(peers, id);
+        }
+        self.lone = Some(id);
+    }
+
+    #[inline(never)]
+    fn join_line(&mut self, peers: &mut Peers, id: PeerId) {
+        if let Some(first) = self.lone.take() {
+            self.stand(peers, first);
+        }
+        self.stand(peers, id);
+    }
+
+    fn stand(&mut self, peers: &mut Peers, id: PeerId) {
         let Some(peer) = peers.get_mut(id).filter(|peer| !peer.in_line) else { return };
         peer.in_line = true;
-        let (account, index) = (peer.account, peer.account.index());
+        let (account, index, effect) = (peer.account, peer.account.index(), peer.effect);
         if self.users.len() <= index {
             self.users.resize_with(index + 1, || None);
         }
@@ -103,30 +126,73 @@ impl Turns {
     /// Whose turn it is; `None` if the work of this turn is done.
     #[inline]
     pub(crate) fn next(&mut self, peers: &mut Peers, limits: &Limits) -> Option<Turn> {
-        if let Some((peer, frames)) = self.permitted.next(&mut self.users, peers, limits.turn_frames) {
-            return Some(Turn { peer, frames, bytes: usize::MAX });
+        match self.lone {
+            Some(id) => self.next_alone(peers, id),
+            None if self.is_empty() => None,
+            None => self.next_in_line(peers, limits),
         }
-        let (peer, frames) = self.strangers.next(&mut self.users, peers, limits.turn_frames)?;
-        Some(Turn { peer, frames, bytes: STRANGERS_READ })
     }
 
-    /// Ends the turn of a peer of this user. The peer joins the line again if there is more to do.
+    #[inline(never)]
+    fn next_in_line(&mut self, peers: &mut Peers, limits: &Limits) -> Option<Turn> {
+        let share = limits.turn_frames;
+        match self.permitted.next(&mut self.users, peers, share) {
+            Some(peer) => Some(Turn::new(peer, Effect::Allow, share, true)),
+            None => Some(Turn::new(self.strangers.next(&mut self.users, peers, share)?, Effect::Deny, share, true)),
+        }
+    }
+
+    /// A turn that lasts as long as there is work, up to the budget.
     #[inline]
-    pub(crate) fn end(&mut self, peers: &mut Peers, id: PeerId, work: Work) {
-        let cost = signed(work.cost());
+    fn next_alone(&mut self, peers: &Peers, id: PeerId) -> Option<Turn> {
+        let effect = peers.get(id).map_or(Effect::Deny, |peer| peer.effect);
+        let left = self.line(effect).left;
+        if left == 0 {
+            return None;
+        }
+        self.lone = None;
+        Some(Turn::new(id, effect, left, false))
+    }
+
+    /// Ends a peer's turn. The peer joins the line again if there is more to do.
+    #[inline]
+    pub(crate) fn end(&mut self, peers: &mut Peers, turn: Turn, work: Work) {
+        let cost = work.cost();
+        let line = self.line(turn.effect);
+        line.left = line.left.saturating_sub(cost);
+        if turn.is_shared {
+            self.spend(peers, turn.peer, cost);
+        }
+    }
+
+    #[inline(never)]
+    fn spend(&mut self, peers: &mut Peers, id: PeerId, cost: u64) {
+        let cost = signed(cost);
         let Some(peer) = peers.get_mut(id) else { return };
         peer.credit -= cost;
         let Some(Some(user)) = self.users.get_mut(peer.account.index()) else { return };
         user.credit -= cost;
-        if let Some(effect) = user.line {
-            self.line(effect).left -= cost;
+        if peer.credit > 0 && user.peers.back() == Some(&id) {
+            user.peers.rotate_right(1); // it has joined again, and has not used up its share
+        }
+        let used_up = user.line.filter(|_| user.credit <= 0).map(|effect| (user.account, effect));
+        if let Some((account, effect)) = used_up
+            && self.line(effect).users.front() == Some(&account)
+        {
+            self.line(effect).users.rotate_left(1);
         }
     }
 
     /// Whether a peer waits for its turn.
     #[inline]
     pub(crate) fn has_waiting(&self) -> bool {
-        !self.permitted.users.is_empty() || !self.strangers.users.is_empty()
+        self.lone.is_some() || !self.is_empty()
+    }
+
+    /// Whether nobody stands in a line.
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.permitted.users.is_empty() && self.strangers.users.is_empty()
     }
 
     #[inline]
@@ -138,11 +204,17 @@ impl Turns {
     }
 }
 
-impl Line {
-    /// The next peer, which leaves the line, and its share. Users and peers whose credit is used up go behind the others, with more
-    /// of it. A peer that is alone in line has all that is left of the turn.
+impl Turn {
     #[inline]
-    fn next(&mut self, users: &mut [Option<User>], peers: &mut Peers, share: u64) -> Option<(PeerId, u64)> {
+    fn new(peer: PeerId, effect: Effect, frames: u64, is_shared: bool) -> Self {
+        let bytes = if effect == Effect::Allow { usize::MAX } else { STRANGERS_READ };
+        Self { peer, frames, bytes, effect, is_shared }
+    }
+}
+
+impl Line {
+    /// The next peer, which leaves the line. Users and peers that are still in debt with a new share go behind the others.
+    fn next(&mut self, users: &mut [Option<User>], peers: &mut Peers, share: u64) -> Option<PeerId> {
         while self.left > 0 {
             let account = *self.users.front()?;
             let user = users.get_mut(account.index()).and_then(Option::as_mut).filter(|user| user.account == account);
@@ -153,12 +225,10 @@ impl Line {
             if user.peers.is_empty() {
                 user.line = None;
                 self.users.pop_front();
-            } else if user.credit <= 0 {
-                user.credit += OF_USER;
+            } else if !user.has_credit() {
                 self.users.rotate_left(1);
             } else if let Some(peer) = user.next(peers, share) {
-                let is_alone = user.peers.is_empty() && self.users.len() == 1;
-                return Some((peer, if is_alone { self.left.unsigned_abs() } else { share }));
+                return Some(peer);
             }
         }
         None
@@ -170,14 +240,24 @@ impl User {
         Self { account, peers: VecDeque::new(), line: None, credit: OF_USER }
     }
 
+    /// Whether it has credit, of which it receives more at the front of its line.
+    fn has_credit(&mut self) -> bool {
+        if self.credit <= 0 {
+            self.credit += OF_USER;
+        }
+        self.credit > 0
+    }
+
     fn next(&mut self, peers: &mut Peers, share: u64) -> Option<PeerId> {
         while let Some(id) = self.peers.pop_front() {
             let Some(peer) = peers.get_mut(id) else { continue };
+            if peer.credit <= 0 {
+                peer.credit += signed(share);
+            }
             if peer.credit > 0 {
                 peer.in_line = false;
                 return Some(id);
             }
-            peer.credit += signed(share);
             self.peers.push_back(id);
         }
         None
@@ -217,7 +297,6 @@ mod tests {
         peers: Peers,
         accounts: Accounts,
         limits: Limits,
-        effects: BTreeMap<u64, Effect>,
         done: BTreeMap<u64, u64>,
     }
 
@@ -228,16 +307,14 @@ mod tests {
                 peers: Peers::new(),
                 accounts: Accounts::new(),
                 limits: Limits::default(),
-                effects: BTreeMap::new(),
                 done: BTreeMap::new(),
             }
         }
 
         fn peer(&mut self, uid: u32, effect: Effect) -> PeerId {
             let account = self.accounts.open(uid);
-            let id = self.peers.admit(Moment(0), Identity::new(uid, uid), account);
-            self.effects.insert(id.to_bits(), effect);
-            self.turns.join(&mut self.peers, id, effect);
+            let id = self.peers.admit(Moment(0), Identity::new(uid, uid), account, effect);
+            self.turns.join(&mut self.peers, id);
             id
         }
 
@@ -247,12 +324,9 @@ mod tests {
             self.turns.begin(&self.limits);
             while let Some(turn) = self.turns.next(&mut self.peers, &self.limits) {
                 let frames = work(turn.peer);
-                let bits = turn.peer.to_bits();
-                self.turns.end(&mut self.peers, turn.peer, Work { frames, ..Work::default() });
-                *self.done.entry(bits).or_default() += frames;
-                if let Some(effect) = self.effects.get(&bits) {
-                    self.turns.join(&mut self.peers, turn.peer, *effect);
-                }
+                self.turns.join(&mut self.peers, turn.peer);
+                self.turns.end(&mut self.peers, turn, Work { frames, ..Work::default() });
+                *self.done.entry(turn.peer.to_bits()).or_default() += frames;
                 order.push(turn.peer);
             }
             order
@@ -310,7 +384,7 @@ mod tests {
     #[test]
     fn a_user_of_many_connections_does_not_keep_another_stranger_waiting() {
         let mut busy = Busy::new();
-        (0..500).for_each(|_| drop(busy.peer(1_000, Effect::Deny)));
+        let _many: Vec<_> = (0..500).map(|_| busy.peer(1_000, Effect::Deny)).collect();
         let other = busy.peer(1_001, Effect::Deny);
 
         busy.turns(3, |_| 16);

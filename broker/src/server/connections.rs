@@ -138,7 +138,7 @@ impl Connections {
             served = self.read(now, turn, &mut work, decisions);
         }
         self.route(now, turn, &mut work, decisions);
-        decisions.end_turn(turn.peer, work);
+        decisions.end_turn(turn, work);
         served
     }
 
@@ -208,7 +208,15 @@ impl Connections {
     }
 
     /// Copies out of the shared read buffer what is not routed in this turn, and has it charged.
+    #[inline]
     pub(crate) fn keep_unrouted(&mut self, now: Moment, decisions: &mut Decisions) {
+        if !self.unrouted.is_empty() {
+            self.keep_each(now, decisions);
+        }
+    }
+
+    #[inline(never)]
+    fn keep_each(&mut self, now: Moment, decisions: &mut Decisions) {
         for id in self.unrouted.drain(..) {
             let Some(connection) = connection(&mut self.places, id) else { continue };
             match connection.rest {

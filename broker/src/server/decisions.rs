@@ -90,8 +90,8 @@ impl Decisions {
 
     /// Ends a peer's turn.
     #[inline]
-    pub(crate) fn end_turn(&mut self, peer: PeerId, work: Work) {
-        self.router.end_turn(peer, work);
+    pub(crate) fn end_turn(&mut self, turn: Turn, work: Work) {
+        self.router.end_turn(turn, work);
     }
 
     /// Whether a peer waits for its turn.

@@ -150,7 +150,7 @@ impl World {
                 self.router.ready(turn.peer);
             }
         }
-        self.router.end_turn(turn.peer, work);
+        self.router.end_turn(turn, work);
     }
 
     /// Has charged what is not routed in this turn, as `server` does.
