@@ -21,6 +21,9 @@ pub(crate) struct Arguments {
     /// Only check the configuration file: print its mistakes and exit 78, or exit 0
     #[arg(long, requires = "config")]
     pub(crate) check: bool,
+    /// Keep the environment, allow core dumps and debuggers, and don't restrict files and system calls
+    #[arg(long)]
+    pub(crate) no_sandbox: bool,
     /// Log connections as they come and go
     #[arg(short, long)]
     pub(crate) verbose: bool,
