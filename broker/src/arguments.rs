@@ -37,4 +37,5 @@ Signals:
 Example:
   export IPCD_SOCKET=$HOME/ipcd.sock
   ipcd &
-  ipcctl wait && ipcctl peers";
+  ipcctl wait && ipcctl peers
+  strace -c ipcd --no-sandbox --socket /tmp/traced";

@@ -27,9 +27,7 @@ fn main() {
     let [_, directory, deed] = &arguments[..] else { panic!("usage: confined DIRECTORY DEED") };
     let directory = Path::new(directory);
     let server = Server::bind(config(directory)).expect("the directory is the test's own");
-    for gap in server.sandbox().enter() {
-        println!("{gap}");
-    }
+    server.sandbox().enter().iter().for_each(|gap| eprintln!("{gap}"));
     match act(directory, deed) {
         Ok(()) => println!("done"),
         Err(error) => println!("{:?}", error.kind()),
@@ -52,7 +50,8 @@ fn act(directory: &Path, deed: &str) -> io::Result<()> {
         "overflow the stack" => drop(black_box(deeper(0))),
         "read the configuration" => drop(fs::read(directory.join("etc/ipcd.toml"))?),
         "replace the lock" => {
-            fs::remove_file(directory.join("run/s.lock")).and_then(|()| fs::write(directory.join("run/s.lock"), "1"))?
+            fs::remove_file(directory.join("run/s.lock"))?;
+            fs::write(directory.join("run/s.lock"), "1")?;
         }
         "bind a socket" => drop(UnixDatagram::bind(directory.join("run/other"))?),
         // What Landlock refuses.
