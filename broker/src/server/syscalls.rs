@@ -1,4 +1,4 @@
-//! The system calls of a broker that serves, as a filter for seccomp(2). Any other one kills the process, because only somebody else's
+//! The system calls of a broker that serves, as a filter for seccomp(2). Any other one kills the process, because only injected
 //! code would make it.
 //!
 //! The kernel remembers which calls a filter allows whatever their arguments are, and then doesn't run it (since Linux 5.11). So what

@@ -1,4 +1,4 @@
-//! The daemon's sandbox: what it can't do even if somebody else's code ran in it, and what it still can. All other tests run in it too.
+//! The daemon's sandbox: what it can't do even if injected code ran in it, and what it still can. All other tests run in it too.
 #![cfg(not(coverage))] // such a build has none
 
 use std::{
@@ -131,7 +131,7 @@ fn the_daemon_is_in_the_sandbox_from_its_first_line_on() {
 #[test]
 fn nothing_of_the_parents_environment_is_left() {
     if !is_root() {
-        return; // nobody else may read it
+        return; // only root may read it
     }
     let place = place();
     let broker = ready(&[], &place.path().join("s"));
