@@ -34,8 +34,11 @@ Signals:
   TERM, INT  finish running calls for up to 5 s (drain_ms), then exit; the second one exits at once
   HUP        read the limits in the configuration file again
 
+Sandbox:
+  ipcd reaches no files but those in the directories of its socket and its configuration: give it directories of its own
+  For debuggers and tracers it stays outside: strace -c ipcd --no-sandbox
+
 Example:
   export IPCD_SOCKET=$HOME/ipcd.sock
   ipcd &
-  ipcctl wait && ipcctl peers
-  strace -c ipcd --no-sandbox --socket /tmp/traced";
+  ipcctl wait && ipcctl peers";
