@@ -21,6 +21,9 @@ pub(crate) struct Arguments {
     /// Only check the configuration file: print its mistakes and exit 78, or exit 0
     #[arg(long, requires = "config")]
     pub(crate) check: bool,
+    /// Keep the environment, allow core dumps and debuggers, and don't restrict files and system calls
+    #[arg(long)]
+    pub(crate) no_sandbox: bool,
     /// Log connections as they come and go
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -30,6 +33,10 @@ const EXAMPLES: &str = "\
 Signals:
   TERM, INT  finish running calls for up to 5 s (drain_ms), then exit; the second one exits at once
   HUP        read the limits in the configuration file again
+
+Sandbox:
+  ipcd reaches no files but those in the directories of its socket and its configuration: give it directories of its own
+  For debuggers and tracers it stays outside: strace -c ipcd --no-sandbox
 
 Example:
   export IPCD_SOCKET=$HOME/ipcd.sock

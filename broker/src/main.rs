@@ -2,16 +2,16 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod process;
 
-use std::{io, process::ExitCode};
+use std::{fmt::Display, io, process::ExitCode};
 
 use clap::Parser;
 use ipc_protocol::{ErrorCode, transport::Address};
 use ipcd::{
     Config, Server, Signals, StartError,
-    server::{ClaimError, ConfigError, SiteError, connections_lowered, notify_ready, plain, write_line},
+    server::{ClaimError, ConfigError, Notifier, SiteError, connections_lowered, plain, write_line},
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use arguments::Arguments;
 
@@ -32,10 +32,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            for line in failure.lines() {
-                // If standard error is closed or full, there is nowhere else to write.
-                let _ = write_line(io::stderr(), &format!("ipcd: {line}"));
-            }
+            failure.lines().iter().for_each(log);
             ExitCode::from(failure.code().exit())
         }
     }
@@ -46,14 +43,23 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.check {
         return Ok(());
     }
+    // A build that measures coverage writes a file at its end.
+    let is_confined = !arguments.no_sandbox && !cfg!(coverage);
+    if is_confined {
+        process::shed_environment();
+        process::harden();
+    }
     let signals = Signals::block().map_err(Failure::Signals)?;
-    // Sockets, lock file and directories are created with explicit modes. A umask would only spoil the socket's.
-    rustix::process::umask(rustix::fs::Mode::empty());
-    raise_open_files();
+    process::set_file_limits();
     let (address, wanted) = (config.socket.clone(), config.limits.connections);
     let server = Server::bind_or_inherit(config)?;
-    announce(&address, server.connections(), wanted);
-    server.run_until_signal(signals).map_err(Failure::Loop)
+    // A manager that can't be reached is no reason not to serve.
+    let notifier = Notifier::from_environment().unwrap_or_default();
+    if is_confined {
+        server.sandbox().enter().iter().for_each(log);
+    }
+    announce(&address, server.connections(), wanted, &notifier);
+    server.run_until_signal(signals, notifier).map_err(Failure::Loop)
 }
 
 impl Failure {
@@ -76,14 +82,6 @@ impl Failure {
     }
 }
 
-/// Raises the soft limit to the hard one: each connection takes a descriptor. The soft limit is low because of programs that use
-/// select(2). The library doesn't do this, as the program around it may be one, or start one.
-fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    // It fails in some sandboxes. Then there is place for fewer connections.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-}
-
 fn configure(arguments: &Arguments) -> Result<Config, ConfigError> {
     let uid = rustix::process::geteuid().as_raw();
     let default = || Address::from_environment(|name| std::env::var_os(name), uid);
@@ -100,11 +98,14 @@ fn configure(arguments: &Arguments) -> Result<Config, ConfigError> {
 
 /// Announces that the sockets are open: a line for people and scripts, READY=1 for a service manager. Says so if there is place for
 /// fewer connections than configured.
-fn announce(address: &Address, connections: u64, wanted: u64) {
-    if let Some(line) = connections_lowered(wanted, connections) {
-        let _ = write_line(io::stderr(), &format!("ipcd: {line}"));
-    }
+fn announce(address: &Address, connections: u64, wanted: u64, notifier: &Notifier) {
+    connections_lowered(wanted, connections).iter().for_each(log);
     // Standard output may be closed or full, and there may be no service manager: none of that matters.
     let _ = write_line(io::stdout(), &format!("ipcd: ready on {address} (pid {})", std::process::id()));
-    let _ = notify_ready();
+    let _ = notifier.ready();
+}
+
+/// Writes a line to the log. If standard error is closed or full, there is nowhere else to write.
+fn log(line: impl Display) {
+    let _ = write_line(io::stderr(), &format!("ipcd: {line}"));
 }

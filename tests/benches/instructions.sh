@@ -29,7 +29,7 @@ profile() {
     local socket=$directory/socket
     : >"$directory/ready" # may hold the previous broker's line
     taskset --cpu-list 0 valgrind --quiet --tool=callgrind --instr-atstart=yes --callgrind-out-file="$3" \
-        "$programs/ipcd" --socket "$socket" --no-datagram >"$directory/ready" &
+        "$programs/ipcd" --socket "$socket" --no-datagram --no-sandbox >"$directory/ready" &
     broker=$!
     until grep -q ready "$directory/ready"; do
         kill -0 "$broker" # fails if the broker has ended, and it has reported why

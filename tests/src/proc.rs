@@ -47,10 +47,16 @@ pub fn cpu_ticks(pid: u32) -> u64 {
 /// Resident memory of a process, in KiB.
 #[must_use]
 pub fn resident_kib(pid: u32) -> u64 {
+    status(pid, "VmRSS").trim_end_matches(" kB").parse().expect("a number of kB")
+}
+
+/// A line of a process's status, without its name.
+#[must_use]
+pub fn status(pid: u32, name: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_else(|| panic!("no process {pid}"));
-    line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
+    let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+    let value = lines.find(|(found, _)| *found == name).unwrap_or_else(|| panic!("no {name} of process {pid}")).1;
+    value.trim().to_owned()
 }
 
 /// Limits a child to this many descriptors from now on; `None` lifts the limit again.

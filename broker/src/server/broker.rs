@@ -13,9 +13,11 @@ use super::{
     inherited::{Inherited, listener},
     life::Life,
     log::Log,
+    notify::Notifier,
     owner::owner,
     path_error::plain,
     poller::Poller,
+    sandbox::Sandbox,
     signals::Signals,
     site::{self, Site, SiteError, Sockets},
     turn::Loop,
@@ -72,12 +74,19 @@ impl Server {
         self.0.run(|life, poller| life.stop_with(stop, poller))
     }
 
-    /// Serves until TERM or INT. Running calls then have 5 s (`drain_ms`) to finish. A second signal ends them at once.
+    /// Serves until TERM or INT. Running calls then have 5 s (`drain_ms`) to finish. A second signal ends them at once. The service
+    /// manager is told when the end begins, and its watchdog is fed.
     ///
     /// # Errors
     /// Those of epoll_wait(2).
-    pub fn run_until_signal(self, signals: Signals) -> io::Result<()> {
-        self.0.run(|life, poller| life.stop_on(signals, poller))
+    pub fn run_until_signal(self, signals: Signals, notifier: Notifier) -> io::Result<()> {
+        self.0.run(|life, poller| life.stop_on(signals, notifier, poller))
+    }
+
+    /// The sandbox in which this broker can serve, for a process that has nothing else to do.
+    #[must_use]
+    pub fn sandbox(&self) -> Sandbox {
+        self.0.sandbox()
     }
 
     /// The number of connections it accepts: the configured limit, or less if the process may not open enough descriptors.

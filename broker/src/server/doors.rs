@@ -122,6 +122,11 @@ impl Doors {
         }
     }
 
+    /// Whether there is a datagram socket.
+    pub(crate) fn answer_datagrams(&self) -> bool {
+        self.datagrams.is_some()
+    }
+
     /// Answers a datagram. False if the receiver's socket does not take the answer.
     pub(crate) fn answer(
         &self,

@@ -6,8 +6,9 @@ use super::{
     config::Config,
     descriptors::{Descriptors, connections_lowered},
     log::Log,
-    notify::notify_stopping,
+    notify::Notifier,
     poller::{Interest, Poller, Source},
+    sandbox::{Sandbox, directory_of},
     signals::{Request, Signals},
     site::{Look, Site},
 };
@@ -20,6 +21,7 @@ pub(crate) struct Life {
     phase: Phase,
     signals: Option<Signals>,
     stop: Option<OwnedFd>,
+    notifier: Notifier,
     /// The address of the broker, unless its sockets are inherited.
     site: Option<Site>,
     descriptors: Descriptors,
@@ -46,7 +48,15 @@ pub(crate) enum Turning {
 
 impl Life {
     pub(crate) fn new(config: Config, site: Option<Site>, descriptors: Descriptors) -> Self {
-        Self { config, phase: Phase::Serving, signals: None, stop: None, site, descriptors }
+        Self {
+            config,
+            phase: Phase::Serving,
+            signals: None,
+            stop: None,
+            notifier: Notifier::default(),
+            site,
+            descriptors,
+        }
     }
 
     /// Ends when `stop` becomes readable.
@@ -56,10 +66,11 @@ impl Life {
         Ok(())
     }
 
-    /// Ends on a signal.
-    pub(crate) fn stop_on(&mut self, signals: Signals, poller: &Poller) -> io::Result<()> {
+    /// Ends on a signal, and notifies a service manager.
+    pub(crate) fn stop_on(&mut self, signals: Signals, notifier: Notifier, poller: &Poller) -> io::Result<()> {
         poller.add(&signals, Source::Signals, Interest::READ)?;
         self.signals = Some(signals);
+        self.notifier = notifier;
         Ok(())
     }
 
@@ -74,7 +85,7 @@ impl Life {
                     }
                 }
                 Request::Stop if self.phase == Phase::Serving => {
-                    let _ = notify_stopping(); // a manager that doesn't read it misses it
+                    self.notifier.stopping();
                     self.phase = Phase::Draining(now.after_ms(self.config.limits.drain_ms));
                     if let Some(site) = &mut self.site {
                         site.leave();
@@ -109,9 +120,20 @@ impl Life {
         }
     }
 
-    /// When [`Life::look`] has something to do.
-    pub(crate) fn next_look(&self) -> Option<Moment> {
-        self.site.as_ref().map(Site::next_look)
+    /// The sandbox for this life. `answers_datagrams` says whether there is a datagram socket.
+    pub(crate) fn sandbox(&self, answers_datagrams: bool) -> Sandbox {
+        let directory = self.site.as_ref().map(|site| directory_of(site.path()));
+        Sandbox { directory, config: self.config.file.clone(), answers_datagrams }
+    }
+
+    /// When [`Life::look`] or [`Life::feed_watchdog`] has something to do.
+    pub(crate) fn next_chore(&self) -> Option<Moment> {
+        Moment::first(self.site.as_ref().map(Site::next_look), self.notifier.next_feed())
+    }
+
+    /// Tells the watchdog that the loop turns, when it is time.
+    pub(crate) fn feed_watchdog(&mut self, now: Moment) {
+        self.notifier.feed(now);
     }
 
     /// Checks the files of the sockets when it is time.
@@ -154,7 +176,7 @@ mod tests {
         let config = Config::new(Address::Abstract(b"life".to_vec()));
         let (poller, mut log) = (Poller::new().unwrap(), Log::new(false));
         let mut life = Life::new(config, None, Descriptors::count());
-        life.stop_on(Signals::block().unwrap(), &poller).unwrap();
+        life.stop_on(Signals::block().unwrap(), Notifier::default(), &poller).unwrap();
 
         raise(Signal::SIGTERM).unwrap();
         assert!(matches!(life.next_signal(Moment(0), &mut log).unwrap(), Some(Turning::Drain)));

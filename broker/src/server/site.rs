@@ -100,6 +100,11 @@ pub(crate) fn open(config: &Config, now: Moment) -> Result<(Option<Site>, Socket
 }
 
 impl Site {
+    /// The path of the stream socket. The others are beside it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// When to look again.
     pub(crate) fn next_look(&self) -> Moment {
         self.next_look

@@ -20,6 +20,7 @@ use super::{
     life::{Life, Turning},
     log::Log,
     poller::{Interest, Poller, Ready, Source},
+    sandbox::Sandbox,
     site::Look,
 };
 use crate::core::{Input, Moment, Output, PeerId};
@@ -51,6 +52,11 @@ impl Loop {
             now = self.turn(now)?;
         }
         Ok(())
+    }
+
+    /// The sandbox that it can do its work in.
+    pub(crate) fn sandbox(&self) -> Sandbox {
+        self.life.sandbox(self.doors.answer_datagrams())
     }
 
     /// The number of connections that the limits allow.
@@ -92,9 +98,9 @@ impl Loop {
         if self.decisions.has_waiting() {
             return Some(now);
         }
-        let (site, drained) = (self.life.next_look(), self.life.drained_by());
+        let (chore, drained) = (self.life.next_chore(), self.life.drained_by());
         let decided = Moment::first(self.decisions.next_deadline(), self.doors.next_resume());
-        Moment::first(decided, Moment::first(site, drained))
+        Moment::first(decided, Moment::first(chore, drained))
     }
 
     fn serve(&mut self, now: Moment, ready: Ready) -> io::Result<()> {
@@ -206,6 +212,7 @@ impl Loop {
             self.decisions.tell(now, Input::Deadline);
         }
         self.doors.resume(now, &self.poller, &mut self.log);
+        self.life.feed_watchdog(now);
         self.look_at_site(now);
         self.carry_out(now);
     }
