@@ -26,6 +26,8 @@ counters! {
     connections_accepted "connections",
     /// Connections refused because a limit was reached.
     connections_refused "connections",
+    /// Connections of users who connect too often, closed without a word.
+    connections_ignored "connections",
     /// Connections cut because their peer broke the protocol or didn't read.
     connections_cut "connections",
     /// Calls received, however they ended.

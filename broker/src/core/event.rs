@@ -73,6 +73,12 @@ pub enum NoPlace {
         /// Its open connections.
         open: u64,
     },
+    /// The limit `connects_strangers`.
+    #[error("user {uid}, who may do nothing here, connects too often; try again later")]
+    TooOften {
+        /// The user.
+        uid: u32,
+    },
 }
 
 impl Event {

@@ -60,6 +60,9 @@ limits! {
     connections = 16_384 "connections" in 1..=COUNT, bounds Connections;
     /// Connections of one user other than root. One desktop user needs more than D-Bus's 256.
     connections_per_uid = 512 "connections" in 1..=COUNT, bounds ConnectionsOfOneUser;
+    /// Connections a second of one user who may do nothing, beyond `connections_per_uid` at once. More are closed unheard, so that
+    /// who connects in a loop doesn't fill the line of those who wait to be accepted.
+    connects_strangers = 50 "a second" in 1..=COUNT, bounds OneFrame;
     /// The part of `connections` kept for root and the broker's own user, so that an administrator gets in when it is full.
     connections_reserved = 16 "connections" in 0..=COUNT, bounds OneFrame;
     /// Unread bytes of one connection above which no more calls are delivered to it; they wait in the name's queue.

@@ -9,7 +9,7 @@
 //! peers, names, calls, watches           the tables
 //! item, input, output, event, refusal    what comes in and goes out
 //! post, assembly                         sending and charging; incomplete frames
-//! turns                                  whose turn it is
+//! turns, visits                          whose turn it is; who connects too often
 //! switchboard, ending, registration      calls from acceptance to end
 //! routing, answer, control               targets; the broker's own service
 //! router, requests, frames               everything together
@@ -45,6 +45,7 @@ mod routing;
 mod switchboard;
 mod table;
 mod turns;
+mod visits;
 mod watches;
 mod wheel;
 

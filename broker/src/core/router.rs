@@ -18,10 +18,11 @@ use super::{
     moment::Moment,
     output::{Output, Outputs},
     peers::Stage,
-    policy::Policy,
+    policy::{Effect, Policy},
     refusal::{Refusal, long_answer},
     switchboard::Switchboard,
     turns::{Turn, Turns, Work},
+    visits::{Admission, Visits},
 };
 
 /// All routing state.
@@ -36,6 +37,7 @@ pub struct Router<F> {
     pub(super) board: Switchboard<F>,
     pub(super) assembly: Assembly,
     turns: Turns,
+    visits: Visits,
     pub(super) policy: Policy,
     agent: String,
 }
@@ -56,8 +58,28 @@ impl<F> Router<F> {
             board: Switchboard::new(limits),
             assembly: Assembly::default(),
             turns: Turns::default(),
+            visits: Visits::default(),
             policy,
             agent: agent.to_owned(),
+        }
+    }
+
+    /// Decides whether a connection of this user is worth to be looked at. Costs much less than [`Router::connect`].
+    ///
+    /// # Errors
+    /// The goodbye to send before closing the connection. With `None` it is closed without a word.
+    pub fn visit(&mut self, now: Moment, uid: u32, out: &mut impl Outputs<F>) -> Result<(), Option<Goodbye>> {
+        let identity = Identity::new(uid, uid);
+        if self.policy.at_all(&identity).effect == Effect::Allow {
+            return Ok(());
+        }
+        match self.visits.admit(now, uid, &self.board.post.limits) {
+            Admission::Granted => Ok(()),
+            Admission::Refused => Err(Some(self.turn_away(&identity, NoPlace::TooOften { uid }, out))),
+            Admission::Ignored => {
+                self.board.post.counters.connections_ignored += 1;
+                Err(None)
+            }
         }
     }
 
@@ -67,10 +89,7 @@ impl<F> Router<F> {
     /// The goodbye to send before closing the connection, if a limit is reached.
     pub fn connect(&mut self, now: Moment, identity: Identity, out: &mut impl Outputs<F>) -> Result<PeerId, Goodbye> {
         if let Err(reason) = self.has_place(&identity) {
-            let text = reason.to_string();
-            self.board.post.counters.connections_refused += 1;
-            out.push(Output::Log(Event::Refused { from: Party::new(None, &identity), reason }));
-            return Err(Goodbye { code: ErrorCode::BUSY, text });
+            return Err(self.turn_away(&identity, reason, out));
         }
         let effect = self.policy.at_all(&identity).effect;
         Ok(self.board.post.admit(now, identity, effect, out))
@@ -156,6 +175,13 @@ impl<F> Router<F> {
     pub fn is_drained(&self) -> bool {
         self.board.calls.iter().all(|(_, slot)| slot.caller == Caller::Gone)
             && self.board.post.peers.iter().all(|(_, peer)| peer.unread == 0)
+    }
+
+    fn turn_away(&mut self, identity: &Identity, reason: NoPlace, out: &mut impl Outputs<F>) -> Goodbye {
+        let text = reason.to_string();
+        self.board.post.counters.connections_refused += 1;
+        out.push(Output::Log(Event::Refused { from: Party::new(None, identity), reason }));
+        Goodbye { code: ErrorCode::BUSY, text }
     }
 
     fn has_place(&self, identity: &Identity) -> Result<(), NoPlace> {

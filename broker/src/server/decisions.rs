@@ -36,6 +36,11 @@ impl Decisions {
         self.router.handle(now, input, &mut self.undone);
     }
 
+    /// Asks whether a connection of this user is worth to be looked at.
+    pub(crate) fn visit(&mut self, now: Moment, uid: u32) -> Result<(), Option<Goodbye>> {
+        self.router.visit(now, uid, &mut self.undone)
+    }
+
     /// Offers a connection to the router.
     pub(crate) fn connect(&mut self, now: Moment, identity: Identity) -> Result<PeerId, Goodbye> {
         self.router.connect(now, identity, &mut self.undone)

@@ -127,14 +127,26 @@ impl Loop {
     }
 
     fn accept(&mut self, now: Moment) {
-        for _ in 0..ACCEPTS {
+        let mut left = ACCEPTS;
+        while left > 0 {
             let Some(socket) = self.doors.accept(now, &self.poller, &mut self.log) else { return };
-            self.admit(now, socket);
+            // If the kernel does not identify the peer, no policy can decide about its requests.
+            let visit = credentials::uid_of_peer(socket.as_fd()).map(|uid| self.decisions.visit(now, uid));
+            left = left.saturating_sub(match visit {
+                Ok(Ok(())) => {
+                    self.admit(now, socket);
+                    ADMISSION
+                }
+                Ok(Err(Some(goodbye))) => {
+                    say_goodbye(socket.as_fd(), goodbye);
+                    ADMISSION
+                }
+                Ok(Err(None)) | Err(_) => 1,
+            });
         }
     }
 
     fn admit(&mut self, now: Moment, socket: OwnedFd) {
-        // If the kernel does not identify the peer, no policy can decide about its requests.
         let Ok(identity) = credentials::of_peer(socket.as_fd()) else { return };
         let id = match self.decisions.connect(now, identity) {
             Ok(id) => id,
@@ -250,5 +262,7 @@ impl Loop {
     }
 }
 
-/// The number of connections accepted in one turn.
-const ACCEPTS: usize = 16;
+/// The number of connections accepted in one turn, if all of them are ignored.
+const ACCEPTS: usize = 64;
+/// The number of ignored connections that take as long as one that is admitted.
+const ADMISSION: usize = 4;
