@@ -128,8 +128,8 @@ impl<F> Router<F> {
     }
 
     /// Begins a turn, with a new budget for its work.
-    pub fn begin_turn(&mut self) {
-        self.turns.begin(&self.board.post.limits);
+    pub fn begin_turn(&mut self, now: Moment) {
+        self.turns.begin(now, &self.board.post.limits);
     }
 
     /// Whose turn it is among the peers that are ready. `None` ends this turn: what is done is to be written before the next one.
@@ -144,11 +144,17 @@ impl<F> Router<F> {
         self.turns.end(&mut self.board.post.peers, turn, work);
     }
 
-    /// Whether a peer waits for its turn.
+    /// When the next turn should begin because of peers that wait for it: in the past, if at once.
     #[inline]
     #[must_use]
-    pub fn has_waiting(&self) -> bool {
-        self.turns.has_waiting()
+    pub fn next_turn_at(&self) -> Option<Moment> {
+        self.turns.next_at(&self.board.post.peers)
+    }
+
+    /// Whether the peer is of a user who may do nothing.
+    #[must_use]
+    pub fn is_stranger(&self, id: PeerId) -> bool {
+        self.board.post.peers.get(id).is_none_or(|peer| peer.effect == Effect::Deny)
     }
 
     /// When to pass [`Input::Deadline`] next.

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Those who may do something come first in every turn, so that no stranger delays them by more than the strangers' part of one.
-//! Strangers have a part of every turn, so that they are served however much there is to do.
+//! Strangers have their part once a millisecond, however much else there is to do, and no more, so that most of the time is left to
+//! the processes that the broker serves: they may have to share its CPU.
 
 use std::collections::VecDeque;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ids::{AccountId, PeerId},
     limits::Limits,
+    moment::Moment,
     peers::Peers,
     policy::Effect,
 };
@@ -52,6 +54,8 @@ pub(crate) struct Turns {
     lone: Option<PeerId>,
     permitted: Line,
     strangers: Line,
+    /// When strangers have their next part.
+    strangers_due: Moment,
     /// Each user at its account's place.
     users: Vec<Option<User>>,
 }
@@ -79,9 +83,12 @@ struct User {
 impl Turns {
     /// Begins a turn, in which each line may do its part.
     #[inline]
-    pub(crate) fn begin(&mut self, limits: &Limits) {
+    pub(crate) fn begin(&mut self, now: Moment, limits: &Limits) {
         self.permitted.left = limits.turn_frames_total;
-        self.strangers.left = limits.turn_frames_strangers;
+        if self.strangers_due <= now {
+            self.strangers_due = now.after_ms(STRANGERS_MS);
+            self.strangers.left = limits.turn_frames_strangers;
+        }
     }
 
     /// Puts a peer in line, unless it is there already.
@@ -183,9 +190,19 @@ impl Turns {
         }
     }
 
-    /// Whether a peer waits for its turn.
+    /// When the next turn should begin because of peers that wait for it: in the past, if at once.
     #[inline]
-    pub(crate) fn has_waiting(&self) -> bool {
+    pub(crate) fn next_at(&self, peers: &Peers) -> Option<Moment> {
+        if !self.has_waiting() {
+            return None;
+        }
+        let lone = self.lone.and_then(|id| peers.get(id));
+        let permitted = lone.map_or(!self.permitted.users.is_empty(), |peer| peer.effect == Effect::Allow);
+        Some(if permitted || self.strangers.left > 0 { Moment(0) } else { self.strangers_due })
+    }
+
+    #[inline]
+    fn has_waiting(&self) -> bool {
         self.lone.is_some() || !self.is_empty()
     }
 
@@ -281,6 +298,8 @@ fn signed(count: u64) -> i64 {
 const OF_USER: i64 = 64;
 /// Bytes read at a time from a user who may do nothing. A hello with a long name fits, and every call is denied, long before its end.
 const STRANGERS_READ: usize = 2_048;
+/// The time between two parts of strangers.
+const STRANGERS_MS: u64 = 1;
 
 #[cfg(test)]
 mod tests {
@@ -298,6 +317,7 @@ mod tests {
         accounts: Accounts,
         limits: Limits,
         done: BTreeMap<u64, u64>,
+        now: Moment,
     }
 
     impl Busy {
@@ -308,6 +328,7 @@ mod tests {
                 accounts: Accounts::new(),
                 limits: Limits::default(),
                 done: BTreeMap::new(),
+                now: Moment(0),
             }
         }
 
@@ -321,7 +342,8 @@ mod tests {
         /// One turn, in which each peer does `work` frames at a time. Returns the peers in order.
         fn turn(&mut self, work: impl Fn(PeerId) -> u64) -> Vec<PeerId> {
             let mut order = Vec::new();
-            self.turns.begin(&self.limits);
+            self.now = self.now.after_ms(1);
+            self.turns.begin(self.now, &self.limits);
             while let Some(turn) = self.turns.next(&mut self.peers, &self.limits) {
                 let frames = work(turn.peer);
                 self.turns.join(&mut self.peers, turn.peer);
@@ -396,10 +418,22 @@ mod tests {
     fn a_peer_alone_in_line_has_the_whole_turn() {
         let mut busy = Busy::new();
         busy.peer(7, Effect::Allow);
-        busy.turns.begin(&busy.limits);
+        busy.turns.begin(Moment(0), &busy.limits);
         assert_eq!(busy.turns.next(&mut busy.peers, &busy.limits).map(|turn| turn.frames), Some(512));
         assert_eq!(busy.turns.next(&mut busy.peers, &busy.limits), None);
-        assert!(!busy.turns.has_waiting());
+        assert_eq!(busy.turns.next_at(&busy.peers), None);
+    }
+
+    #[test]
+    fn strangers_have_their_part_once_a_millisecond() {
+        let mut busy = Busy::new();
+        let _strangers = [busy.peer(7, Effect::Deny), busy.peer(7, Effect::Deny)];
+        assert_eq!(busy.turn(|_| 16).len(), 4);
+
+        busy.turns.begin(busy.now, &busy.limits);
+        assert_eq!(busy.turns.next(&mut busy.peers, &busy.limits), None);
+        assert_eq!(busy.turns.next_at(&busy.peers), Some(busy.now.after_ms(1)));
+        assert_eq!(busy.turn(|_| 16).len(), 4);
     }
 
     #[test]

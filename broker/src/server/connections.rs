@@ -48,6 +48,8 @@ struct Connection {
     interest: Interest,
     reading: Reading,
     rest: Rest,
+    /// Whether the poller reports it once, until it has had its turn. Strangers wait for theirs, and would be reported all the time.
+    once: bool,
 }
 
 /// What an inlet may hold besides an incomplete message.
@@ -101,15 +103,15 @@ impl Connections {
         }
     }
 
-    /// Adds a connection, which the poller watches already.
-    pub(crate) fn insert(&mut self, id: PeerId, socket: OwnedFd, decisions: &mut Decisions) {
+    /// Adds a connection, which the poller watches already with this interest.
+    pub(crate) fn insert(&mut self, id: PeerId, socket: OwnedFd, interest: Interest, decisions: &mut Decisions) {
         decisions.outlets().insert(id);
         let index = id.index();
         if self.places.len() <= index {
             self.places.resize_with(index + 1, || None);
         }
         if let Some(place) = self.places.get_mut(index) {
-            *place = Some(Box::new(Connection::new(id, socket)));
+            *place = Some(Box::new(Connection::new(id, socket, interest)));
         }
     }
 
@@ -118,7 +120,10 @@ impl Connections {
     /// Serves a connection that the poller reports as ready: notes it for its turn, and for writing.
     pub(crate) fn serve(&mut self, id: PeerId, ready: Ready, decisions: &mut Decisions) -> Served {
         let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
-        if ready.write {
+        if connection.once {
+            connection.interest = Interest::NOTHING;
+        }
+        if ready.write || connection.once && connection.reading != Reading::Open {
             decisions.outlets().mark(id);
         }
         match connection.reading {
@@ -134,6 +139,9 @@ impl Connections {
         let Some(connection) = connection(&mut self.places, turn.peer) else { return Served::Open };
         let mut work = Work::default();
         let mut served = Served::Open;
+        if connection.once {
+            decisions.outlets().mark(turn.peer);
+        }
         if connection.rest == Rest::Nothing && connection.reading == Reading::Open {
             served = self.read(now, turn, &mut work, decisions);
         }
@@ -283,7 +291,7 @@ impl Connections {
     fn write(&mut self, now: Moment, id: PeerId, poller: &Poller, decisions: &mut Decisions) -> Served {
         let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
         let Some((outlet, pool)) = decisions.outlets().of(id) else { return Served::Open };
-        let mut wanted = Interest { read: connection.reading == Reading::Open, write: false };
+        let mut wanted = Interest { read: connection.reading == Reading::Open, write: false, once: connection.once };
         if !outlet.is_empty() {
             let Flushed { mut cost, then } = connection.flush(outlet, &mut self.sheet, pool);
             match then {
@@ -328,14 +336,15 @@ pub(crate) enum Served {
 }
 
 impl Connection {
-    fn new(id: PeerId, socket: OwnedFd) -> Self {
+    fn new(id: PeerId, socket: OwnedFd, interest: Interest) -> Self {
         Self {
             id,
             socket,
             inlet: Inlet::default(),
-            interest: Interest::READ,
+            interest,
             reading: Reading::Open,
             rest: Rest::Nothing,
+            once: interest.once,
         }
     }
 
@@ -429,7 +438,7 @@ mod tests {
         let (mut connections, poller) = (Connections::new(), Poller::new().unwrap());
         let socket = OwnedFd::from(ours);
         poller.add(&socket, Source::Peer(id), Interest::READ).unwrap();
-        connections.insert(id, socket, &mut decisions);
+        connections.insert(id, socket, Interest::READ, &mut decisions);
         decisions.take();
         (connections, decisions, poller, id, theirs)
     }
@@ -437,7 +446,7 @@ mod tests {
     /// A turn of the loop, without its writes.
     fn turn(connections: &mut Connections, decisions: &mut Decisions) -> Served {
         let mut served = Served::Open;
-        decisions.begin_turn();
+        decisions.begin_turn(Moment(0));
         while let Some(turn) = decisions.next_turn() {
             if connections.take_turn(Moment(0), turn, decisions) == Served::Gone {
                 served = Served::Gone;
@@ -469,7 +478,8 @@ mod tests {
         let (seqpacket, _theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::NONBLOCK, None).unwrap();
         let id = Decisions::new(Limits::default(), Policy::new(None)).connect(Moment(0), Identity::new(0, 0)).unwrap();
-        let (connection, mut outlet, mut pool) = (Connection::new(id, seqpacket), Outlet::new(), Pool::new());
+        let (connection, mut outlet, mut pool) =
+            (Connection::new(id, seqpacket, Interest::READ), Outlet::new(), Pool::new());
         let reply = |len| {
             let body = vec![b'x'; len].into();
             Item::required(Message::Reply(Reply { id: 1, encoding: Encoding::BYTES, body }))

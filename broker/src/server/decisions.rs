@@ -83,8 +83,8 @@ impl Decisions {
     }
 
     /// Begins a turn of the loop.
-    pub(crate) fn begin_turn(&mut self) {
-        self.router.begin_turn();
+    pub(crate) fn begin_turn(&mut self, now: Moment) {
+        self.router.begin_turn(now);
     }
 
     /// Whose turn it is.
@@ -99,10 +99,15 @@ impl Decisions {
         self.router.end_turn(turn, work);
     }
 
-    /// Whether a peer waits for its turn.
+    /// When the next turn of the loop should begin because of peers that wait for theirs.
     #[inline]
-    pub(crate) fn has_waiting(&self) -> bool {
-        self.router.has_waiting()
+    pub(crate) fn next_turn_at(&self) -> Option<Moment> {
+        self.router.next_turn_at()
+    }
+
+    /// Whether the peer is of a user who may do nothing.
+    pub(crate) fn is_stranger(&self, peer: PeerId) -> bool {
+        self.router.is_stranger(peer)
     }
 
     /// When to pass [`Input::Deadline`] next.

@@ -76,7 +76,7 @@ impl Doors {
             Err(error) => error.to_string(),
         };
         log.trouble(now, format_args!("event=accept_paused reason={reason:?}"));
-        self.watch(Interest { read: false, write: false }, poller, log);
+        self.watch(Interest::NOTHING, poller, log);
         self.resume = Some(now.after(ACCEPT_PAUSE));
         None
     }

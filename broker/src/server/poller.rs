@@ -34,6 +34,8 @@ pub(crate) struct Interest {
     pub(crate) read: bool,
     /// There is room to write.
     pub(crate) write: bool,
+    /// One event ends the watch, until it is watched again.
+    pub(crate) once: bool,
 }
 
 /// What a connection is ready for.
@@ -142,13 +144,15 @@ impl Poller {
 }
 
 impl Interest {
-    pub(crate) const READ: Self = Self { read: true, write: false };
+    pub(crate) const READ: Self = Self { read: true, write: false, once: false };
+    pub(crate) const NOTHING: Self = Self { read: false, write: false, once: false };
 }
 
 fn event(source: Source, interest: Interest) -> EpollEvent {
     let mut flags = EpollFlags::empty();
     flags.set(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP, interest.read);
     flags.set(EpollFlags::EPOLLOUT, interest.write);
+    flags.set(EpollFlags::EPOLLONESHOT, interest.once);
     EpollEvent::new(flags, data(source))
 }
 

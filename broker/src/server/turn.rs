@@ -66,7 +66,7 @@ impl Loop {
 
     /// One turn. Takes the time of the previous turn and returns its own, so that the clock is read once.
     fn turn(&mut self, before: Moment) -> io::Result<Moment> {
-        let wake = self.next_wake(before);
+        let wake = self.next_wake();
         self.poller.wait(before, wake)?;
         let now = clock::now();
         for at in 0..self.poller.count() {
@@ -75,7 +75,7 @@ impl Loop {
             }
         }
         self.carry_out(now);
-        self.decisions.begin_turn();
+        self.decisions.begin_turn(now);
         while let Some(turn) = self.decisions.next_turn() {
             if self.connections.take_turn(now, turn, &mut self.decisions) == Served::Gone {
                 self.close(now, turn.peer);
@@ -94,12 +94,10 @@ impl Loop {
     }
 
     /// When the next turn must begin at the latest.
-    fn next_wake(&self, now: Moment) -> Option<Moment> {
-        if self.decisions.has_waiting() {
-            return Some(now);
-        }
+    fn next_wake(&self) -> Option<Moment> {
         let (chore, drained) = (self.life.next_chore(), self.life.drained_by());
-        let decided = Moment::first(self.decisions.next_deadline(), self.doors.next_resume());
+        let waiting = Moment::first(self.decisions.next_turn_at(), self.decisions.next_deadline());
+        let decided = Moment::first(waiting, self.doors.next_resume());
         Moment::first(decided, Moment::first(chore, drained))
     }
 
@@ -152,8 +150,9 @@ impl Loop {
             Ok(id) => id,
             Err(goodbye) => return say_goodbye(socket.as_fd(), goodbye),
         };
-        match self.poller.add(&socket, Source::Peer(id), Interest::READ) {
-            Ok(()) => self.connections.insert(id, socket, &mut self.decisions),
+        let interest = Interest { once: self.decisions.is_stranger(id), ..Interest::READ };
+        match self.poller.add(&socket, Source::Peer(id), interest) {
+            Ok(()) => self.connections.insert(id, socket, interest, &mut self.decisions),
             Err(_) => self.decisions.tell(now, Input::Closed { peer: id }), // ENOSPC: this user has no epoll watch left
         }
     }

@@ -18,7 +18,7 @@ mod request;
 mod token;
 pub(crate) mod walk;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use ipc_protocol::{Body, Frame, Goodbye, Identity, Kind, Message, wire};
@@ -57,6 +57,8 @@ pub(crate) struct World {
     log: Vec<Event>,
     /// Peers whose inlet may hold something to route, from reads of this turn.
     unrouted: Vec<Peer>,
+    /// Turns so far.
+    turns: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,6 +87,7 @@ impl World {
             answers: Vec::new(),
             log: Vec::new(),
             unrouted: Vec::new(),
+            turns: 0,
         }
     }
 
@@ -113,10 +116,12 @@ impl World {
             self.assert_told();
             match self.router.next_turn() {
                 Some(turn) => self.take_turn(turn),
-                None if self.unrouted.is_empty() && !self.router.has_waiting() => return,
+                None if self.unrouted.is_empty() && self.router.next_turn_at().is_none() => return,
                 None => {
                     self.keep_unrouted();
-                    self.router.begin_turn();
+                    // No time passes within a step, but strangers have a turn only as it does.
+                    self.turns += 1;
+                    self.router.begin_turn(self.now.after(Duration::from_millis(self.turns)));
                 }
             }
         }
