@@ -32,7 +32,7 @@ pub struct Turn {
     /// The most bytes to be read.
     pub bytes: usize,
     effect: Effect,
-    /// Whether others waited when it began. Nobody's credit depends on what is done while nobody waits.
+    /// Whether others waited when it began. What is done while no one else waits costs no credit.
     is_shared: bool,
 }
 
@@ -206,7 +206,7 @@ impl Turns {
         self.lone.is_some() || !self.is_empty()
     }
 
-    /// Whether nobody stands in a line.
+    /// Whether the lines are empty.
     #[inline]
     fn is_empty(&self) -> bool {
         self.permitted.users.is_empty() && self.strangers.users.is_empty()

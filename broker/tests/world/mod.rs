@@ -104,7 +104,7 @@ impl World {
         self.step(|router, now, out| router.handle(now, input, out));
     }
 
-    /// Carries out the router's outputs and has turns, as `server` does, until nobody waits for one.
+    /// Carries out the router's outputs and has turns, as `server` does, until no peer waits for one.
     fn carry_out(&mut self) {
         loop {
             while !self.out.is_empty() {
