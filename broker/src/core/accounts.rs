@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ids::{AccountId, OfAccount},
     limits::{Limits, Use},
+    policy::Effect,
     table::Table,
 };
 
@@ -16,6 +17,8 @@ pub(crate) struct Accounts {
     rows: Table<OfAccount, Row>,
     by_uid: BTreeMap<u32, AccountId>,
     total: Account,
+    /// The bytes of all users who may do nothing.
+    strangers: u64,
     peak: Account,
     peak_per_uid: Account,
     /// Whether bytes were discharged since [`Accounts::take_freed`].
@@ -25,6 +28,8 @@ pub(crate) struct Accounts {
 #[derive(Debug, Serialize, Deserialize)]
 struct Row {
     uid: u32,
+    /// Whether the user may do anything.
+    effect: Effect,
     held: Account,
 }
 
@@ -44,6 +49,8 @@ pub(crate) struct Account {
 pub(crate) enum Full {
     /// The user's.
     User,
+    /// That of all users who may do nothing.
+    Strangers,
     /// The broker's.
     Broker,
 }
@@ -51,12 +58,21 @@ pub(crate) enum Full {
 impl Accounts {
     pub(crate) fn new() -> Self {
         let none = Account::default();
-        Self { rows: Table::new(), by_uid: BTreeMap::new(), total: none, peak: none, peak_per_uid: none, freed: false }
+        Self {
+            rows: Table::new(),
+            by_uid: BTreeMap::new(),
+            total: none,
+            strangers: 0,
+            peak: none,
+            peak_per_uid: none,
+            freed: false,
+        }
     }
 
     /// The account of a user. Charge something to it at once, because an empty account is closed by the next discharge.
-    pub(crate) fn open(&mut self, uid: u32) -> AccountId {
-        *self.by_uid.entry(uid).or_insert_with(|| self.rows.insert(Row { uid, held: Account::default() }))
+    /// `effect` tells whether the user may do anything.
+    pub(crate) fn open(&mut self, uid: u32, effect: Effect) -> AccountId {
+        *self.by_uid.entry(uid).or_insert_with(|| self.rows.insert(Row { uid, effect, held: Account::default() }))
     }
 
     /// Closes an account if nothing was charged to it.
@@ -74,7 +90,14 @@ impl Accounts {
         let Some(row) = self.rows.get_mut(id) else { return Err(Full::User) };
         let of_user = row.held.bytes + bytes as u64;
         let in_all = self.total.bytes + bytes as u64;
-        check(of, of_user, in_all, limits)?;
+        match row.effect {
+            Effect::Allow => check(of, of_user, in_all, limits)?,
+            Effect::Deny => {
+                let of_strangers = self.strangers + bytes as u64;
+                check_stranger(of_user, of_strangers, limits)?;
+                self.strangers = of_strangers;
+            }
+        }
         row.held.bytes = of_user;
         self.total.bytes = in_all;
         self.peak.bytes = self.peak.bytes.max(in_all);
@@ -84,13 +107,21 @@ impl Accounts {
 
     /// Checks whether `bytes` more would fit now.
     pub(crate) fn has_room(&self, id: AccountId, bytes: usize, of: Use, limits: &Limits) -> Result<(), Full> {
-        check(of, self.held(id).bytes + bytes as u64, self.total.bytes + bytes as u64, limits)
+        let Some(row) = self.rows.get(id) else { return Err(Full::User) };
+        let of_user = row.held.bytes + bytes as u64;
+        match row.effect {
+            Effect::Allow => check(of, of_user, self.total.bytes + bytes as u64, limits),
+            Effect::Deny => check_stranger(of_user, self.strangers + bytes as u64, limits),
+        }
     }
 
     /// Charges without checking limits: the caller has checked them, or cuts the holder next.
     pub(crate) fn charge(&mut self, id: AccountId, charge: Account) {
         let Some(row) = self.rows.get_mut(id) else { return };
         row.held.add(charge);
+        if row.effect == Effect::Deny {
+            self.strangers += charge.bytes;
+        }
         self.total.add(charge);
         self.peak.raise(self.total);
         self.peak_per_uid.raise(row.held);
@@ -100,6 +131,9 @@ impl Accounts {
     pub(crate) fn discharge(&mut self, id: AccountId, charge: Account) {
         let Some(row) = self.rows.get_mut(id) else { return };
         row.held.subtract(charge);
+        if row.effect == Effect::Deny {
+            self.strangers -= charge.bytes;
+        }
         self.total.subtract(charge);
         self.freed |= charge.bytes > 0;
         if row.held == Account::default() {
@@ -111,6 +145,9 @@ impl Accounts {
     pub(crate) fn discharge_bytes(&mut self, id: AccountId, bytes: usize) {
         let Some(row) = self.rows.get_mut(id) else { return };
         row.held.bytes -= bytes as u64;
+        if row.effect == Effect::Deny {
+            self.strangers -= bytes as u64;
+        }
         self.total.bytes -= bytes as u64;
         self.freed = true;
         if row.held.bytes == 0 {
@@ -146,6 +183,16 @@ impl Accounts {
     /// The most that all users ever held.
     pub(crate) fn peak(&self) -> Account {
         self.peak
+    }
+
+    /// Whether the user of an account may do anything.
+    pub(crate) fn effect(&self, id: AccountId) -> Effect {
+        self.rows.get(id).map_or(Effect::Deny, |row| row.effect)
+    }
+
+    /// The bytes of all users who may do nothing.
+    pub(crate) fn strangers(&self) -> u64 {
+        self.strangers
     }
 
     /// What each user holds. For the invariants.
@@ -209,6 +256,19 @@ fn check(of: Use, of_user: u64, in_all: u64, limits: &Limits) -> Result<(), Full
     Ok(())
 }
 
+/// Checks whether a user who may do nothing, and all such users together, may hold these bytes: an eighth of what others may, so that
+/// they take no room from those.
+#[cold]
+fn check_stranger(of_user: u64, of_strangers: u64, limits: &Limits) -> Result<(), Full> {
+    if of_user > limits.bytes_per_uid / 8 {
+        return Err(Full::User);
+    }
+    if of_strangers > limits.bytes_total / 8 {
+        return Err(Full::Strangers);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,20 +276,33 @@ mod tests {
     #[test]
     fn an_account_closes_with_the_last_thing_it_held() {
         let mut accounts = Accounts::new();
-        let id = accounts.open(7);
+        let id = accounts.open(7, Effect::Allow);
         accounts.charge(id, Account::connection());
         accounts.charge_bytes(id, 10, Use::Unread, &Limits::default()).unwrap();
         accounts.discharge_bytes(id, 10);
-        assert_eq!(accounts.open(7), id, "a connection holds it open");
+        assert_eq!(accounts.open(7, Effect::Allow), id, "a connection holds it open");
         accounts.discharge(id, Account::connection());
         assert_eq!((accounts.held(id), accounts.by_user().len()), (Account::default(), 0));
+    }
+
+    #[test]
+    fn strangers_hold_an_eighth_of_what_others_may() {
+        let limits = Limits { bytes_per_uid: 800, bytes_total: 1_600, ..Limits::default() };
+        let mut accounts = Accounts::new();
+        let [one, two, three] = [7, 8, 9].map(|uid| accounts.open(uid, Effect::Deny));
+        assert_eq!(accounts.charge_bytes(one, 101, Use::Unread, &limits), Err(Full::User));
+        assert_eq!(accounts.charge_bytes(one, 100, Use::Unread, &limits), Ok(()));
+        assert_eq!(accounts.charge_bytes(two, 100, Use::Unread, &limits), Ok(()));
+        assert_eq!(accounts.charge_bytes(three, 1, Use::Unread, &limits), Err(Full::Strangers));
+        let permitted = accounts.open(0, Effect::Allow);
+        assert_eq!(accounts.charge_bytes(permitted, 600, Use::Waiting, &limits), Ok(()));
     }
 
     #[test]
     fn a_charge_that_does_not_fit_changes_nothing() {
         let limits = Limits { bytes_per_uid: 100, ..Limits::default() };
         let mut accounts = Accounts::new();
-        let id = accounts.open(7);
+        let id = accounts.open(7, Effect::Allow);
         accounts.charge(id, Account::bytes(60));
         assert_eq!(accounts.charge_bytes(id, 30, Use::Waiting, &limits), Err(Full::User));
         assert_eq!(accounts.charge_bytes(id, 40, Use::Unread, &limits), Ok(()));

@@ -12,6 +12,7 @@ use super::{
     moment::Moment,
     output::{Output, Outputs},
     peers::{Frame, Stage},
+    policy::Effect,
     refusal::{Progress, Refusal, long_answer},
     router::Router,
     wheel::Timed as _,
@@ -22,12 +23,17 @@ impl<F> Router<F> {
     #[inline(never)]
     pub(super) fn begin(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut impl Outputs<F>) {
         let Some(peer) = self.board.post.peers.get(from) else { return };
+        let is_stranger = peer.effect == Effect::Deny;
         match peer.stage {
             Stage::Greeting => return self.board.post.violate(from, &Violation::NoHello(frame.kind), out),
             Stage::Leaving | Stage::Ended => return,
             Stage::Ready => self.assembly.partial(&mut self.board.post, now, from, frame.held),
         }
-        if u64::from(frame.body_len) > self.board.post.limits.body_bytes {
+        if is_stranger && frame.kind == Kind::CALL {
+            self.skip(from, frame, out);
+            return self.deny_unread(from, frame.id, out); // no memory for who may do nothing
+        }
+        if is_stranger || u64::from(frame.body_len) > self.board.post.limits.body_bytes {
             self.skip(from, frame, out);
             return self.refuse_long(now, from, frame, out);
         }

@@ -9,6 +9,7 @@ use super::{
     ids::{AccountId, InstanceId, NameId, PeerId},
     names::{Instance, Name},
     peers::{Peer, Stage as PeerStage},
+    policy::Effect,
     router::Router,
     switchboard::{SLOT, Switchboard, charge_of, has_room},
     watches,
@@ -64,7 +65,11 @@ impl<F: Debug> Switchboard<F> {
     /// Recomputes every account from the tables.
     fn assert_charges(&self) {
         let mut stored: BTreeMap<u32, Account> = BTreeMap::new();
+        let mut stored_of_strangers = Vec::new();
         let mut charge = |account: AccountId, what: Account| {
+            if self.post.accounts.effect(account) == Effect::Deny {
+                stored_of_strangers.push(what.bytes);
+            }
             let uid = self.post.accounts.uid(account).expect("who holds something has an account");
             stored.entry(uid).or_default().add(what);
         };
@@ -92,6 +97,8 @@ impl<F: Debug> Switchboard<F> {
         let mut total = Account::default();
         stored.values().for_each(|account| total.add(*account));
         assert_eq!(total, self.post.accounts.total(), "what all hold");
+        let strangers = stored_of_strangers.iter().sum::<u64>();
+        assert_eq!(strangers, self.post.accounts.strangers(), "what all strangers hold");
     }
 
     fn assert_peer(&self, id: PeerId, peer: &Peer) {

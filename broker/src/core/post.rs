@@ -40,7 +40,7 @@ impl Post {
         out: &mut impl Outputs<F>,
     ) -> PeerId {
         let mut party = Party::new(None, &identity);
-        let account = self.accounts.open(identity.uid);
+        let account = self.accounts.open(identity.uid, effect);
         self.accounts.charge(account, Account::connection());
         let id = self.peers.admit(now, identity, account, effect);
         self.peers.arm(id, now.after_ms(self.limits.hello_ms));
@@ -135,7 +135,7 @@ impl Post {
 
     fn busy(&self, full: Full, of: Use) -> Refusal {
         match full {
-            Full::User => Refusal::UserBusy(of.part_of(self.limits.bytes_per_uid)),
+            Full::User | Full::Strangers => Refusal::UserBusy(of.part_of(self.limits.bytes_per_uid)),
             Full::Broker => Refusal::BrokerBusy(of.part_of(self.limits.bytes_total)),
         }
     }
@@ -156,12 +156,18 @@ impl Post {
     /// it. While all peers read, none is cut, because everything leaves at the end of the turn.
     #[cold]
     pub(crate) fn cut_hog<F>(&mut self, full: Full, account: AccountId, out: &mut impl Outputs<F>) -> bool {
-        let is_candidate = |peer: &Peer| peer.backlog > 0 && (full == Full::Broker || peer.account == account);
+        let is_of = |peer: &Peer| match full {
+            Full::User => peer.account == account,
+            Full::Strangers => peer.effect == Effect::Deny,
+            Full::Broker => true,
+        };
+        let is_candidate = |peer: &Peer| peer.backlog > 0 && is_of(peer);
         let weight = |peer: &Peer| (self.accounts.held(peer.account).bytes, peer.unread);
         let candidates = self.peers.iter().filter(|(_, peer)| is_candidate(peer));
         let Some((id, hog)) = candidates.max_by_key(|(_, peer)| weight(peer)) else { return false };
         let limit = match full {
             Full::User => self.limits.bytes_per_uid,
+            Full::Strangers => self.limits.bytes_total / 8,
             Full::Broker => self.limits.bytes_total,
         };
         let violation = not_reading(hog.unread, limit);

@@ -87,6 +87,9 @@ impl<F> Router<F> {
             .as_ref()
             .filter(|route| route.epoch == self.board.names.epoch() && route.section == *call.routing.raw());
         let Some(route) = known else {
+            if peer.denied && peer.effect == Effect::Deny {
+                return Err(Refusal::Denied { uid: peer.identity.uid }); // it is logged already
+            }
             let identity = peer.identity.clone();
             return self.route(&identity, origin, call, out);
         };
@@ -185,6 +188,17 @@ impl<F> Router<F> {
 
     // ---- the policy
 
+    /// The denial of a long call of a user who may do nothing. It is not read.
+    #[cold]
+    pub(super) fn deny_unread(&mut self, from: PeerId, id: u64, out: &mut impl Outputs<F>) {
+        let Some(identity) = self.board.post.peers.get(from).map(|peer| peer.identity.clone()) else { return };
+        let request =
+            Request { identity: &identity, operation: Operation::Call, service: b"", method: b"", topic: b"" };
+        if let Err(denied) = self.admit(&request, Some(from), out) {
+            self.board.refuse(&Caller::Peer { peer: from, id }, denied, out);
+        }
+    }
+
     /// Denies everything to a user who may do nothing.
     fn admit(&mut self, request: &Request<'_>, peer: Option<PeerId>, out: &mut impl Outputs<F>) -> Result<(), Refusal> {
         let verdict = self.policy.at_all(request.identity);
@@ -238,7 +252,7 @@ impl<F> Router<F> {
             counters.datagrams_malformed += 1;
             return;
         };
-        let payer = self.board.post.accounts.open(sender.uid);
+        let payer = self.board.post.accounts.open(sender.uid, self.policy.at_all(&sender).effect);
         let deadline = now.after(self.board.post.limits.timeout(call.timeout_ms));
         let origin = Origin { caller: caller.clone(), payer, peer: None, came: now, deadline };
         if let Err(refusal) = self.route(&sender, origin, &mut call, out) {
