@@ -47,7 +47,17 @@ pub fn cpu_ticks(pid: u32) -> u64 {
 /// Resident memory of a process, in KiB.
 #[must_use]
 pub fn resident_kib(pid: u32) -> u64 {
-    status(pid, "VmRSS").trim_end_matches(" kB").parse().expect("a number of kB")
+    kib(pid, "VmRSS")
+}
+
+/// The most that the resident memory of a process has been, in KiB.
+#[must_use]
+pub fn peak_resident_kib(pid: u32) -> u64 {
+    kib(pid, "VmHWM")
+}
+
+fn kib(pid: u32, name: &str) -> u64 {
+    status(pid, name).trim_end_matches(" kB").parse().expect("a number of kB")
 }
 
 /// A line of a process's status, without its name.
