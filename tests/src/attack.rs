@@ -9,6 +9,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use nix::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::peer::hello;
+use crate::{broker::Broker, peer::hello};
 
 /// An attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -30,7 +31,7 @@ pub enum Attack {
     Pings,
     /// Pings, and never reads.
     UnreadPings,
-    /// Calls that policy denies a stranger.
+    /// Calls to a name that is not there, which policy denies a stranger.
     Denied,
     /// The same, and never reads the errors.
     UnreadDenied,
@@ -170,11 +171,11 @@ impl Attack {
         match self {
             Self::Pings => flood(&Message::Ping(1)),
             Self::UnreadPings => flood(&Message::Ping(1)).unread(),
-            Self::Denied | Self::Datagrams => flood(&call("bystander", "", 0)),
-            Self::UnreadDenied => flood(&call("bystander", "", 0)).unread(),
-            Self::DeniedBulk => Style::repeat(&call("bystander", vec![7; 60_000], 0), 2),
-            Self::DeniedOneWay => flood(&one_way("bystander")),
-            Self::DeniedBrief => flood(&call("bystander", "", 1)),
+            Self::Denied | Self::Datagrams => flood(&call("nobody", "", 0)),
+            Self::UnreadDenied => flood(&call("nobody", "", 0)).unread(),
+            Self::DeniedBulk => Style::repeat(&call("nobody", vec![7; 60_000], 0), 2),
+            Self::DeniedOneWay => flood(&one_way("nobody")),
+            Self::DeniedBrief => flood(&call("nobody", "", 1)),
             Self::Cancels => flood(&Message::Cancel(Cancel { id: 1, reason: ErrorCode::CANCELLED })),
             Self::Registers => flood(&call("ipc.register", r#"{"name":"mine"}"#, 0)),
             Self::Peers => flood(&call("ipc.peers", "{}", 0)),
@@ -342,6 +343,15 @@ impl Attacker {
     }
 }
 
+/// Attacks a broker from this process for 300 ms.
+pub fn attack_for(attack: Attack, broker: &Broker, connections: usize) {
+    let end = Instant::now() + Duration::from_millis(300);
+    let mut assault = Assault::new(attack, broker.socket(), connections);
+    while Instant::now() < end {
+        assault.step();
+    }
+}
+
 /// Sends datagrams from `count` sockets for as long as `goes_on` says so, and reads nothing.
 pub fn send_datagrams(
     attack: Attack,
@@ -401,7 +411,7 @@ fn one_way(target: &str) -> Message {
 
 /// A call whose header announces 1 MiB, and as much of its body.
 fn announced(len: usize) -> Vec<u8> {
-    let routing = Routing::to("bystander", "").build();
+    let routing = Routing::to("nobody", "").build();
     let header = Header {
         routing_len: u16::try_from(routing.raw().len()).expect("a section is short"),
         body_len: MAX_BODY,

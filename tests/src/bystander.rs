@@ -50,9 +50,16 @@ impl Bystander {
         Self { name: name.to_owned(), client, service: stream, thread: Some(thread) }
     }
 
-    /// Makes calls one after another, one each `pace`, or fewer if they take longer.
-    pub fn call(&mut self, calls: usize, pace: Duration) -> Latencies {
-        timed(calls, pace, || self.call_once())
+    /// Makes calls one after another, one each millisecond, or fewer if they take longer, for as long as `goes_on`, which is given
+    /// the number of calls so far, says so.
+    pub fn call_while(&mut self, goes_on: impl FnMut(usize) -> bool) -> Latencies {
+        timed(PACE, goes_on, || self.call_once())
+    }
+
+    /// Makes calls for some time.
+    pub fn call_for(&mut self, time: Duration) -> Latencies {
+        let end = Instant::now() + time;
+        self.call_while(|_| Instant::now() < end)
     }
 
     fn call_once(&mut self) -> Result<(), String> {
@@ -73,14 +80,16 @@ impl Drop for Bystander {
     }
 }
 
-/// Does something at a steady rate, at most so many times, and times it. When it takes longer than a beat, beats are left out: it
-/// neither takes more time in all nor catches up in a burst.
-pub fn timed(times: usize, pace: Duration, mut act: impl FnMut() -> Result<(), String>) -> Latencies {
+/// Does something at a steady rate, and times it. When it takes longer than a beat, beats are left out: it doesn't catch up in a
+/// burst.
+pub fn timed(
+    pace: Duration,
+    mut goes_on: impl FnMut(usize) -> bool,
+    mut act: impl FnMut() -> Result<(), String>,
+) -> Latencies {
     let mut latencies = Latencies::default();
-    let begin = Instant::now();
-    let mut next = begin;
-    let end = begin + pace * u32::try_from(times).unwrap_or(u32::MAX);
-    while next < end {
+    let mut next = Instant::now();
+    while goes_on(latencies.sorted.len() + latencies.failed.len()) {
         until(next);
         let start = Instant::now();
         match act() {
@@ -119,3 +128,6 @@ impl fmt::Display for Latencies {
 
 /// How long a bystander waits for an answer: longer than any call may take, so that a slow broker is measured.
 pub const PATIENCE: Duration = Duration::from_secs(100);
+
+/// A thousand calls a second.
+const PACE: Duration = Duration::from_millis(1);

@@ -13,6 +13,7 @@ pub mod peer;
 pub mod proc;
 pub mod programs;
 pub mod scene;
+pub mod siege;
 
 /// Compiles the Rust code in README.md.
 #[cfg(doctest)]

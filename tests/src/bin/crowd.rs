@@ -2,13 +2,14 @@
 //!
 //! `crowd connections SOCKET COUNT` says hello on COUNT connections and prints `welcomed=N refused=N other=N` once each has an
 //! answer. `crowd datagrams SOCKET COUNT` sends COUNT calls from a socket that can receive answers, reads none, and prints
-//! `sent=N`. `crowd attack SOCKET COUNT NAME` makes the attack NAME with COUNT connections and prints `attacking` as soon as it
+//! `sent=N`. `crowd hand-over SOCKET 1` says hello and sends its connection through standard input. `crowd attack SOCKET COUNT NAME` makes the attack NAME with COUNT connections and prints `attacking` as soon as it
 //! has begun, and at the end what it has done.
 #![forbid(unsafe_code)]
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, IoSlice, Read, Write},
     os::{
+        fd::AsRawFd,
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixDatagram, UnixStream},
     },
@@ -25,6 +26,7 @@ use bytes::Bytes;
 use clap::ValueEnum;
 use ipc_protocol::{Call, Encoding, ErrorCode, Frame, Hello, Message, Routing};
 use ipc_tests::attack::{Assault, Attack, send_datagrams};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// The answer to one connection's hello.
@@ -42,8 +44,9 @@ fn main() -> io::Result<()> {
     match (what.as_str(), rest) {
         ("connections", []) => connections(socket, count),
         ("datagrams", []) => datagrams(socket, count),
+        ("hand-over", []) => hand_over(socket),
         ("attack", [name]) => attack(socket.as_ref(), count, name),
-        other => panic!("{other:?}: expected connections, datagrams or attack"),
+        other => panic!("{other:?}: expected connections, datagrams, hand-over or attack"),
     }
 }
 
@@ -114,6 +117,17 @@ fn datagrams(socket: &str, count: usize) -> io::Result<()> {
     }
     println!("sent={count}");
     wait_for_end(sender)
+}
+
+/// Says hello, and sends the connection through the socket that is standard input.
+fn hand_over(socket: &str) -> io::Result<()> {
+    let mut connection = UnixStream::connect(socket)?;
+    greet(&mut connection);
+    first_message(&connection).map_err(io::Error::other)?;
+    let rights = [connection.as_raw_fd()];
+    let control = [ControlMessage::ScmRights(&rights)];
+    sendmsg::<()>(io::stdin().as_raw_fd(), &[IoSlice::new(b"!")], &control, MsgFlags::empty(), None)?;
+    Ok(())
 }
 
 /// Keeps something until standard input ends.

@@ -7,7 +7,10 @@
 //! `IPCD_LOAD_SECONDS=N` changes the length of each measurement (5 s), `IPCD_LOAD_CONNECTIONS=N` the connections of the lone stranger
 //! (500), `IPCD_LOAD_ATTACKS=pings,denied` the attacks. `IPCD_TEST_PROGRAMS=DIR` chooses the broker.
 
-use std::{os::unix::net::UnixStream, time::Duration};
+use std::{
+    os::unix::net::UnixStream,
+    time::{Duration, Instant},
+};
 
 use clap::ValueEnum;
 use ipc_protocol::Message;
@@ -74,7 +77,7 @@ impl Load {
         pin(&[0]).expect("there is a CPU 0");
         let mut broker = Broker::launched_by("", Command::new(&Programs::get().ipcd, [""; 0]));
         let mut bystander = Bystander::start(broker.socket(), "bystander");
-        bystander.call(500, PACE);
+        bystander.call_for(Duration::from_millis(500));
         let (idle, idle_connects) = measure(&broker, &mut bystander);
         let pid = broker.daemon().expect("a process").pid();
         let before = Memory::of(pid, &kernel);
@@ -86,7 +89,7 @@ impl Load {
         let pid = self.broker.daemon().expect("a process").pid();
         let attackers: Vec<_> = bands.iter().map(|band| band.start(&self.broker)).collect();
         attackers.iter().for_each(|attacker| _ = attacker.expect_output("attacking"));
-        self.bystander.call(1_000, PACE); // until the attack is in full swing
+        self.bystander.call_for(Duration::from_secs(1)); // until the attack is in full swing
         let ticks = proc::cpu_ticks(pid);
         let (calls, connects) = measure(&self.broker, &mut self.bystander);
         let during = Memory::of(pid, &self.kernel);
@@ -134,10 +137,12 @@ impl Band {
 
 /// Calls at 1,000 a second, and meanwhile a new connection of root each 20 ms.
 fn measure(broker: &Broker, bystander: &mut Bystander) -> (Latencies, Latencies) {
-    let seconds = number("IPCD_LOAD_SECONDS", 5);
+    let time = Duration::from_secs(number("IPCD_LOAD_SECONDS", 5) as u64);
+    let end = Instant::now() + time;
     std::thread::scope(|scope| {
-        let connects = scope.spawn(|| timed(seconds * 50, Duration::from_millis(20), || connect(broker)));
-        let calls = bystander.call(seconds * 1_000, PACE);
+        let beat = Duration::from_millis(20);
+        let connects = scope.spawn(move || timed(beat, |_| Instant::now() < end, || connect(broker)));
+        let calls = bystander.call_for(time);
         (calls, connects.join().expect("no thread panics"))
     })
 }
@@ -181,9 +186,6 @@ fn chosen(default: &[Attack]) -> Vec<Attack> {
     let Ok(names) = std::env::var("IPCD_LOAD_ATTACKS") else { return default.to_vec() };
     names.split(',').map(|name| Attack::from_str(name, true).expect("the name of an attack")).collect()
 }
-
-/// A thousand calls a second.
-const PACE: Duration = Duration::from_millis(1);
 
 /// The attacks of the stranger with many connections.
 const LONE: [Attack; 8] = [

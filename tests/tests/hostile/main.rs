@@ -5,4 +5,13 @@
 //! quiet machine: 10 times the idle p99, or 2 ms.
 #![forbid(unsafe_code)]
 
+mod conduct;
+mod datagrams;
+mod exhaustion;
+mod fairness;
+mod framing;
+mod identity;
+mod life;
 mod load;
+mod offence;
+mod time;
