@@ -25,6 +25,7 @@ use ipc_tests::{
     peer::{Peer, hello},
     proc,
     programs::Programs,
+    siege::is_strict,
 };
 
 /// A broker and its bystander on CPU 0, and what they need when idle.
@@ -172,10 +173,6 @@ fn is_wanted() -> bool {
         return false;
     }
     is_root()
-}
-
-fn is_strict() -> bool {
-    std::env::var_os("IPCD_STRICT").is_some_and(|value| value == "1")
 }
 
 fn number(variable: &str, default: usize) -> usize {
