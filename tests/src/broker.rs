@@ -351,6 +351,13 @@ pub fn can(script: &str) -> bool {
     can
 }
 
+/// The numbers of a crowd's connections that were welcomed, refused and lost.
+#[must_use]
+pub fn counts(line: &str) -> [usize; 3] {
+    let counts = line.split_whitespace().filter_map(|word| word.split_once('=')?.1.parse().ok());
+    counts.collect::<Vec<_>>().try_into().expect("a crowd prints three counts")
+}
+
 /// A user other than root and the broker's own, without an entry in passwd.
 pub const STRANGER: u32 = 54_321;
 

@@ -33,6 +33,11 @@ pub fn within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
     }
 }
 
+/// Waits for a moment: the beat of a caller with a steady rate.
+pub fn until(moment: Instant) {
+    std::thread::sleep(moment.saturating_duration_since(Instant::now()));
+}
+
 /// Time for what should be immediate, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(20);
 

@@ -1,9 +1,10 @@
 //! A peer that writes and reads frames itself, so that a test can keep to the protocol or break it.
 
 use std::{
-    io::{self, IoSlice, Read, Write},
+    io::{self, IoSlice, IoSliceMut, Read, Write},
+    mem::MaybeUninit,
     os::{
-        fd::{AsRawFd, BorrowedFd},
+        fd::{AsRawFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
     },
     time::Duration,
@@ -15,6 +16,7 @@ use ipc_protocol::{
     Reply, Routing, limits::MAX_BODY,
 };
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{broker::Broker, eventually::SOON};
@@ -260,4 +262,19 @@ pub fn caller_of(call: &Call) -> (Identity, Option<PeerNumber>) {
 /// Sends bytes with `count` copies of one descriptor.
 pub fn send_descriptors(peer: &Peer, bytes: &[u8], descriptor: BorrowedFd<'_>, count: usize) -> nix::Result<usize> {
     peer.send_with(bytes, &[ControlMessage::ScmRights(&vec![descriptor.as_raw_fd(); count])])
+}
+
+/// Receives a descriptor that a process sends with one byte.
+#[track_caller]
+pub fn receive_descriptor(stream: &UnixStream) -> OwnedFd {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    recvmsg(stream, &mut [IoSliceMut::new(&mut byte)], &mut control, flags).expect("the sender lives or has written");
+    let rights = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
+        _ => None,
+    });
+    rights.expect("a descriptor came with the byte")
 }

@@ -2,8 +2,16 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use nix::sys::signal::Signal;
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use nix::{
+    fcntl::OFlag,
+    sys::{
+        signal::Signal,
+        socket::{getsockopt, sockopt::SndBuf},
+    },
+};
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, Resource, Rlimit, getrlimit, pidfd_getfd, pidfd_open, prlimit,
+};
 
 use crate::command::process;
 
@@ -12,6 +20,31 @@ use crate::command::process;
 pub fn descriptors(pid: u32) -> BTreeSet<usize> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap_or_else(|error| panic!("process {pid}: {error}"));
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Whether a descriptor of a process is a socket.
+#[must_use]
+pub fn is_socket(pid: u32, number: usize) -> bool {
+    let target = fs::read_link(format!("/proc/{pid}/fd/{number}")).unwrap_or_default();
+    target.to_string_lossy().starts_with("socket:")
+}
+
+/// How much a socket of a process may hold that its peer has not read, in bytes of kernel memory (`SO_SNDBUF`).
+#[must_use]
+pub fn send_buffer(pid: u32, number: usize) -> usize {
+    let number = i32::try_from(number).expect("the numbers of descriptors fit");
+    let handle = rustix::process::Pid::from_raw(process(pid).as_raw()).expect("a process id is not zero");
+    let handle = pidfd_open(handle, PidfdFlags::empty()).expect("it runs");
+    let socket = pidfd_getfd(handle, number, PidfdGetfdFlags::empty()).expect("the test may inspect its child");
+    getsockopt(&socket, SndBuf).expect("it is a socket")
+}
+
+/// Whether a descriptor of a process is open with `O_NONBLOCK`.
+#[must_use]
+pub fn is_non_blocking(pid: u32, number: usize) -> bool {
+    let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
+    let flags = text.lines().find_map(|line| i32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
+    flags.is_some_and(|flags| OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK))
 }
 
 /// Whether a process is running. A zombie is not.
@@ -47,7 +80,17 @@ pub fn cpu_ticks(pid: u32) -> u64 {
 /// Resident memory of a process, in KiB.
 #[must_use]
 pub fn resident_kib(pid: u32) -> u64 {
-    status(pid, "VmRSS").trim_end_matches(" kB").parse().expect("a number of kB")
+    kib(pid, "VmRSS")
+}
+
+/// The most that the resident memory of a process has been, in KiB.
+#[must_use]
+pub fn peak_resident_kib(pid: u32) -> u64 {
+    kib(pid, "VmHWM")
+}
+
+fn kib(pid: u32, name: &str) -> u64 {
+    status(pid, name).trim_end_matches(" kB").parse().expect("a number of kB")
 }
 
 /// A line of a process's status, without its name.

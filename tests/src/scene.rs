@@ -15,6 +15,8 @@ pub struct Scene {
     client: Peer,
     /// Connections, names, calls and bytes that the broker held at the start.
     held: [u64; 4],
+    /// What was used of each limit at the start.
+    used: Vec<(String, Option<u64>)>,
     /// The broker's descriptors at the start; `None` if it is a thread of the test, whose descriptors come and go.
     descriptors: Option<usize>,
 }
@@ -37,9 +39,9 @@ impl Scene {
     pub fn at(mut broker: Broker) -> Self {
         let (mut service, mut client) = (Peer::connect(&broker), Peer::connect(&broker));
         service.register("bystander", 1);
-        let held = held(&mut client);
+        let (held, used) = (held(&mut client), used(&mut client));
         let descriptors = broker.daemon().map(|daemon| daemon.descriptors().len());
-        Self { broker, service, client, held, descriptors }
+        Self { broker, service, client, held, used, descriptors }
     }
 
     /// Asserts that the bystanders are served.
@@ -57,6 +59,7 @@ impl Scene {
         self.bystanders_go_on();
         let (client, before) = (&mut self.client, self.held);
         assert!(within(AT_ONCE, || held(client) == before), "{:?} connections, names, calls, bytes", held(client));
+        assert!(within(AT_ONCE, || used(client) == self.used), "{:?} used instead of {:?}", used(client), self.used);
         let Some(before) = self.descriptors else { return };
         let daemon = self.broker.daemon().expect("only a process has its descriptors counted");
         let open = || daemon.descriptors().len();
@@ -70,4 +73,10 @@ pub fn held(client: &mut Peer) -> [u64; 4] {
     let stats: ipc_protocol::control::Stats = client.ask("stats", &ipc_protocol::control::Empty {});
     let value = |name: &str| stats.stats.iter().find(|row| row.name == name).map_or(u64::MAX, |row| row.value);
     ["connections", "names", "calls_pending", "bytes_held"].map(value)
+}
+
+/// The use of each limit, from the broker's own service.
+fn used(client: &mut Peer) -> Vec<(String, Option<u64>)> {
+    let limits: ipc_protocol::control::Limits = client.ask("limits", &ipc_protocol::control::Empty {});
+    limits.limits.into_iter().map(|row| (row.name, row.used)).collect()
 }

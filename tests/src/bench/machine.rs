@@ -31,7 +31,7 @@ impl Machine {
 }
 
 /// Restricts the calling thread, and what it starts from now on, to these CPUs.
-pub(super) fn pin(cpus: &[usize]) -> io::Result<()> {
+pub fn pin(cpus: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
     cpus.iter().for_each(|cpu| set.set(*cpu));
     Ok(sched_setaffinity(None, &set)?)

@@ -26,7 +26,7 @@ mod typed;
 
 pub use command::{ShellCommand, ShellTimes};
 pub use contender::{Contender, Tools, find_program};
-pub use machine::Machine;
+pub use machine::{Machine, pin};
 pub use metric::Metric;
 pub use outcome::{Outcome, median};
 pub use process::{Placement, Process};

@@ -2,21 +2,31 @@
 //!
 //! `crowd connections SOCKET COUNT` says hello on COUNT connections and prints `welcomed=N refused=N other=N` once each has an
 //! answer. `crowd datagrams SOCKET COUNT` sends COUNT calls from a socket that can receive answers, reads none, and prints
-//! `sent=N`.
+//! `sent=N`. `crowd hand-over SOCKET 1` says hello and sends its connection through standard input. `crowd attack SOCKET COUNT NAME` makes the attack NAME with COUNT connections and prints `attacking` as soon as it
+//! has begun, and at the end what it has done.
 #![forbid(unsafe_code)]
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, IoSlice, Read, Write},
     os::{
+        fd::AsRawFd,
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixDatagram, UnixStream},
+    },
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::Duration,
 };
 
 use bytes::Bytes;
+use clap::ValueEnum;
 use ipc_protocol::{Call, Encoding, ErrorCode, Frame, Hello, Message, Routing};
+use ipc_tests::attack::{Assault, Attack, send_datagrams};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// The answer to one connection's hello.
@@ -29,13 +39,46 @@ enum Outcome {
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, what, socket, count] = &arguments[..] else { panic!("usage: crowd connections|datagrams SOCKET COUNT") };
+    let [_, what, socket, count, rest @ ..] = &arguments[..] else { panic!("usage: crowd WHAT SOCKET COUNT [ATTACK]") };
     let count: usize = count.parse().expect("COUNT is a number");
-    match what.as_str() {
-        "connections" => connections(socket, count),
-        "datagrams" => datagrams(socket, count),
-        other => panic!("{other}: expected connections or datagrams"),
+    match (what.as_str(), rest) {
+        ("connections", []) => connections(socket, count),
+        ("datagrams", []) => datagrams(socket, count),
+        ("hand-over", []) => hand_over(socket),
+        ("attack", [name]) => attack(socket.as_ref(), count, name),
+        other => panic!("{other:?}: expected connections, datagrams, hand-over or attack"),
     }
+}
+
+fn attack(socket: &Path, count: usize, name: &str) -> io::Result<()> {
+    raise_descriptor_limit()?;
+    let attack = Attack::from_str(name, true).expect("ATTACK is one of the attacks, in kebab-case");
+    let has_ended = input_has_ended();
+    println!("attacking");
+    let done = if attack.is_datagram() {
+        send_datagrams(attack, socket, count, || !has_ended.load(Ordering::Relaxed))?
+    } else {
+        let mut assault = Assault::new(attack, socket, count);
+        loop {
+            let done = assault.step();
+            if has_ended.load(Ordering::Relaxed) {
+                break done;
+            }
+        }
+    };
+    println!("{done:?}");
+    Ok(())
+}
+
+/// Becomes true when standard input ends.
+fn input_has_ended() -> Arc<AtomicBool> {
+    let has_ended = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&has_ended);
+    thread::spawn(move || {
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        told.store(true, Ordering::Relaxed);
+    });
+    has_ended
 }
 
 fn connections(socket: &str, count: usize) -> io::Result<()> {
@@ -74,6 +117,17 @@ fn datagrams(socket: &str, count: usize) -> io::Result<()> {
     }
     println!("sent={count}");
     wait_for_end(sender)
+}
+
+/// Says hello, and sends the connection through the socket that is standard input.
+fn hand_over(socket: &str) -> io::Result<()> {
+    let mut connection = UnixStream::connect(socket)?;
+    greet(&mut connection);
+    first_message(&connection).map_err(io::Error::other)?;
+    let rights = [connection.as_raw_fd()];
+    let control = [ControlMessage::ScmRights(&rights)];
+    sendmsg::<()>(io::stdin().as_raw_fd(), &[IoSlice::new(b"!")], &control, MsgFlags::empty(), None)?;
+    Ok(())
 }
 
 /// Keeps something until standard input ends.

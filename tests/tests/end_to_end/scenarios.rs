@@ -18,11 +18,12 @@ use std::{
 use ipc_client::{Client, Datagram, ErrorCode, Failed, Method, Request, Retry, Service, Target};
 use ipc_protocol::control;
 use ipc_tests::{
-    broker::{AT_ONCE, Broker, skip},
+    broker::{AT_ONCE, Broker, counts, skip},
     command::{Command, Running},
     eventually::{SOON, eventually},
     peer::Peer,
     proc,
+    scene::Scene,
 };
 use nix::sys::signal::Signal;
 use rustix::process::{Resource, getrlimit};
@@ -498,6 +499,33 @@ fn assert_true(ends: &Ends, ran: &[u64]) {
 }
 
 // ---- S26, S27: options, help, limits. S15, S16, S25 and S28 are with the tests of their subject
+
+// ---- S15: more clients at once than fit the queue
+
+/// A process that opens `count` connections and keeps them.
+fn crowd(scene: &Scene, count: usize) -> Command {
+    scene.broker.crowd(env!("CARGO_BIN_EXE_crowd"), "connections", count)
+}
+
+#[test]
+fn s15_five_thousand_connects_at_once_are_all_served_or_safely_refused() {
+    let mut scene = Scene::at(Broker::in_process(""));
+    let finished = crowd(&scene, 5_000).patience(Duration::from_secs(60)).run();
+    let [welcomed, refused, other] = counts(&finished.stdout());
+    assert_eq!((welcomed + refused, other), (5_000, 0), "{}", finished.stderr);
+    assert!(welcomed > 0);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn s15_a_backlog_of_one_refuses_no_connect_that_blocks() {
+    let mut scene = Scene::with_config("[limits]\nbacklog = 1\n");
+    let finished = crowd(&scene, 500).run();
+    assert_eq!((finished.stdout().trim(), finished.stderr.as_str()), ("welcomed=500 refused=0 other=0", ""));
+    scene.nothing_is_left();
+}
+
+// ---- S26, S27: options, help, limits. S15, S16 and S28 are with the tests of their subject
 
 #[test]
 fn s26_each_verb_has_help_with_an_example() {
