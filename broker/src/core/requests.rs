@@ -174,6 +174,7 @@ impl<F> Router<F> {
         call: &Call<F>,
         out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
+        self.effort += OPERATION;
         if call.routing.method() != operation::Register::NAME.as_bytes() {
             return self.board.control(origin, call, out);
         }
@@ -275,5 +276,7 @@ impl<F> Router<F> {
     }
 }
 
+/// The work of an operation, in frames: reading and writing its JSON takes about as long as routing this many.
+const OPERATION: u64 = 16;
 /// The longest routing section that a route is kept for.
 const REMEMBERED: usize = 64;

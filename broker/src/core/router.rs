@@ -37,6 +37,8 @@ pub struct Router<F> {
     pub(super) board: Switchboard<F>,
     pub(super) assembly: Assembly,
     turns: Turns,
+    /// The work, in frames, that was done for operations of the broker itself.
+    pub(super) effort: u64,
     visits: Visits,
     pub(super) policy: Policy,
     agent: String,
@@ -58,6 +60,7 @@ impl<F> Router<F> {
             board: Switchboard::new(limits),
             assembly: Assembly::default(),
             turns: Turns::default(),
+            effort: 0,
             visits: Visits::default(),
             policy,
             agent: agent.to_owned(),
@@ -142,6 +145,13 @@ impl<F> Router<F> {
     #[inline]
     pub fn end_turn(&mut self, turn: Turn, work: Work) {
         self.turns.end(&mut self.board.post.peers, turn, work);
+    }
+
+    /// The work, in frames, that was ever done for operations of the broker itself, besides passing frames on.
+    #[inline]
+    #[must_use]
+    pub fn effort(&self) -> u64 {
+        self.effort
     }
 
     /// When the next turn should begin because of peers that wait for it: in the past, if at once.

@@ -41,7 +41,7 @@ pub struct Turn {
 pub struct Work {
     /// Reads, whatever they brought.
     pub reads: u64,
-    /// Messages routed.
+    /// Messages routed, and work that takes as long.
     pub frames: u64,
     /// Bytes read, and the cost of the items queued because of them.
     pub bytes: u64,

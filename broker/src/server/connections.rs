@@ -181,7 +181,8 @@ impl Connections {
         else {
             return;
         };
-        let (bytes, queued) = (work.bytes, decisions.outlets().queued());
+        let (bytes, queued, effort) = (work.bytes, decisions.outlets().queued(), decisions.effort());
+        let mut routed = 0;
         let rest = std::mem::replace(&mut connection.rest, Rest::Nothing);
         loop {
             let input = match connection.inlet.next(&mut self.message) {
@@ -204,7 +205,8 @@ impl Connections {
                 }
             };
             decisions.tell(now, input);
-            work.frames += 1;
+            routed += 1;
+            work.frames = routed + decisions.effort() - effort;
             work.bytes = bytes + decisions.outlets().queued() - queued;
             if work.cost() >= turn.frames {
                 break;

@@ -99,6 +99,12 @@ impl Decisions {
         self.router.end_turn(turn, work);
     }
 
+    /// The work ever done for operations of the broker itself.
+    #[inline]
+    pub(crate) fn effort(&self) -> u64 {
+        self.router.effort()
+    }
+
     /// When the next turn of the loop should begin because of peers that wait for theirs.
     #[inline]
     pub(crate) fn next_turn_at(&self) -> Option<Moment> {

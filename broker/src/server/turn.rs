@@ -11,6 +11,7 @@ use std::{
 };
 
 use ipc_protocol::transport::credentials;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use super::{
     clock,
@@ -150,7 +151,12 @@ impl Loop {
             Ok(id) => id,
             Err(goodbye) => return say_goodbye(socket.as_fd(), goodbye),
         };
-        let interest = Interest { once: self.decisions.is_stranger(id), ..Interest::READ };
+        let is_stranger = self.decisions.is_stranger(id);
+        if is_stranger {
+            // It only makes the kernel keep less for who doesn't read.
+            let _ = set_socket_send_buffer_size(&socket, STRANGERS_BUFFER);
+        }
+        let interest = Interest { once: is_stranger, ..Interest::READ };
         match self.poller.add(&socket, Source::Peer(id), interest) {
             Ok(()) => self.connections.insert(id, socket, interest, &mut self.decisions),
             Err(_) => self.decisions.tell(now, Input::Closed { peer: id }), // ENOSPC: this user has no epoll watch left
@@ -261,6 +267,9 @@ impl Loop {
     }
 }
 
+/// Bytes of the kernel's buffer to a stranger, which the kernel doubles (socket(7)). It holds dozens of denials. The default of
+/// 212,992 would let one user pin 100 MiB with the connections that it may have.
+const STRANGERS_BUFFER: usize = 8_192;
 /// The number of connections accepted in one turn, if all of them are ignored.
 const ACCEPTS: usize = 64;
 /// The number of ignored connections that take as long as one that is admitted.
