@@ -166,3 +166,109 @@ fn run(work: &Receiver<Work>, waiting: &Waiting) {
 
 /// Bytes of the thread's stack: it closes, and calls nothing else.
 const STACK: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{IoSlice, Read, Write},
+        mem::MaybeUninit,
+        net::{TcpListener, TcpStream},
+        os::unix::net::{UnixDatagram, UnixListener, UnixStream},
+        time::{Duration, Instant},
+    };
+
+    use rustix::net::{
+        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg,
+        sockopt::{set_socket_linger, set_socket_passcred},
+    };
+
+    use super::*;
+
+    /// A socket that takes an hour to close, as long as the other one lives.
+    fn slow() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (reader, _) = listener.accept().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        while (&sender).write(&[0; 65_536]).is_ok() {}
+        set_socket_linger(&sender, Some(Duration::from_secs(3_600))).unwrap();
+        (sender, reader)
+    }
+
+    fn send(through: &impl AsFd, descriptor: impl AsFd) {
+        let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut room);
+        let fds = [descriptor.as_fd()];
+        assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+        sendmsg(through, &[IoSlice::new(b"x")], &mut control, SendFlags::empty()).unwrap();
+    }
+
+    #[track_caller]
+    fn wait_until(condition: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !condition() {
+            assert!(start.elapsed() < Duration::from_secs(20));
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_connection_without_descriptors_is_closed_at_once_and_its_peer_reads_on() {
+        let mut closing = Closing::start(Rights::Received, 1).unwrap();
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(&[7; 100_000]).unwrap();
+        ours.write_all(b"goodbye").unwrap();
+        closing.close(ours.into());
+        assert!(!closing.is_full());
+        let mut last = String::new();
+        theirs.read_to_string(&mut last).unwrap();
+        assert_eq!(last, "goodbye");
+    }
+
+    #[test]
+    fn a_connection_with_a_slow_descriptor_takes_up_room_until_it_is_closed() {
+        let mut closing = Closing::start(Rights::Received, 1).unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (descriptor, reader) = slow();
+        send(&theirs, descriptor);
+        closing.close(ours.into());
+        assert!(closing.is_full());
+        assert!(theirs.read(&mut [0]).map_or(true, |len| len == 0), "its peer sees the end all the same");
+        drop(reader);
+        wait_until(|| !closing.is_full());
+    }
+
+    #[test]
+    fn connections_that_were_never_accepted_are_closed_with_their_listener() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut closing = Closing::start(Rights::Received, 1).unwrap();
+        let listener = UnixListener::bind(directory.path().join("s")).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let client = UnixStream::connect(directory.path().join("s")).unwrap();
+        let (descriptor, _reader) = slow();
+        send(&client, descriptor);
+        closing.close_listener(listener.into());
+        assert!(closing.is_full());
+        assert!(UnixStream::connect(directory.path().join("s")).is_err());
+    }
+
+    #[test]
+    fn a_datagram_with_a_descriptor_is_discarded_and_the_next_one_stays() {
+        let closing = Closing::start(Rights::Received, 1).unwrap();
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        set_socket_passcred(&ours, true).unwrap();
+        let (descriptor, _reader) = slow();
+        send(&theirs, descriptor);
+        theirs.send(b"next").unwrap();
+        assert!(closing.discard_datagram(&ours));
+        wait_until(|| fd::datagram_brings_descriptors(ours.as_fd()).unwrap() == Some(false));
+        assert!(!closing.discard_datagram(&ours), "the thread still waits for the first one");
+        assert_eq!(ours.recv(&mut [0; 8]).unwrap(), 4);
+    }
+
+    #[test]
+    fn no_thread_is_started_where_the_kernel_refuses_descriptors() {
+        let closing = Closing::start(Rights::Refused, 0).unwrap();
+        assert!(closing.thread.is_none() && !closing.is_full());
+    }
+}
