@@ -17,7 +17,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rustix::net::sockopt::{set_socket_linger, set_socket_send_buffer_size};
 use tempfile::TempDir;
 
-/// A descriptor to be sent. Whoever closes the last copy of it waits until the bait is dropped.
+/// A descriptor to be sent. A process that closes the last copy of it waits until the bait is dropped.
 #[derive(Debug)]
 pub enum Bait {
     /// A socket that waits for its unsent data to be read.

@@ -1,6 +1,6 @@
 //! Closing sockets that may hold descriptors of strangers, where the kernel doesn't refuse these (before Linux 6.16).
 //!
-//! A descriptor that nobody has received goes with the socket it was sent to, and closing the last copy of it may take as long as its
+//! A descriptor that no one has received goes with the socket it was sent to, and closing the last copy of it may take as long as its
 //! sender likes (`transport/rights` in the protocol crate). So the loop takes none, and looks into each socket before it closes it. A
 //! socket with descriptors goes to the closing thread, which does nothing but wait there. As no descriptor is ever received, none is in
 //! the table that the kernel closes when the process ends.
@@ -73,7 +73,7 @@ impl Closing {
         }
     }
 
-    /// Whether so many sockets wait that no further one may be accepted.
+    /// Whether no further connection may be accepted, because too many sockets wait.
     pub(crate) fn is_full(&self) -> bool {
         self.thread.as_ref().is_some_and(|thread| thread.waiting.sockets.load(Ordering::Relaxed) >= self.most)
     }

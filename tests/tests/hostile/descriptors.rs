@@ -1,4 +1,4 @@
-//! Descriptors that nobody asked for. Those of a stranger may take for ever to close: the broker must neither wait for them nor keep
+//! Descriptors that no one asked for. Those of a stranger may take for ever to close: the broker must neither wait for them nor keep
 //! them, whether the kernel refuses to send them (since Linux 6.16) or not.
 
 use std::{
@@ -290,7 +290,7 @@ fn e07_what_could_not_be_closed_is_closed_as_soon_as_it_can_be() {
 /// The one thing that a stranger can stop for others on an old kernel: connecting, once more connections wait to be closed than there
 /// is room for. It goes on when they are closed.
 #[test]
-fn e07_too_many_connections_that_can_not_be_closed_keep_newcomers_waiting_and_nobody_else() {
+fn e07_too_many_connections_that_can_not_be_closed_keep_newcomers_waiting_and_no_one_else() {
     let few =
         Command::new("prlimit", ["--nofile=128:128".into(), env!("CARGO_BIN_EXE_old_kernel").into(), path_of_ipcd()]);
     let mut scene = Scene::at(Broker::launched_by("", few));
