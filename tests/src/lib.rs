@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attack;
+pub mod bait;
 pub mod bench;
 pub mod broker;
 pub mod bystander;

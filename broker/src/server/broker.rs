@@ -2,10 +2,11 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use ipc_protocol::transport::Address;
+use ipc_protocol::transport::{Address, Rights};
 
 use super::{
     clock,
+    closing::Closing,
     config::Config,
     decisions::Decisions,
     descriptors::Descriptors,
@@ -99,14 +100,17 @@ impl Server {
         if let Some(mistake) = config.limits.mistakes().into_iter().next() {
             return Err(mistake.into());
         }
-        let descriptors = Descriptors::count();
+        let rights = Rights::of_kernel().map_err(failed("make a socket"))?;
+        let descriptors = Descriptors::count(rights);
+        // The only thread that a broker starts.
+        let mut closing = Closing::start(rights, descriptors.for_closing()).map_err(failed("start a thread"))?;
         let decisions = Decisions::new(descriptors.fit(config.limits.clone()), Policy::new(owner()));
         let (site, sockets) = sockets(&config, inherited)?;
         let poller = Poller::new().map_err(failed("make an epoll instance"))?;
-        let doors = Doors::open(sockets, &poller).map_err(failed("watch the sockets"))?;
+        let doors = Doors::open(sockets, &poller, &mut closing).map_err(failed("watch the sockets"))?;
         let log = Log::new(config.verbose);
         let life = Life::new(config, site, descriptors);
-        Ok(Self(Loop::new(poller, log, decisions, doors, life)))
+        Ok(Self(Loop::new(poller, log, decisions, (doors, closing), life)))
     }
 }
 

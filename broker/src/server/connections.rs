@@ -7,7 +7,7 @@ use std::{
 
 use ipc_protocol::{
     Goodbye, Violation,
-    transport::{ReadBuffer, Received, receive_into},
+    transport::{ReadBuffer, Received, Rights, receive_into},
     wire::Message,
 };
 use rustix::{
@@ -37,6 +37,7 @@ pub(crate) struct Connections {
     message: Message<Fd>,
     /// Connections that may have more to be routed, from this turn's reads.
     unrouted: Vec<PeerId>,
+    rights: Rights,
 }
 
 #[derive(Debug)]
@@ -93,13 +94,15 @@ enum Then {
 }
 
 impl Connections {
-    pub(crate) fn new() -> Self {
+    /// No connections. `rights` says what becomes of descriptors that are sent over them.
+    pub(crate) fn new(rights: Rights) -> Self {
         Self {
             places: Vec::new(),
             buffer: ReadBuffer::new(),
             sheet: Sheet::new(),
             message: Message::Pong(0),
             unrouted: Vec::new(),
+            rights,
         }
     }
 
@@ -155,7 +158,7 @@ impl Connections {
         let id = turn.peer;
         let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
         work.reads += 1;
-        match connection.read(&mut self.buffer, turn.bytes) {
+        match connection.read(self.rights, &mut self.buffer, turn.bytes) {
             Ok(Received::Bytes(len)) => {
                 work.bytes += len as u64;
                 connection.rest = Rest::Shared;
@@ -312,18 +315,28 @@ impl Connections {
         }
     }
 
-    /// Closes a connection, and sends the goodbye if its socket takes that at once.
-    pub(crate) fn close(&mut self, id: PeerId, goodbye: Option<Goodbye>, poller: &Poller, decisions: &mut Decisions) {
-        let Some(connection) = connection(&mut self.places, id) else { return };
+    /// Removes all connections. Their sockets are still to be closed.
+    pub(crate) fn remove_all(&mut self) -> impl Iterator<Item = OwnedFd> {
+        self.places.drain(..).flatten().map(|connection| connection.socket)
+    }
+
+    /// Removes a connection, and sends the goodbye if its socket takes that at once. The socket is still to be closed.
+    pub(crate) fn remove(
+        &mut self,
+        id: PeerId,
+        goodbye: Option<Goodbye>,
+        poller: &Poller,
+        decisions: &mut Decisions,
+    ) -> Option<OwnedFd> {
+        let connection = connection(&mut self.places, id)?;
         if let (Some(goodbye), Some((outlet, pool))) = (goodbye, decisions.outlets().of(id)) {
             outlet.push(Item::required(Message::Goodbye(goodbye)), pool);
             let _ = connection.flush(outlet, &mut self.sheet, pool);
         }
         decisions.outlets().remove(id);
         poller.remove(&connection.socket);
-        if let Some(place) = self.places.get_mut(id.index()) {
-            *place = None;
-        }
+        let connection = self.places.get_mut(id.index())?.take()?;
+        Some(connection.socket)
     }
 }
 
@@ -350,11 +363,18 @@ impl Connection {
         }
     }
 
-    fn read(&mut self, buffer: &mut ReadBuffer, most: usize) -> io::Result<Received> {
+    fn read(&mut self, rights: Rights, buffer: &mut ReadBuffer, most: usize) -> io::Result<Received> {
+        let socket = self.socket.as_fd();
         if let Some((partial, missing)) = self.inlet.direct() {
-            return receive_into(self.socket.as_fd(), partial, missing);
+            return match rights {
+                Rights::Refused => receive_into(socket, partial, missing),
+                Rights::Received => buffer.receive_into_warily(socket, partial, missing),
+            };
         }
-        let (received, bytes) = buffer.receive(self.socket.as_fd(), most)?;
+        let (received, bytes) = match rights {
+            Rights::Refused => buffer.receive(socket, most)?,
+            Rights::Received => buffer.receive_warily(socket, most)?,
+        };
         if !bytes.is_empty() {
             self.inlet.feed(bytes);
         }
@@ -437,7 +457,7 @@ mod tests {
         ours.set_nonblocking(true).unwrap();
         let mut decisions = Decisions::new(Limits::default(), Policy::new(None));
         let id = decisions.connect(Moment(0), Identity::new(0, 0)).unwrap();
-        let (mut connections, poller) = (Connections::new(), Poller::new().unwrap());
+        let (mut connections, poller) = (Connections::new(Rights::Refused), Poller::new().unwrap());
         let socket = OwnedFd::from(ours);
         poller.add(&socket, Source::Peer(id), Interest::READ).unwrap();
         connections.insert(id, socket, Interest::READ, &mut decisions);

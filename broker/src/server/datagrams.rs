@@ -12,7 +12,7 @@ use bytes::Bytes;
 use ipc_protocol::{
     Identity,
     limits::MAX_DATAGRAM,
-    transport::{fd, poll},
+    transport::{Rights, fd, poll},
     wire::Message,
 };
 use uds::{UnixDatagramExt, UnixSocketAddr};
@@ -27,6 +27,8 @@ pub(crate) enum Arrival {
     Datagram(Bytes, Identity, Option<ReturnAddress>),
     /// A datagram that was cut short, carried descriptors, or whose sender the kernel does not name.
     Malformed,
+    /// The next datagram carries descriptors that the kernel hasn't refused. It is still there.
+    Descriptors,
     /// The queue is empty.
     Nothing,
 }
@@ -36,11 +38,12 @@ pub(crate) enum Arrival {
 pub(crate) struct Datagrams {
     socket: UnixDatagram,
     buffer: Vec<u8>,
+    rights: Rights,
 }
 
 impl Datagrams {
-    pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket: socket.into(), buffer: Vec::new() }
+    pub(crate) fn new(socket: OwnedFd, rights: Rights) -> Self {
+        Self { socket: socket.into(), buffer: Vec::new(), rights }
     }
 
     /// Receives one datagram.
@@ -48,11 +51,18 @@ impl Datagrams {
     /// # Errors
     /// Those of recvmsg(2).
     pub(crate) fn receive(&mut self) -> io::Result<Arrival> {
+        if self.rights == Rights::Received {
+            match fd::datagram_brings_descriptors(self.socket.as_fd())? {
+                None => return Ok(Arrival::Nothing),
+                Some(true) => return Ok(Arrival::Descriptors),
+                Some(false) => {}
+            }
+        }
         self.buffer.resize(MAX_DATAGRAM, 0); // allocated by the first datagram, which most brokers never receive
         let Some(datagram) = fd::receive_datagram(self.socket.as_fd(), &mut self.buffer)? else {
             return Ok(Arrival::Nothing);
         };
-        let Some((uid, gid, pid)) = datagram.sender.filter(|_| !datagram.truncated) else {
+        let Some((uid, gid, pid)) = datagram.sender.filter(|_| !datagram.truncated && !datagram.descriptors) else {
             return Ok(Arrival::Malformed);
         };
         let mut sender = Identity::new(uid, gid);
@@ -79,6 +89,12 @@ impl Datagrams {
     /// A datagram socket is writable while no more than a quarter of its send buffer is in use (`unix_writable` in the kernel).
     fn is_nearly_empty(&self) -> bool {
         poll::is_ready(&self.socket, poll::PollFlags::OUT).unwrap_or(false)
+    }
+}
+
+impl From<Datagrams> for OwnedFd {
+    fn from(datagrams: Datagrams) -> Self {
+        datagrams.socket.into()
     }
 }
 

@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
-use ipc_protocol::{ErrorCode, Goodbye, Message};
+use ipc_protocol::{ErrorCode, Goodbye, Message, transport::Rights};
 use rustix::{
     io::Errno,
-    net::{SendFlags, SocketFlags, accept_with, send},
+    net::{SendFlags, SocketFlags, accept_with, send, sockopt::set_socket_oobinline},
 };
 
 use super::{
+    closing::Closing,
     datagrams::{Arrival, Datagrams},
     decisions::Decisions,
     log::Log,
@@ -33,6 +34,8 @@ pub(crate) struct Doors {
     datagrams: Option<Datagrams>,
     /// When accepting resumes, after the descriptors ran out.
     resume: Option<Moment>,
+    /// When to look at the datagrams again, after one with descriptors was found.
+    resume_datagrams: Option<Moment>,
 }
 
 impl Doors {
@@ -40,9 +43,9 @@ impl Doors {
     ///
     /// # Errors
     /// Those of epoll_ctl(2).
-    pub(crate) fn open(sockets: Sockets, poller: &Poller) -> io::Result<Self> {
-        let mut doors = Self { stream: None, datagrams: None, resume: None };
-        doors.replace(sockets, poller)?;
+    pub(crate) fn open(sockets: Sockets, poller: &Poller, closing: &mut Closing) -> io::Result<Self> {
+        let mut doors = Self { stream: None, datagrams: None, resume: None, resume_datagrams: None };
+        doors.replace(sockets, poller, closing)?;
         Ok(doors)
     }
 
@@ -50,29 +53,36 @@ impl Doors {
     ///
     /// # Errors
     /// Those of epoll_ctl(2).
-    pub(crate) fn replace(&mut self, sockets: Sockets, poller: &Poller) -> io::Result<()> {
+    pub(crate) fn replace(&mut self, sockets: Sockets, poller: &Poller, closing: &mut Closing) -> io::Result<()> {
         if let Some(stream) = sockets.stream {
             poller.add(&stream, Source::Listener, Interest::READ)?;
-            if let Some(old) = self.stream.replace(Door::new(stream)) {
-                poller.remove(&old);
-            }
+            self.close(poller, closing);
+            self.stream = Some(Door::new(stream));
         }
         if let Some(datagrams) = sockets.datagram {
             poller.add(&datagrams, Source::Datagrams, Interest::READ)?;
-            if let Some(old) = self.datagrams.replace(Datagrams::new(datagrams)) {
-                poller.remove(&old);
-            }
+            self.close_datagrams(poller, closing);
+            self.datagrams = Some(Datagrams::new(datagrams, closing.rights()));
         }
         Ok(())
     }
 
     /// Accepts the next connection. Without a descriptor for it accepting pauses, because the poller would report the listener, which
     /// stays ready, again and again.
-    pub(crate) fn accept(&mut self, now: Moment, poller: &Poller, log: &mut Log) -> Option<OwnedFd> {
-        let reason = match self.stream.as_mut()?.accept() {
+    pub(crate) fn accept(
+        &mut self,
+        now: Moment,
+        poller: &Poller,
+        closing: &mut Closing,
+        log: &mut Log,
+    ) -> Option<OwnedFd> {
+        let door = self.stream.as_mut()?;
+        let visitor = if closing.is_full() { Ok(Visitor::NoRoom) } else { door.accept(closing) };
+        let reason = match visitor {
             Ok(Visitor::Accepted(socket)) => return Some(socket),
             Ok(Visitor::None) => return None,
             Ok(Visitor::NoDescriptors) => "no descriptor is free".to_owned(),
+            Ok(Visitor::NoRoom) => "connections with descriptors that can't be closed have piled up".to_owned(),
             Err(error) => error.to_string(),
         };
         log.trouble(now, format_args!("event=accept_paused reason={reason:?}"));
@@ -88,28 +98,48 @@ impl Doors {
         }
     }
 
-    /// Resumes accepting when the pause is over.
+    /// Resumes accepting, and receiving datagrams, when the pause is over.
     pub(crate) fn resume(&mut self, now: Moment, poller: &Poller, log: &mut Log) {
         if self.resume.is_some_and(|moment| moment <= now) {
             self.resume = None;
             self.watch(Interest::READ, poller, log);
         }
+        if self.resume_datagrams.is_some_and(|moment| moment <= now) {
+            self.resume_datagrams = None;
+            self.watch_datagrams(Interest::READ, poller);
+        }
     }
 
     /// When [`Doors::resume`] has something to do.
     pub(crate) fn next_resume(&self) -> Option<Moment> {
-        self.resume
+        Moment::first(self.resume, self.resume_datagrams)
     }
 
     /// Accepts no further connections.
-    pub(crate) fn close(&mut self, poller: &Poller) {
+    pub(crate) fn close(&mut self, poller: &Poller, closing: &mut Closing) {
         if let Some(door) = self.stream.take() {
             poller.remove(&door);
+            closing.close_listener(door.listener);
         }
     }
 
-    /// Receives the queued datagrams, up to a limit.
-    pub(crate) fn receive_datagrams(&mut self, now: Moment, decisions: &mut Decisions) {
+    /// Receives no further datagrams.
+    pub(crate) fn close_datagrams(&mut self, poller: &Poller, closing: &mut Closing) {
+        if let Some(datagrams) = self.datagrams.take() {
+            poller.remove(&datagrams);
+            closing.close_datagrams(datagrams.into());
+        }
+    }
+
+    /// Receives the queued datagrams, up to a limit. The next one stays where it is while the descriptors of another are closed,
+    /// because there is no telling which of the two is next.
+    pub(crate) fn receive_datagrams(
+        &mut self,
+        now: Moment,
+        poller: &Poller,
+        closing: &Closing,
+        decisions: &mut Decisions,
+    ) {
         let Some(datagrams) = &mut self.datagrams else { return };
         for _ in 0..DATAGRAMS {
             match datagrams.receive() {
@@ -117,6 +147,13 @@ impl Doors {
                     decisions.tell(now, datagram::decode(bytes, sender, reply_to));
                 }
                 Ok(Arrival::Malformed) => decisions.tell(now, Input::DatagramMalformed),
+                Ok(Arrival::Descriptors) => {
+                    if closing.discard_datagram(datagrams) {
+                        decisions.tell(now, Input::DatagramMalformed);
+                    }
+                    self.resume_datagrams = Some(now.after(DATAGRAM_PAUSE));
+                    return self.watch_datagrams(Interest::NOTHING, poller);
+                }
                 Ok(Arrival::Nothing) | Err(_) => return,
             }
         }
@@ -144,6 +181,12 @@ impl Doors {
             log.line(format_args!("event=listener_lost reason={:?}", error.to_string()));
         }
     }
+
+    fn watch_datagrams(&self, interest: Interest, poller: &Poller) {
+        if let Some(datagrams) = &self.datagrams {
+            let _ = poller.modify(datagrams, Source::Datagrams, interest); // it fails only for what isn't registered
+        }
+    }
 }
 
 /// The result of accepting.
@@ -155,6 +198,8 @@ enum Visitor {
     None,
     /// The process has no descriptor left. One client was refused, and the others wait until one is free.
     NoDescriptors,
+    /// Clients wait until connections are closed that hold descriptors.
+    NoRoom,
 }
 
 /// The listening stream socket.
@@ -173,24 +218,30 @@ impl Door {
     ///
     /// # Errors
     /// Those of accept4(2), except that no client waits or no descriptor is free.
-    fn accept(&mut self) -> io::Result<Visitor> {
+    fn accept(&mut self, closing: &mut Closing) -> io::Result<Visitor> {
         loop {
             match accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Ok(socket) => return Ok(Visitor::Accepted(socket)),
+                Ok(socket) if closing.rights() == Rights::Refused => return Ok(Visitor::Accepted(socket)),
+                Ok(socket) => {
+                    // A byte out of band may bring descriptors too, and reading past it would close them.
+                    set_socket_oobinline(&socket, true)?;
+                    return Ok(Visitor::Accepted(socket));
+                }
                 Err(Errno::AGAIN) => return Ok(Visitor::None),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(Errno::MFILE | Errno::NFILE) => return Ok(self.refuse_one()),
+                Err(Errno::MFILE | Errno::NFILE) => return Ok(self.refuse_one(closing)),
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
     /// Closes the reserve for a moment, so that one client receives a reason instead of waiting in the backlog.
-    fn refuse_one(&mut self) -> Visitor {
+    fn refuse_one(&mut self, closing: &mut Closing) -> Visitor {
         self.reserve = None;
         if let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
             let text = "the broker has no descriptor left for another connection; try again later".to_owned();
             say_goodbye(socket.as_fd(), Goodbye { code: ErrorCode::BUSY, text });
+            closing.close(socket);
         }
         self.reserve = reserve();
         Visitor::NoDescriptors
@@ -210,6 +261,8 @@ pub(crate) fn say_goodbye(socket: BorrowedFd<'_>, goodbye: Goodbye) {
 
 /// The number of datagrams received in one turn.
 const DATAGRAMS: usize = 64;
+/// The pause in receiving datagrams while the descriptors of one are closed.
+const DATAGRAM_PAUSE: Duration = Duration::from_millis(5);
 /// The pause in accepting when no descriptor is free. It ends early when one becomes free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -229,6 +282,10 @@ mod tests {
 
     use super::*;
 
+    fn refused() -> Closing {
+        Closing::start(Rights::Refused, 0).unwrap()
+    }
+
     fn doors() -> (Doors, Poller, SocketAddr) {
         static LAST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -237,14 +294,14 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let poller = Poller::new().unwrap();
         let sockets = Sockets { stream: Some(listener.into()), datagram: None };
-        (Doors::open(sockets, &poller).unwrap(), poller, address)
+        (Doors::open(sockets, &poller, &mut refused()).unwrap(), poller, address)
     }
 
     #[test]
     fn connections_are_accepted_one_by_one_until_none_waits() {
         let (mut doors, poller, address) = doors();
         let _clients = [(); 2].map(|()| UnixStream::connect_addr(&address).unwrap());
-        let mut accept = || doors.accept(Moment(0), &poller, &mut Log::new(false)).is_some();
+        let mut accept = || doors.accept(Moment(0), &poller, &mut refused(), &mut Log::new(false)).is_some();
         assert_eq!([accept(), accept(), accept()], [true, true, false]);
         assert_eq!(doors.next_resume(), None);
     }
@@ -253,15 +310,15 @@ mod tests {
     fn a_closed_door_accepts_nothing() {
         let (mut doors, poller, address) = doors();
         let _client = UnixStream::connect_addr(&address).unwrap();
-        doors.close(&poller);
-        assert!(doors.accept(Moment(0), &poller, &mut Log::new(false)).is_none());
+        doors.close(&poller, &mut refused());
+        assert!(doors.accept(Moment(0), &poller, &mut refused(), &mut Log::new(false)).is_none());
     }
 
     #[test]
     fn one_caller_is_told_when_no_descriptor_is_free() {
         let (mut doors, _, address) = doors();
         let mut client = UnixStream::connect_addr(&address).unwrap();
-        let visitor = doors.stream.as_mut().unwrap().refuse_one();
+        let visitor = doors.stream.as_mut().unwrap().refuse_one(&mut refused());
         assert!(matches!(visitor, Visitor::NoDescriptors));
         let mut goodbye = Vec::new();
         client.read_to_end(&mut goodbye).unwrap();

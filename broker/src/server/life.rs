@@ -166,7 +166,7 @@ impl Life {
 
 #[cfg(test)]
 mod tests {
-    use ipc_protocol::transport::Address;
+    use ipc_protocol::transport::{Address, Rights};
     use nix::sys::signal::{Signal, raise};
 
     use super::*;
@@ -175,7 +175,7 @@ mod tests {
     fn the_first_term_drains_and_the_second_one_ends() {
         let config = Config::new(Address::Abstract(b"life".to_vec()));
         let (poller, mut log) = (Poller::new().unwrap(), Log::new(false));
-        let mut life = Life::new(config, None, Descriptors::count());
+        let mut life = Life::new(config, None, Descriptors::count(Rights::Refused));
         life.stop_on(Signals::block().unwrap(), Notifier::default(), &poller).unwrap();
 
         raise(Signal::SIGTERM).unwrap();

@@ -4,6 +4,7 @@
 mod broker;
 mod claim;
 mod clock;
+mod closing;
 mod config;
 mod config_file;
 mod connections;

@@ -10,11 +10,12 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use ipc_protocol::transport::credentials;
+use ipc_protocol::{Goodbye, transport::credentials};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use super::{
     clock,
+    closing::Closing,
     connections::{Connections, Served},
     decisions::{Decision, Decisions},
     doors::{Doors, say_goodbye},
@@ -34,12 +35,19 @@ pub(crate) struct Loop {
     decisions: Decisions,
     connections: Connections,
     doors: Doors,
+    closing: Closing,
     life: Life,
 }
 
 impl Loop {
-    pub(crate) fn new(poller: Poller, log: Log, decisions: Decisions, doors: Doors, life: Life) -> Self {
-        Self { poller, log, decisions, connections: Connections::new(), doors, life }
+    pub(crate) fn new(
+        poller: Poller,
+        log: Log,
+        decisions: Decisions,
+        (doors, closing): (Doors, Closing),
+        life: Life,
+    ) -> Self {
+        Self { poller, log, decisions, connections: Connections::new(closing.rights()), doors, closing, life }
     }
 
     /// Serves until its life ends. `begin` determines what ends it.
@@ -79,7 +87,7 @@ impl Loop {
         self.decisions.begin_turn(now);
         while let Some(turn) = self.decisions.next_turn() {
             if self.connections.take_turn(now, turn, &mut self.decisions) == Served::Gone {
-                self.close(now, turn.peer);
+                self.close(now, turn.peer, None);
             }
             self.carry_out(now);
         }
@@ -105,7 +113,7 @@ impl Loop {
     fn serve(&mut self, now: Moment, ready: Ready) -> io::Result<()> {
         match ready.source {
             Source::Listener => self.accept(now),
-            Source::Datagrams => self.doors.receive_datagrams(now, &mut self.decisions),
+            Source::Datagrams => self.receive_datagrams(now),
             Source::Signals => {
                 while let Some(turning) = self.life.next_signal(now, &mut self.log)? {
                     self.turn_to(now, turning);
@@ -118,7 +126,7 @@ impl Loop {
             Source::Timer => self.poller.rang(),
             Source::Peer(id) => {
                 if self.connections.serve(id, ready, &mut self.decisions) == Served::Gone {
-                    self.close(now, id);
+                    self.close(now, id, None);
                 }
             }
         }
@@ -128,7 +136,8 @@ impl Loop {
     fn accept(&mut self, now: Moment) {
         let mut left = ACCEPTS;
         while left > 0 {
-            let Some(socket) = self.doors.accept(now, &self.poller, &mut self.log) else { return };
+            let accepted = self.doors.accept(now, &self.poller, &mut self.closing, &mut self.log);
+            let Some(socket) = accepted else { return };
             // If the kernel does not identify the peer, no policy can decide about its requests.
             let visit = credentials::uid_of_peer(socket.as_fd()).map(|uid| self.decisions.visit(now, uid));
             left = left.saturating_sub(match visit {
@@ -138,18 +147,29 @@ impl Loop {
                 }
                 Ok(Err(Some(goodbye))) => {
                     say_goodbye(socket.as_fd(), goodbye);
+                    self.closing.close(socket);
                     ADMISSION
                 }
-                Ok(Err(None)) | Err(_) => 1,
+                Ok(Err(None)) | Err(_) => {
+                    self.closing.close(socket);
+                    1
+                }
             });
         }
     }
 
+    fn receive_datagrams(&mut self, now: Moment) {
+        self.doors.receive_datagrams(now, &self.poller, &self.closing, &mut self.decisions);
+    }
+
     fn admit(&mut self, now: Moment, socket: OwnedFd) {
-        let Ok(identity) = credentials::of_peer(socket.as_fd()) else { return };
+        let Ok(identity) = credentials::of_peer(socket.as_fd()) else { return self.closing.close(socket) };
         let id = match self.decisions.connect(now, identity) {
             Ok(id) => id,
-            Err(goodbye) => return say_goodbye(socket.as_fd(), goodbye),
+            Err(goodbye) => {
+                say_goodbye(socket.as_fd(), goodbye);
+                return self.closing.close(socket);
+            }
         };
         let is_stranger = self.decisions.is_stranger(id);
         if is_stranger {
@@ -159,7 +179,10 @@ impl Loop {
         let interest = Interest { once: is_stranger, ..Interest::READ };
         match self.poller.add(&socket, Source::Peer(id), interest) {
             Ok(()) => self.connections.insert(id, socket, interest, &mut self.decisions),
-            Err(_) => self.decisions.tell(now, Input::Closed { peer: id }), // ENOSPC: this user has no epoll watch left
+            Err(_) => {
+                self.closing.close(socket);
+                self.decisions.tell(now, Input::Closed { peer: id }); // ENOSPC: this user has no epoll watch left
+            }
         }
     }
 
@@ -167,7 +190,7 @@ impl Loop {
         match turning {
             Turning::Limits(limits) => self.decisions.tell(now, Input::Limits(limits)),
             Turning::Drain => {
-                self.doors.close(&self.poller);
+                self.doors.close(&self.poller, &mut self.closing);
                 self.decisions.tell(now, Input::Drain);
             }
             Turning::Stop => self.decisions.tell(now, Input::Stop),
@@ -206,20 +229,17 @@ impl Loop {
             Output::Skip { peer } => self.connections.skip(peer, &mut self.decisions),
             Output::Park { peer } => self.connections.park(peer, &mut self.decisions),
             Output::Cut { peer, goodbye } => {
-                self.connections.close(peer, Some(goodbye), &self.poller, &mut self.decisions);
-                self.closed(now, peer);
+                self.close(now, peer, Some(goodbye));
             }
-            Output::Close { peer } => self.close(now, peer),
+            Output::Close { peer } => self.close(now, peer, None),
             Output::Log(event) => self.log.event(now, &event),
         }
     }
 
-    fn close(&mut self, now: Moment, id: PeerId) {
-        self.connections.close(id, None, &self.poller, &mut self.decisions);
-        self.closed(now, id);
-    }
-
-    fn closed(&mut self, now: Moment, id: PeerId) {
+    fn close(&mut self, now: Moment, id: PeerId, goodbye: Option<Goodbye>) {
+        if let Some(socket) = self.connections.remove(id, goodbye, &self.poller, &mut self.decisions) {
+            self.closing.close(socket);
+        }
         self.decisions.tell(now, Input::Closed { peer: id });
         self.doors.descriptor_is_free(now);
     }
@@ -241,8 +261,8 @@ impl Loop {
             Look::Lost(error) => self.log.line(format_args!("event=socket_lost reason={:?}", error.to_string())),
             Look::Reopened(sockets) => {
                 self.accept(now);
-                self.doors.receive_datagrams(now, &mut self.decisions);
-                match self.doors.replace(sockets, &self.poller) {
+                self.receive_datagrams(now);
+                match self.doors.replace(sockets, &self.poller, &mut self.closing) {
                     Ok(()) => self.log.line(format_args!("event=socket_reopened")),
                     Err(error) => self.log.line(format_args!("event=socket_lost reason={:?}", error.to_string())),
                 }
@@ -255,7 +275,7 @@ impl Loop {
         loop {
             while let Some((id, served)) = self.connections.write_next(now, &self.poller, &mut self.decisions) {
                 if served == Served::Gone {
-                    self.close(now, id);
+                    self.close(now, id, None);
                 }
             }
             self.connections.keep_unrouted(now, &mut self.decisions);
@@ -264,6 +284,15 @@ impl Loop {
                 return;
             }
         }
+    }
+}
+
+impl Drop for Loop {
+    /// Closes everything that strangers can send to. The rest, the claim to the path among it, is dropped next and closes at once.
+    fn drop(&mut self) {
+        self.connections.remove_all().for_each(|socket| self.closing.close(socket));
+        self.doors.close(&self.poller, &mut self.closing);
+        self.doors.close_datagrams(&self.poller, &mut self.closing);
     }
 }
 

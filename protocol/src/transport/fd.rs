@@ -82,8 +82,10 @@ pub fn peer_groups(socket: BorrowedFd<'_>, limit: usize) -> io::Result<(Vec<u32>
 pub struct Datagram {
     /// Bytes received into the buffer.
     pub len: usize,
-    /// Whether the datagram, or control data that came with it, didn't fit: descriptors are never accepted.
+    /// Whether the datagram didn't fit.
     pub truncated: bool,
+    /// Whether descriptors came with it, which are never accepted.
+    pub descriptors: bool,
     /// User, group and process of the sender, if the kernel tells.
     pub sender: Option<(u32, u32, Option<u32>)>,
     /// The abstract name that the sender's socket is bound to, if it is: the only kind of address that is ever answered.
@@ -92,14 +94,27 @@ pub struct Datagram {
 
 /// Receives one datagram from a socket with SO_PASSCRED, or `None` if there is none now.
 ///
-/// The control buffer has room for the credentials and nothing else, so the kernel never installs a descriptor, whatever is sent.
+/// The control buffer has room for the credentials and nothing else, so the kernel never installs a descriptor, whatever is sent. It
+/// closes them.
 ///
 /// # Errors
 /// What recvmsg(2) says.
 pub fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
+    datagram(socket, buffer, MsgFlags::empty())
+}
+
+/// Whether descriptors come with the next datagram, which stays where it is. `None` if there is none now.
+///
+/// # Errors
+/// What recvmsg(2) says.
+pub fn datagram_brings_descriptors(socket: BorrowedFd<'_>) -> io::Result<Option<bool>> {
+    Ok(datagram(socket, &mut [], MsgFlags::MSG_PEEK)?.map(|datagram| datagram.descriptors))
+}
+
+fn datagram(socket: BorrowedFd<'_>, buffer: &mut [u8], how: MsgFlags) -> io::Result<Option<Datagram>> {
     let mut slices = [io::IoSliceMut::new(buffer)];
     let mut control = nix::cmsg_space!(nix::sys::socket::UnixCredentials);
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let flags = how | MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
     let message = loop {
         match recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags) {
             Ok(message) => break message,
@@ -110,7 +125,6 @@ pub fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result
     };
     // The address of an unbound sender has no length at all: nix panics if it is asked for more than that.
     let address = message.address.as_ref().filter(|address| address.len() > 2);
-    let truncated = message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
     let credentials = message.cmsgs().ok().and_then(|mut all| {
         all.find_map(|one| match one {
             ControlMessageOwned::ScmCredentials(credentials) => Some(credentials),
@@ -119,7 +133,8 @@ pub fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result
     });
     Ok(Some(Datagram {
         len: message.bytes,
-        truncated,
+        truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
+        descriptors: message.flags.contains(MsgFlags::MSG_CTRUNC),
         sender: credentials.map(|of| (of.uid(), of.gid(), u32::try_from(of.pid()).ok().filter(|pid| *pid != 0))),
         return_address: address
             .and_then(UnixAddr::as_abstract)

@@ -60,16 +60,62 @@ impl ReadBuffer {
     /// # Errors
     /// What recvmsg(2) says; `InvalidData` if descriptors came, which no frame may carry yet.
     pub fn receive(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<(Received, Bytes)> {
+        let received = receive(socket, self.room(most), RecvFlags::empty())?;
+        Ok((received, self.bytes(received)))
+    }
+
+    /// Reads up to `most` bytes from a socket whose descriptors the kernel doesn't refuse. If some came they stay there, and so do the
+    /// bytes.
+    ///
+    /// # Errors
+    /// What recvmsg(2) says; `InvalidData` if descriptors came.
+    pub fn receive_warily(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<(Received, Bytes)> {
+        let received = receive_warily(socket, self.room(most))?;
+        Ok((received, self.bytes(received)))
+    }
+
+    /// Reads the rest of a long frame, like [`receive_into`], but through this buffer, and from a socket whose descriptors the kernel
+    /// doesn't refuse.
+    ///
+    /// # Errors
+    /// What recvmsg(2) says; `InvalidData` if descriptors came.
+    pub fn receive_into_warily(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        partial: &mut Vec<u8>,
+        missing: usize,
+    ) -> io::Result<Received> {
+        let room = self.room(missing);
+        let received = receive_warily(socket, room)?;
+        if let Received::Bytes(len) = received {
+            partial.extend_from_slice(room.get(..len).unwrap_or_default());
+        }
+        Ok(received)
+    }
+
+    /// Takes what has arrived at a socket that receives no more, up to descriptors, which stay there.
+    ///
+    /// # Errors
+    /// What recvmsg(2) says; `InvalidData` if descriptors came.
+    pub fn empty(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        while let Received::Bytes(_) = receive_warily(socket, self.room(Self::READ_LEN))? {}
+        Ok(())
+    }
+
+    /// Up to `most` bytes of room.
+    fn room(&mut self, most: usize) -> &mut [u8] {
         if self.room.is_empty() {
             self.room = BytesMut::zeroed(self.next_len);
         }
         let most = most.min(self.room.len());
-        let received = receive(socket, self.room.get_mut(..most).unwrap_or_default())?;
-        let bytes = match received {
+        self.room.get_mut(..most).unwrap_or_default()
+    }
+
+    fn bytes(&mut self, received: Received) -> Bytes {
+        match received {
             Received::Bytes(len) => self.take(len),
             Received::Nothing | Received::End => Bytes::new(),
-        };
-        Ok((received, bytes))
+        }
     }
 
     fn take(&mut self, len: usize) -> Bytes {
@@ -160,14 +206,24 @@ pub fn receive_into(socket: BorrowedFd<'_>, partial: &mut Vec<u8>, missing: usiz
     }
 }
 
+/// Reads no further than it has looked. The kernel hands out a copy of what one looks at: without room for control data it drops
+/// the copy, which is never the last one, and says that something was cut short. So nothing of what was sent is closed.
+fn receive_warily(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<Received> {
+    match receive(socket, room, RecvFlags::PEEK)? {
+        Received::Bytes(len) => receive(socket, room.get_mut(..len).unwrap_or_default(), RecvFlags::empty()),
+        other => Ok(other),
+    }
+}
+
 /// Reads without room for control data: the kernel closes descriptors that come, and says that something was cut short (unix(7)).
-fn receive(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<Received> {
+fn receive(socket: BorrowedFd<'_>, room: &mut [u8], how: RecvFlags) -> io::Result<Received> {
     loop {
         let mut no_control = RecvAncillaryBuffer::default();
-        match recvmsg(socket, &mut [io::IoSliceMut::new(room)], &mut no_control, RecvFlags::DONTWAIT) {
+        match recvmsg(socket, &mut [io::IoSliceMut::new(room)], &mut no_control, how | RecvFlags::DONTWAIT) {
             Ok(message) if message.flags.contains(ReturnFlags::CTRUNC) && rights::have_come(&socket) => {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, Violation::UnexpectedFds));
             }
+            Ok(message) if message.flags.contains(ReturnFlags::CTRUNC) && how.contains(RecvFlags::PEEK) => {} // look again
             Ok(message) if message.bytes == 0 => return Ok(Received::End),
             Ok(message) => return Ok(Received::Bytes(message.bytes)),
             Err(Errno::INTR) => {}
@@ -203,6 +259,41 @@ mod tests {
         send_descriptor(&theirs);
         let error = ReadBuffer::new().receive(ours.as_fd(), usize::MAX).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_wary_reader_takes_what_comes_before_a_descriptor_and_leaves_the_rest() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        setsockopt(&ours, PassCred, &true).unwrap();
+        let mut buffer = ReadBuffer::new();
+        theirs.write_all(b"before").unwrap();
+        assert_eq!(
+            buffer.receive_warily(ours.as_fd(), ReadBuffer::READ_LEN).unwrap(),
+            (Received::Bytes(6), Bytes::from("before"))
+        );
+        assert_eq!(buffer.receive_warily(ours.as_fd(), ReadBuffer::READ_LEN).unwrap().0, Received::Nothing);
+
+        theirs.write_all(b"beside").unwrap();
+        send_descriptor(&theirs);
+        let refusals = [
+            buffer.receive_warily(ours.as_fd(), ReadBuffer::READ_LEN).map(drop),
+            buffer.receive_into_warily(ours.as_fd(), &mut Vec::new(), 9).map(drop),
+            buffer.empty(ours.as_fd()),
+        ];
+        assert_eq!(refusals.map(|refused| refused.unwrap_err().kind()), [io::ErrorKind::InvalidData; 3]);
+        assert_eq!(rustix::io::ioctl_fionread(&ours).unwrap(), 7, "nothing was taken");
+    }
+
+    #[test]
+    fn a_wary_reader_of_a_long_frame_reads_no_further_than_its_end() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (mut buffer, mut partial) = (ReadBuffer::new(), b"abc".to_vec());
+        theirs.write_all(b"defghi").unwrap();
+        assert_eq!(buffer.receive_into_warily(ours.as_fd(), &mut partial, 4).unwrap(), Received::Bytes(4));
+        assert_eq!((partial.as_slice(), rustix::io::ioctl_fionread(&ours).unwrap()), (&b"abcdefg"[..], 2));
+        drop(theirs);
+        buffer.empty(ours.as_fd()).unwrap();
+        assert_eq!(buffer.receive_warily(ours.as_fd(), ReadBuffer::READ_LEN).unwrap().0, Received::End);
     }
 
     #[test]

@@ -15,4 +15,5 @@ mod wake;
 pub use address::{Address, AddressError};
 pub use inbox::{Inbox, ReadBuffer, Received, receive_into};
 pub use outbox::{Flushed, Outbox, Pool};
+pub use rights::Rights;
 pub use wake::Bell;

@@ -2,7 +2,7 @@
 //!
 //! A receiver can't defend itself once it has one. Closing the last copy of a descriptor may take as long as the sender likes: a
 //! socket with SO_LINGER and unsent data, a file whose FUSE server doesn't answer FLUSH. Even the kernel waits, when it discards what
-//! was never received.
+//! was never received. Before Linux 6.16, which can refuse them, all that is left is to look at what has come, and not to take it.
 
 use std::{io, os::fd::AsFd};
 
@@ -11,15 +11,36 @@ use nix::{
     getsockopt_impl, libc, setsockopt_impl, sockopt_impl,
     sys::socket::{GetSockOpt, SetSockOpt, getsockopt, setsockopt, sockopt::PassCred},
 };
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+
+/// What becomes of the descriptors that a peer sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// The kernel refuses to send them.
+    Refused,
+    /// They come with the bytes: the kernel can't refuse them.
+    Received,
+}
+
+impl Rights {
+    /// What this kernel does about the descriptors that are sent to a broker's sockets.
+    ///
+    /// # Errors
+    /// What socket(2) and setsockopt(2) say.
+    pub fn of_kernel() -> io::Result<Self> {
+        keep_out(&socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+    }
+}
 
 /// Makes the kernel refuse descriptors for a socket, and for those accepted from it: their sender gets `EPERM`. Before Linux 6.16
 /// there is no such option, and nothing changes.
 ///
 /// # Errors
 /// What setsockopt(2) says, apart from `ENOPROTOOPT`.
-pub(crate) fn keep_out(socket: &impl AsFd) -> io::Result<()> {
+pub(crate) fn keep_out(socket: &impl AsFd) -> io::Result<Rights> {
     match setsockopt(socket, PassRights, &false) {
-        Ok(()) | Err(Errno::ENOPROTOOPT) => Ok(()),
+        Ok(()) => Ok(Rights::Refused),
+        Err(Errno::ENOPROTOOPT) => Ok(Rights::Received),
         Err(error) => Err(error.into()),
     }
 }

@@ -7,6 +7,7 @@
 
 mod conduct;
 mod datagrams;
+mod descriptors;
 mod exhaustion;
 mod fairness;
 mod framing;
