@@ -35,7 +35,8 @@ struct Bucket {
 impl Visits {
     /// Decides on a visit of a user who may do nothing.
     pub(crate) fn admit(&mut self, now: Moment, uid: u32, limits: &Limits) -> Admission {
-        let most = i64::try_from(limits.connections_per_uid).unwrap_or(i64::MAX);
+        // Twice as many, so that one who only has too many connections hears that, each time.
+        let most = i64::try_from(limits.connections_per_uid * 2).unwrap_or(i64::MAX);
         if self.buckets.is_empty() {
             self.buckets = vec![Bucket { left: most, filled: now }; BUCKETS];
         }
@@ -75,7 +76,7 @@ mod tests {
     #[test]
     fn who_connects_too_often_is_told_so_and_then_ignored_until_time_has_passed() {
         use Admission::{Granted, Ignored, Refused};
-        let limits = Limits { connections_per_uid: 2, connects_strangers: 10, ..Limits::default() };
+        let limits = Limits { connections_per_uid: 1, connects_strangers: 10, ..Limits::default() };
         let mut visits = Visits::default();
         assert_eq!(admissions(&mut visits, 0, 7, &limits), [Granted, Granted, Refused, Refused]);
         assert_eq!(admissions(&mut visits, 50, 8, &limits), [Granted, Granted, Refused], "another user");
@@ -92,6 +93,6 @@ mod tests {
             let [admission] = admissions(&mut visits, *ms, 7, &limits);
             admission == Admission::Granted
         });
-        assert_eq!(granted.count(), 1, "who goes on is refused for as long");
+        assert_eq!(granted.count(), 2, "who goes on is refused for as long");
     }
 }
