@@ -60,7 +60,7 @@ limits! {
     connections = 16_384 "connections" in 1..=COUNT, bounds Connections;
     /// Connections of one user other than root. One desktop user needs more than D-Bus's 256.
     connections_per_uid = 512 "connections" in 1..=COUNT, bounds ConnectionsOfOneUser;
-    /// Connections a second of one user who may do nothing, beyond twice `connections_per_uid` at once. More are closed unheard, so that
+    /// Connections a second of one user who may do nothing, beyond 1,024 at once. More are closed unheard, so that
     /// who connects in a loop doesn't fill the line of those who wait to be accepted.
     connects_strangers = 50 "a second" in 1..=COUNT, bounds OneFrame;
     /// The part of `connections` kept for root and the broker's own user, so that an administrator gets in when it is full.

@@ -35,13 +35,11 @@ struct Bucket {
 impl Visits {
     /// Decides on a visit of a user who may do nothing.
     pub(crate) fn admit(&mut self, now: Moment, uid: u32, limits: &Limits) -> Admission {
-        // Twice as many, so that one who only has too many connections hears that, each time.
-        let most = i64::try_from(limits.connections_per_uid * 2).unwrap_or(i64::MAX);
         if self.buckets.is_empty() {
-            self.buckets = vec![Bucket { left: most, filled: now }; BUCKETS];
+            self.buckets = vec![Bucket { left: AT_ONCE, filled: now }; BUCKETS];
         }
         let Some(bucket) = self.buckets.get_mut(uid as usize % BUCKETS) else { return Admission::Ignored };
-        bucket.fill(now, most, limits.connects_strangers);
+        bucket.fill(now, limits.connects_strangers);
         if bucket.left <= -TOLD {
             return Admission::Ignored;
         }
@@ -51,10 +49,10 @@ impl Visits {
 }
 
 impl Bucket {
-    fn fill(&mut self, now: Moment, most: i64, a_second: u64) {
+    fn fill(&mut self, now: Moment, a_second: u64) {
         let new = now.since(self.filled).as_millis() * u128::from(a_second) / 1_000;
         if new > 0 {
-            self.left = most.min(self.left.saturating_add(i64::try_from(new).unwrap_or(i64::MAX)));
+            self.left = AT_ONCE.min(self.left.saturating_add(i64::try_from(new).unwrap_or(i64::MAX)));
             self.filled = now;
         }
     }
@@ -62,6 +60,8 @@ impl Bucket {
 
 /// Enough that two strangers rarely share one; 16 KiB in all.
 const BUCKETS: usize = 1_024;
+/// Connections at once, of one who has not connected for a while: twice those that the default limit lets it have.
+const AT_ONCE: i64 = 1_024;
 /// Refusals in a row that are told. To tell takes as long as to accept.
 const TOLD: i64 = 16;
 
@@ -76,23 +76,25 @@ mod tests {
     #[test]
     fn who_connects_too_often_is_told_so_and_then_ignored_until_time_has_passed() {
         use Admission::{Granted, Ignored, Refused};
-        let limits = Limits { connections_per_uid: 1, connects_strangers: 10, ..Limits::default() };
+        let limits = Limits { connects_strangers: 10, ..Limits::default() };
         let mut visits = Visits::default();
-        assert_eq!(admissions(&mut visits, 0, 7, &limits), [Granted, Granted, Refused, Refused]);
-        assert_eq!(admissions(&mut visits, 50, 8, &limits), [Granted, Granted, Refused], "another user");
-        let _: [_; 14] = admissions(&mut visits, 99, 7, &limits);
+        assert_eq!(admissions(&mut visits, 0, 7, &limits), [Granted; 1_024]);
+        assert_eq!(admissions(&mut visits, 50, 8, &limits), [Granted], "another user");
+        assert_eq!(admissions(&mut visits, 99, 7, &limits), [Refused; 16]);
         assert_eq!(admissions(&mut visits, 99, 7, &limits), [Ignored, Ignored]);
-        assert_eq!(admissions(&mut visits, 100_000, 7, &limits), [Granted, Granted, Refused]);
+        let later: [_; 15] = admissions(&mut visits, 3_000, 7, &limits);
+        assert_eq!((later[0], later[14]), (Granted, Refused), "{later:?}");
     }
 
     #[test]
     fn small_steps_of_time_add_up() {
-        let limits = Limits { connections_per_uid: 1, connects_strangers: 10, ..Limits::default() };
+        let limits = Limits { connects_strangers: 10, ..Limits::default() };
         let mut visits = Visits::default();
+        let _: [_; 1_023] = admissions(&mut visits, 0, 7, &limits);
         let granted = (0..1_000).filter(|ms| {
             let [admission] = admissions(&mut visits, *ms, 7, &limits);
             admission == Admission::Granted
         });
-        assert_eq!(granted.count(), 2, "who goes on is refused for as long");
+        assert_eq!(granted.count(), 1, "who goes on is refused for as long");
     }
 }

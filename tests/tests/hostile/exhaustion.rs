@@ -227,7 +227,7 @@ fn b02_a_user_with_every_connection_it_may_have_delays_no_peer() {
     if !is_root() {
         return;
     }
-    let mut siege = Siege::with_config("[limits]\nconnections_per_uid = 100\n");
+    let mut siege = Siege::with_config("[limits]\nconnections_per_uid = 100\nconnects_strangers = 100000\n");
     siege.endure(|broker| {
         let finished = crowd(broker, 150).user(STRANGER).run();
         assert_eq!(finished.stdout().trim(), "welcomed=100 refused=50 other=0", "{}", finished.stderr);
