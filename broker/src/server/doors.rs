@@ -91,9 +91,18 @@ impl Doors {
         None
     }
 
-    /// Resumes accepting now, because a descriptor is free.
+    /// Accepts nothing for a moment, so that those who connect in a loop are accepted many at a time: to wake up for each of them would
+    /// cost as much again.
+    pub(crate) fn rest(&mut self, now: Moment, poller: &Poller, log: &mut Log) {
+        if self.resume.is_none() {
+            self.watch(Interest::NOTHING, poller, log);
+            self.resume = Some(now.after(ACCEPT_REST));
+        }
+    }
+
+    /// Resumes accepting now, because a descriptor is free. A rest is over soon in any case.
     pub(crate) fn descriptor_is_free(&mut self, now: Moment) {
-        if self.resume.is_some() {
+        if self.resume.is_some_and(|resume| resume > now.after(ACCEPT_REST)) {
             self.resume = Some(now);
         }
     }
@@ -263,6 +272,8 @@ pub(crate) fn say_goodbye(socket: BorrowedFd<'_>, goodbye: Goodbye) {
 const DATAGRAMS: usize = 64;
 /// The pause in receiving datagrams while the descriptors of one are closed.
 const DATAGRAM_PAUSE: Duration = Duration::from_millis(5);
+/// The rest between two rounds of accepting those who connect in a loop.
+const ACCEPT_REST: Duration = Duration::from_micros(500);
 /// The pause in accepting when no descriptor is free. It ends early when one becomes free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -328,9 +339,9 @@ mod tests {
     #[test]
     fn accepting_that_paused_goes_on_when_a_descriptor_is_free() {
         let (mut doors, poller, _) = doors();
-        doors.resume = Some(Moment(500));
+        doors.resume = Some(Moment(50_000));
         doors.resume(Moment(100), &poller, &mut Log::new(false));
-        assert_eq!(doors.next_resume(), Some(Moment(500)));
+        assert_eq!(doors.next_resume(), Some(Moment(50_000)));
         doors.descriptor_is_free(Moment(200));
         doors.resume(Moment(200), &poller, &mut Log::new(false));
         assert_eq!(doors.next_resume(), None);

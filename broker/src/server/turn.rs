@@ -134,10 +134,10 @@ impl Loop {
     }
 
     fn accept(&mut self, now: Moment) {
-        let mut left = ACCEPTS;
+        let (mut left, mut ignored) = (ACCEPTS, 0);
         while left > 0 {
             let accepted = self.doors.accept(now, &self.poller, &mut self.closing, &mut self.log);
-            let Some(socket) = accepted else { return };
+            let Some(socket) = accepted else { break };
             // If the kernel does not identify the peer, no policy can decide about its requests.
             let visit = credentials::uid_of_peer(socket.as_fd()).map(|uid| self.decisions.visit(now, uid));
             left = left.saturating_sub(match visit {
@@ -152,9 +152,13 @@ impl Loop {
                 }
                 Ok(Err(None)) | Err(_) => {
                     self.closing.close(socket);
+                    ignored += 1;
                     1
                 }
             });
+        }
+        if ignored > 0 {
+            self.doors.rest(now, &self.poller, &mut self.log);
         }
     }
 
@@ -300,6 +304,6 @@ impl Drop for Loop {
 /// 212,992 would let one user pin 100 MiB with the connections that it may have.
 const STRANGERS_BUFFER: usize = 8_192;
 /// The number of connections accepted in one turn, if all of them are ignored.
-const ACCEPTS: usize = 64;
+const ACCEPTS: usize = 128;
 /// The number of ignored connections that take as long as one that is admitted.
-const ADMISSION: usize = 4;
+const ADMISSION: usize = 8;
