@@ -134,8 +134,12 @@ impl<F: Debug> Switchboard<F> {
         let walk = |list, role, belongs: &dyn Fn(&Slot<F>) -> bool| self.calls.assert_list(list, role, belongs);
         let (mut pending, mut placed) = (0, 0);
         for (id, peer) in self.post.peers.iter() {
-            let is_its = |slot: &Slot<F>| matches!(slot.caller, Caller::Peer { peer, .. } if peer == id);
-            pending += walk(&peer.pending, Role::Caller, &is_its);
+            peer.pending.assert_whole();
+            for (number, call) in peer.pending.iter() {
+                let caller = self.calls.get(call).map(|slot| &slot.caller);
+                assert_eq!(caller, Some(&Caller::Peer { peer: id, id: number }), "{} waits for {call:?}", peer.number);
+            }
+            pending += peer.pending.len() as usize;
         }
         for (id, name) in self.names.iter() {
             placed += walk(&name.queue, Role::Place, &|slot| matches!(slot.stage, Stage::Queued(at, _) if at == id));

@@ -35,6 +35,7 @@ mod moment;
 mod names;
 mod output;
 mod peers;
+mod pending;
 mod policy;
 mod post;
 mod refusal;

@@ -7,10 +7,11 @@ use ipc_protocol::{Identity, PeerNumber, Routing};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ids::{AccountId, InstanceId, NameId, OfCall, OfPeer, PeerId},
+    ids::{AccountId, InstanceId, NameId, OfPeer, PeerId},
     input::Begun,
-    list::{Link, List, Node},
+    list::{Link, Node},
     moment::Moment,
+    pending::Pending,
     policy::Effect,
     table::Table,
     wheel::{Timed, Wheel},
@@ -34,7 +35,7 @@ pub(crate) struct Peer {
     /// The route of its last call.
     pub(crate) route: Option<Route>,
     /// Calls that it waits for.
-    pub(crate) pending: List<OfCall>,
+    pub(crate) pending: Pending,
     /// Its registrations in order. The first one takes calls to `@N`.
     pub(crate) instances: Vec<InstanceId>,
     /// The cost of the items sent to it that the kernel has not taken yet.
@@ -126,7 +127,7 @@ impl Peers {
             connected: now,
             last_call: 0,
             route: None,
-            pending: List::default(),
+            pending: Pending::default(),
             instances: Vec::new(),
             unread: 0,
             backlog: 0,

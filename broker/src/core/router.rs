@@ -291,7 +291,7 @@ impl<F> Router<F> {
         let instances = std::mem::take(&mut peer.instances);
         instances.iter().for_each(|instance| self.board.take_back(*instance, out));
         instances.into_iter().for_each(|instance| self.board.end_running(instance, out));
-        while let Some(call) = self.board.post.peers.get(id).and_then(|peer| peer.pending.head()) {
+        while let Some(call) = self.board.post.peers.get(id).and_then(|peer| peer.pending.first()) {
             self.board.abandon(call, ErrorCode::CANCELLED, out);
         }
         self.board.post.dismiss(id, out);

@@ -116,28 +116,30 @@ impl<F> Switchboard<F> {
     #[inline]
     fn open(&mut self, origin: Origin, stage: Stage<F>) -> CallId {
         let Origin { caller, payer, deadline, .. } = origin;
-        let caller_peer = match caller {
-            Caller::Peer { peer, .. } => Some(peer),
+        let pending = match caller {
+            Caller::Peer { peer, id } => Some((peer, id)),
             Caller::Datagram(_) | Caller::OneWay => {
                 self.post.accounts.charge(payer, Account::loose_call());
                 None
             }
             Caller::Gone => None,
         };
-        let id = self.calls.open(caller, stage, deadline, payer);
-        if let Some(peer) = caller_peer.and_then(|peer| self.post.peers.get_mut(peer)) {
-            self.calls.push(&mut peer.pending, Role::Caller, id);
+        let call = self.calls.open(caller, stage, deadline, payer);
+        if let Some((peer, number)) = pending
+            && let Some(peer) = self.post.peers.get_mut(peer)
+        {
+            peer.pending.push(number, call);
         }
-        id
+        call
     }
 
     /// Detaches the caller from a call, and discharges what its wait costs. No caller waits for the answer any more.
     pub(crate) fn settle(&mut self, id: CallId) -> Caller {
         let caller = self.calls.take_caller(id);
         match caller {
-            Caller::Peer { peer, .. } => {
+            Caller::Peer { peer, id } => {
                 if let Some(peer) = self.post.peers.get_mut(peer) {
-                    self.calls.unlink(&mut peer.pending, Role::Caller, id);
+                    peer.pending.remove(id);
                 }
             }
             Caller::Datagram(_) | Caller::OneWay => {
