@@ -135,6 +135,15 @@ impl<F> Calls<F> {
         list.ids(&self.slots, Role::Place).collect()
     }
 
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.slots.is_roomy()
+    }
+
+    /// Gives back memory of calls that have ended.
+    pub(crate) fn give_back(&mut self) {
+        self.slots.give_back();
+    }
+
     pub(crate) fn get(&self, id: CallId) -> Option<&Slot<F>> {
         self.slots.get(id)
     }

@@ -53,6 +53,7 @@ impl<F: Debug> Switchboard<F> {
         self.names.iter().for_each(|(id, name)| self.assert_name(id, name));
         self.names.instances().for_each(|(id, instance)| self.assert_instance(id, instance));
         self.assert_lists();
+        self.post.assert_congested();
         self.calls.assert_timed();
         self.post.peers.assert_timed();
         self.watches.assert_watching(self.calls.iter().filter_map(|(id, slot)| match &slot.stage {

@@ -62,7 +62,8 @@ limits! {
     connections_per_uid = 512 "connections" in 1..=COUNT, bounds ConnectionsOfOneUser;
     /// The part of `connections` kept for root and the broker's own user, so that an administrator gets in when it is full.
     connections_reserved = 16 "connections" in 0..=COUNT, bounds OneFrame;
-    /// Unread bytes of one connection above which no more calls are delivered to it; they wait in the name's queue.
+    /// Unread bytes of one connection above which no more calls are delivered to it; they wait in the name's queue. Nothing more is
+    /// read from it either, unless it is a service.
     unread_soft_bytes = 1_048_576 "bytes" in 1..=MEMORY, bounds UnreadOfOnePeer;
     /// Unread bytes of one connection above which it is cut: its peer doesn't read its replies. At least one whole frame more than
     /// `unread_soft_bytes`, or the last call that the broker delivers would cut the service.

@@ -45,7 +45,9 @@ mod router;
 mod routing;
 mod switchboard;
 mod table;
+mod tidying;
 mod turns;
+mod uses;
 mod watches;
 mod wheel;
 

@@ -206,6 +206,15 @@ impl Peers {
         self.table.len()
     }
 
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.table.is_roomy()
+    }
+
+    /// Gives back memory of connections that are gone.
+    pub(crate) fn give_back(&mut self) {
+        self.table.give_back();
+    }
+
     /// Checks the wheel. For the invariants.
     ///
     /// # Panics

@@ -15,6 +15,7 @@ use super::{
     peers::{Peer, Peers, Stage},
     policy::Effect,
     refusal::Refusal,
+    uses::Peaks,
 };
 
 /// The peers, with all that sending to them needs: accounts, limits, counters.
@@ -24,11 +25,21 @@ pub(crate) struct Post {
     pub(crate) accounts: Accounts,
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
+    pub(crate) peaks: Peaks,
+    /// The number of peers with at least `unread_soft_bytes` unread.
+    congested: usize,
 }
 
 impl Post {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { peers: Peers::new(), accounts: Accounts::new(), limits, counters: Counters::default() }
+        Self {
+            peers: Peers::new(),
+            accounts: Accounts::new(),
+            limits,
+            counters: Counters::default(),
+            peaks: Peaks::default(),
+            congested: 0,
+        }
     }
 
     /// Adds a connection. The caller has checked the limits.
@@ -53,6 +64,7 @@ impl Post {
     /// Removes a connection, with its unread items.
     pub(crate) fn dismiss<F>(&mut self, id: PeerId, out: &mut impl Outputs<F>) {
         let Some(peer) = self.peers.remove(id) else { return };
+        self.congested -= usize::from(peer.unread as u64 >= self.limits.unread_soft_bytes);
         out.push(Output::Log(Event::Closed(Party::new(Some(peer.number), &peer.identity))));
         let frame = peer.frame.map_or(0, |frame| frame.held + frame.granted);
         self.accounts.discharge(peer.account, Account::bytes(peer.unread + frame));
@@ -82,6 +94,8 @@ impl Post {
             return self.violate(to, &violation, out);
         }
         let account = peer.account;
+        let soft = self.limits.unread_soft_bytes;
+        self.congested += usize::from((peer.unread as u64) < soft && (peer.unread + cost) as u64 >= soft);
         peer.unread += cost;
         self.charge_or_cut(account, cost, out);
         // The server drops it if its receiver was the one cut.
@@ -93,11 +107,14 @@ impl Post {
         let Some(peer) = self.peers.get_mut(to) else { return false };
         let soft = self.limits.unread_soft_bytes;
         let was_congested = peer.unread as u64 >= soft;
+        self.peaks.unread = self.peaks.unread.max(peer.unread as u64);
         peer.unread -= cost;
         peer.backlog = peer.unread;
         let is_congested = peer.unread as u64 >= soft;
         self.accounts.discharge_bytes(peer.account, cost);
-        was_congested && !is_congested
+        let reads_again = was_congested && !is_congested;
+        self.congested -= usize::from(reads_again);
+        reads_again
     }
 
     /// Charges bytes for a call that runs at once. If a quota is full, this cuts a peer that does not read, or refuses the call while
@@ -167,6 +184,50 @@ impl Post {
         let violation = not_reading(hog.unread, limit);
         self.violate(id, &violation, out); // nothing, if it is on its way out already: its bytes are about to be free
         true
+    }
+
+    /// Whether the next message of a peer is taken. One that would get still more to read, while it has as much unread as makes its
+    /// calls wait, has to read first. Whether it does shows once it was written to. A service that doesn't read may go on answering:
+    /// it may be blocked in writing an answer, and would never read again.
+    #[inline]
+    pub(crate) fn may_send(&self, id: PeerId) -> bool {
+        self.congested == 0 || self.may_send_more(id)
+    }
+
+    #[cold]
+    fn may_send_more(&self, id: PeerId) -> bool {
+        let Some(peer) = self.peers.get(id) else { return true };
+        let soft = self.limits.unread_soft_bytes;
+        let is_over = |bytes: usize| bytes as u64 >= soft;
+        !is_over(peer.unread) || !is_over(peer.unread - peer.backlog) && !peer.instances.is_empty()
+    }
+
+    /// A peer has a frame to finish, from which nothing is read until it reads itself. It is cut if it was written to and didn't read.
+    pub(crate) fn unread_too_long<F>(&mut self, now: Moment, id: PeerId, out: &mut impl Outputs<F>) {
+        let Some((unread, backlog)) = self.peers.get(id).map(|peer| (peer.unread, peer.backlog)) else { return };
+        if backlog == 0 {
+            return self.peers.arm(id, now.after_ms(self.limits.frame_ms));
+        }
+        self.violate(id, &not_reading(unread, self.limits.unread_soft_bytes), out);
+    }
+
+    /// Applies new limits.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.congested = self.count_congested();
+    }
+
+    /// The number of congested peers. Besides new limits, for the invariants.
+    pub(crate) fn count_congested(&self) -> usize {
+        self.peers.iter().filter(|(_, peer)| peer.unread as u64 >= self.limits.unread_soft_bytes).count()
+    }
+
+    /// Checks the count. For the invariants.
+    ///
+    /// # Panics
+    /// If it is wrong.
+    pub(crate) fn assert_congested(&self) {
+        assert_eq!(self.congested, self.count_congested(), "peers with much unread");
     }
 
     /// The account and the number of a connected peer.

@@ -10,7 +10,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use ipc_protocol::transport::credentials;
+use ipc_protocol::transport::{credentials, fd};
 
 use super::{
     clock,
@@ -193,8 +193,17 @@ impl Loop {
                 self.closed(now, peer);
             }
             Output::Close { peer } => self.close(now, peer),
+            Output::GiveBack => self.give_back(),
             Output::Log(event) => self.log.event(now, &event),
         }
+    }
+
+    /// Gives back memory that is kept for reuse, and what the allocator keeps.
+    #[cold]
+    fn give_back(&mut self) {
+        self.connections.give_back();
+        self.decisions.give_back();
+        fd::give_back_memory();
     }
 
     fn close(&mut self, now: Moment, id: PeerId) {

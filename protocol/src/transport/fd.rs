@@ -77,6 +77,16 @@ pub fn peer_groups(socket: BorrowedFd<'_>, limit: usize) -> io::Result<(Vec<u32>
     }
 }
 
+/// Returns memory that the allocator keeps to the system. glibc does that by itself only for what lies behind everything in use; other
+/// allocators need no request. It isn't about descriptors, but this is the file for what has no safe interface.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) takes no pointer, may be called by any thread at any time, and frees nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// A datagram with what the kernel says about its sender.
 #[derive(Debug)]
 pub struct Datagram {

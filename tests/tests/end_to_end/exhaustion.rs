@@ -167,8 +167,75 @@ fn churn_leaves_nothing_behind() {
     assert!(grown <= 1024, "{grown} KiB more after {then} connections");
 }
 
+#[test]
+fn memory_comes_back_within_five_seconds_after_a_rush() {
+    let mut scene = Scene::at(Broker::in_process("[limits]\ncalls_per_service = 100000\n"));
+    let pid = scene.broker.daemon().unwrap().pid();
+    let before = proc::resident_kib(pid);
+    let mut holding = crowd(&scene.broker, 3_000).patience(Duration::from_secs(60)).interactive().start();
+    holding.expect_output("welcomed=3000 refused=0 other=0");
+    let mut service = Peer::connect(&scene.broker);
+    service.register("stuck", 1);
+    let mut callers: Vec<Peer> = (0..40).map(|_| Peer::connect(&scene.broker)).collect();
+    for (at, caller) in callers.iter_mut().enumerate() {
+        (0..500).for_each(|call| _ = caller.call("stuck", vec![7; (at * call) % 900]));
+        caller.call("stuck", vec![7; 5_000 * at]);
+    }
+    eventually(Duration::from_secs(60), "the calls are queued", || scene.broker.stat("calls_pending") >= 20_000);
+    let most = proc::resident_kib(pid);
+    assert!(most > before + 16 * 1024, "{most} KiB is hardly more than {before}");
+    holding.end_input();
+    assert_eq!(holding.finish().code, 0);
+    drop((callers, service));
+    scene.nothing_is_left();
+
+    let left = || proc::resident_kib(pid).saturating_sub(before);
+    let is_back = within(Duration::from_secs(5), || left() <= 8 * 1024);
+    assert!(is_back, "{} KiB more than before, after {most}", left());
+}
+
 fn churn(broker: &Broker, times: usize) {
     (0..times).for_each(|_| _ = Peer::connect(broker).ask::<_, Empty>("ping", &Empty {}));
+}
+
+#[test]
+fn very_many_groups_cost_the_broker_no_memory() {
+    if !is_root() {
+        return;
+    }
+    let mut scene = Scene::at(Broker::in_process(""));
+    let pid = scene.broker.daemon().unwrap().pid();
+    let before = proc::resident_kib(pid);
+    let groups: Vec<String> = (10_000..30_000).map(|group| group.to_string()).collect();
+    let crowd = env!("CARGO_BIN_EXE_crowd").to_owned();
+    let socket = scene.broker.socket().display().to_string();
+    let arguments = [format!("--groups={}", groups.join(",")), crowd, "connections".into(), socket, "200".into()];
+    let mut holding = Command::new("setpriv", arguments).interactive().start();
+    holding.expect_output("welcomed=200 refused=0 other=0");
+    let grown = proc::resident_kib(pid).saturating_sub(before);
+    assert!(grown <= 4 * 1024, "{grown} KiB for 200 connections with 20,000 groups each");
+    holding.end_input();
+    assert_eq!(holding.finish().code, 0);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn a_broker_with_little_memory_lowers_its_quota_and_lives() {
+    let launcher = Command::new("prlimit", ["--as=134217728".to_owned(), path_of_ipcd()]);
+    let mut scene = Scene::at(Broker::launched_by("[limits]\nbytes_per_uid = 268435456\n", launcher));
+    let lowered = "event=bytes_total_lowered from=268435456 to=75497472 reason=";
+    scene.broker.daemon().unwrap().expect_log(lowered);
+    let mut service = Peer::connect(&scene.broker);
+    service.register("stuck", 1);
+    let mut callers: Vec<Peer> = (0..150).map(|_| Peer::connect(&scene.broker)).collect();
+    for caller in &mut callers {
+        caller.stream().set_nonblocking(true).unwrap();
+        let frame = ipc_protocol::Message::Call(ipc_tests::peer::call(1, "stuck", vec![7; 1_000_000])).to_vec();
+        let _ = caller.try_send_bytes(&frame);
+    }
+    scene.bystanders_go_on();
+    drop((callers, service));
+    scene.nothing_is_left();
 }
 
 #[test]
