@@ -71,8 +71,7 @@ impl<F: Debug> Switchboard<F> {
         };
         for (_, peer) in self.post.peers.iter() {
             charge(peer.account, Account::connection());
-            let frame = peer.frame.as_ref().map_or(0, |frame| frame.held + frame.granted);
-            charge(peer.account, Account::bytes(peer.unread + frame));
+            charge(peer.account, Account::bytes(peer.charge()));
         }
         for (_, instance) in self.names.instances() {
             let peer = self.post.peers.get(instance.peer).expect("an instance has a peer");

@@ -13,6 +13,7 @@ use super::{
     moment::Moment,
     pending::Pending,
     policy::Effect,
+    post,
     table::Table,
     wheel::{Timed, Wheel},
 };
@@ -96,6 +97,14 @@ pub(crate) struct Route {
     pub(crate) name: NameId,
     /// The epoch of the names when it was resolved.
     pub(crate) epoch: u64,
+}
+
+impl Peer {
+    /// The bytes that are charged to its user as long as it is connected.
+    pub(crate) fn charge(&self) -> usize {
+        let frame = self.frame.as_ref().map_or(0, |frame| frame.held + frame.granted);
+        post::charge_of(&self.identity) + self.unread + frame
+    }
 }
 
 /// All peers.

@@ -53,6 +53,7 @@ impl Post {
         let mut party = Party::new(None, &identity);
         let account = self.accounts.open(identity.uid);
         self.accounts.charge(account, Account::connection());
+        self.accounts.charge(account, Account::bytes(charge_of(&identity)));
         let id = self.peers.admit(now, identity, account, effect);
         self.peers.arm(id, now.after_ms(self.limits.hello_ms));
         self.counters.connections_accepted += 1;
@@ -66,8 +67,7 @@ impl Post {
         let Some(peer) = self.peers.remove(id) else { return };
         self.congested -= usize::from(peer.unread as u64 >= self.limits.unread_soft_bytes);
         out.push(Output::Log(Event::Closed(Party::new(Some(peer.number), &peer.identity))));
-        let frame = peer.frame.map_or(0, |frame| frame.held + frame.granted);
-        self.accounts.discharge(peer.account, Account::bytes(peer.unread + frame));
+        self.accounts.discharge(peer.account, Account::bytes(peer.charge()));
         self.accounts.discharge(peer.account, Account::connection());
     }
 
@@ -236,6 +236,11 @@ impl Post {
     }
 }
 
+/// The bytes charged for a peer's groups, besides the connection: once in its stamp, and once in its identity.
+pub(crate) fn charge_of(identity: &Identity) -> usize {
+    2 * size_of_val(identity.groups.as_slice())
+}
+
 fn not_reading(unread: usize, limit: u64) -> Violation {
     Violation::NotReading(unread, usize::try_from(limit).unwrap_or(usize::MAX))
 }
@@ -280,6 +285,17 @@ mod tests {
         (0..20).for_each(|id| post.send(peer, Message::Pong(id), &mut out));
         let cuts = out.iter().filter(|output| matches!(output, Output::Cut { .. })).count();
         assert_eq!(cuts, 1);
+    }
+
+    #[test]
+    fn the_groups_of_a_connection_are_charged_to_its_user() {
+        let mut post = Post::new(Limits::default());
+        let mut identity = Identity::new(7, 7);
+        identity.groups = (0..50).collect();
+        let peer = post.admit(Moment(0), identity, Effect::Allow, &mut Vec::<Output<NoFd>>::new());
+        assert_eq!(post.accounts.of(7).bytes, 2 * 4 * 50);
+        post.dismiss(peer, &mut Vec::<Output<NoFd>>::new());
+        assert_eq!(post.accounts.total(), Account::default());
     }
 
     #[test]
