@@ -71,7 +71,7 @@ limits! {
     /// Bytes held for one user: unread frames, queued calls, registrations, frames being assembled. Queued calls may fill three
     /// quarters of it and assembly seven eighths, so that answers always find room.
     bytes_per_uid = 33_554_432 "bytes" in 1..=MEMORY, bounds BytesOfOneUser;
-    /// The same for all users together: the most memory that traffic can take.
+    /// The same for all users together: the most memory that traffic can take. Lowered at start to what the process may have.
     bytes_total = 268_435_456 "bytes" in 1..=MEMORY, bounds Bytes;
     /// Pending calls of one caller. D-Bus had no such limit: CVE-2014-3638.
     calls_per_caller = 1_024 "calls" in 1..=COUNT, bounds CallsOfOneCaller;
@@ -203,6 +203,12 @@ impl Limits {
     fn too_small_for_frame(&self, limit: &'static str, value: u64) -> Option<LimitError> {
         let is_enough = Use::Assembly.part_of(value) >= self.frame_bytes();
         (!is_enough).then_some(LimitError::NoRoomForFrame { limit, value, body: self.body_bytes })
+    }
+
+    /// The smallest quota that has room for any frame.
+    pub(crate) fn least_quota(&self) -> u64 {
+        let frame = self.frame_bytes();
+        frame + frame.div_ceil(7) // seven eighths of it are for assembly
     }
 
     fn hard_too_low(&self) -> Option<LimitError> {

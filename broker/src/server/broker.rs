@@ -13,6 +13,7 @@ use super::{
     inherited::{Inherited, listener},
     life::Life,
     log::Log,
+    memory::Memory,
     notify::Notifier,
     owner::owner,
     path_error::plain,
@@ -95,17 +96,24 @@ impl Server {
         self.0.places()
     }
 
+    /// The bytes it holds for all users: the configured quota, or less if the process may not have that much memory.
+    #[must_use]
+    pub fn bytes_total(&self) -> u64 {
+        self.0.bytes()
+    }
+
     fn with_sockets(config: Config, inherited: Inherited) -> Result<Self, StartError> {
         if let Some(mistake) = config.limits.mistakes().into_iter().next() {
             return Err(mistake.into());
         }
-        let descriptors = Descriptors::count();
-        let decisions = Decisions::new(descriptors.fit(config.limits.clone()), Policy::new(owner()));
+        let (descriptors, memory) = (Descriptors::count(), Memory::count());
+        let limits = memory.fit(descriptors.fit(config.limits.clone()));
+        let decisions = Decisions::new(limits, Policy::new(owner()));
         let (site, sockets) = sockets(&config, inherited)?;
         let poller = Poller::new().map_err(failed("make an epoll instance"))?;
         let doors = Doors::open(sockets, &poller).map_err(failed("watch the sockets"))?;
         let log = Log::new(config.verbose);
-        let life = Life::new(config, site, descriptors);
+        let life = Life::new(config, site, descriptors, memory);
         Ok(Self(Loop::new(poller, log, decisions, doors, life)))
     }
 }

@@ -64,6 +64,11 @@ impl Loop {
         self.decisions.limits().connections
     }
 
+    /// The bytes that the limits allow all users together.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.decisions.limits().bytes_total
+    }
+
     /// One turn. Takes the time of the previous turn and returns its own, so that the clock is read once.
     fn turn(&mut self, before: Moment) -> io::Result<Moment> {
         let wake = self.next_wake(before);
