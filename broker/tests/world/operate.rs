@@ -221,7 +221,7 @@ impl World {
 
     /// Sends any message by datagram.
     pub(crate) fn send_datagram(&mut self, uid: u32, reply_to: Option<&str>, message: Message) {
-        let reply_to = reply_to.map(|name| ReturnAddress::from_abstract(name.as_bytes()));
+        let reply_to = reply_to.map(|name| ReturnAddress::from_abstract(name.as_bytes(), uid));
         let bytes = Bytes::from(message.to_vec());
         self.tell(front::datagram::decode(bytes, Identity::new(uid, uid), reply_to));
     }
