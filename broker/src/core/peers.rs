@@ -13,7 +13,6 @@ use super::{
     moment::Moment,
     pending::Pending,
     policy::Effect,
-    post,
     table::Table,
     wheel::{Timed, Wheel},
 };
@@ -103,8 +102,13 @@ impl Peer {
     /// The bytes that are charged to its user as long as it is connected.
     pub(crate) fn charge(&self) -> usize {
         let frame = self.frame.as_ref().map_or(0, |frame| frame.held + frame.granted);
-        post::charge_of(&self.identity) + self.unread + frame
+        charge_of(&self.identity) + self.unread + frame
     }
+}
+
+/// The bytes charged for a peer's groups, besides the connection: once in its stamp, and once in its identity.
+pub(crate) fn charge_of(identity: &Identity) -> usize {
+    2 * size_of_val(identity.groups.as_slice())
 }
 
 /// All peers.

@@ -128,8 +128,8 @@ mod tests {
     fn calls_end_in_any_order() {
         let mut pending = pending(1..=100);
         let order = (1..=100).map(|at| at * 37 % 101);
-        order.enumerate().for_each(|(ended, number)| {
-            assert_eq!((pending.len(), pending.find(number)), (100 - ended as u32, Some(call(number))));
+        order.zip(0..).for_each(|(number, ended)| {
+            assert_eq!((pending.len(), pending.find(number)), (100 - ended, Some(call(number))));
             pending.remove(number);
             pending.assert_whole();
             assert_eq!(pending.find(number), None);

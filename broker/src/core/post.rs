@@ -12,10 +12,9 @@ use super::{
     limits::{Limits, Use},
     moment::Moment,
     output::{Output, Outputs},
-    peers::{Peer, Peers, Stage},
+    peers::{self, Peer, Peers, Stage},
     policy::Effect,
     refusal::Refusal,
-    uses::Peaks,
 };
 
 /// The peers, with all that sending to them needs: accounts, limits, counters.
@@ -28,6 +27,15 @@ pub(crate) struct Post {
     pub(crate) peaks: Peaks,
     /// The number of peers with at least `unread_soft_bytes` unread.
     congested: usize,
+}
+
+/// The most that one peer or one name ever used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Peaks {
+    pub(crate) unread: u64,
+    pub(crate) per_caller: u64,
+    pub(crate) per_service: u64,
+    pub(crate) names: u64,
 }
 
 impl Post {
@@ -53,7 +61,7 @@ impl Post {
         let mut party = Party::new(None, &identity);
         let account = self.accounts.open(identity.uid);
         self.accounts.charge(account, Account::connection());
-        self.accounts.charge(account, Account::bytes(charge_of(&identity)));
+        self.accounts.charge(account, Account::bytes(peers::charge_of(&identity)));
         let id = self.peers.admit(now, identity, account, effect);
         self.peers.arm(id, now.after_ms(self.limits.hello_ms));
         self.counters.connections_accepted += 1;
@@ -234,11 +242,6 @@ impl Post {
     pub(crate) fn payer(&self, id: PeerId) -> Option<(AccountId, PeerNumber)> {
         self.peers.get(id).map(|peer| (peer.account, peer.number))
     }
-}
-
-/// The bytes charged for a peer's groups, besides the connection: once in its stamp, and once in its identity.
-pub(crate) fn charge_of(identity: &Identity) -> usize {
-    2 * size_of_val(identity.groups.as_slice())
 }
 
 fn not_reading(unread: usize, limit: u64) -> Violation {

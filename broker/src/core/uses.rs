@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::{accounts::Account, limits::Bounded, moment::Moment, names::Names, post::Post};
 
 /// The use of the limits. For a limit per peer, name or user it is that of the greatest user.
 ///
-/// Whoever uses most is found by looking at all. That is done for each answer where there are few, and otherwise so seldom that
+/// The greatest user is found by looking at all. That is done for each answer where there are few, and otherwise so seldom that
 /// asking without end costs the broker a hundredth of its time.
 #[derive(Debug, Default)]
 pub(crate) struct Uses {
@@ -20,15 +18,6 @@ pub(crate) struct Uses {
     per_caller: u64,
     per_service: u64,
     names: u64,
-}
-
-/// The most that one peer or one name ever used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Peaks {
-    pub(crate) unread: u64,
-    pub(crate) per_caller: u64,
-    pub(crate) per_service: u64,
-    pub(crate) names: u64,
 }
 
 impl Uses {

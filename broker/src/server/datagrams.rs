@@ -109,7 +109,7 @@ impl Shares {
         *self.0.entry(uid).or_default() += len + Self::OVERHEAD;
     }
 
-    /// The buffer is nearly empty: whoever hoards answers has at most a quarter of it.
+    /// The buffer is nearly empty: a user who hoards answers has at most a quarter of it.
     fn renew(&mut self) {
         self.0.clear();
     }
