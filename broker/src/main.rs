@@ -10,7 +10,7 @@ use clap::Parser;
 use ipc_protocol::{ErrorCode, transport::Address};
 use ipcd::{
     Config, Server, Signals, StartError,
-    server::{ClaimError, ConfigError, Notifier, SiteError, connections_lowered, plain, write_line},
+    server::{ClaimError, ConfigError, Notifier, SiteError, bytes_lowered, connections_lowered, plain, write_line},
 };
 
 use arguments::Arguments;
@@ -51,14 +51,16 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let signals = Signals::block().map_err(Failure::Signals)?;
     process::set_file_limits();
-    let (address, wanted) = (config.socket.clone(), config.limits.connections);
+    let (address, wanted) = (config.socket.clone(), config.limits.clone());
     let server = Server::bind_or_inherit(config)?;
     // A manager that can't be reached is no reason not to serve.
     let notifier = Notifier::from_environment().unwrap_or_default();
     if is_confined {
         server.sandbox().enter().iter().for_each(log);
     }
-    announce(&address, server.connections(), wanted, &notifier);
+    let connections = connections_lowered(wanted.connections, server.connections());
+    let bytes = bytes_lowered(wanted.bytes_total, server.bytes_total());
+    announce(&address, connections.into_iter().chain(bytes), &notifier);
     server.run_until_signal(signals, notifier).map_err(Failure::Loop)
 }
 
@@ -96,10 +98,10 @@ fn configure(arguments: &Arguments) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// Announces that the sockets are open: a line for people and scripts, READY=1 for a service manager. Says so if there is place for
-/// fewer connections than configured.
-fn announce(address: &Address, connections: u64, wanted: u64, notifier: &Notifier) {
-    connections_lowered(wanted, connections).iter().for_each(log);
+/// Announces that the sockets are open: a line for people and scripts, READY=1 for a service manager. Before that, which limits had
+/// to be lowered.
+fn announce(address: &Address, lowered: impl Iterator<Item = String>, notifier: &Notifier) {
+    lowered.for_each(log);
     // Standard output may be closed or full, and there may be no service manager: none of that matters.
     let _ = write_line(io::stdout(), &format!("ipcd: ready on {address} (pid {})", std::process::id()));
     let _ = notifier.ready();

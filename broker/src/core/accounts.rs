@@ -205,11 +205,16 @@ impl Accounts {
         self.rows.get(id).map(|row| row.uid)
     }
 
-    /// The most that one user holds now, and the most that one ever held.
-    pub(crate) fn per_uid(&self) -> (Account, Account) {
+    /// The most that one user holds now.
+    pub(crate) fn per_uid(&self) -> Account {
         let mut most = Account::default();
         self.rows.iter().for_each(|(_, row)| most.raise(row.held));
-        (most, self.peak_per_uid)
+        most
+    }
+
+    /// The most that one user ever held.
+    pub(crate) fn peak_per_uid(&self) -> Account {
+        self.peak_per_uid
     }
 }
 

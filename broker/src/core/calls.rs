@@ -1,7 +1,7 @@
 //! Pending calls: one slot per call, from its acceptance until its service has answered it.
 //!
-//! A slot is in up to three lists at once, with its own links: the calls of its caller, its place (a queue, or the running calls
-//! of an instance), and the wheel of deadlines.
+//! A slot is in up to two lists at once, with its own links: its place (a queue, or the running calls of an instance), and the wheel
+//! of deadlines. Its caller knows it by number ([`Pending`](super::pending::Pending)).
 
 use ipc_protocol::{control::Wait, wire::Call};
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ pub(crate) struct Slot<F> {
     pub(crate) sequence: u64,
     /// The account that is charged for it: that of the caller's user, even once the caller is gone.
     pub(crate) payer: AccountId,
-    links: [Link<OfCall>; 3],
+    links: [Link<OfCall>; 2],
 }
 
 /// The receiver of the answer to a call.
@@ -67,8 +67,6 @@ pub(crate) enum Stage<F> {
 /// The list that a link of a slot belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Role {
-    /// The calls of one caller.
-    Caller,
     /// A queue, or the running calls of an instance.
     Place,
     /// A bucket of deadlines.
@@ -132,22 +130,18 @@ impl<F> Calls<F> {
         self.wheel.next()
     }
 
-    /// The caller's call with the number `number`. The search starts at the newest, because numbers grow, and is short, because a
-    /// caller has a limited number of calls.
-    pub(crate) fn find(&self, pending: &List<OfCall>, number: u64) -> Option<CallId> {
-        let number_of = |id: &CallId| match self.slots.get(*id)?.caller {
-            Caller::Peer { id, .. } => Some(id),
-            Caller::Datagram(_) | Caller::OneWay | Caller::Gone => None,
-        };
-        let mut newest_first = pending.ids_backwards(&self.slots, Role::Caller);
-        newest_first
-            .find(|id| number_of(id).is_none_or(|found| found <= number))
-            .filter(|id| number_of(id) == Some(number))
-    }
-
     /// The calls of a list, the oldest first.
     pub(crate) fn ids(&self, list: &List<OfCall>) -> Vec<CallId> {
         list.ids(&self.slots, Role::Place).collect()
+    }
+
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.slots.is_roomy()
+    }
+
+    /// Gives back memory of calls that have ended.
+    pub(crate) fn give_back(&mut self) {
+        self.slots.give_back();
     }
 
     pub(crate) fn get(&self, id: CallId) -> Option<&Slot<F>> {
@@ -225,19 +219,6 @@ mod tests {
 
     fn id<K>() -> Id<K> {
         Id::from_bits(1 << 32).unwrap()
-    }
-
-    #[test]
-    fn a_call_is_found_by_its_callers_number_and_by_no_other() {
-        let (mut calls, mut pending) = (Calls::<NoFd>::new(), List::default());
-        let mut open = |number| {
-            let caller = Caller::Peer { peer: id(), id: number };
-            let call = calls.open(caller, Stage::Running(id()), Moment(9_000), id());
-            calls.push(&mut pending, Role::Caller, call);
-            call
-        };
-        let (two, five) = (open(2), open(5));
-        assert_eq!([1, 2, 3, 5, 6].map(|n| calls.find(&pending, n)), [None, Some(two), None, Some(five), None]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ipc_protocol::{
-    Encoding, PeerNumber, ServiceName,
+    Encoding, MethodName, Pattern, PeerNumber,
     control::{
         self, Empty, LimitRow, Names, PeerPage, PeerRow, Shown, StatRow, Stats,
         operation::{self, Operation},
@@ -12,11 +12,10 @@ use ipc_protocol::{
 };
 
 use super::{
-    accounts::Account,
     answer::{encode, parse, reply},
     calls::{Caller, Stage},
     ids::InstanceId,
-    limits::{self, Bounded},
+    limits,
     moment::Moment,
     output::Outputs,
     peers::Peer,
@@ -42,7 +41,7 @@ impl<F> Switchboard<F> {
             operation::Show::NAME => encode(&self.show(&parse(call)?)?),
             operation::Peers::NAME => encode(&self.page_of_peers(origin.came, &parse(call)?)),
             operation::Stats::NAME => encode(&self.stats()),
-            operation::Limits::NAME => encode(&self.limit_rows()),
+            operation::Limits::NAME => encode(&self.limit_rows(origin.came)),
             _ => return Err(Refusal::NoMethod(call.routing.method().escape_ascii().to_string())),
         };
         let message = |id| Message::Reply(Reply { id, encoding: Encoding::JSON, body: answer.into() });
@@ -73,11 +72,12 @@ impl<F> Switchboard<F> {
     }
 
     fn list(&self, request: &control::List) -> Names {
-        let is_wanted = |name: &ServiceName| request.pattern.as_ref().is_none_or(|p| p.matches(name.as_str()));
-        let mut looked_at = self.names.after(request.after.as_ref());
+        let pattern = request.pattern.as_ref();
+        let prefix = pattern.map_or("", Pattern::prefix);
+        let mut looked_at = self.names.after(request.after.as_ref(), prefix);
         let (mut names, mut last) = (Vec::new(), None);
         for name in looked_at.by_ref().take(LOOKS) {
-            if is_wanted(name) {
+            if pattern.is_none_or(|pattern| pattern.matches(name.as_str())) {
                 if names.len() == PAGE {
                     return Names { names, next: last };
                 }
@@ -93,13 +93,18 @@ impl<F> Switchboard<F> {
         let id = self.names.find(request.name.as_str().as_bytes());
         let row = id.and_then(|id| self.names.name(id));
         let row = row.ok_or_else(|| Refusal::NoService(request.name.to_string()))?;
-        let shown: Vec<_> = row.instances().take(PAGE).collect();
-        let methods: BTreeSet<_> = shown
-            .iter()
-            .filter_map(|id| self.names.instance(*id))
-            .flat_map(|one| one.methods.iter().cloned())
-            .collect();
-        let mut instances: Vec<_> = shown.into_iter().filter_map(|id| self.show_instance(id)).collect();
+        let (mut instances, mut methods, mut room) = (Vec::new(), BTreeSet::new(), PAGE_BYTES);
+        for id in row.instances().take(PAGE) {
+            let Some((instance, its)) = self.show_instance(id) else { continue };
+            let more = its.iter().filter(|method| !methods.contains(*method)).map(|method| method.as_str().len() + 3);
+            let bytes = ROW + quoted(&instance.agent) + more.sum::<usize>();
+            if bytes > room && !instances.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(bytes);
+            methods.extend(its.iter().cloned());
+            instances.push(instance);
+        }
         instances.sort_by_key(|instance| instance.peer);
         Ok(Shown {
             name: row.name.clone(),
@@ -111,24 +116,34 @@ impl<F> Switchboard<F> {
         })
     }
 
-    fn show_instance(&self, id: InstanceId) -> Option<control::Instance> {
+    fn show_instance(&self, id: InstanceId) -> Option<(control::Instance, &[MethodName])> {
         let instance = self.names.instance(id)?;
         let peer = self.post.peers.get(instance.peer)?;
-        Some(control::Instance {
+        let shown = control::Instance {
             peer: peer.number,
             uid: peer.identity.uid,
             pid: peer.identity.pid,
             agent: peer.agent.clone(),
             window: instance.window,
             in_flight: instance.running.len(),
-        })
+        };
+        Some((shown, &instance.methods))
     }
 
     fn page_of_peers(&self, now: Moment, request: &control::Peers) -> PeerPage {
-        let mut found = self.post.peers.after(request.after.unwrap_or(PeerNumber(0)));
-        let peers: Vec<PeerRow> = found.by_ref().take(PAGE).map(|peer| self.peer_row(now, peer)).collect();
-        let next = found.next().and(peers.last()).map(|row| row.peer);
-        PeerPage { peers, next }
+        let (mut peers, mut room) = (Vec::new(), PAGE_BYTES);
+        for peer in self.post.peers.after(request.after.unwrap_or(PeerNumber(0))) {
+            let row = self.peer_row(now, peer);
+            let names = row.names.iter().map(|name| name.as_str().len() + 3);
+            let bytes = ROW + quoted(&row.agent) + names.sum::<usize>();
+            if peers.len() == PAGE || bytes > room && !peers.is_empty() {
+                let next = peers.last().map(|row: &PeerRow| row.peer);
+                return PeerPage { peers, next };
+            }
+            room = room.saturating_sub(bytes);
+            peers.push(row);
+        }
+        PeerPage { peers, next: None }
     }
 
     fn peer_row(&self, now: Moment, peer: &Peer) -> PeerRow {
@@ -168,70 +183,29 @@ impl<F> Switchboard<F> {
         Stats { stats }
     }
 
-    fn limit_rows(&self) -> control::Limits {
-        let uses = self.uses();
+    fn limit_rows(&mut self, now: Moment) -> control::Limits {
+        self.uses.count(now, &self.post, &self.names);
         let row = |row: limits::Row| {
-            let (used, peak) = uses.of(row.bounded);
+            let (used, peak) = self.uses.of(row.bounded, &self.post);
             LimitRow { name: row.name.to_owned(), value: row.value, unit: row.unit.to_owned(), used, peak }
         };
         control::Limits { limits: self.post.limits.rows().map(row).collect() }
     }
-
-    /// The use of all limits, with one pass over the peers and one over the names.
-    fn uses(&self) -> Uses {
-        let (per_uid, per_uid_peak) = self.post.accounts.per_uid();
-        let mut uses = Uses {
-            total: self.post.accounts.total(),
-            peak: self.post.accounts.peak(),
-            per_uid,
-            per_uid_peak,
-            ..Uses::default()
-        };
-        for (_, peer) in self.post.peers.iter() {
-            uses.unread = uses.unread.max(peer.unread as u64);
-            uses.per_caller = uses.per_caller.max(peer.pending.len().into());
-            uses.names = uses.names.max(peer.instances.len() as u64);
-        }
-        uses.per_caller = uses.per_caller.max(per_uid.loose_calls);
-        uses.per_service = self.names.iter().map(|(_, name)| name.pending()).max().unwrap_or(0);
-        uses
-    }
 }
 
-/// The use of the limits. For a limit per peer, name or user it is that of the greatest user.
-#[derive(Default)]
-struct Uses {
-    total: Account,
-    peak: Account,
-    per_uid: Account,
-    per_uid_peak: Account,
-    unread: u64,
-    per_caller: u64,
-    per_service: u64,
-    names: u64,
+/// The most bytes of a text in JSON: a control character becomes six.
+fn quoted(text: &str) -> usize {
+    6 * text.len()
 }
 
-impl Uses {
-    /// The present use of what a limit bounds, and its peak.
-    fn of(&self, bounded: Bounded) -> (Option<u64>, Option<u64>) {
-        match bounded {
-            Bounded::OneFrame => (None, None),
-            Bounded::Connections => (Some(self.total.connections), Some(self.peak.connections)),
-            Bounded::ConnectionsOfOneUser => (Some(self.per_uid.connections), Some(self.per_uid_peak.connections)),
-            Bounded::Bytes => (Some(self.total.bytes), Some(self.peak.bytes)),
-            Bounded::BytesOfOneUser => (Some(self.per_uid.bytes), Some(self.per_uid_peak.bytes)),
-            Bounded::UnreadOfOnePeer => (Some(self.unread), None),
-            Bounded::CallsOfOneCaller => (Some(self.per_caller), None),
-            Bounded::CallsOfOneName => (Some(self.per_service), None),
-            Bounded::NamesOfOnePeer => (Some(self.names), None),
-        }
-    }
-}
-
-/// The number of rows on a page. The longest pages have 32 peers with 64 names of 255 bytes, or 32 instances with 4,096 bytes of
-/// methods. Both fit a body with room to spare.
+/// The number of rows on a page.
 const PAGE: usize = 32;
-/// The number of names examined for one page: about 0.1 ms of work, however few of them a pattern matches.
-const LOOKS: usize = 1_024;
+/// Bytes of a page, about. A page of long rows has fewer of them, so that a short request has no long answer; the longest row, a peer
+/// with 64 names of 255 bytes, has 18 KiB.
+const PAGE_BYTES: usize = 64 * 1024;
+/// Bytes of a row's numbers and of the names of its members.
+const ROW: usize = 256;
+/// The number of names examined for one page, however few of them a pattern matches: about as many as a page shows.
+const LOOKS: usize = 128;
 /// The number of names shown of one peer: all that it may have, unless the limit was raised.
 const NAMES: usize = 64;

@@ -17,18 +17,27 @@ pub struct Datagram<F> {
 /// The abstract name that the sender of a datagram is bound to (an autobound socket has one of five hex digits, unix(7)).
 /// No other address is answered, because a path that the sender chooses may lead anywhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReturnAddress(Box<[u8]>);
+pub struct ReturnAddress {
+    name: Box<[u8]>,
+    uid: u32,
+}
 
 impl ReturnAddress {
-    /// The address of a socket bound to the abstract name.
+    /// The address of a user's socket that is bound to the abstract name.
     #[must_use]
-    pub fn from_abstract(name: &[u8]) -> Self {
-        Self(name.into())
+    pub fn from_abstract(name: &[u8], uid: u32) -> Self {
+        Self { name: name.into(), uid }
+    }
+
+    /// The user who sent from there.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        self.uid
     }
 
     /// The abstract name.
     #[must_use]
     pub fn name(&self) -> &[u8] {
-        &self.0
+        &self.name
     }
 }

@@ -52,7 +52,7 @@ impl<F> Switchboard<F> {
 
     /// A caller cancels a call, which may have ended already.
     pub(crate) fn cancel(&mut self, from: PeerId, id: u64, out: &mut impl Outputs<F>) {
-        let found = self.post.peers.get(from).and_then(|peer| self.calls.find(&peer.pending, id));
+        let found = self.post.peers.get(from).and_then(|peer| peer.pending.find(id));
         if let Some((caller, progress)) = found.and_then(|call| self.abandon(call, ErrorCode::CANCELLED, out)) {
             self.refuse(&caller, Refusal::Cancelled(progress), out);
         }

@@ -88,7 +88,10 @@ impl<F> Router<F> {
             let due = now.after_ms(allowed_ms);
             return self.board.post.peers.arm(id, due); // it was the broker that took its time: what has come is still to be read
         }
-        self.board.post.violate(id, &Violation::TooSlow(what, allowed_ms / 1000), out);
+        if !self.board.post.may_send(id) {
+            return self.board.post.unread_too_long(now, id, out); // the rest may have come, and wait until it reads
+        }
+        self.board.post.violate(id, &Violation::TooSlow(what, allowed_ms), out);
     }
 
     /// A frame has waited for room.

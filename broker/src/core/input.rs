@@ -66,6 +66,11 @@ pub enum Input<'a, F> {
         /// The peer.
         from: PeerId,
     },
+    /// A peer reads nothing any more, and all that it has sent was read.
+    Deaf {
+        /// The peer.
+        from: PeerId,
+    },
     /// A connection is closed.
     Closed {
         /// The peer at its other end.

@@ -54,6 +54,7 @@ impl<F: Debug> Switchboard<F> {
         self.names.iter().for_each(|(id, name)| self.assert_name(id, name));
         self.names.instances().for_each(|(id, instance)| self.assert_instance(id, instance));
         self.assert_lists();
+        self.post.assert_congested();
         self.calls.assert_timed();
         self.post.peers.assert_timed();
         self.watches.assert_watching(self.calls.iter().filter_map(|(id, slot)| match &slot.stage {
@@ -75,8 +76,7 @@ impl<F: Debug> Switchboard<F> {
         };
         for (_, peer) in self.post.peers.iter() {
             charge(peer.account, Account::connection());
-            let frame = peer.frame.as_ref().map_or(0, |frame| frame.held + frame.granted);
-            charge(peer.account, Account::bytes(peer.unread + frame));
+            charge(peer.account, Account::bytes(peer.charge()));
         }
         for (_, instance) in self.names.instances() {
             let peer = self.post.peers.get(instance.peer).expect("an instance has a peer");
@@ -141,8 +141,12 @@ impl<F: Debug> Switchboard<F> {
         let walk = |list, role, belongs: &dyn Fn(&Slot<F>) -> bool| self.calls.assert_list(list, role, belongs);
         let (mut pending, mut placed) = (0, 0);
         for (id, peer) in self.post.peers.iter() {
-            let is_its = |slot: &Slot<F>| matches!(slot.caller, Caller::Peer { peer, .. } if peer == id);
-            pending += walk(&peer.pending, Role::Caller, &is_its);
+            peer.pending.assert_whole();
+            for (number, call) in peer.pending.iter() {
+                let caller = self.calls.get(call).map(|slot| &slot.caller);
+                assert_eq!(caller, Some(&Caller::Peer { peer: id, id: number }), "{} waits for {call:?}", peer.number);
+            }
+            pending += peer.pending.len() as usize;
         }
         for (id, name) in self.names.iter() {
             placed += walk(&name.queue, Role::Place, &|slot| matches!(slot.stage, Stage::Queued(at, _) if at == id));

@@ -65,7 +65,8 @@ limits! {
     connects_strangers = 50 "a second" in 1..=COUNT, bounds OneFrame;
     /// The part of `connections` kept for root and the broker's own user, so that an administrator gets in when it is full.
     connections_reserved = 16 "connections" in 0..=COUNT, bounds OneFrame;
-    /// Unread bytes of one connection above which no more calls are delivered to it; they wait in the name's queue.
+    /// Unread bytes of one connection above which no more calls are delivered to it; they wait in the name's queue. Nothing more is
+    /// read from it either, unless it is a service.
     unread_soft_bytes = 1_048_576 "bytes" in 1..=MEMORY, bounds UnreadOfOnePeer;
     /// Unread bytes of one connection above which it is cut: its peer doesn't read its replies. At least one whole frame more than
     /// `unread_soft_bytes`, or the last call that the broker delivers would cut the service.
@@ -73,7 +74,7 @@ limits! {
     /// Bytes held for one user: unread frames, queued calls, registrations, frames being assembled. Queued calls may fill three
     /// quarters of it and assembly seven eighths, so that answers always find room.
     bytes_per_uid = 33_554_432 "bytes" in 1..=MEMORY, bounds BytesOfOneUser;
-    /// The same for all users together: the most memory that traffic can take.
+    /// The same for all users together: the most memory that traffic can take. Lowered at start to what the process may have.
     bytes_total = 268_435_456 "bytes" in 1..=MEMORY, bounds Bytes;
     /// Pending calls of one caller. D-Bus had no such limit: CVE-2014-3638.
     calls_per_caller = 1_024 "calls" in 1..=COUNT, bounds CallsOfOneCaller;
@@ -205,6 +206,12 @@ impl Limits {
     fn too_small_for_frame(&self, limit: &'static str, value: u64) -> Option<LimitError> {
         let is_enough = Use::Assembly.part_of(value) >= self.frame_bytes();
         (!is_enough).then_some(LimitError::NoRoomForFrame { limit, value, body: self.body_bytes })
+    }
+
+    /// The smallest quota that has room for any frame.
+    pub(crate) fn least_quota(&self) -> u64 {
+        let frame = self.frame_bytes();
+        frame + frame.div_ceil(7) // seven eighths of it are for assembly
     }
 
     fn hard_too_low(&self) -> Option<LimitError> {

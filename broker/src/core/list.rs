@@ -82,15 +82,6 @@ impl<K> List<K> {
         std::iter::successors(self.head, move |id| table.get(*id)?.link(role).next)
     }
 
-    /// The ids of the list, from the last on.
-    pub(crate) fn ids_backwards<'a, T: Node<Kind = K>>(
-        &self,
-        table: &'a Table<K, T>,
-        role: T::Role,
-    ) -> impl Iterator<Item = Id<K>> + use<'a, K, T> {
-        std::iter::successors(self.tail, move |id| table.get(*id)?.link(role).previous)
-    }
-
     pub(crate) fn head(&self) -> Option<Id<K>> {
         self.head
     }
@@ -189,6 +180,6 @@ mod tests {
         second.push(&mut table, 1, a);
         second.unlink(&mut table, 1, b);
         assert_eq!(first.ids(&table, 0).collect::<Vec<_>>(), [a]);
-        assert_eq!(second.ids_backwards(&table, 1).collect::<Vec<_>>(), [a]);
+        assert_eq!(second.ids(&table, 1).collect::<Vec<_>>(), [a]);
     }
 }

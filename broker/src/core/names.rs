@@ -18,8 +18,9 @@ pub(crate) struct Name {
     pub(crate) name: ServiceName,
     /// Whether several instances may offer it.
     pub(crate) shared: bool,
-    /// Its instances, never empty. The first one with room takes the next call. Those with the fewest calls come first, and among
-    /// equals the one whose turn was longest ago. The place of a lone instance is not kept up to date.
+    /// Its instances, never empty. The first one takes the next call, if it has room: then none behind it has any either. Those with
+    /// the fewest calls come first, and among equals the one whose turn was longest ago. The place of a lone instance is not kept
+    /// up to date.
     order: BTreeSet<(Load, InstanceId)>,
     /// The first one in that order.
     first: Option<InstanceId>,
@@ -33,9 +34,11 @@ pub(crate) struct Name {
     pub(crate) delivered: u64,
 }
 
-/// The number of an instance's calls, and its last turn.
+/// The place of an instance in the order of its name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Load {
+    /// Whether its window is full, or it was passed over since it last read.
+    blocked: bool,
     calls: u32,
     turn: u64,
 }
@@ -58,6 +61,8 @@ pub(crate) struct Instance {
     load: Load,
     /// Its last turn.
     turn: u64,
+    /// Whether a call was not given to it although its window had room, because its peer does not read.
+    passed_over: bool,
 }
 
 /// The place that a call goes to: any instance of a name, or a certain instance.
@@ -104,7 +109,13 @@ impl Instance {
             charge: ROWS + name + methods,
             load: Load::default(),
             turn: 0,
+            passed_over: false,
         }
+    }
+
+    fn load(&self) -> Load {
+        let calls = self.running.len();
+        Load { blocked: calls >= self.window || self.passed_over, calls, turn: self.turn }
     }
 
     /// Whether it was retired and has answered everything.
@@ -119,7 +130,7 @@ impl Name {
     fn reorder(&mut self, id: InstanceId, instance: &mut Instance) {
         if self.order.len() > 1 {
             self.order.remove(&(instance.load, id));
-            instance.load = Load { calls: instance.running.len(), turn: instance.turn };
+            instance.load = instance.load();
             self.order.insert((instance.load, id));
             self.note_first();
         }
@@ -181,7 +192,7 @@ impl Names {
         if let (Some(name), Some(instance)) = (self.names.get_mut(name_id), self.instances.get_mut(id)) {
             name.turns += 1;
             instance.turn = name.turns;
-            instance.load = Load { calls: 0, turn: name.turns };
+            instance.load = instance.load();
             instance.name = Some(name_id);
             name.order.insert((instance.load, id));
             name.note_first();
@@ -218,10 +229,43 @@ impl Names {
         self.instances.remove(id)
     }
 
-    /// The instance that takes the next call, among those with room by `has_room`.
-    pub(crate) fn choose(&self, name: &Name, has_room: impl Fn(&Instance) -> bool) -> Option<InstanceId> {
-        let first = name.first.filter(|id| self.instances.get(*id).is_some_and(&has_room));
-        first.or_else(|| name.instances().skip(1).find(|id| self.instances.get(*id).is_some_and(&has_room)))
+    /// The number of a name's calls, and the instance that takes the next one, among those with room by `has_room`. `None` while older
+    /// calls wait, because they come first.
+    #[inline]
+    pub(crate) fn choose(&mut self, id: NameId, has_room: impl Fn(&Instance) -> bool) -> (u64, Option<InstanceId>) {
+        let Some(name) = self.names.get(id) else { return (0, None) };
+        let pending = name.pending();
+        let Some(first) = name.first.filter(|_| name.queue.is_empty()) else { return (pending, None) };
+        let is_free = self.instances.get(first).is_some_and(&has_room);
+        (pending, if is_free { Some(first) } else { self.choose_other(id, has_room) })
+    }
+
+    /// Passes over instances whose peers do not read. Each goes to the end of the order until [`Names::reads_again`], so that no call
+    /// walks over it a second time.
+    #[cold]
+    fn choose_other(&mut self, name: NameId, has_room: impl Fn(&Instance) -> bool) -> Option<InstanceId> {
+        let name = self.names.get_mut(name).filter(|name| name.order.len() > 1)?;
+        loop {
+            let first = name.first?;
+            let instance = self.instances.get_mut(first)?;
+            if has_room(instance) {
+                return Some(first);
+            }
+            if instance.load.blocked {
+                return None; // and so is every one behind it
+            }
+            instance.passed_over = true;
+            name.reorder(first, instance);
+        }
+    }
+
+    /// Puts an instance back into its place, because its peer reads again.
+    pub(crate) fn reads_again(&mut self, id: InstanceId) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
+        instance.passed_over = false;
+        if let Some(name) = instance.name.and_then(|name| self.names.get_mut(name)) {
+            name.reorder(id, instance);
+        }
     }
 
     /// Counts a call that an instance receives. Returns the instance's peer.
@@ -262,6 +306,16 @@ impl Names {
         instances.iter().copied().find(|id| self.instances.get(*id).is_some_and(|instance| instance.window > 0))
     }
 
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.names.is_roomy() || self.instances.is_roomy()
+    }
+
+    /// Gives back memory of names and instances that are gone.
+    pub(crate) fn give_back(&mut self) {
+        self.names.give_back();
+        self.instances.give_back();
+    }
+
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -282,10 +336,16 @@ impl Names {
         self.instances.get_mut(id)
     }
 
-    /// Names in order, from the one after `after`.
-    pub(crate) fn after(&self, after: Option<&ServiceName>) -> impl Iterator<Item = &ServiceName> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.by_name.range::<ServiceName, _>((from, Bound::Unbounded)).map(|(name, _)| name)
+    /// Names in order that start with `prefix`, from the one after `after`.
+    pub(crate) fn after<'a>(
+        &'a self,
+        after: Option<&ServiceName>,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = &'a ServiceName> {
+        let after = after.map(|name| name.as_str().as_bytes()).filter(|after| *after >= prefix.as_bytes());
+        let from = after.map_or(Bound::Included(prefix.as_bytes()), Bound::Excluded);
+        let found = self.by_name.range::<[u8], _>((from, Bound::Unbounded)).map(|(name, _)| name);
+        found.take_while(move |name| name.as_str().starts_with(prefix))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (NameId, &Name)> {
@@ -312,8 +372,11 @@ impl Names {
             let instance = self.instances.get(*instance_id).expect("a name has instances that exist");
             assert_eq!(instance.name, Some(id), "an instance of {} knows nothing of it", name.name);
             running += instance.running.len();
-            let now = Load { calls: instance.running.len(), turn: instance.turn };
-            assert!(name.order.len() == 1 || *load == now, "{instance_id:?} of {} is out of order", name.name);
+            assert!(
+                name.order.len() == 1 || *load == instance.load(),
+                "{instance_id:?} of {} is out of order",
+                name.name
+            );
         }
         assert_eq!(name.first, name.instances().next(), "the next instance of {}", name.name);
         assert_eq!(name.running, running, "calls that the instances of {} work on", name.name);
@@ -345,7 +408,7 @@ mod tests {
         let (mut calls, account) = (Calls::<ipc_protocol::NoFd>::new(), Id::from_bits(1 << 32).unwrap());
         let turns: Vec<_> = (0..6)
             .map(|_| {
-                let chosen = names.choose(names.name(name).unwrap(), |_| true).unwrap();
+                let chosen = names.choose(name, |_| true).1.unwrap();
                 let call = calls.open(Caller::OneWay, Stage::Running(chosen), Moment(9_000), account);
                 names.begin(&mut calls, chosen, call);
                 names.end(&mut calls, chosen, call);
@@ -357,11 +420,28 @@ mod tests {
 
     #[test]
     fn an_instance_without_room_is_passed_over() {
-        let (names, name, ids) = names_with(2);
-        let name = names.name(name).unwrap();
-        let full = names.instance(ids[0]).unwrap();
-        assert_eq!(names.choose(name, |instance| !std::ptr::eq(instance, full)), Some(ids[1]));
-        assert_eq!(names.choose(name, |_| false), None);
+        let (mut names, name, ids) = names_with(2);
+        let stuck = names.instance(ids[0]).unwrap().turn;
+        assert_eq!(names.choose(name, |instance| instance.turn != stuck).1, Some(ids[1]));
+        assert_eq!(names.choose(name, |_| false).1, None);
+    }
+
+    #[test]
+    fn an_instance_that_reads_again_has_its_turn_back() {
+        let (mut names, name, ids) = names_with(2);
+        assert_eq!(names.choose(name, |_| false).1, None);
+        ids.iter().rev().for_each(|id| names.reads_again(*id));
+        names.assert_name(name, names.name(name).unwrap());
+        assert_eq!(names.choose(name, |_| true).1, Some(ids[0]));
+    }
+
+    /// It would take hours if each call looked at every instance.
+    #[test]
+    fn a_call_costs_the_same_however_many_instances_have_no_room() {
+        let (mut names, name, ids) = names_with(100_000);
+        assert!((0..1_000_000).all(|_| names.choose(name, |_| false).1.is_none()));
+        ids.iter().for_each(|id| _ = names.retire(*id));
+        assert_eq!(names.find(b"pool"), None);
     }
 
     #[test]

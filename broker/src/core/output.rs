@@ -64,6 +64,8 @@ pub enum Output<F> {
         /// The peer.
         peer: PeerId,
     },
+    /// Give back memory that is kept for reuse: much of it was in use, and hardly any is now.
+    GiveBack,
     /// Write a line to the log.
     Log(Event),
 }

@@ -7,10 +7,11 @@ use ipc_protocol::{Identity, PeerNumber, Routing};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ids::{AccountId, InstanceId, NameId, OfCall, OfPeer, PeerId},
+    ids::{AccountId, InstanceId, NameId, OfPeer, PeerId},
     input::Begun,
-    list::{Link, List, Node},
+    list::{Link, Node},
     moment::Moment,
+    pending::Pending,
     policy::Effect,
     table::Table,
     wheel::{Timed, Wheel},
@@ -34,7 +35,7 @@ pub(crate) struct Peer {
     /// The route of its last call.
     pub(crate) route: Option<Route>,
     /// Calls that it waits for.
-    pub(crate) pending: List<OfCall>,
+    pub(crate) pending: Pending,
     /// Its registrations in order. The first one takes calls to `@N`.
     pub(crate) instances: Vec<InstanceId>,
     /// The cost of the items sent to it that the kernel has not taken yet.
@@ -97,6 +98,19 @@ pub(crate) struct Route {
     pub(crate) epoch: u64,
 }
 
+impl Peer {
+    /// The bytes that are charged to its user as long as it is connected.
+    pub(crate) fn charge(&self) -> usize {
+        let frame = self.frame.as_ref().map_or(0, |frame| frame.held + frame.granted);
+        charge_of(&self.identity) + self.unread + frame
+    }
+}
+
+/// The bytes charged for a peer's groups, besides the connection: once in its stamp, and once in its identity.
+pub(crate) fn charge_of(identity: &Identity) -> usize {
+    2 * size_of_val(identity.groups.as_slice())
+}
+
 /// All peers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Peers {
@@ -126,7 +140,7 @@ impl Peers {
             connected: now,
             last_call: 0,
             route: None,
-            pending: List::default(),
+            pending: Pending::default(),
             instances: Vec::new(),
             unread: 0,
             backlog: 0,
@@ -203,6 +217,15 @@ impl Peers {
 
     pub(crate) fn len(&self) -> usize {
         self.table.len()
+    }
+
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.table.is_roomy()
+    }
+
+    /// Gives back memory of connections that are gone.
+    pub(crate) fn give_back(&mut self) {
+        self.table.give_back();
     }
 
     /// Checks the wheel. For the invariants.

@@ -12,7 +12,7 @@ use super::{
     limits::{Limits, Use},
     moment::Moment,
     output::{Output, Outputs},
-    peers::{Peer, Peers, Stage},
+    peers::{self, Peer, Peers, Stage},
     policy::Effect,
     refusal::Refusal,
 };
@@ -24,11 +24,30 @@ pub(crate) struct Post {
     pub(crate) accounts: Accounts,
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
+    pub(crate) peaks: Peaks,
+    /// The number of peers with at least `unread_soft_bytes` unread.
+    congested: usize,
+}
+
+/// The most that one peer or one name ever used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Peaks {
+    pub(crate) unread: u64,
+    pub(crate) per_caller: u64,
+    pub(crate) per_service: u64,
+    pub(crate) names: u64,
 }
 
 impl Post {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { peers: Peers::new(), accounts: Accounts::new(), limits, counters: Counters::default() }
+        Self {
+            peers: Peers::new(),
+            accounts: Accounts::new(),
+            limits,
+            counters: Counters::default(),
+            peaks: Peaks::default(),
+            congested: 0,
+        }
     }
 
     /// Adds a connection. The caller has checked the limits.
@@ -42,6 +61,7 @@ impl Post {
         let mut party = Party::new(None, &identity);
         let account = self.accounts.open(identity.uid, effect);
         self.accounts.charge(account, Account::connection());
+        self.accounts.charge(account, Account::bytes(peers::charge_of(&identity)));
         let id = self.peers.admit(now, identity, account, effect);
         self.peers.arm(id, now.after_ms(self.limits.hello_ms));
         self.counters.connections_accepted += 1;
@@ -53,9 +73,9 @@ impl Post {
     /// Removes a connection, with its unread items.
     pub(crate) fn dismiss<F>(&mut self, id: PeerId, out: &mut impl Outputs<F>) {
         let Some(peer) = self.peers.remove(id) else { return };
+        self.congested -= usize::from(peer.unread as u64 >= self.limits.unread_soft_bytes);
         out.push(Output::Log(Event::Closed(Party::new(Some(peer.number), &peer.identity))));
-        let frame = peer.frame.map_or(0, |frame| frame.held + frame.granted);
-        self.accounts.discharge(peer.account, Account::bytes(peer.unread + frame));
+        self.accounts.discharge(peer.account, Account::bytes(peer.charge()));
         self.accounts.discharge(peer.account, Account::connection());
     }
 
@@ -82,6 +102,8 @@ impl Post {
             return self.violate(to, &violation, out);
         }
         let account = peer.account;
+        let soft = self.limits.unread_soft_bytes;
+        self.congested += usize::from((peer.unread as u64) < soft && (peer.unread + cost) as u64 >= soft);
         peer.unread += cost;
         self.charge_or_cut(account, cost, out);
         // The server drops it if its receiver was the one cut.
@@ -93,11 +115,14 @@ impl Post {
         let Some(peer) = self.peers.get_mut(to) else { return false };
         let soft = self.limits.unread_soft_bytes;
         let was_congested = peer.unread as u64 >= soft;
+        self.peaks.unread = self.peaks.unread.max(peer.unread as u64);
         peer.unread -= cost;
         peer.backlog = peer.unread;
         let is_congested = peer.unread as u64 >= soft;
         self.accounts.discharge_bytes(peer.account, cost);
-        was_congested && !is_congested
+        let reads_again = was_congested && !is_congested;
+        self.congested -= usize::from(reads_again);
+        reads_again
     }
 
     /// Charges bytes for a call that runs at once. If a quota is full, this cuts a peer that does not read, or refuses the call while
@@ -175,6 +200,50 @@ impl Post {
         true
     }
 
+    /// Whether the next message of a peer is taken. One that would get still more to read, while it has as much unread as makes its
+    /// calls wait, has to read first. Whether it does shows once it was written to. A service that doesn't read may go on answering:
+    /// it may be blocked in writing an answer, and would never read again.
+    #[inline]
+    pub(crate) fn may_send(&self, id: PeerId) -> bool {
+        self.congested == 0 || self.may_send_more(id)
+    }
+
+    #[cold]
+    fn may_send_more(&self, id: PeerId) -> bool {
+        let Some(peer) = self.peers.get(id) else { return true };
+        let soft = self.limits.unread_soft_bytes;
+        let is_over = |bytes: usize| bytes as u64 >= soft;
+        !is_over(peer.unread) || !is_over(peer.unread - peer.backlog) && !peer.instances.is_empty()
+    }
+
+    /// A peer has a frame to finish, from which nothing is read until it reads itself. It is cut if it was written to and didn't read.
+    pub(crate) fn unread_too_long<F>(&mut self, now: Moment, id: PeerId, out: &mut impl Outputs<F>) {
+        let Some((unread, backlog)) = self.peers.get(id).map(|peer| (peer.unread, peer.backlog)) else { return };
+        if backlog == 0 {
+            return self.peers.arm(id, now.after_ms(self.limits.frame_ms));
+        }
+        self.violate(id, &not_reading(unread, self.limits.unread_soft_bytes), out);
+    }
+
+    /// Applies new limits.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.congested = self.count_congested();
+    }
+
+    /// The number of congested peers. Besides new limits, for the invariants.
+    pub(crate) fn count_congested(&self) -> usize {
+        self.peers.iter().filter(|(_, peer)| peer.unread as u64 >= self.limits.unread_soft_bytes).count()
+    }
+
+    /// Checks the count. For the invariants.
+    ///
+    /// # Panics
+    /// If it is wrong.
+    pub(crate) fn assert_congested(&self) {
+        assert_eq!(self.congested, self.count_congested(), "peers with much unread");
+    }
+
     /// The account and the number of a connected peer.
     pub(crate) fn payer(&self, id: PeerId) -> Option<(AccountId, PeerNumber)> {
         self.peers.get(id).map(|peer| (peer.account, peer.number))
@@ -225,6 +294,17 @@ mod tests {
         (0..20).for_each(|id| post.send(peer, Message::Pong(id), &mut out));
         let cuts = out.iter().filter(|output| matches!(output, Output::Cut { .. })).count();
         assert_eq!(cuts, 1);
+    }
+
+    #[test]
+    fn the_groups_of_a_connection_are_charged_to_its_user() {
+        let mut post = Post::new(Limits::default());
+        let mut identity = Identity::new(7, 7);
+        identity.groups = (0..50).collect();
+        let peer = post.admit(Moment(0), identity, Effect::Allow, &mut Vec::<Output<NoFd>>::new());
+        assert_eq!(post.accounts.of(7).bytes, 2 * 4 * 50);
+        post.dismiss(peer, &mut Vec::<Output<NoFd>>::new());
+        assert_eq!(post.accounts.total(), Account::default());
     }
 
     #[test]

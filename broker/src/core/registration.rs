@@ -55,6 +55,7 @@ impl<F> Switchboard<F> {
         let id = self.names.register(name.as_ref(), shared, instance);
         if let Some(peer) = self.post.peers.get_mut(peer_id) {
             peer.instances.push(id);
+            self.post.peaks.names = self.post.peaks.names.max(peer.instances.len() as u64);
         }
         self.post.send(peer_id, answer::reply(call_id, &control::Registered { peer }), out);
         if let Some(name) = &name {

@@ -21,6 +21,7 @@ use super::{
     policy::{Effect, Policy},
     refusal::{Refusal, long_answer},
     switchboard::Switchboard,
+    tidying::Tidying,
     turns::{Turn, Turns, Work},
     visits::{Admission, Visits},
 };
@@ -40,6 +41,7 @@ pub struct Router<F> {
     /// The work, in frames, that was done for operations of the broker itself.
     pub(super) effort: u64,
     visits: Visits,
+    tidying: Tidying,
     pub(super) policy: Policy,
     agent: String,
 }
@@ -62,6 +64,7 @@ impl<F> Router<F> {
             turns: Turns::default(),
             effort: 0,
             visits: Visits::default(),
+            tidying: Tidying::default(),
             policy,
             agent: agent.to_owned(),
         }
@@ -110,7 +113,11 @@ impl<F> Router<F> {
             Input::Partial { from, held } => self.assembly.partial(&mut self.board.post, now, from, held),
             Input::Violation { from, violation } => self.board.post.violate(from, &violation, out),
             Input::Ended { from } => self.end_reading(from, out),
-            Input::Closed { peer } => self.disconnect(peer, out),
+            Input::Deaf { from } => self.stop_reading(from, out),
+            Input::Closed { peer } => {
+                self.disconnect(peer, out);
+                self.tidying.note(now, self.board.is_roomy());
+            }
             Input::Datagram(datagram) => self.datagram(now, datagram, out),
             Input::DatagramMalformed => self.board.post.counters.datagrams_malformed += 1,
             Input::DatagramUnanswered => self.board.post.counters.datagram_answers_dropped += 1,
@@ -170,7 +177,16 @@ impl<F> Router<F> {
     /// When to pass [`Input::Deadline`] next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        Moment::first(self.board.calls.next_deadline(), self.board.post.peers.next_overdue())
+        let ends = Moment::first(self.board.calls.next_deadline(), self.board.post.peers.next_overdue());
+        Moment::first(ends, self.tidying.due())
+    }
+
+    /// Whether the next message of a peer may be passed to the router. Ask before each one. If not, let it wait, as an [`Input::Partial`],
+    /// and read nothing more from the peer, until this has changed: it may after each [`Input::Written`].
+    #[must_use]
+    #[inline]
+    pub fn may_send(&self, from: PeerId) -> bool {
+        self.board.post.may_send(from)
     }
 
     /// The limits in force.
@@ -295,7 +311,10 @@ impl<F> Router<F> {
     fn written(&mut self, now: Moment, to: PeerId, cost: usize, out: &mut impl Outputs<F>) {
         if self.board.post.written(to, cost) {
             let instances = self.board.post.peers.get(to).map(|peer| peer.instances.clone()).unwrap_or_default();
-            instances.into_iter().for_each(|instance| self.board.feed(now, instance, out));
+            for instance in instances {
+                self.board.names.reads_again(instance);
+                self.board.feed(now, instance, out);
+            }
         }
         self.close_if_done(to, out);
     }
@@ -313,6 +332,16 @@ impl<F> Router<F> {
             }
         }
         self.close_if_done(from, out);
+    }
+
+    /// A peer reads nothing any more. A service can't receive calls, and so is gone. A caller may go on sending.
+    #[cold]
+    fn stop_reading(&mut self, from: PeerId, out: &mut impl Outputs<F>) {
+        let Some(peer) = self.board.post.peers.get_mut(from) else { return };
+        if peer.stage != Stage::Leaving && !peer.instances.is_empty() {
+            peer.stage = Stage::Leaving;
+            out.push(Output::Close { peer: from });
+        }
     }
 
     /// Closes a connection that has finished sending, once it has read everything that it waited for.
@@ -333,7 +362,7 @@ impl<F> Router<F> {
         let instances = std::mem::take(&mut peer.instances);
         instances.iter().for_each(|instance| self.board.take_back(*instance, out));
         instances.into_iter().for_each(|instance| self.board.end_running(instance, out));
-        while let Some(call) = self.board.post.peers.get(id).and_then(|peer| peer.pending.head()) {
+        while let Some(call) = self.board.post.peers.get(id).and_then(|peer| peer.pending.first()) {
             self.board.abandon(call, ErrorCode::CANCELLED, out);
         }
         self.board.post.dismiss(id, out);
@@ -351,14 +380,20 @@ impl<F> Router<F> {
         for peer in self.board.post.peers.overdue(now, SLICE) {
             self.overdue(now, peer, out);
         }
+        if self.tidying.is_due(now) {
+            self.board.give_back();
+            out.push(Output::GiveBack);
+            self.tidying.done(now, self.board.is_roomy());
+        }
     }
 
     /// Applies new limits. Calls that waited for a limit that is now higher are delivered, and waiting frames over a lower one are
     /// refused.
     #[cold]
     fn set_limits(&mut self, now: Moment, limits: Limits, out: &mut impl Outputs<F>) {
-        self.board.post.limits = limits;
+        self.board.post.set_limits(limits);
         for instance in self.board.names.instances().map(|(id, _)| id).collect::<Vec<_>>() {
+            self.board.names.reads_again(instance);
             self.board.feed(now, instance, out);
         }
         for (_, peer) in self.assembly.waiting().collect::<Vec<_>>() {

@@ -15,6 +15,7 @@ use super::{
     peers::{Peers, Stage as PeerStage},
     post::Post,
     refusal::Refusal,
+    uses::Uses,
     watches::Watches,
 };
 
@@ -25,6 +26,8 @@ pub(crate) struct Switchboard<F> {
     pub(crate) names: Names,
     pub(crate) calls: Calls<F>,
     pub(crate) watches: Watches,
+    #[serde(skip)]
+    pub(crate) uses: Uses,
     /// Whether the broker is stopping, and accepts no new calls.
     pub(crate) draining: bool,
 }
@@ -49,8 +52,21 @@ impl<F> Switchboard<F> {
             names: Names::new(),
             calls: Calls::new(),
             watches: Watches::default(),
+            uses: Uses::default(),
             draining: false,
         }
+    }
+
+    /// Whether the tables have far more room than they use.
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.post.peers.is_roomy() || self.calls.is_roomy() || self.names.is_roomy()
+    }
+
+    /// Gives back memory that the tables do not use.
+    pub(crate) fn give_back(&mut self) {
+        self.post.peers.give_back();
+        self.calls.give_back();
+        self.names.give_back();
     }
 
     /// Delivers a call at once, or queues it.
@@ -116,28 +132,31 @@ impl<F> Switchboard<F> {
     #[inline]
     fn open(&mut self, origin: Origin, stage: Stage<F>) -> CallId {
         let Origin { caller, payer, deadline, .. } = origin;
-        let caller_peer = match caller {
-            Caller::Peer { peer, .. } => Some(peer),
+        let pending = match caller {
+            Caller::Peer { peer, id } => Some((peer, id)),
             Caller::Datagram(_) | Caller::OneWay => {
                 self.post.accounts.charge(payer, Account::loose_call());
                 None
             }
             Caller::Gone => None,
         };
-        let id = self.calls.open(caller, stage, deadline, payer);
-        if let Some(peer) = caller_peer.and_then(|peer| self.post.peers.get_mut(peer)) {
-            self.calls.push(&mut peer.pending, Role::Caller, id);
+        let call = self.calls.open(caller, stage, deadline, payer);
+        if let Some((peer, number)) = pending
+            && let Some(peer) = self.post.peers.get_mut(peer)
+        {
+            peer.pending.push(number, call);
+            self.post.peaks.per_caller = self.post.peaks.per_caller.max(peer.pending.len().into());
         }
-        id
+        call
     }
 
     /// Detaches the caller from a call, and discharges what its wait costs. No caller waits for the answer any more.
     pub(crate) fn settle(&mut self, id: CallId) -> Caller {
         let caller = self.calls.take_caller(id);
         match caller {
-            Caller::Peer { peer, .. } => {
+            Caller::Peer { peer, id } => {
                 if let Some(peer) = self.post.peers.get_mut(peer) {
-                    self.calls.unlink(&mut peer.pending, Role::Caller, id);
+                    peer.pending.remove(id);
                 }
             }
             Caller::Datagram(_) | Caller::OneWay => {
@@ -170,20 +189,21 @@ impl<F> Switchboard<F> {
 
     /// An instance that takes a call at once. `None` while older calls wait, because they come first.
     /// Refuses a call whose service has too many.
-    fn free_instance(&self, place: Place) -> Result<Option<InstanceId>, Refusal> {
+    fn free_instance(&mut self, place: Place) -> Result<Option<InstanceId>, Refusal> {
         let has_room = |instance: &Instance| has_room(&self.post.peers, &self.post.limits, instance);
         let (pending, free) = match place {
-            Place::Name(id) => self.names.name(id).map_or((0, None), |name| {
-                let is_next = name.queue.is_empty();
-                (name.pending(), if is_next { self.names.choose(name, has_room) } else { None })
-            }),
+            Place::Name(id) => self.names.choose(id, has_room),
             Place::Instance(id) => self.names.instance(id).map_or((0, None), |instance| {
                 let is_next = instance.direct.is_empty();
                 let pending = instance.direct.len() + instance.running.len();
                 (pending.into(), (is_next && has_room(instance)).then_some(id))
             }),
         };
-        if pending < self.post.limits.calls_per_service { Ok(free) } else { Err(self.too_many(place)) }
+        if pending >= self.post.limits.calls_per_service {
+            return Err(self.too_many(place));
+        }
+        self.post.peaks.per_service = self.post.peaks.per_service.max(pending + 1);
+        Ok(free)
     }
 
     #[cold]

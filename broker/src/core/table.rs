@@ -14,6 +14,8 @@ pub(crate) struct Table<K, T> {
     free: Vec<u32>,
     /// The number of rows. Places minus free ones would be wrong, because some places are used up.
     len: usize,
+    /// The generation of a new place: no place that was given back had a higher one.
+    newest: NonZeroU32,
     #[serde(skip)]
     kind: std::marker::PhantomData<fn() -> K>,
 }
@@ -26,7 +28,7 @@ struct Place<T> {
 
 impl<K, T> Table<K, T> {
     pub(crate) fn new() -> Self {
-        Self { places: Vec::new(), free: Vec::new(), len: 0, kind: std::marker::PhantomData }
+        Self { places: Vec::new(), free: Vec::new(), len: 0, newest: NonZeroU32::MIN, kind: std::marker::PhantomData }
     }
 
     /// Adds a row.
@@ -43,8 +45,8 @@ impl<K, T> Table<K, T> {
             return Id::new(index, place.generation);
         }
         let index = u32::try_from(self.places.len()).expect("memory ends before 2^32 rows");
-        self.places.push(Place { generation: NonZeroU32::MIN, row: Some(row) });
-        Id::new(index, NonZeroU32::MIN)
+        self.places.push(Place { generation: self.newest, row: Some(row) });
+        Id::new(index, self.newest)
     }
 
     /// Takes a row out. Its id is never valid again.
@@ -73,6 +75,25 @@ impl<K, T> Table<K, T> {
         Some(taken)
     }
 
+    /// Whether far more places than rows are kept.
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.places.len() >= 2 * FEW && self.len < self.places.len() / 4
+    }
+
+    /// Gives back the empty places at the end. A row further on than the others keeps those before it.
+    pub(crate) fn give_back(&mut self) {
+        // A place that is used up stays, because it is what says so.
+        let is_empty = |place: &&Place<T>| place.row.is_none() && place.generation < NonZeroU32::MAX;
+        let empty = self.places.iter().rev().take_while(is_empty).count();
+        let kept = (self.places.len() - empty).max(FEW.min(self.places.len()));
+        let newest = self.places.drain(kept..).map(|place| place.generation).max();
+        self.newest = self.newest.max(newest.unwrap_or(self.newest));
+        self.places.shrink_to(2 * kept);
+        self.free.retain(|index| (*index as usize) < kept);
+        self.free.sort_unstable_by(|one, other| other.cmp(one)); // the last one is used next: rows gather at the front
+        self.free.shrink_to(2 * kept);
+    }
+
     pub(crate) fn get(&self, id: Id<K>) -> Option<&T> {
         let place = self.places.get(id.index())?;
         if place.generation == id.generation() { place.row.as_ref() } else { None }
@@ -94,6 +115,9 @@ impl<K, T> Table<K, T> {
         self.len
     }
 }
+
+/// The number of places that are kept in any case.
+const FEW: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
@@ -128,6 +152,31 @@ mod tests {
         assert_eq!(table.remove(last), None);
         let next = table.insert("b");
         assert_eq!((next.index(), table.len()), (1, 1));
+    }
+
+    #[test]
+    fn the_memory_of_rows_that_have_gone_is_given_back() {
+        let mut table: Table<OfTest, _> = Table::new();
+        let stays = table.insert(0);
+        let ids: Vec<_> = (1..=100_000).map(|row| table.insert(row)).collect();
+        assert!(!table.is_roomy());
+        ids.iter().for_each(|id| _ = table.remove(*id));
+        assert!(table.is_roomy());
+        table.give_back();
+        assert!(!table.is_roomy());
+        assert!(table.places.capacity() + table.free.capacity() <= 4 * FEW, "{} places", table.places.capacity());
+        assert_eq!((table.insert(1).index(), table.get(stays)), (1, Some(&0)));
+    }
+
+    #[test]
+    fn an_id_whose_place_was_given_back_is_never_valid_again() {
+        let mut table: Table<OfTest, _> = Table::new();
+        let before: Vec<_> = (0..10_000).map(|row| table.insert(row)).collect();
+        before.iter().for_each(|id| _ = table.remove(*id));
+        table.give_back();
+        assert!(table.places.len() < 10_000);
+        let after: std::collections::BTreeSet<_> = (0..10_000).map(|row| table.insert(row)).collect();
+        assert!(before.iter().all(|id| table.get(*id).is_none() && !after.contains(id)));
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct Written {
 pub struct Pool<F> {
     #[expect(clippy::vec_box, reason = "the boxes move between pool and outlets; an idle outlet is one pointer")]
     spare: Vec<Box<Queue<F>>>,
+    /// The number of items that they have memory for.
+    room: usize,
 }
 
 impl<F> Outlet<F> {
@@ -200,19 +202,22 @@ impl<F> Pool<F> {
     /// A pool without queues.
     #[must_use]
     pub fn new() -> Self {
-        Self { spare: Vec::new() }
+        Self { spare: Vec::new(), room: 0 }
     }
 
     fn take(&mut self) -> Box<Queue<F>> {
         let empty = || Box::new(Queue { begun: None, items: VecDeque::new(), detached: 0, cost: 0 });
-        self.spare.pop().unwrap_or_else(empty)
+        let Some(queue) = self.spare.pop() else { return empty() };
+        self.room -= queue.items.capacity();
+        queue
     }
 
     fn put(&mut self, queue: Option<Box<Queue<F>>>) {
         if let Some(queue) = queue
             && self.spare.len() < SPARE
-            && queue.items.capacity() <= LONGEST
+            && self.room + queue.items.capacity() <= ROOM
         {
+            self.room += queue.items.capacity();
             self.spare.push(queue);
         }
     }
@@ -226,8 +231,8 @@ impl<F> Default for Pool<F> {
 
 /// The number of queues kept for reuse: one for each connection that a turn serves.
 const SPARE: usize = 512;
-/// The capacity of the longest queue kept for reuse, in items.
-const LONGEST: usize = 256;
+/// The number of items that these have memory for, together: about 1 MiB.
+const ROOM: usize = 4_096;
 
 #[cfg(test)]
 mod tests {

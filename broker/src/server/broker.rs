@@ -14,6 +14,7 @@ use super::{
     inherited::{Inherited, listener},
     life::Life,
     log::Log,
+    memory::Memory,
     notify::Notifier,
     owner::owner,
     path_error::plain,
@@ -96,6 +97,12 @@ impl Server {
         self.0.places()
     }
 
+    /// The bytes it holds for all users: the configured quota, or less if the process may not have that much memory.
+    #[must_use]
+    pub fn bytes_total(&self) -> u64 {
+        self.0.bytes()
+    }
+
     fn with_sockets(config: Config, inherited: Inherited) -> Result<Self, StartError> {
         if let Some(mistake) = config.limits.mistakes().into_iter().next() {
             return Err(mistake.into());
@@ -104,12 +111,14 @@ impl Server {
         let descriptors = Descriptors::count(rights);
         // The only thread that a broker starts.
         let mut closing = Closing::start(rights, descriptors.for_closing()).map_err(failed("start a thread"))?;
-        let decisions = Decisions::new(descriptors.fit(config.limits.clone()), Policy::new(owner()));
+        let memory = Memory::count();
+        let limits = memory.fit(descriptors.fit(config.limits.clone()));
+        let decisions = Decisions::new(limits, Policy::new(owner()));
         let (site, sockets) = sockets(&config, inherited)?;
         let poller = Poller::new().map_err(failed("make an epoll instance"))?;
         let doors = Doors::open(sockets, &poller, &mut closing).map_err(failed("watch the sockets"))?;
         let log = Log::new(config.verbose);
-        let life = Life::new(config, site, descriptors);
+        let life = Life::new(config, site, descriptors, memory);
         Ok(Self(Loop::new(poller, log, decisions, (doors, closing), life)))
     }
 }

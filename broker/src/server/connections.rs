@@ -12,7 +12,7 @@ use ipc_protocol::{
 };
 use rustix::{
     io::Errno,
-    net::{SendAncillaryBuffer, SendFlags, send, sendmsg},
+    net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg},
 };
 
 use super::{
@@ -51,6 +51,8 @@ struct Connection {
     rest: Rest,
     /// Whether the poller reports it once, until it has had its turn. Strangers wait for theirs, and would be reported all the time.
     once: bool,
+    /// Whether its other side reads nothing any more, although it may still send (shutdown(2)).
+    deaf: bool,
 }
 
 /// What an inlet may hold besides an incomplete message.
@@ -71,6 +73,8 @@ enum Reading {
     Open,
     /// It is not read from until there is room for the frame that has begun.
     Parked,
+    /// It is not read from until it has read itself. Its inlet may hold messages.
+    HeldBack,
     /// The other side has finished sending.
     Ended,
 }
@@ -118,6 +122,17 @@ impl Connections {
         }
     }
 
+    /// Gives back memory that is kept for reuse.
+    pub(crate) fn give_back(&mut self) {
+        self.buffer = ReadBuffer::new();
+        self.sheet = Sheet::new();
+        self.message = Message::Pong(0);
+        self.unrouted.shrink_to_fit();
+        let used = self.places.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.places.truncate(used);
+        self.places.shrink_to_fit();
+    }
+
     // ---- reading
 
     /// Serves a connection that the poller reports as ready: notes it for its turn, and for writing.
@@ -132,7 +147,9 @@ impl Connections {
         match connection.reading {
             Reading::Open if ready.read => decisions.ready(id),
             Reading::Parked | Reading::Ended if ready.hung_up => return Served::Gone,
-            Reading::Open | Reading::Parked | Reading::Ended => {}
+            // The write fails, and what it has sent is still taken.
+            Reading::HeldBack if ready.hung_up => decisions.outlets().mark(id),
+            Reading::Open | Reading::Parked | Reading::HeldBack | Reading::Ended => {}
         }
         Served::Open
     }
@@ -188,6 +205,10 @@ impl Connections {
         let mut routed = 0;
         let rest = std::mem::replace(&mut connection.rest, Rest::Nothing);
         loop {
+            if !decisions.may_send(id) && connection.hold_back() {
+                decisions.outlets().mark(id); // it goes on when it has read
+                break;
+            }
             let input = match connection.inlet.next(&mut self.message) {
                 Ok(Some(Incoming::Message)) => Input::Message { from: id, message: &mut self.message },
                 Ok(Some(Incoming::Begun(frame))) => {
@@ -197,6 +218,9 @@ impl Connections {
                 Ok(Some(Incoming::Misnamed { id: number, error })) => Input::Misnamed { from: id, id: number, error },
                 Ok(Some(Incoming::Skipped)) => Input::Skipped { from: id },
                 Ok(None) => {
+                    if connection.deaf {
+                        decisions.outlets().mark(id); // to look whether it has sent more
+                    }
                     if let Some(held) = connection.inlet.partial() {
                         decisions.tell(now, Input::Partial { from: id, held });
                     }
@@ -217,7 +241,9 @@ impl Connections {
         }
         connection.rest = rest;
         self.unrouted.push(id);
-        decisions.ready(id);
+        if connection.reading != Reading::HeldBack {
+            decisions.ready(id);
+        }
     }
 
     /// Copies out of the shared read buffer what is not routed in this turn, and has it charged.
@@ -296,19 +322,26 @@ impl Connections {
     fn write(&mut self, now: Moment, id: PeerId, poller: &Poller, decisions: &mut Decisions) -> Served {
         let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
         let Some((outlet, pool)) = decisions.outlets().of(id) else { return Served::Open };
-        let mut wanted = Interest { read: connection.reading == Reading::Open, write: false, once: connection.once };
+        let mut wants_write = false;
         if !outlet.is_empty() {
             let Flushed { mut cost, then } = connection.flush(outlet, &mut self.sheet, pool);
             match then {
                 Then::Anything => {}
                 Then::Later => outlet.detach(),
                 // EPIPE: its peer doesn't read any more. What it wrote before is still taken; the end of that closes the connection.
-                Then::Nothing if connection.reading == Reading::Open => cost += outlet.discard(pool).cost,
+                Then::Nothing if matches!(connection.reading, Reading::Open | Reading::HeldBack) => {
+                    cost += outlet.discard(pool).cost;
+                    connection.deaf = true;
+                }
                 Then::Nothing => return Served::Gone,
             }
-            wanted.write = !outlet.is_empty(); // what is decided because of this write is written after it
+            wants_write = !outlet.is_empty(); // what is decided because of this write is written after it
             decisions.tell(now, Input::Written { to: id, cost });
         }
+        if connection.reading == Reading::HeldBack || connection.deaf {
+            connection.look_again(now, decisions);
+        }
+        let wanted = Interest { read: connection.reading == Reading::Open, write: wants_write, once: connection.once };
         match connection.watch(poller, wanted) {
             Ok(()) => Served::Open,
             Err(_) => Served::Gone,
@@ -360,6 +393,7 @@ impl Connection {
             reading: Reading::Open,
             rest: Rest::Nothing,
             once: interest.once,
+            deaf: false,
         }
     }
 
@@ -379,6 +413,34 @@ impl Connection {
             self.inlet.feed(bytes);
         }
         Ok(received)
+    }
+
+    /// Lets the messages of a connection wait until it has read. False if nothing more is read from it anyway.
+    #[cold]
+    fn hold_back(&mut self) -> bool {
+        let is_read = matches!(self.reading, Reading::Open | Reading::HeldBack);
+        if is_read {
+            self.reading = Reading::HeldBack;
+        }
+        is_read
+    }
+
+    /// After a write: a connection that was held back may go on, if it has read by now. One that reads nothing any more is told, once
+    /// everything that it has sent is routed.
+    #[cold]
+    fn look_again(&mut self, now: Moment, decisions: &mut Decisions) {
+        if self.reading == Reading::HeldBack && decisions.may_send(self.id) {
+            self.reading = Reading::Open;
+            decisions.ready(self.id);
+        } else if self.deaf && self.rest == Rest::Nothing && self.reading == Reading::Open && !self.has_sent() {
+            decisions.tell(now, Input::Deaf { from: self.id });
+        }
+    }
+
+    /// Whether there is something to read, which may be the end.
+    fn has_sent(&self) -> bool {
+        let looked = recv(&self.socket, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        looked.err() != Some(Errno::AGAIN)
     }
 
     /// Writes until everything is written or the socket takes no more.

@@ -70,6 +70,19 @@ impl Decisions {
     pub(crate) fn recycle(&mut self, done: Vec<Decision>) {
         self.spare = done;
         self.spare.clear();
+        self.spare.shrink_to(KEPT);
+    }
+
+    /// Whether the next message of a peer may be passed to the router, or has to wait.
+    #[inline]
+    pub(crate) fn may_send(&self, id: PeerId) -> bool {
+        self.router.may_send(id)
+    }
+
+    /// Gives back memory that is kept for reuse.
+    pub(crate) fn give_back(&mut self) {
+        self.spare = Vec::new();
+        self.undone.outlets.give_back();
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -125,6 +138,9 @@ impl Decisions {
         self.router.is_drained()
     }
 }
+
+/// The number of outputs that memory is kept for.
+const KEPT: usize = 1_024;
 
 impl Outputs<Fd> for Undone {
     #[inline]

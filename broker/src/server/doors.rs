@@ -175,12 +175,12 @@ impl Doors {
 
     /// Answers a datagram. False if the receiver's socket does not take the answer.
     pub(crate) fn answer(
-        &self,
+        &mut self,
         to: &ReturnAddress,
         message: &ipc_protocol::wire::Message<Fd>,
         precedence: Precedence,
     ) -> bool {
-        self.datagrams.as_ref().is_some_and(|datagrams| datagrams.send(to, message, precedence))
+        self.datagrams.as_mut().is_some_and(|datagrams| datagrams.send(to, message, precedence))
     }
 
     fn watch(&self, interest: Interest, poller: &Poller, log: &mut Log) {

@@ -6,6 +6,7 @@ use super::{
     config::Config,
     descriptors::{Descriptors, connections_lowered},
     log::Log,
+    memory::{Memory, bytes_lowered},
     notify::Notifier,
     poller::{Interest, Poller, Source},
     sandbox::{Sandbox, directory_of},
@@ -25,6 +26,7 @@ pub(crate) struct Life {
     /// The address of the broker, unless its sockets are inherited.
     site: Option<Site>,
     descriptors: Descriptors,
+    memory: Memory,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +49,7 @@ pub(crate) enum Turning {
 }
 
 impl Life {
-    pub(crate) fn new(config: Config, site: Option<Site>, descriptors: Descriptors) -> Self {
+    pub(crate) fn new(config: Config, site: Option<Site>, descriptors: Descriptors, memory: Memory) -> Self {
         Self {
             config,
             phase: Phase::Serving,
@@ -56,6 +58,7 @@ impl Life {
             notifier: Notifier::default(),
             site,
             descriptors,
+            memory,
         }
     }
 
@@ -149,10 +152,10 @@ impl Life {
         match self.config.reload() {
             Ok(limits) => {
                 log.line(format_args!("event=reloaded"));
-                let fitted = self.descriptors.fit(limits.clone());
-                if let Some(line) = connections_lowered(limits.connections, fitted.connections) {
-                    log.line(format_args!("{line}"));
-                }
+                let fitted = self.memory.fit(self.descriptors.fit(limits.clone()));
+                let connections = connections_lowered(limits.connections, fitted.connections);
+                let bytes = bytes_lowered(limits.bytes_total, fitted.bytes_total);
+                connections.into_iter().chain(bytes).for_each(|line| log.line(format_args!("{line}")));
                 self.config.limits = limits;
                 Some(fitted)
             }
@@ -175,7 +178,7 @@ mod tests {
     fn the_first_term_drains_and_the_second_one_ends() {
         let config = Config::new(Address::Abstract(b"life".to_vec()));
         let (poller, mut log) = (Poller::new().unwrap(), Log::new(false));
-        let mut life = Life::new(config, None, Descriptors::count(Rights::Refused));
+        let mut life = Life::new(config, None, Descriptors::count(Rights::Refused), Memory::count());
         life.stop_on(Signals::block().unwrap(), Notifier::default(), &poller).unwrap();
 
         raise(Signal::SIGTERM).unwrap();

@@ -57,6 +57,15 @@ impl Outlets {
         }
     }
 
+    /// Gives back memory that is kept for reuse.
+    pub(crate) fn give_back(&mut self) {
+        self.pool = Pool::new();
+        self.dirty.shrink_to_fit();
+        let used = self.places.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.places.truncate(used);
+        self.places.shrink_to_fit();
+    }
+
     /// Queues an item, and its connection for writing. Drops the item if the connection is gone.
     #[inline]
     pub(crate) fn push(&mut self, to: PeerId, item: Item<Fd>) {

@@ -10,7 +10,10 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use ipc_protocol::{Goodbye, transport::credentials};
+use ipc_protocol::{
+    Goodbye,
+    transport::{credentials, fd},
+};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use super::{
@@ -71,6 +74,11 @@ impl Loop {
     /// The number of connections that the limits allow.
     pub(crate) fn places(&self) -> u64 {
         self.decisions.limits().connections
+    }
+
+    /// The bytes that the limits allow all users together.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.decisions.limits().bytes_total
     }
 
     /// One turn. Takes the time of the previous turn and returns its own, so that the clock is read once.
@@ -236,8 +244,17 @@ impl Loop {
                 self.close(now, peer, Some(goodbye));
             }
             Output::Close { peer } => self.close(now, peer, None),
+            Output::GiveBack => self.give_back(),
             Output::Log(event) => self.log.event(now, &event),
         }
+    }
+
+    /// Gives back memory that is kept for reuse, and what the allocator keeps.
+    #[cold]
+    fn give_back(&mut self) {
+        self.connections.give_back();
+        self.decisions.give_back();
+        fd::give_back_memory();
     }
 
     fn close(&mut self, now: Moment, id: PeerId, goodbye: Option<Goodbye>) {

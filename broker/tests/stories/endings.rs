@@ -17,6 +17,21 @@ fn a_running_call_ends_with_its_service() {
 }
 
 #[test]
+fn a_service_that_reads_nothing_any_more_is_gone() {
+    let mut w = World::new();
+    let (svc, c) = (w.service("clock"), w.peer(OWNER));
+    let call = w.call(c, "clock", "now", b"");
+
+    w.turn_deaf(c);
+    w.turn_deaf(svc);
+
+    w.expect_unknown(call, ErrorCode::SERVICE_GONE);
+    w.expect_open(c);
+    let next = w.call(c, "clock", "now", b"");
+    w.expect_safe(next, ErrorCode::NO_SERVICE);
+}
+
+#[test]
 fn a_queued_call_ends_with_the_last_instance() {
     let mut w = World::new();
     let (svc, c) = (w.worker("clock", 1), w.peer(OWNER));

@@ -20,4 +20,5 @@ mod registration;
 mod reload;
 mod shutdown;
 mod targets;
+mod unread;
 mod waits;

@@ -177,7 +177,7 @@ impl World {
     /// Whether the peer has said hello and read its welcome, and the broker reads from it.
     pub(crate) fn is_ready(&self, peer: Peer) -> bool {
         let fake = &self.fakes[peer.0];
-        fake.is_open() && fake.has_number() && !fake.parked && !fake.ended
+        fake.is_open() && fake.has_number() && !fake.parked && !fake.ended && self.router.may_send(fake.id)
     }
 
     pub(crate) fn unread(&self, peer: Peer) -> usize {

@@ -23,6 +23,10 @@ pub(crate) struct Fake {
     pub(crate) parked: bool,
     /// Whether the inlet may hold messages that are not routed.
     pub(crate) holds: bool,
+    /// Whether its messages wait until it has read.
+    pub(crate) held_back: bool,
+    /// Whether the router knows that a message of its has begun to arrive.
+    pub(crate) has_begun: bool,
     /// Whether it has finished sending.
     pub(crate) ended: bool,
     /// Bytes sent to the broker and not read there.
@@ -65,6 +69,8 @@ impl Fake {
             outlet: Outlet::new(),
             parked: false,
             holds: false,
+            held_back: false,
+            has_begun: false,
             ended: false,
             kernel: Vec::new(),
             rest: Vec::new(),

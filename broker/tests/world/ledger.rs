@@ -49,6 +49,8 @@ struct Entry {
     delivered: bool,
     /// Whether all of it has reached the broker.
     arrived: bool,
+    /// Whether the router has seen it.
+    routed: bool,
     /// Whether its service has sent an answer.
     answered: bool,
     ended: Option<Message>,
@@ -78,6 +80,7 @@ impl Ledger {
             deadline,
             delivered: false,
             arrived: true,
+            routed: false,
             answered: false,
             ended: None,
         };
@@ -104,6 +107,24 @@ impl Ledger {
     /// Notes that the last piece of a call is sent.
     pub(crate) fn arrive(&mut self, ticket: Ticket) {
         self.entries[ticket.0].arrived = true;
+    }
+
+    /// Notes that the calls of a sender that the router has not seen wait until it reads.
+    pub(crate) fn hold_back(&mut self, sender: Sender) {
+        let entries = &mut self.entries;
+        let waiting = self.open.iter().filter(|ticket| entries[ticket.0].sender == sender && !entries[ticket.0].routed);
+        waiting.copied().collect::<Vec<_>>().into_iter().for_each(|ticket| entries[ticket.0].arrived = false);
+    }
+
+    /// Notes that the router sees a call. The time of one that was held back begins now, unless a part of it was there before.
+    pub(crate) fn route(&mut self, sender: Sender, id: u64, began: impl FnOnce(u32) -> Moment, directory: &Directory) {
+        let Some(ticket) = self.by_id.get(&(sender, id)).copied() else { return };
+        let entry = &mut self.entries[ticket.0];
+        entry.routed = true;
+        if !std::mem::replace(&mut entry.arrived, true) {
+            entry.deadline = entry.deadline.max(began(entry.request.timeout_ms));
+            self.aim(ticket, directory);
+        }
     }
 
     /// Checks a delivery: it is the call's first, to a peer that offers its service, in order, and with the time that is left.

@@ -132,7 +132,10 @@ impl World {
         let peer = self.by_id[&turn.peer.to_bits()];
         let fake = &mut self.fakes[peer.0];
         let mut work = Work::default();
-        if fake.is_open() && !fake.parked {
+        if fake.held_back {
+            self.ledger.hold_back(Sender::Peer(peer));
+        }
+        if fake.is_open() && !fake.parked && !fake.held_back {
             if !fake.holds && !fake.kernel.is_empty() {
                 let read: Vec<_> = fake.kernel.drain(..turn.bytes.min(fake.kernel.len())).collect();
                 work = Work { reads: 1, frames: 0, bytes: read.len() as u64 };
@@ -140,6 +143,11 @@ impl World {
                 fake.holds = true;
             }
             while self.fakes[peer.0].holds {
+                if !self.router.may_send(turn.peer) {
+                    self.fakes[peer.0].held_back = true;
+                    self.ledger.hold_back(Sender::Peer(peer));
+                    break;
+                }
                 self.route_one(peer);
                 self.router.assert_invariants();
                 work.frames += 1;
@@ -151,7 +159,7 @@ impl World {
             if fake.holds {
                 self.unrouted.push(peer);
             }
-            if fake.holds || !fake.kernel.is_empty() {
+            if !fake.held_back && (fake.holds || !fake.kernel.is_empty()) {
                 self.router.ready(turn.peer);
             }
         }
@@ -166,6 +174,7 @@ impl World {
                 fake.inlet.detach();
                 let (from, held) = (fake.id, fake.inlet.held());
                 if held > 0 {
+                    self.fakes[peer.0].has_begun = true;
                     self.router.handle(self.now, Input::Partial { from, held }, &mut self.out);
                     self.router.assert_invariants();
                 }
@@ -183,6 +192,7 @@ impl World {
             Ok(Some(Incoming::Misnamed { id, error })) => Input::Misnamed { from, id, error },
             Ok(Some(Incoming::Skipped)) => Input::Skipped { from },
             Ok(Some(Incoming::Begun(frame))) => {
+                fake.has_begun = true;
                 fake.begun_answer = matches!(frame.kind, Kind::REPLY | Kind::ERROR).then_some(frame.id);
                 fake.holds = false; // until the decision is carried out
                 return self.router.handle(self.now, Input::Begun { from, frame }, &mut self.out);
@@ -190,7 +200,10 @@ impl World {
             Ok(None) => {
                 fake.holds = false;
                 match fake.inlet.partial() {
-                    Some(held) => return self.router.handle(self.now, Input::Partial { from, held }, &mut self.out),
+                    Some(held) => {
+                        fake.has_begun = true;
+                        return self.router.handle(self.now, Input::Partial { from, held }, &mut self.out);
+                    }
                     None => return,
                 }
             }
@@ -199,6 +212,14 @@ impl World {
                 return self.router.handle(self.now, Input::Violation { from, violation }, &mut self.out);
             }
         };
+        let (has_begun, now) = (std::mem::take(&mut self.fakes[peer.0].has_begun), self.now);
+        if let Input::Message { message: wire::Message::Call(wire::Call { id, .. }), .. } | Input::Misnamed { id, .. } =
+            &input
+        {
+            let limits = self.router.limits();
+            let began = |timeout_ms| if has_begun { Moment(0) } else { now.after(limits.timeout(timeout_ms)) };
+            self.ledger.route(Sender::Peer(peer), *id, began, &self.directory);
+        }
         if let Input::Message { message: wire::Message::Reply(wire::Reply { id, .. }), .. }
         | Input::Message { message: wire::Message::Error(wire::Failure { id, .. }), .. } = &input
         {
@@ -247,6 +268,7 @@ impl World {
                 }
             }
             Output::Log(event) if event.is_detail() => {}
+            Output::GiveBack => {}
             Output::Log(event) => self.log.push(event),
             other => panic!("the world cannot carry out {other:?}"),
         }
@@ -348,7 +370,17 @@ impl World {
             let cost = self.fakes[peer].write();
             let to = self.fakes[peer].id;
             self.router.handle(self.now, Input::Written { to, cost }, &mut self.out);
+            self.let_go(Peer(peer));
             self.carry_out();
+        }
+    }
+
+    /// Continues with the messages of a peer that were held back, if it has read by now.
+    fn let_go(&mut self, peer: Peer) {
+        let fake = &mut self.fakes[peer.0];
+        if fake.is_open() && fake.held_back && self.router.may_send(fake.id) {
+            fake.held_back = false;
+            self.router.ready(fake.id);
         }
     }
 }

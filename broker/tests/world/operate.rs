@@ -83,6 +83,8 @@ impl World {
         let fake = &mut self.fakes[peer.0];
         let (to, cost) = (fake.id, fake.read(bytes));
         self.tell(Input::Written { to, cost });
+        self.let_go(peer);
+        self.step(|_, _, _| ());
     }
 
     // ---- services
@@ -219,7 +221,7 @@ impl World {
 
     /// Sends any message by datagram.
     pub(crate) fn send_datagram(&mut self, uid: u32, reply_to: Option<&str>, message: Message) {
-        let reply_to = reply_to.map(|name| ReturnAddress::from_abstract(name.as_bytes()));
+        let reply_to = reply_to.map(|name| ReturnAddress::from_abstract(name.as_bytes(), uid));
         let bytes = Bytes::from(message.to_vec());
         self.tell(front::datagram::decode(bytes, Identity::new(uid, uid), reply_to));
     }
@@ -278,7 +280,7 @@ impl World {
     /// Whether there was a rest, the peer has not finished sending, and the broker reads.
     fn hand_rest_to_kernel(&mut self, from: Peer) -> bool {
         let fake = &mut self.fakes[from.0];
-        if fake.rest.is_empty() || fake.ended || fake.parked {
+        if fake.rest.is_empty() || fake.ended || fake.parked || fake.held_back {
             return false;
         }
         let rest = std::mem::take(&mut fake.rest);
@@ -435,9 +437,15 @@ impl World {
         self.tell(Input::Ended { from });
     }
 
-    /// Whether a frame of the peer waits for room.
+    /// A peer shuts down its receiving side.
+    pub(crate) fn turn_deaf(&mut self, peer: Peer) {
+        let from = self.fakes[peer.0].id;
+        self.tell(Input::Deaf { from });
+    }
+
+    /// Whether a frame of the peer waits, for room or until the peer reads.
     pub(crate) fn is_parked(&self, peer: Peer) -> bool {
-        self.fakes[peer.0].parked
+        self.fakes[peer.0].parked || self.fakes[peer.0].held_back
     }
 
     fn enter(&mut self, who: (Sender, u64, u32), request: Request) -> (Ticket, Call) {

@@ -42,12 +42,14 @@ pub(crate) fn close_on_exec(number: RawFd) -> io::Result<()> {
 }
 
 /// Supplementary groups of the process that connected the socket (SO_PEERGROUPS, since Linux 4.13), at most `limit` of them, and
-/// whether that is all of them.
+/// whether that is all of them. Of a process with more than 1,024 groups, none.
 ///
 /// # Errors
 /// What getsockopt(2) says.
 pub fn peer_groups(socket: BorrowedFd<'_>, limit: usize) -> io::Result<(Vec<u32>, bool)> {
-    // The kernel wants room for all groups or says how much it needs: NGROUPS_MAX is 65,536, four bytes each.
+    // The kernel wants room for all groups or says how much it needs: a process may have 65,536 (NGROUPS_MAX), four bytes each,
+    // which it takes as long to copy as a call. Whoever connects would decide about that.
+    const MOST: usize = 1_024;
     let mut room = limit.max(64);
     loop {
         let mut groups: Vec<libc::gid_t> = vec![0; room];
@@ -67,13 +69,27 @@ pub fn peer_groups(socket: BorrowedFd<'_>, limit: usize) -> io::Result<(Vec<u32>
         let count = bytes as usize / size_of::<libc::gid_t>();
         if result == 0 {
             groups.truncate(count.min(limit));
+            groups.shrink_to_fit();
             return Ok((groups, count <= limit));
         }
         let error = io::Error::last_os_error();
         if error.raw_os_error() != Some(libc::ERANGE) || count <= room {
             return Err(error);
         }
+        if count > MOST {
+            return Ok((Vec::new(), false));
+        }
         room = count;
+    }
+}
+
+/// Returns memory that the allocator keeps to the system. glibc does that by itself only for what lies behind everything in use; other
+/// allocators need no request. It isn't about descriptors, but this is the file for what has no safe interface.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) takes no pointer, may be called by any thread at any time, and frees nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

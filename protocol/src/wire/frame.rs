@@ -69,8 +69,8 @@ pub enum Violation {
         /// The highest id so far.
         last: u64,
     },
-    /// Something didn't arrive in time.
-    #[error("{0} did not come within {1} s")]
+    /// Something didn't arrive within so many milliseconds.
+    #[error("{0} did not come within {time}", time = in_words(*.1))]
     TooSlow(&'static str, u64),
     /// The peer doesn't read what it is sent.
     #[error("{0} bytes wait to be read, the limit is {1}")]
@@ -407,6 +407,11 @@ fn check_magic(start: &[u8]) -> Result<(), Violation> {
         Some(&byte) if byte != MAGIC => Err(Violation::BadMagic(byte)),
         _ => Ok(()),
     }
+}
+
+/// A time in seconds, or in milliseconds if it isn't whole seconds.
+fn in_words(ms: u64) -> String {
+    if ms.is_multiple_of(1000) { format!("{} s", ms / 1000) } else { format!("{ms} ms") }
 }
 
 #[cfg(test)]

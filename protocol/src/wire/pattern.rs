@@ -62,6 +62,12 @@ impl Pattern {
         found.next().is_some() == open
     }
 
+    /// What every name that it stands for starts with.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        self.0.split_once('*').map_or(&self.0, |(prefix, _)| prefix)
+    }
+
     /// The pattern as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -125,6 +131,12 @@ mod tests {
     fn a_plain_name_matches_itself_alone() {
         assert!(matches("a.b", "a.b"));
         assert!(!matches("a.b", "a.b.c"));
+    }
+
+    #[test]
+    fn the_prefix_is_what_comes_before_the_first_star() {
+        let prefix = |pattern: &str| Pattern::parse(pattern).unwrap().prefix().to_owned();
+        assert_eq!(["a.b", "a.b.", "a.*.c", "a.**", "*.c"].map(prefix), ["a.b", "a.b.", "a.", "a.", ""]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Datagrams: faulty ones are counted, calls are answered, and nothing makes the broker wait.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::{ErrorKind, IoSlice},
     os::{
@@ -14,8 +15,10 @@ use std::{
 use ipc_protocol::{Call, ErrorCode, Frame, Message, limits::MAX_BODY};
 use ipc_tests::{
     broker::{Broker, STRANGER, is_root},
+    command::Command,
     eventually::SOON,
     peer::{Peer, call, caller_of},
+    programs::Programs,
     scene::Scene,
 };
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
@@ -206,6 +209,23 @@ fn a_stranger_that_does_not_read_costs_others_no_answers() {
     assert!(matches!(answer(&other), Message::Reply(_)));
     drop(deaf);
     scene.nothing_is_left();
+}
+
+#[test]
+fn a_permitted_user_who_hoards_answers_leaves_room_for_those_of_others() {
+    if !is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(directory.path(), Some(STRANGER), Some(STRANGER)).unwrap();
+    let socket = directory.path().join("ipcd.sock");
+    let daemon = Command::new(&Programs::get().ipcd, ["--socket".as_ref(), socket.as_os_str()]).user(STRANGER).start();
+    daemon.expect_output("ipcd: ready on ");
+    let hoard = [OsStr::new("datagrams"), socket.as_os_str(), OsStr::new("1000")];
+    let hoarder = Command::new(env!("CARGO_BIN_EXE_crowd"), hoard).user(STRANGER).interactive().start();
+    hoarder.expect_output("sent=1000");
+    let ask = || Command::ipcctl(["send", "--datagram", "ipc.stats", "-s"]).argument(&socket);
+    (0..3).for_each(|_| _ = ask().prints_text());
 }
 
 #[test]

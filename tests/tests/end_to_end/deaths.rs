@@ -1,6 +1,6 @@
 //! Services and callers that die: each call ends exactly once, and says whether it may have run.
 
-use std::time::Duration;
+use std::{net::Shutdown, time::Duration};
 
 use ipc_protocol::{ErrorCode, Message, Retry};
 use ipc_tests::{
@@ -25,6 +25,26 @@ fn a_service_that_dies_leaves_each_caller_one_error() {
         caller.settle(); // no other message has come
     }
     drop(callers);
+    scene.nothing_is_left();
+}
+
+#[test]
+fn a_service_that_shuts_down_its_reading_side_is_gone_with_its_names() {
+    let mut scene = Scene::start();
+    let (mut service, mut caller) = (Peer::connect(&scene.broker), Peer::connect(&scene.broker));
+    service.register("deaf", 8);
+    caller.call("deaf", "answered");
+    let answered = service.delivered();
+    service.stream().shutdown(Shutdown::Read).unwrap();
+    service.answer(&answered, "it may still be sent");
+    assert_eq!(caller.reply().1, "it may still be sent");
+
+    caller.call("deaf", "never read");
+
+    assert_eq!(caller.failure().code, ErrorCode::SERVICE_GONE);
+    caller.call("deaf", "");
+    assert_eq!(caller.failure().code, ErrorCode::NO_SERVICE);
+    drop((service, caller));
     scene.nothing_is_left();
 }
 
