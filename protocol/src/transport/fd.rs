@@ -48,7 +48,7 @@ pub(crate) fn close_on_exec(number: RawFd) -> io::Result<()> {
 /// What getsockopt(2) says.
 pub fn peer_groups(socket: BorrowedFd<'_>, limit: usize) -> io::Result<(Vec<u32>, bool)> {
     // The kernel wants room for all groups or says how much it needs: a process may have 65,536 (NGROUPS_MAX), four bytes each,
-    // which it takes as long to copy as a call. Whoever connects would decide about that.
+    // and copying them takes as long as a call. The peer would decide how long a connection takes.
     const MOST: usize = 1_024;
     let mut room = limit.max(64);
     loop {

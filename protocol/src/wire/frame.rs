@@ -69,7 +69,7 @@ pub enum Violation {
         /// The highest id so far.
         last: u64,
     },
-    /// Something didn't arrive within so many milliseconds.
+    /// Something, and the milliseconds within which it did not arrive.
     #[error("{0} did not come within {time}", time = in_words(*.1))]
     TooSlow(&'static str, u64),
     /// The peer doesn't read what it is sent.
