@@ -12,8 +12,8 @@ use std::{
 };
 
 use world::{
-    Dice,
-    walk::{Walk, walk_given},
+    Counter, Dice,
+    walk::{Walk, walk_counted, walk_given},
 };
 
 // Two tests with half of the seeds each, so that two processors share the work.
@@ -36,9 +36,32 @@ fn walks_of_the_fuzz_corpus_keep_every_promise() {
     inputs.iter().for_each(|choices| walk_given(choices));
 }
 
+/// Every sequence of the first choices, so that no combination of two steps is left to chance.
+#[test]
+fn walks_of_all_first_choices_keep_every_promise() {
+    let usual = if cfg!(debug_assertions) { 3 } else { 4 };
+    let depth = if std::env::var_os("IPCD_SOAK").is_some() { 6 } else { usual };
+    let mut counter = Counter::new(depth);
+    let mut walks = 1;
+    while let Some(()) = walk_on(&mut counter) {
+        walks += 1;
+    }
+    println!("{walks} walks are all sequences of the first {depth} choices");
+    assert!(walks > 100, "the choices are not counted");
+}
+
 fn walk_all(seeds: Range<u64>, numbered: fn(u64) -> u64) {
     let first = std::env::var("IPCD_WALK_FIRST").ok().and_then(|first| first.parse().ok()).unwrap_or(0);
     seeds.map(numbered).for_each(|seed| walk(first + seed));
+}
+
+/// Takes a walk, and goes on to the next one. `None` after the last.
+fn walk_on(counter: &mut Counter) -> Option<()> {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| walk_counted(counter))) {
+        eprintln!("{counter:?}");
+        resume_unwind(panic);
+    }
+    counter.advance().then_some(())
 }
 
 fn walk(seed: u64) {

@@ -4,7 +4,7 @@
 //! bucket = millisecond mod 1024; a deadline further away than one turn stays in its bucket until its own turn
 //! ```
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{
     ids::Id,
@@ -23,8 +23,7 @@ pub(crate) trait Timed: Node {
 }
 
 /// The deadlines of rows.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(bound = "")]
+#[derive(Debug)]
 pub(crate) struct Wheel<K> {
     buckets: Vec<List<K>>,
     /// One bit per bucket: whether it contains a row.
@@ -139,6 +138,33 @@ impl<K> Wheel<K> {
             let bit = 1 << (bucket / 64);
             self.summary = if *word == 0 { self.summary & !bit } else { self.summary | bit };
         }
+    }
+}
+
+/// A wheel as it is handed over: of its buckets only those that hold something, so that an idle broker's takes a few bytes.
+#[derive(Serialize, Deserialize)]
+struct Frozen<L> {
+    buckets: Vec<(usize, L)>,
+    done: u64,
+}
+
+impl<K> Serialize for Wheel<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let buckets = self.buckets.iter().enumerate().filter(|(_, list)| !list.is_empty()).collect();
+        Frozen { buckets, done: self.done }.serialize(serializer)
+    }
+}
+
+impl<'de, K> Deserialize<'de> for Wheel<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let frozen: Frozen<List<K>> = Frozen::deserialize(deserializer)?;
+        let mut wheel = Self { done: frozen.done, ..Self::new() };
+        for (bucket, list) in frozen.buckets {
+            let place = wheel.buckets.get_mut(bucket).ok_or_else(|| D::Error::custom("a wheel has fewer buckets"))?;
+            *place = list;
+            wheel.mark(bucket, true);
+        }
+        Ok(wheel)
     }
 }
 

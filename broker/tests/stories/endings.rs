@@ -340,3 +340,19 @@ fn a_service_receives_a_call_before_its_cancel() {
 
     assert!(matches!(w.inbox(svc)[..], [Message::Call(_), Message::Cancel(_)]));
 }
+
+#[test]
+fn all_names_of_a_peer_are_free_before_its_callers_are_told() {
+    let mut w = World::new();
+    let (svc, c) = (w.service("clock"), w.peer(OWNER));
+    w.offer(svc, Some("calendar"), 1);
+    let call = w.call(c, "clock", "", b"");
+    let wait = w.ipc(c, "wait", r#"{"name":"calendar","gone":true}"#);
+    w.clear_inbox(c);
+
+    w.disconnect(svc);
+
+    w.expect_unknown(call, ErrorCode::SERVICE_GONE);
+    w.expect_reply(wait);
+    assert!(matches!(w.inbox(c)[..], [Message::Reply(_), Message::Error(_)]), "{:?}", w.inbox(c));
+}

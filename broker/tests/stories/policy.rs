@@ -2,7 +2,7 @@
 
 use ipc_protocol::ErrorCode;
 
-use crate::world::{Request, World};
+use crate::world::{OWNER, Request, World};
 
 #[test]
 fn another_user_may_not_call() {
@@ -41,6 +41,19 @@ fn another_user_learns_nothing_about_the_broker() {
     w.expect_safe(list, ErrorCode::DENIED);
     w.expect_safe(wait, ErrorCode::DENIED);
     w.expect_safe(missing, ErrorCode::DENIED);
+}
+
+#[test]
+fn another_user_does_not_learn_what_is_wrong_with_a_name() {
+    let mut w = World::new();
+    let (stranger, own) = (w.peer(1001), w.peer(OWNER));
+
+    let denied = w.make_misnamed(stranger);
+    let invalid = w.make_misnamed(own);
+
+    w.expect_safe(denied, ErrorCode::DENIED);
+    w.expect_safe(invalid, ErrorCode::INVALID);
+    w.expect_open(own);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Choices, made from a seed or from a fuzzer's bytes.
+//! Choices, made from a seed, from a fuzzer's bytes, or one after another.
 
 /// The source of a walk's choices.
 #[derive(Debug)]
@@ -7,6 +7,55 @@ pub(crate) enum Dice<'a> {
     Seeded(u64),
     /// A fuzzer's bytes, then zeros.
     Given(&'a [u8]),
+    /// The choices of a counter, then zeros.
+    Counted(&'a mut Counter),
+}
+
+/// Counts through all sequences of the first few choices: an odometer whose wheels have as many digits as a choice has sides. A
+/// choice of more than [`Counter::MOST`] sides is taken at both ends, beside the lower one, and in the middle.
+#[derive(Debug)]
+pub(crate) struct Counter {
+    /// The number of choices that are counted.
+    depth: usize,
+    /// The choices of this round: which, of how many.
+    digits: Vec<(u64, u64)>,
+    /// The number of choices taken in this round.
+    taken: usize,
+}
+
+impl Counter {
+    const MOST: u64 = 16;
+
+    /// Before the first sequence of `depth` choices.
+    pub(crate) fn new(depth: usize) -> Self {
+        Self { depth, digits: Vec::new(), taken: 0 }
+    }
+
+    /// Goes on to the next sequence. False after the last one.
+    pub(crate) fn advance(&mut self) -> bool {
+        self.taken = 0;
+        while let Some((digit, digits)) = self.digits.pop() {
+            if digit + 1 < digits {
+                self.digits.push((digit + 1, digits));
+                return true;
+            }
+        }
+        false
+    }
+
+    fn below(&mut self, sides: u64) -> u64 {
+        let (at, digits) = (self.taken, if sides > Self::MOST { 4 } else { sides });
+        if at == self.depth {
+            return 0;
+        }
+        self.taken += 1;
+        if at == self.digits.len() {
+            self.digits.push((0, digits));
+        }
+        let (digit, before) = self.digits[at];
+        assert_eq!(before, digits, "the same choices lead elsewhere");
+        if sides > Self::MOST { [0, 1, sides / 2, sides - 1][usize::try_from(digit).unwrap_or(0)] } else { digit }
+    }
 }
 
 impl Dice<'_> {
@@ -30,13 +79,32 @@ impl Dice<'_> {
                 *bytes = rest;
                 head.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
             }
+            Self::Counted(counter) => counter.below(sides),
         };
         rolled % sides
     }
 
-    /// Whether the given bytes are used up. A seed never runs out.
+    /// One of several arms with these weights. A counter takes each arm once.
+    pub(crate) fn arm(&mut self, weights: &[u64]) -> usize {
+        if let Self::Counted(counter) = self {
+            return usize::try_from(counter.below(weights.len() as u64)).unwrap_or(0);
+        }
+        let mut rolled = self.below(weights.iter().sum());
+        let is_it = |weight: &u64| {
+            let is_below = rolled < *weight;
+            rolled = rolled.wrapping_sub(*weight);
+            is_below
+        };
+        weights.iter().position(is_it).unwrap_or(0)
+    }
+
+    /// Whether the given bytes or the counted choices are used up. A seed never runs out.
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self, Self::Given([]))
+        match self {
+            Self::Seeded(_) => false,
+            Self::Given(bytes) => bytes.is_empty(),
+            Self::Counted(counter) => counter.taken == counter.depth,
+        }
     }
 
     /// True with a chance of one in `sides`.

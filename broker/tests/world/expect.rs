@@ -110,6 +110,11 @@ impl World {
         format!("@{}", self.number(peer))
     }
 
+    /// Whether the caller has been told how its call ended.
+    pub(crate) fn has_ended(&self, ticket: Ticket) -> bool {
+        self.ledger.end_of(ticket).is_some()
+    }
+
     /// Whether the call has reached a service.
     pub(crate) fn was_delivered(&self, ticket: Ticket) -> bool {
         self.ledger.was_delivered(ticket)

@@ -53,7 +53,7 @@ pub(crate) struct Fake {
 }
 
 /// A call that was delivered to the peer and not answered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Owed {
     ticket: Ticket,
     cancelled: bool,
@@ -160,6 +160,37 @@ impl Fake {
     /// The cost of the items that it has not read.
     pub(crate) fn unread(&self) -> usize {
         self.unread
+    }
+
+    /// A second one in the same state.
+    pub(crate) fn fork(&self) -> Self {
+        let inlet = serde_json::to_string(&self.inlet).expect("an inlet can be written");
+        let outlet = serde_json::to_string(&self.outlet).expect("an outlet can be written");
+        Self {
+            id: self.id,
+            identity: self.identity.clone(),
+            reads: self.reads,
+            inlet: serde_json::from_str(&inlet).expect("serialised state can be read"),
+            outlet: serde_json::from_str(&outlet).expect("serialised state can be read"),
+            parked: self.parked,
+            holds: self.holds,
+            held_back: self.held_back,
+            has_begun: self.has_begun,
+            ended: self.ended,
+            kernel: self.kernel.clone(),
+            rest: self.rest.clone(),
+            cut_call: self.cut_call,
+            begun_answer: self.begun_answer,
+            sent: self.sent.clone(),
+            unread: self.unread,
+            dirty: self.dirty,
+            inbox: self.inbox.clone(),
+            last_call: self.last_call,
+            goodbye: self.goodbye.clone(),
+            number: self.number,
+            open: self.open,
+            owes: self.owes.clone(),
+        }
     }
 
     /// Serialises its connection, and goes on with what another process reads from that.

@@ -13,6 +13,7 @@ mod directory;
 mod expect;
 mod fake;
 mod ledger;
+mod model;
 mod operate;
 mod request;
 mod token;
@@ -27,11 +28,11 @@ use ipcd::{
     front::Incoming,
 };
 
-use directory::Directory;
 use fake::Fake;
 use ledger::{Arrival, Ledger, Sender};
+use model::{Model, Promise};
 
-pub(crate) use dice::Dice;
+pub(crate) use dice::{Counter, Dice};
 pub(crate) use ledger::Ticket;
 pub(crate) use operate::{Delivered, registration};
 pub(crate) use request::Request;
@@ -48,7 +49,7 @@ pub(crate) struct World {
     fakes: Vec<Fake>,
     by_id: BTreeMap<u64, Peer>,
     ledger: Ledger,
-    directory: Directory,
+    model: Model,
     datagrams: u64,
     /// Whether answers to datagrams can be sent.
     takes_answers: bool,
@@ -81,7 +82,7 @@ impl World {
             fakes: Vec::new(),
             by_id: BTreeMap::new(),
             ledger: Ledger::default(),
-            directory: Directory::default(),
+            model: Model::default(),
             datagrams: 0,
             takes_answers: true,
             answers: Vec::new(),
@@ -93,7 +94,9 @@ impl World {
 
     /// Takes one step of the router, and everything that follows from it.
     fn step<T>(&mut self, run: impl FnOnce(&mut Router<Token>, Moment, &mut Vec<Output<Token>>) -> T) -> T {
+        let seen = self.out.len();
         let result = run(&mut self.router, self.now, &mut self.out);
+        self.model.check_outputs(&self.out[seen..]);
         self.carry_out();
         self.flush();
         result
@@ -101,7 +104,17 @@ impl World {
 
     /// Passes an input to the router, and does everything that follows from it.
     fn tell(&mut self, input: Input<'_, Token>) {
-        self.step(|router, now, out| router.handle(now, input, out));
+        self.pass(input);
+        self.carry_out();
+        self.flush();
+    }
+
+    /// Passes an input to the router, and lets the model look at both sides of it.
+    fn pass(&mut self, input: Input<'_, Token>) {
+        self.model.note_input(&input);
+        let seen = self.out.len();
+        self.router.handle(self.now, input, &mut self.out);
+        self.model.check_outputs(&self.out[seen..]);
     }
 
     /// Carries out the router's outputs and has turns, as `server` does, until no peer waits for one.
@@ -113,7 +126,7 @@ impl World {
                 }
             }
             self.router.assert_invariants();
-            self.assert_told();
+            self.assert_model();
             match self.router.next_turn() {
                 Some(turn) => self.take_turn(turn),
                 None if self.unrouted.is_empty() && self.router.next_turn_at().is_none() => return,
@@ -175,7 +188,7 @@ impl World {
                 let (from, held) = (fake.id, fake.inlet.held());
                 if held > 0 {
                     self.fakes[peer.0].has_begun = true;
-                    self.router.handle(self.now, Input::Partial { from, held }, &mut self.out);
+                    self.pass(Input::Partial { from, held });
                     self.router.assert_invariants();
                 }
             }
@@ -195,21 +208,21 @@ impl World {
                 fake.has_begun = true;
                 fake.begun_answer = matches!(frame.kind, Kind::REPLY | Kind::ERROR).then_some(frame.id);
                 fake.holds = false; // until the decision is carried out
-                return self.router.handle(self.now, Input::Begun { from, frame }, &mut self.out);
+                return self.pass(Input::Begun { from, frame });
             }
             Ok(None) => {
                 fake.holds = false;
                 match fake.inlet.partial() {
                     Some(held) => {
                         fake.has_begun = true;
-                        return self.router.handle(self.now, Input::Partial { from, held }, &mut self.out);
+                        return self.pass(Input::Partial { from, held });
                     }
                     None => return,
                 }
             }
             Err(violation) => {
                 fake.holds = false;
-                return self.router.handle(self.now, Input::Violation { from, violation }, &mut self.out);
+                return self.pass(Input::Violation { from, violation });
             }
         };
         let (has_begun, now) = (std::mem::take(&mut self.fakes[peer.0].has_begun), self.now);
@@ -218,29 +231,16 @@ impl World {
         {
             let limits = self.router.limits();
             let began = |timeout_ms| if has_begun { Moment(0) } else { now.after(limits.timeout(timeout_ms)) };
-            self.ledger.route(Sender::Peer(peer), *id, began, &self.directory);
+            self.ledger.route(Sender::Peer(peer), *id, began, &self.model.directory);
         }
-        if let Input::Message { message: wire::Message::Reply(wire::Reply { id, .. }), .. }
-        | Input::Message { message: wire::Message::Error(wire::Failure { id, .. }), .. } = &input
+        if let Input::Message { message: answer, .. } = &input
+            && let wire::Message::Reply(wire::Reply { id, .. }) | wire::Message::Error(wire::Failure { id, .. }) =
+                answer
         {
-            let id = *id;
-            if let Some(ticket) = self.fakes[peer.0].answer(id) {
-                self.ledger.answered(ticket);
-            }
+            let (id, answer) = (*id, plain(answer));
+            self.note_answer(peer, id, Promise::Answer(answer));
         }
-        self.router.handle(self.now, input, &mut self.out);
-    }
-
-    /// Checks that services have received a cancel of exactly the calls that no caller waits for.
-    fn assert_told(&self) {
-        for (ticket, told) in self.fakes.iter().flat_map(Fake::owed) {
-            let is_awaited = self.ledger.is_awaited(ticket);
-            assert!(
-                is_awaited.is_none_or(|awaited| awaited != told),
-                "{ticket:?}: awaited {is_awaited:?}, cancelled {told}: {}",
-                self.ledger.describe(ticket)
-            );
-        }
+        self.pass(input);
     }
 
     fn carry_out_one(&mut self, output: Output<Token>) {
@@ -251,7 +251,7 @@ impl World {
             Output::Skip { peer } => {
                 let of = self.by_id[&peer.to_bits()];
                 if let Some(id) = self.fakes[of.0].begun_answer.take() {
-                    self.note_answer(of, id); // a header is enough to count as an answer
+                    self.note_answer(of, id, Promise::TooLong); // a header is enough to count as an answer
                 }
                 self.resume(peer, |fake| fake.inlet.skip());
             }
@@ -299,10 +299,11 @@ impl World {
     fn answer(&mut self, address: Vec<u8>, message: &wire::Message<Token>) {
         let message = plain(message);
         check_wire(&message);
-        self.ledger.ended(Sender::Datagram, &message, self.now);
+        let ended = self.ledger.ended(Sender::Datagram, &message, self.now);
+        self.model.check_end(&ended, self.router.limits(), |peer| self.fakes[peer.0].is_open());
         match self.takes_answers {
             true => self.answers.push((address, message)),
-            false => self.router.handle(self.now, Input::DatagramUnanswered, &mut self.out),
+            false => self.pass(Input::DatagramUnanswered),
         }
     }
 
@@ -310,24 +311,32 @@ impl World {
     fn observe(&mut self, to: Peer, message: &Message) {
         match message {
             Message::Call(call) => {
-                let arrival = Arrival { to, call, number: self.fakes[to.0].number(), now: self.now };
-                let ticket = self.ledger.delivered(&arrival, &self.directory);
+                let from = self.sender_by_stamp(call);
+                let arrival = Arrival { from, to, call, number: self.fakes[to.0].number(), now: self.now };
+                let ticket = self.ledger.delivered(&arrival, &self.model.directory);
                 self.check_stamp(ticket, call);
                 self.fakes[to.0].owe(call.id, ticket);
-                let (owed, window) = (self.fakes[to.0].owes(), self.directory.window(to));
+                let (owed, window) = (self.fakes[to.0].owes(), self.model.directory.window(to));
                 assert!(
                     window.is_none_or(|window| owed <= window),
                     "{to:?} has {owed} calls, its window is {window:?}"
                 );
             }
             Message::Reply(_) | Message::Error(_) => {
-                let asked = self.ledger.ended(Sender::Peer(to), message, self.now);
-                self.directory.note(to, asked, message);
+                let ended = self.ledger.ended(Sender::Peer(to), message, self.now);
+                self.model.check_end(&ended, self.router.limits(), |peer| self.fakes[peer.0].is_open());
+                self.model.directory.note(to, ended.request.asked.clone(), message);
             }
             Message::Cancel(cancel) => self.fakes[to.0].cancel(cancel.id),
             Message::Welcome(_) | Message::Pong(_) | Message::Ping(_) => {}
             other => panic!("the router sent {other:?}"),
         }
+    }
+
+    fn sender_by_stamp(&self, call: &ipc_protocol::Call) -> Sender {
+        let (_, number) = Identity::from_stamp(&call.caller).expect("a delivered call is stamped");
+        let is_it = |fake: &Fake| fake.has_number() && Some(fake.number()) == number.map(|number| number.0);
+        self.fakes.iter().position(is_it).map_or(Sender::Datagram, |at| Sender::Peer(Peer(at)))
     }
 
     fn check_stamp(&self, ticket: Ticket, call: &ipc_protocol::Call) {
@@ -359,9 +368,9 @@ impl World {
     fn close(&mut self, peer: Peer) {
         self.fakes[peer.0].close();
         self.ledger.withdraw(peer);
-        self.directory.forget(peer);
+        self.model.directory.forget(peer);
         let id = self.fakes[peer.0].id;
-        self.router.handle(self.now, Input::Closed { peer: id }, &mut self.out);
+        self.pass(Input::Closed { peer: id });
     }
 
     /// Writes to all peers: one that reads takes everything, one that pauses takes nothing.
@@ -369,7 +378,7 @@ impl World {
         while let Some(peer) = self.fakes.iter().position(Fake::is_to_be_written) {
             let cost = self.fakes[peer].write();
             let to = self.fakes[peer].id;
-            self.router.handle(self.now, Input::Written { to, cost }, &mut self.out);
+            self.pass(Input::Written { to, cost });
             self.let_go(Peer(peer));
             self.carry_out();
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ipc_protocol::{
-    Body, Call, Cancel, Encoding, ErrorCode, Failure, FieldTag, Goodbye, Header, Hello, Identity, Kind, Message, Reply,
+    Body, Call, Cancel, Encoding, ErrorCode, Failure, FieldTag, Goodbye, Header, Hello, Identity, Kind, Message,
     Routing, Violation, control, wire,
 };
 use ipcd::{
@@ -10,7 +10,9 @@ use ipcd::{
     front,
 };
 
-use super::{DESCRIPTOR, OWNER, Peer, Request, Ticket, Token, World, fake::Fake, ledger::Sender};
+use super::{
+    DESCRIPTOR, OWNER, Peer, Request, Ticket, Token, World, fake::Fake, ledger::Sender, model::Promise, plain,
+};
 
 /// A call as a service received it.
 #[derive(Clone, Debug)]
@@ -143,6 +145,7 @@ impl World {
     }
 
     pub(crate) fn make(&mut self, from: Peer, request: Request) -> Ticket {
+        self.send_rest(from);
         let fake = &mut self.fakes[from.0];
         fake.last_call += 1;
         let who = (Sender::Peer(from), fake.last_call, fake.identity.uid);
@@ -192,11 +195,12 @@ impl World {
     /// A service answers with a body in a descriptor.
     pub(crate) fn reply_with_fd(&mut self, delivered: &Delivered) {
         self.send_rest(delivered.to);
-        self.note_answer(delivered.to, delivered.call.id);
-        let fake = &self.fakes[delivered.to.0];
-        let reply = wire::Reply { id: delivered.call.id, encoding: Encoding::BYTES, body: Body::Fd(Token::open()) };
+        let (fake, id) = (&self.fakes[delivered.to.0], delivered.call.id);
         if fake.is_open() && !fake.parked {
-            self.tell(Input::Message { from: fake.id, message: &mut wire::Message::Reply(reply) });
+            let from = fake.id;
+            let mut reply = reply_with(id, Body::Fd(Token::open()));
+            self.note_answer(delivered.to, id, Promise::Answer(plain(&reply)));
+            self.tell(Input::Message { from, message: &mut reply });
         }
     }
 
@@ -211,10 +215,29 @@ impl World {
         ticket
     }
 
+    /// A call to a name that cannot exist.
+    pub(crate) fn make_misnamed(&mut self, from: Peer) -> Ticket {
+        self.send_rest(from);
+        let fake = &mut self.fakes[from.0];
+        fake.last_call += 1;
+        let who = (Sender::Peer(from), fake.last_call, fake.identity.uid);
+        let (ticket, call) = self.enter(who, Request::to("name", ""));
+        let mut bytes = Message::Call(call).to_vec();
+        let at = bytes.windows(4).position(|name| name == b"name").expect("it names a service");
+        bytes[at..at + 4].copy_from_slice(b"NAME");
+        self.fakes[from.0].kernel.extend(bytes);
+        self.router.ready(self.fakes[from.0].id);
+        self.step(|_, _, _| ());
+        ticket
+    }
+
     /// A call by datagram. Its answer goes to the abstract address `reply_to`.
     pub(crate) fn datagram(&mut self, uid: u32, reply_to: Option<&str>, request: Request) -> Ticket {
         self.datagrams += 1;
         let (ticket, call) = self.enter((Sender::Datagram, self.datagrams, uid), request);
+        if reply_to.is_none() {
+            self.ledger.forget(ticket); // nobody can be told how it ends
+        }
         self.send_datagram(uid, reply_to, Message::Call(call));
         ticket
     }
@@ -238,6 +261,7 @@ impl World {
 
     pub(crate) fn cancel(&mut self, ticket: Ticket) {
         let Sender::Peer(peer) = self.ledger.sender(ticket) else { return };
+        self.ledger.cancelled(ticket);
         let cancel = Cancel { id: self.ledger.id(ticket), reason: ErrorCode::CANCELLED };
         self.send(peer, Message::Cancel(cancel));
     }
@@ -287,7 +311,7 @@ impl World {
         fake.kernel.extend(rest);
         if let Some(ticket) = fake.cut_call.take() {
             self.ledger.arrive(ticket);
-            self.ledger.aim(ticket, &self.directory);
+            self.ledger.aim(ticket, &self.model.directory);
         }
         true
     }
@@ -315,14 +339,13 @@ impl World {
     }
 
     pub(crate) fn reply(&mut self, delivered: &Delivered, body: &[u8]) {
-        let reply = Reply { id: delivered.call.id, encoding: Encoding::BYTES, body: body.to_vec().into() };
-        self.answer_as(delivered.to, Message::Reply(reply));
+        self.answer_as(delivered.to, reply_with(delivered.call.id, body.to_vec().into()));
     }
 
     /// A service sends the first `at` bytes of its answer.
     pub(crate) fn reply_cut(&mut self, delivered: &Delivered, body: &[u8], at: usize) {
         let id = delivered.call.id;
-        let reply = Message::Reply(Reply { id, encoding: Encoding::BYTES, body: body.to_vec().into() });
+        let reply = reply_with(id, body.to_vec().into());
         self.send_cut(delivered.to, &reply, at);
     }
 
@@ -348,7 +371,7 @@ impl World {
     pub(crate) fn reply_too_large(&mut self, delivered: &Delivered, body_len: u32) {
         self.send_rest(delivered.to);
         let id = delivered.call.id;
-        self.note_answer(delivered.to, id);
+        self.note_answer(delivered.to, id, Promise::TooLong);
         let peer = self.fakes[delivered.to.0].id;
         self.begin(peer, &Header { body_len, ..Header::new(Kind::REPLY, id) });
     }
@@ -419,6 +442,25 @@ impl World {
         self.router.assert_invariants();
     }
 
+    /// A second world in the same state, which goes its own way.
+    pub(crate) fn fork(&self) -> Self {
+        Self {
+            router: serde_json::from_str(&self.state()).expect("serialised state can be read"),
+            now: self.now,
+            out: Vec::new(),
+            fakes: self.fakes.iter().map(Fake::fork).collect(),
+            by_id: self.by_id.clone(),
+            ledger: self.ledger.clone(),
+            model: self.model.clone(),
+            datagrams: self.datagrams,
+            takes_answers: self.takes_answers,
+            answers: self.answers.clone(),
+            log: Vec::new(),
+            unrouted: self.unrouted.clone(),
+            turns: self.turns,
+        }
+    }
+
     /// The router's state as JSON.
     pub(crate) fn state(&self) -> String {
         serde_json::to_string(&self.router).expect("all state can be serialised")
@@ -450,28 +492,38 @@ impl World {
 
     fn enter(&mut self, who: (Sender, u64, u32), request: Request) -> (Ticket, Call) {
         let deadline = self.now.after(self.router.limits().timeout(request.timeout_ms));
-        let routing = Routing::to(&request.service, &request.method)
-            .put(FieldTag::TRACE, self.ledger.next_mark().as_bytes())
-            .build();
+        let mut routing = Routing::to(&request.service, &request.method);
+        if let Some(mark) = self.ledger.next_mark(who.0) {
+            routing.put(FieldTag::TRACE, mark.as_bytes());
+        }
         let call = Call {
             id: who.1,
             one_way: request.one_way,
             encoding: request.encoding,
             timeout_ms: request.timeout_ms,
             caller: Bytes::new(),
-            routing,
+            routing: routing.build(),
             body: request.body.clone().into(),
         };
         let ticket = self.ledger.open(who, request, deadline);
-        self.ledger.aim(ticket, &self.directory);
+        self.ledger.aim(ticket, &self.model.directory);
         (ticket, call)
     }
 
-    pub(super) fn note_answer(&mut self, from: Peer, id: u64) {
+    /// A service answers a call: if the caller waits for that, it must be told in the same step.
+    pub(super) fn note_answer(&mut self, from: Peer, id: u64, promise: Promise) {
         if let Some(ticket) = self.fakes[from.0].answer(id) {
             self.ledger.answered(ticket);
+            if self.ledger.is_awaited(ticket) == Some(true) {
+                self.model.promise(ticket, self.ledger.sender(ticket), promise);
+            }
         }
     }
+}
+
+/// A reply, as a service sends it.
+fn reply_with<F>(id: u64, body: Body<F>) -> wire::Message<F> {
+    wire::Message::Reply(wire::Reply { id, encoding: Encoding::BYTES, body })
 }
 
 /// An exclusive registration.

@@ -38,7 +38,10 @@ impl Request {
 
     pub(crate) fn register(request: &control::Register) -> Self {
         let name = request.name.as_ref().map(ToString::to_string);
-        Self { asked: Asked::Register { name, window: request.window }, ..Self::ipc("register", request) }
+        Self {
+            asked: Asked::Register { name, window: request.window, shared: request.shared },
+            ..Self::ipc("register", request)
+        }
     }
 
     pub(crate) fn unregister(name: Option<&str>) -> Self {

@@ -6,7 +6,7 @@ use ipc_protocol::{
 };
 use ipcd::core::Limits;
 
-use super::{Delivered, Dice, OWNER, Peer, Request, Ticket, World, registration};
+use super::{Counter, Delivered, Dice, OWNER, Peer, Request, Ticket, World, registration};
 
 /// Takes random steps, and knows what it needs for the next one.
 pub(crate) struct Walk<'a> {
@@ -29,30 +29,48 @@ pub(crate) fn walk_given(choices: &[u8]) {
     walk.finish();
 }
 
+/// Walks with the choices of a counter, from a world in which a service works on a call and another one waits for it.
+pub(crate) fn walk_counted(counter: &mut Counter) {
+    let mut walk = Walk::on_the_way(Dice::Counted(counter));
+    while !walk.dice.is_over() {
+        walk.step();
+    }
+    walk.world.end();
+}
+
 impl<'a> Walk<'a> {
+    fn on_the_way(dice: Dice<'a>) -> Self {
+        let mut world = World::with_limits(small);
+        let (service, caller) = (world.worker("a", 1), world.peer(OWNER));
+        let tickets = world.call_each(caller, "a", ["running", "waiting"]);
+        let mut walk = Self { world, dice, peers: vec![service, caller], delivered: Vec::new(), tickets, end: 0 };
+        walk.collect();
+        walk
+    }
+
     pub(crate) fn new(mut dice: Dice<'a>) -> Self {
         let (world, end) = (World::with_limits(small), dice.below(4));
         Self { world, dice, peers: Vec::new(), delivered: Vec::new(), tickets: Vec::new(), end }
     }
 
     pub(crate) fn step(&mut self) {
-        match self.dice.below(64) {
-            0..=2 => self.connect(),
-            3..=7 => self.register(),
-            8 => self.unregister(),
-            9..=24 => self.call(),
-            25..=28 => self.one_way(),
-            29..=44 => self.answer(),
-            45..=47 => self.cancel(),
-            48..=52 => self.advance(),
-            53..=54 => self.read(),
-            55 => self.datagram(),
-            56..=57 => self.assemble(),
-            58 => self.chat(),
-            59..=60 => self.wait(),
-            61 if self.dice.once_in(3) => self.leave(),
-            62 if self.dice.once_in(4) => self.misbehave(),
-            61..=62 => self.call(),
+        match self.dice.arm(&[3, 5, 1, 16, 4, 16, 3, 5, 2, 1, 2, 1, 2, 1, 1, 1]) {
+            0 => self.connect(),
+            1 => self.register(),
+            2 => self.unregister(),
+            3 => self.call(),
+            4 => self.one_way(),
+            5 => self.answer(),
+            6 => self.cancel(),
+            7 => self.advance(),
+            8 => self.read(),
+            9 => self.datagram(),
+            10 => self.assemble(),
+            11 => self.chat(),
+            12 => self.wait(),
+            13 if self.dice.once_in(3) => self.leave(),
+            14 if self.dice.once_in(4) => self.misbehave(),
+            13..=14 => self.call(),
             _ => self.rarely(),
         }
         self.peers.retain(|peer| self.world.is_open(*peer));

@@ -368,7 +368,7 @@ impl<F> Call<F> {
             if routing.service().is_empty() {
                 return Err(RoutingError::Missing(FieldTag::SERVICE.0).into());
             }
-            check_call_section(&routing)?;
+            check_call_section(&routing, &caller)?;
             if caller.is_empty() && routing.raw().len() <= REMEMBERED {
                 *last = routing.detached();
             }
@@ -434,8 +434,9 @@ impl Body<NoFd> {
 }
 
 /// Refuses a section that would leave the broker no room. One with a method may be the broker's own work: a target that was split.
-fn check_call_section(routing: &Routing) -> Result<(), Violation> {
-    let limit = if routing.method().is_empty() { MAX_CALL_ROUTING } else { MAX_CALL_ROUTING + SPLIT_TARGET };
+fn check_call_section(routing: &Routing, caller: &[u8]) -> Result<(), Violation> {
+    let may_be_split = !caller.is_empty() && !routing.method().is_empty(); // by the broker, which has stamped it
+    let limit = if may_be_split { MAX_CALL_ROUTING + SPLIT_TARGET } else { MAX_CALL_ROUTING };
     let len = len_u16(routing.raw());
     if len > limit { Err(Violation::CallSectionTooLong(len)) } else { Ok(()) }
 }
