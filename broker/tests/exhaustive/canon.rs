@@ -1,9 +1,9 @@
 //! The canonical form of a router's state: two states with the same form behave the same, whatever comes.
 //!
 //! - Peers, names, instances, calls and parked frames are kept. Counters, peaks, accounts (the invariants recompute them from the rest),
-//!   limits, waits (their calls say the same), the wheel (it repeats the deadlines) and turns of peers (nobody waits for one between two
+//!   limits, waits (their calls say the same), the wheel (it repeats the deadlines) and turns of peers (none waits for one between two
 //!   steps) are left out.
-//! - A moment becomes the time until it. The deadline of a call that nobody waits for is left out.
+//! - A moment becomes the time until it. The deadline of a call that no caller waits for is left out.
 //! - Calls stand in the order of their acceptance, and have no other number. All lists of calls are in this order, too, as long as a
 //!   window is no greater than one, so that of a list only its length is kept: which calls it holds, they say themselves.
 //! - Turns of instances become ranks: only their order matters.

@@ -7,7 +7,7 @@
 //! ledger      each call: what it carries, where it went, what its caller was told
 //! ```
 //!
-//! What depends on how the router counts (whether a quota is full, whom a full one cuts) is the router's to decide. The model takes
+//! What depends on how the router counts (whether a quota is full, which peer a full one cuts) is the router's to decide. The model takes
 //! its word for that, and holds it to the consequences.
 
 use std::collections::BTreeSet;
@@ -29,7 +29,7 @@ pub(crate) struct Model {
     left: BTreeSet<u64>,
     /// What services have answered in this turn, to be passed on before it is over, those of one caller in order.
     promised: Vec<(Ticket, Sender, Promise)>,
-    /// The last broker-wide request: until then nobody may hear of a broker that stops.
+    /// The last broker-wide request: until then no peer may be told that the broker stops.
     phase: Phase,
 }
 
@@ -62,7 +62,7 @@ impl Model {
     }
 
     /// Checks that the router has nothing more to say to those who have left. It may cut a peer because of an item, and send the
-    /// item afterwards; whoever carries that out drops it.
+    /// item afterwards; what carries that out drops it.
     pub(crate) fn check_outputs(&mut self, outputs: &[Output<Token>]) {
         let mut cut_just_now = None;
         for output in outputs {
@@ -106,7 +106,7 @@ impl Model {
         let Message::Error(Failure { code, .. }) = ended.message else { return };
         let code = *code;
         match code {
-            ErrorCode::CANCELLED => assert!(ended.is_cancelled, "nobody cancelled {what:?}"),
+            ErrorCode::CANCELLED => assert!(ended.is_cancelled, "no one cancelled {what:?}"),
             ErrorCode::SERVICE_GONE => {
                 assert!(ended.delivered_to.is_none_or(|to| !is_open(to)), "its service is still there: {what:?}");
             }

@@ -236,7 +236,7 @@ impl World {
         self.datagrams += 1;
         let (ticket, call) = self.enter((Sender::Datagram, self.datagrams, uid), request);
         if reply_to.is_none() {
-            self.ledger.forget(ticket); // nobody can be told how it ends
+            self.ledger.forget(ticket); // no one can be told how it ends
         }
         self.send_datagram(uid, reply_to, Message::Call(call));
         ticket
