@@ -169,6 +169,9 @@ pub(crate) enum Use {
     Waiting,
     /// A frame that is being assembled: up to seven eighths.
     Assembly,
+    /// One of the first few things of a connection that wait: up to fifteen sixteenths, so that a connection that fills the quota
+    /// leaves some of it to the others of its user.
+    FirstWaiting,
     /// A frame on its way to its receiver.
     Unread,
 }
@@ -179,6 +182,7 @@ impl Use {
         match self {
             Self::Waiting => quota - quota / 4,
             Self::Assembly => quota - quota / 8,
+            Self::FirstWaiting => quota - quota / 16,
             Self::Unread => quota,
         }
     }

@@ -153,9 +153,11 @@ impl Post {
     }
 
     /// Charges bytes for what can be refused, or refuses it.
-    pub(crate) fn charge_or_refuse(&mut self, payer: AccountId, bytes: usize) -> Result<(), Refusal> {
-        let charged = self.accounts.charge_bytes(payer, bytes, Use::Waiting, &self.limits);
-        charged.map_err(|full| self.busy(full, Use::Waiting))
+    /// `waiting` is what waits for its connection already.
+    pub(crate) fn charge_or_refuse(&mut self, payer: AccountId, bytes: usize, waiting: usize) -> Result<(), Refusal> {
+        let of = if waiting < FEW { Use::FirstWaiting } else { Use::Waiting };
+        let charged = self.accounts.charge_bytes(payer, bytes, of, &self.limits);
+        charged.map_err(|full| self.busy(full, of))
     }
 
     fn busy(&self, full: Full, of: Use) -> Refusal {
@@ -249,6 +251,9 @@ impl Post {
         self.peers.get(id).map(|peer| (peer.account, peer.number))
     }
 }
+
+/// The number of calls, waits or registrations of a connection that may use the room that is kept for the first ones of each.
+const FEW: usize = 4;
 
 fn not_reading(unread: usize, limit: u64) -> Violation {
     Violation::NotReading(unread, usize::try_from(limit).unwrap_or(usize::MAX))

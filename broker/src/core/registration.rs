@@ -51,7 +51,8 @@ impl<F> Switchboard<F> {
         let Some((account, _)) = self.post.payer(peer_id) else { return Err(Refusal::Draining) };
         let (name, shared) = (request.name.clone(), request.shared);
         let instance = Instance::new(peer_id, request);
-        self.post.charge_or_refuse(account, instance.charge)?;
+        let offered = self.post.peers.get(peer_id).map_or(0, |peer| peer.instances.len());
+        self.post.charge_or_refuse(account, instance.charge, offered)?;
         let id = self.names.register(name.as_ref(), shared, instance);
         if let Some(peer) = self.post.peers.get_mut(peer_id) {
             peer.instances.push(id);

@@ -124,7 +124,11 @@ impl<F> Switchboard<F> {
 
     /// Opens the slot of a queued call of `bytes`, unless its payer holds too much. It could as well wait at its caller.
     pub(crate) fn open_waiting(&mut self, origin: Origin, stage: Stage<F>, bytes: usize) -> Result<CallId, Refusal> {
-        self.post.charge_or_refuse(origin.payer, SLOT + bytes)?;
+        let waiting = match &origin.caller {
+            Caller::Peer { peer, .. } => self.post.peers.get(*peer).map_or(0, |peer| peer.pending.len() as usize),
+            Caller::Datagram(_) | Caller::OneWay | Caller::Gone => usize::MAX,
+        };
+        self.post.charge_or_refuse(origin.payer, SLOT + bytes, waiting)?;
         Ok(self.open(origin, stage))
     }
 

@@ -24,6 +24,20 @@ fn calls_are_refused_at_three_quarters_of_the_quota() {
 }
 
 #[test]
+fn a_connection_that_fills_the_quota_leaves_room_for_the_first_calls_of_others() {
+    let (mut w, svc, greedy) = narrow();
+    let modest = w.peer(OWNER);
+    let calls = [(); 20].map(|()| w.call(greedy, "slow", "", &[b'x'; 2_000]));
+    w.expect_safe(calls[19], ErrorCode::BUSY);
+
+    let first = w.call(modest, "slow", "", &[b'x'; 2_000]);
+
+    w.expect_no_end(first);
+    w.offer(modest, Some("modest"), 1);
+    w.expect_open(svc);
+}
+
+#[test]
 fn queued_calls_that_fill_the_quota_cut_no_peer() {
     let (mut w, svc, c) = narrow();
     let bystander = w.peer(OWNER);

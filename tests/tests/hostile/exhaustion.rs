@@ -372,7 +372,7 @@ fn b07_questions_about_thousands_of_names_delay_no_peer() {
     for (number, holder) in holders.iter_mut().enumerate() {
         (0..60).for_each(|at| holder.register(&format!("crowded.n{number}.m{at}"), 1));
     }
-    for attack in [Attack::Lists, Attack::Peers] {
+    for attack in [Attack::Lists, Attack::Peers, Attack::Waits] {
         siege.endure(|broker| attack_for(attack, broker, 4));
     }
     drop(holders);
