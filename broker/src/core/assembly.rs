@@ -74,6 +74,10 @@ impl Assembly {
     pub(crate) fn retry<F>(&mut self, post: &mut Post, now: Moment, out: &mut impl Outputs<F>) {
         self.waiting.retain(|_, queue| {
             while let Some(peer) = queue.front().copied() {
+                if post.leaves(peer) {
+                    queue.pop_front(); // what it sent before it was cut is not read any more
+                    continue;
+                }
                 let frame = post.peers.get(peer).and_then(|peer| peer.frame.as_ref()?.waiting);
                 if frame.is_some_and(|frame| !grant(post, now, peer, frame)) {
                     break;

@@ -246,6 +246,16 @@ impl Post {
         assert_eq!(self.congested, self.count_congested(), "peers with much unread");
     }
 
+    /// Whether a peer is on its way out. Its frame waits no longer.
+    pub(crate) fn leaves(&mut self, id: PeerId) -> bool {
+        let Some(peer) = self.peers.get_mut(id) else { return true };
+        let leaves = peer.stage == Stage::Leaving;
+        if let Some(frame) = peer.frame.as_mut().filter(|_| leaves) {
+            frame.waiting = None;
+        }
+        leaves
+    }
+
     /// The account and the number of a connected peer.
     pub(crate) fn payer(&self, id: PeerId) -> Option<(AccountId, PeerNumber)> {
         self.peers.get(id).map(|peer| (peer.account, peer.number))

@@ -429,6 +429,9 @@ impl<F> Router<F> {
         }
         let goodbye = Goodbye { code: ErrorCode::UNAVAILABLE, text: "the broker shuts down".to_owned() };
         for peer in self.board.post.peers.iter().map(|(id, _)| id).collect::<Vec<_>>() {
+            if let Some(peer) = self.board.post.peers.get_mut(peer) {
+                peer.stage = Stage::Leaving;
+            }
             out.push(Output::Cut { peer, goodbye: goodbye.clone() });
         }
     }

@@ -94,6 +94,7 @@ impl World {
 
     /// Takes one step of the router, and everything that follows from it.
     fn step<T>(&mut self, run: impl FnOnce(&mut Router<Token>, Moment, &mut Vec<Output<Token>>) -> T) -> T {
+        self.model.begin_step();
         let seen = self.out.len();
         let result = run(&mut self.router, self.now, &mut self.out);
         self.model.check_outputs(&self.out[seen..]);
