@@ -70,7 +70,7 @@ impl<F> Router<F> {
         }
     }
 
-    /// Decides whether a connection of this user is worth to be looked at. Costs much less than [`Router::connect`].
+    /// Decides whether a connection of this user is worth looking at. Costs much less than [`Router::connect`].
     ///
     /// # Errors
     /// The goodbye to send before closing the connection. With `None` it is closed without a word.

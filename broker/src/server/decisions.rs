@@ -36,7 +36,7 @@ impl Decisions {
         self.router.handle(now, input, &mut self.undone);
     }
 
-    /// Asks whether a connection of this user is worth to be looked at.
+    /// Asks whether a connection of this user is worth looking at.
     pub(crate) fn visit(&mut self, now: Moment, uid: u32) -> Result<(), Option<Goodbye>> {
         self.router.visit(now, uid, &mut self.undone)
     }
