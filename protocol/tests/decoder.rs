@@ -262,6 +262,48 @@ fn a_long_frame_waits_until_its_memory_is_granted() {
 }
 
 #[test]
+fn a_long_frame_that_was_granted_a_part_asks_again_when_that_has_come() {
+    let long = reply_of(20_000);
+    let bytes = long.to_vec();
+    let mut decoder = Decoder::new(MAX_BODY);
+    decoder.feed(Bytes::copy_from_slice(&bytes[..1_000]));
+    assert_eq!(decoder.next(), Ok(Some(Incoming::Begun(long.header()))));
+
+    decoder.grant(3_000);
+    assert_eq!(decoder.next(), Ok(None));
+    let (place, missing) = decoder.direct().unwrap();
+    assert_eq!(missing, 2_000);
+    place.extend_from_slice(&bytes[1_000..3_000]);
+    assert_eq!(decoder.next(), Ok(Some(Incoming::Begun(long.header()))));
+    assert_eq!((decoder.granted(), decoder.direct()), (3_000, None));
+
+    decoder.assemble();
+    decoder.feed(Bytes::copy_from_slice(&bytes[3_000..]));
+    let Ok(Some(Incoming::Frame(frame))) = decoder.next() else { panic!("no frame") };
+    assert_eq!(Message::decode(frame), Ok(long));
+}
+
+#[test]
+fn half_a_long_frame_can_be_left_out() {
+    let (long, next) = (reply_of(20_000), reply_of(10));
+    let bytes = long.to_vec();
+    let mut decoder = Decoder::new(MAX_BODY);
+    decoder.feed(Bytes::copy_from_slice(&bytes[..1_000]));
+    assert_eq!(decoder.next(), Ok(Some(Incoming::Begun(long.header()))));
+    decoder.grant(3_000);
+    assert_eq!(decoder.next(), Ok(None));
+    decoder.feed(Bytes::copy_from_slice(&bytes[1_000..4_000]));
+    assert_eq!(decoder.next(), Ok(Some(Incoming::Begun(long.header()))));
+
+    decoder.skip();
+    assert_eq!(decoder.next(), Ok(None));
+    decoder.feed([&bytes[4_000..], &next.to_vec()].concat().into());
+
+    let Ok(Some(Incoming::Frame(frame))) = decoder.next() else { panic!("no frame") };
+    assert_eq!(Message::decode(frame), Ok(next));
+}
+
+#[test]
 fn a_grant_holds_for_one_frame() {
     let long = reply_of(20_000);
     let bytes = long.to_vec();

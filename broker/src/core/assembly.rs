@@ -2,9 +2,14 @@
 //!
 //! ```text
 //! Partial: the front holds up to a few KiB        -> charged, with a deadline
-//! Begun:   a longer one needs all of its bytes    -> Assemble, or Park until there is room, in order of arrival for each user
+//! Begun:   a longer one needs memory              -> Assemble, or Park until there is room, in order of arrival for each user
+//! Begun:   what was granted has come              -> the same, with twice as much
 //! Message: it is complete                         -> discharged
 //! ```
+//!
+//! What has arrived is charged, not what was announced: a sender that stops after a header holds `frame_step`. Frames that wait for each
+//! other's rest would wait for ever, so a grant that is not a frame's last leaves room for the rest of any frame. If there is no such
+//! room, a frame is granted the whole of its rest, or waits. One that has it all ends soon, and until one does, the room is there.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -50,18 +55,20 @@ impl Assembly {
         }
     }
 
-    /// Grants a frame all of its memory and returns true, or lets it wait behind earlier ones of the same user.
-    pub(crate) fn begin(&mut self, post: &mut Post, now: Moment, from: PeerId, frame: Begun) -> bool {
-        let Some((account, _)) = post.payer(from) else { return false };
-        if !self.waiting.contains_key(&account) && grant(post, now, from, frame) {
-            return true;
+    /// Grants a frame more memory and returns how much it has now, or lets it wait behind earlier ones of the same user.
+    pub(crate) fn begin(&mut self, post: &mut Post, now: Moment, from: PeerId, begun: Begun) -> Option<usize> {
+        let (account, _) = post.payer(from)?;
+        if !self.waiting.contains_key(&account)
+            && let Some(granted) = grant(post, now, from, begun)
+        {
+            return Some(granted);
         }
         self.waiting.entry(account).or_default().push_back(from);
-        if let Some(waiting) = post.peers.get_mut(from).and_then(|peer| peer.frame.as_mut()) {
-            waiting.waiting = Some(frame);
+        if let Some(frame) = post.peers.get_mut(from).and_then(|peer| peer.frame.as_mut()) {
+            frame.waiting = Some(begun);
         }
         self.watch(post, now, from);
-        false
+        None
     }
 
     /// Whether no frame is waiting for room.
@@ -78,12 +85,10 @@ impl Assembly {
                     queue.pop_front(); // what it sent before it was cut is not read any more
                     continue;
                 }
-                let frame = post.peers.get(peer).and_then(|peer| peer.frame.as_ref()?.waiting);
-                if frame.is_some_and(|frame| !grant(post, now, peer, frame)) {
-                    break;
-                }
+                let begun = post.peers.get(peer).and_then(|peer| peer.frame.as_ref()?.waiting);
+                let Some(granted) = begun.and_then(|begun| grant(post, now, peer, begun)) else { break };
                 queue.pop_front();
-                out.push(Output::Assemble { peer });
+                out.push(Output::Assemble { peer, granted });
             }
             !queue.is_empty()
         });
@@ -102,6 +107,16 @@ impl Assembly {
             }
         }
         Some(frame)
+    }
+
+    /// Discharges what was granted to a frame that is skipped.
+    pub(crate) fn drop_grant(&self, post: &mut Post, from: PeerId) {
+        let Some(peer) = post.peers.get_mut(from) else { return };
+        let Some(frame) = peer.frame.as_mut() else { return };
+        let granted = std::mem::take(&mut frame.granted);
+        if granted > 0 {
+            post.accounts.discharge_bytes(peer.account, granted);
+        }
     }
 
     /// Discharges a frame that is complete or never will be. Returns when it began.
@@ -135,20 +150,38 @@ impl Assembly {
     }
 }
 
-/// Charges a frame, if there is room for it.
-fn grant(post: &mut Post, now: Moment, from: PeerId, begun: Begun) -> bool {
-    let Some(peer) = post.peers.get_mut(from) else { return false };
-    let Some(frame) = peer.frame.as_mut() else { return false };
+/// Charges the next part of a frame, if there is room for it. Returns what it has then.
+fn grant(post: &mut Post, now: Moment, from: PeerId, begun: Begun) -> Option<usize> {
+    let granted = next_grant(post, from, &begun)?;
+    let peer = post.peers.get_mut(from)?;
+    let frame = peer.frame.as_mut()?;
     // The bytes that the front holds are charged already, and become part of the grant.
-    let more = begun.len.saturating_sub(frame.held);
-    if post.accounts.charge_bytes(peer.account, more, Use::Assembly, &post.limits).is_err() {
-        return false;
+    let more = granted.saturating_sub(frame.held + frame.granted);
+    let is_first = frame.granted == 0;
+    (frame.granted, frame.held) = (frame.held + frame.granted + more, 0);
+    let has_waited = frame.waiting.take().is_some();
+    let granted = frame.granted;
+    post.accounts.charge(peer.account, Account::bytes(more));
+    if is_first || has_waited {
+        post.peers.arm(from, now.after_ms(post.limits.frame_ms)); // any delay so far may have been the broker's
     }
-    frame.granted = frame.held + more;
-    frame.held = 0;
-    frame.waiting = None;
-    post.peers.arm(from, now.after_ms(post.limits.frame_ms)); // any delay so far may have been the broker's
-    true
+    Some(granted)
+}
+
+/// What a frame may have next, in all: twice what has come of it, if that leaves room for the rest of another one, or else all of it.
+/// `None` if there is no room even for that.
+pub(crate) fn next_grant(post: &Post, from: PeerId, begun: &Begun) -> Option<usize> {
+    let peer = post.peers.get(from)?;
+    let frame = peer.frame.as_ref()?;
+    let (limits, has) = (&post.limits, frame.held + frame.granted);
+    let has_room = |bytes| post.accounts.has_room(peer.account, bytes, Use::Assembly, limits).is_ok();
+    let step = usize::try_from(limits.frame_step).unwrap_or(usize::MAX);
+    let next = has.saturating_mul(2).max(step);
+    let reserve = usize::try_from(limits.frame_bytes()).unwrap_or(usize::MAX);
+    if next < begun.len && has_room((next - has).saturating_add(reserve)) {
+        return Some(next);
+    }
+    has_room(begun.len.saturating_sub(has)).then_some(begun.len)
 }
 
 /// Writes the map as pairs, because JSON keys are strings.

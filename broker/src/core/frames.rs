@@ -19,7 +19,7 @@ use super::{
 };
 
 impl<F> Router<F> {
-    /// A frame has begun that needs memory.
+    /// A frame has begun that needs memory, or more of it.
     #[inline(never)]
     pub(super) fn begin(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut impl Outputs<F>) {
         let Some(peer) = self.board.post.peers.get(from) else { return };
@@ -37,13 +37,11 @@ impl<F> Router<F> {
             self.skip(from, frame, out);
             return self.refuse_long(now, from, frame, out);
         }
-        if !self.assembly.begin(&mut self.board.post, now, from, frame) {
-            return match self.is_unwanted(frame) {
-                true => self.leave_out(now, from, frame, out),
-                false => out.push(Output::Park { peer: from }),
-            };
+        match self.assembly.begin(&mut self.board.post, now, from, frame) {
+            Some(granted) => out.push(Output::Assemble { peer: from, granted }),
+            None if self.is_unwanted(frame) => self.leave_out(now, from, frame, out),
+            None => out.push(Output::Park { peer: from }),
         }
-        out.push(Output::Assemble { peer: from });
     }
 
     /// Skips a frame. The rest of it still has to arrive before its deadline.
@@ -53,6 +51,7 @@ impl<F> Router<F> {
         {
             return self.board.post.violate(from, &violation, out);
         }
+        self.assembly.drop_grant(&mut self.board.post, from);
         out.push(Output::Skip { peer: from });
     }
 
@@ -110,7 +109,7 @@ impl<F> Router<F> {
         }
         // Frames in assembly and queued calls have deadlines. Unread messages have none, so the peer that holds most of them is
         // cut.
-        let (account, more) = (peer.account, waiting.len.saturating_sub(frame.held));
+        let (account, more) = (peer.account, waiting.len.saturating_sub(frame.held + frame.granted));
         if let Err(full) = self.board.post.accounts.has_room(account, more, Use::Assembly, limits) {
             self.board.post.cut_hog(full, account, out);
         }

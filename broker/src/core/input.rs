@@ -15,7 +15,8 @@ pub enum Input<'a, F> {
         /// The message, from which the router takes what it keeps or passes on.
         message: &'a mut Message<F>,
     },
-    /// A frame has begun that is longer than a connection may hold without asking. The answer is [`Output::Assemble`],
+    /// A frame has begun that is longer than a connection may hold without asking, or all that was granted to it so far has come. The
+    /// answer is [`Output::Assemble`],
     /// [`Output::Skip`] or [`Output::Park`](super::Output::Park).
     ///
     /// [`Output::Assemble`]: super::Output::Assemble

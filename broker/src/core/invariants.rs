@@ -28,7 +28,6 @@ impl<F: Debug> Router<F> {
 
     /// Checks that waiting frames are in their user's queue, and that the first one doesn't fit.
     fn assert_waiting(&self) {
-        use super::limits::Use;
         let post = &self.board.post;
         let mut accounts = Vec::new();
         for (account, id) in self.assembly.waiting() {
@@ -37,9 +36,8 @@ impl<F: Debug> Router<F> {
             let frame = peer.frame.as_ref().and_then(|frame| frame.waiting).expect("its frame waits");
             if !accounts.contains(&account) {
                 accounts.push(account);
-                let more = frame.len.saturating_sub(peer.frame.as_ref().map_or(0, |frame| frame.held));
-                let room = post.accounts.has_room(account, more, Use::Assembly, &post.limits);
-                assert!(room.is_err(), "{} waits for room that there is", peer.number);
+                let room = super::assembly::next_grant(post, id, &frame);
+                assert_eq!(room, None, "{} waits for room that there is", peer.number);
             }
         }
         let waiting = post.peers.iter().filter(|(_, peer)| peer.frame.as_ref().is_some_and(|f| f.waiting.is_some()));

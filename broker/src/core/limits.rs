@@ -48,8 +48,11 @@ limits! {
     body_bytes = 1_048_576 "bytes" in 1..=MAX_BODY as u64, bounds OneFrame;
     /// Time from connecting to the hello. A silent connection costs a descriptor and about 1 KiB.
     hello_ms = 5_000 "ms" in 1..=HOUR_MS, bounds OneFrame;
-    /// Time from the first byte of a frame to its last. A frame that is being assembled holds up to `body_bytes`.
+    /// Time from the first byte of a frame to its last. A frame that is being assembled holds up to twice what has come of it.
     frame_ms = 10_000 "ms" in 1..=HOUR_MS, bounds OneFrame;
+    /// Memory of a long frame of which hardly anything has come. What has come is charged, not what was announced: from there on a frame
+    /// has up to twice what has come of it.
+    frame_step = 16_384 "bytes" in 1..=MEMORY, bounds OneFrame;
     /// Deadline of a call that doesn't name one.
     call_default_ms = 30_000 "ms" in 1..=MAX_TIMEOUT_MS as u64, bounds OneFrame;
     /// Longest deadline of a call; a longer one is cut to it. A forgotten call holds a slot of about 150 bytes that long.
@@ -225,7 +228,7 @@ impl Limits {
     }
 
     /// The largest frame there can be.
-    fn frame_bytes(&self) -> u64 {
+    pub(crate) fn frame_bytes(&self) -> u64 {
         self.body_bytes + (HEADER_LEN + usize::from(MAX_ROUTING)) as u64
     }
 }

@@ -37,10 +37,13 @@ pub enum Output<F> {
         /// Its claim to the shared send buffer.
         precedence: Precedence,
     },
-    /// Assemble the frame that has begun: read on.
+    /// Assemble the frame that has begun: read on, up to what is granted to it. If the frame is longer, report
+    /// [`Input::Begun`](super::Input::Begun) again when that has come.
     Assemble {
         /// Its sender.
         peer: PeerId,
+        /// Bytes of it that memory is granted for, those that have come among them.
+        granted: usize,
     },
     /// Skip the bytes of the frame that has begun, and read on.
     Skip {

@@ -12,8 +12,8 @@ use crate::core::Begun;
 pub enum Incoming {
     /// A whole message, which is now in its place.
     Message,
-    /// A frame has begun that is longer than the inlet may hold without asking. The inlet stops until [`Inlet::assemble`] or
-    /// [`Inlet::skip`] is called.
+    /// A frame has begun that is longer than the inlet may hold without asking, or all that was granted to it has come. The inlet stops
+    /// until [`Inlet::assemble`] or [`Inlet::skip`] is called.
     Begun(Begun),
     /// A call to an impossible name, which is refused without closing the connection.
     Misnamed {
@@ -71,10 +71,10 @@ impl Inlet {
         }
     }
 
-    /// Grants the memory of the frame that has begun.
-    pub fn assemble(&mut self) {
+    /// Grants memory to the frame that has begun, `bytes` in all.
+    pub fn assemble(&mut self, bytes: usize) {
         if let Self::Native(inlet) = self {
-            inlet.decoder().assemble();
+            inlet.decoder().grant(bytes);
         }
     }
 
@@ -85,7 +85,7 @@ impl Inlet {
         }
     }
 
-    /// Memory that the rest of a granted frame can be read into directly, and the number of missing bytes.
+    /// Memory that what was granted to a frame can be read into directly, and the number of missing bytes.
     pub fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
         match self {
             Self::Native(inlet) => inlet.decoder().direct(),

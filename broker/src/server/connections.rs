@@ -273,9 +273,9 @@ impl Connections {
         }
     }
 
-    /// Continues a connection by assembling the frame that has begun.
-    pub(crate) fn assemble(&mut self, id: PeerId, decisions: &mut Decisions) {
-        self.resume(id, decisions, Inlet::assemble);
+    /// Continues a connection by assembling the frame that has begun, up to what is granted to it.
+    pub(crate) fn assemble(&mut self, id: PeerId, granted: usize, decisions: &mut Decisions) {
+        self.resume(id, decisions, |inlet| inlet.assemble(granted));
     }
 
     /// Continues a connection by skipping the frame that has begun.

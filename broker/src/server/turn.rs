@@ -237,7 +237,7 @@ impl Loop {
                     self.decisions.tell(now, Input::DatagramUnanswered);
                 }
             }
-            Output::Assemble { peer } => self.connections.assemble(peer, &mut self.decisions),
+            Output::Assemble { peer, granted } => self.connections.assemble(peer, granted, &mut self.decisions),
             Output::Skip { peer } => self.connections.skip(peer, &mut self.decisions),
             Output::Park { peer } => self.connections.park(peer, &mut self.decisions),
             Output::Cut { peer, goodbye } => {

@@ -288,3 +288,103 @@ fn the_bytes_of_an_incomplete_frame_are_charged() {
 
     assert_eq!(w.bytes_held(), without);
 }
+
+/// A world with a service, where a frame begins with 1,000 bytes. Those of the broker's user may take 35,000 bytes, the longest of them
+/// 14,128.
+fn stepwise() -> (World, Peer) {
+    let mut w = World::with_limits(|limits| {
+        (limits.frame_step, limits.body_bytes, limits.bytes_per_uid) = (1_000, 10_000, 40_000);
+    });
+    let svc = w.service("store");
+    (w, svc)
+}
+
+#[test]
+fn what_has_arrived_is_charged_and_not_what_was_announced() {
+    let (mut w, svc) = stepwise();
+    let c = w.peer(OWNER);
+    let before = w.bytes_held();
+
+    let call = w.make_cut(c, put(10_000), 100);
+    assert_eq!(w.bytes_held(), before + 1_000);
+    w.send_part(c, 899);
+    assert_eq!(w.bytes_held(), before + 1_000);
+    w.send_part(c, 1);
+    assert_eq!(w.bytes_held(), before + 2_000, "as much again as has come");
+    w.send_part(c, 6_000);
+    assert_eq!(w.bytes_held(), before + 8_000);
+
+    w.send_rest(c);
+    w.reply_next(svc, b"");
+    w.expect_reply(call);
+}
+
+#[test]
+fn a_user_may_begin_more_frames_than_would_fit() {
+    let (mut w, _) = stepwise();
+    let peers = [(); 8].map(|()| w.peer(OWNER));
+    let _ = peers.map(|peer| w.make_cut(peer, put(10_000), 100));
+    assert!(peers.iter().all(|peer| !w.is_parked(*peer)));
+}
+
+#[test]
+fn frames_that_are_half_there_do_not_wait_for_each_other_for_ever() {
+    let (mut w, svc) = stepwise();
+    let peers = [(); 8].map(|()| w.peer(OWNER));
+    let calls = peers.map(|peer| w.make_cut(peer, put(10_000), 100));
+    peers.iter().for_each(|peer| w.send_part(*peer, 4_000));
+    assert!(peers.iter().any(|peer| w.is_parked(*peer)), "there is no room for all of them");
+
+    [(); 8].iter().for_each(|()| {
+        peers.iter().for_each(|peer| w.send_rest(*peer));
+        w.answer_each(svc);
+    });
+
+    let _ = calls.map(|call| w.expect_reply(call));
+}
+
+#[test]
+fn half_a_frame_that_waits_leaves_its_room_to_the_others_when_it_ends() {
+    let (mut w, _) = stepwise();
+    let peers = [(); 8].map(|()| w.peer(OWNER));
+    let calls = peers.map(|peer| w.make_cut(peer, put(10_000).within(500), 100));
+    peers.iter().for_each(|peer| w.send_part(*peer, 4_000));
+    let waits = peers.iter().position(|peer| w.is_parked(*peer)).expect("there is no room for all of them");
+    let before = w.bytes_held();
+
+    w.advance(500);
+
+    w.expect_safe(calls[waits], ErrorCode::DEADLINE);
+    assert!(w.bytes_held() < before);
+    assert!(!w.is_parked(peers[waits]), "what is left of it is skipped");
+}
+
+#[test]
+fn a_sender_gains_no_time_by_sending_slowly() {
+    let (mut w, _) = stepwise();
+    let slow = w.peer(OWNER);
+    w.make_cut(slow, put(10_000), 100);
+
+    [1_000, 2_000, 4_000].iter().for_each(|bytes| {
+        w.advance(3_000);
+        w.send_part(slow, *bytes);
+    });
+    w.expect_open(slow);
+    w.advance(1_000);
+
+    w.expect_cut(slow, "the rest of a frame did not come within 10 s");
+}
+
+#[test]
+fn half_a_frame_that_is_longer_than_a_new_limit_is_refused_when_it_asks_for_more() {
+    let (mut w, svc) = stepwise();
+    let c = w.peer(OWNER);
+    let call = w.make_cut(c, put(10_000), 3_000);
+    w.set_limits(|limits| limits.body_bytes = 5_000);
+
+    w.send_part(c, 4_000);
+
+    w.expect_safe(call, ErrorCode::TOO_LARGE);
+    w.send_rest(c);
+    w.expect_served(c, "store", svc);
+}

@@ -248,7 +248,7 @@ impl World {
         match output {
             Output::Send { to, item } => self.queue(to, item),
             Output::SendDatagram { to, message, .. } => self.answer(to.name().to_vec(), &message),
-            Output::Assemble { peer } => self.resume(peer, |fake| fake.inlet.assemble()),
+            Output::Assemble { peer, granted } => self.resume(peer, |fake| fake.inlet.assemble(granted)),
             Output::Skip { peer } => {
                 let of = self.by_id[&peer.to_bits()];
                 if let Some(id) = self.fakes[of.0].begun_answer.take() {

@@ -78,7 +78,7 @@ impl Model {
             match output {
                 Output::Send { to, .. } if last_cut == Some(*to) => {}
                 Output::Send { to: peer, .. }
-                | Output::Assemble { peer }
+                | Output::Assemble { peer, .. }
                 | Output::Skip { peer }
                 | Output::Park { peer } => self.check_is_there(*peer, output),
                 Output::Cut { peer, .. } | Output::Close { peer } => {

@@ -295,6 +295,18 @@ impl World {
         }
     }
 
+    /// Up to `bytes` bytes more of a message that was cut, but not its last one.
+    pub(crate) fn send_part(&mut self, from: Peer, bytes: usize) {
+        let fake = &mut self.fakes[from.0];
+        if fake.rest.is_empty() || fake.ended || fake.parked || fake.held_back {
+            return;
+        }
+        let part = fake.rest.drain(..bytes.min(fake.rest.len() - 1));
+        fake.kernel.extend(part);
+        self.router.ready(self.fakes[from.0].id);
+        self.step(|_, _, _| ());
+    }
+
     /// The rest of a message that was cut, and the first `at` bytes of a call behind it, in one write.
     pub(crate) fn send_rest_and_make(&mut self, from: Peer, request: Request, at: usize) -> Ticket {
         self.hand_rest_to_kernel(from);

@@ -271,8 +271,13 @@ impl<'a> Walk<'a> {
 
     /// Sends the rest of a frame.
     fn assemble(&mut self) {
-        if let Some(peer) = self.pick() {
-            self.world.send_rest(peer);
+        let Some(peer) = self.pick() else { return };
+        match self.dice.once_in(3) {
+            true => {
+                let bytes = self.index(LONGEST);
+                self.world.send_part(peer, bytes);
+            }
+            false => self.world.send_rest(peer),
         }
     }
 
@@ -386,6 +391,7 @@ fn small(limits: &mut Limits) {
     limits.connections_per_uid = 8;
     limits.connections_reserved = 2;
     limits.frame_ms = 60;
+    limits.frame_step = 300;
     limits.unread_soft_bytes = 4_000;
     limits.unread_hard_bytes = 16_000;
     limits.bytes_per_uid = 22_000;

@@ -105,8 +105,9 @@ pub enum Incoming {
     Frame(Frame),
     /// The header of a frame whose body is over the limit. Its bytes are skipped as they arrive; the connection lives on.
     TooLarge(Header),
-    /// The header of a frame that has begun and is too long for the connection's own allowance. The decoder stands still until
-    /// [`Decoder::assemble`] or [`Decoder::skip`] is called: the owner charges the bytes first.
+    /// The header of a frame that has begun and is too long for the connection's own allowance, or for what was granted to it so far.
+    /// The decoder stands still until [`Decoder::assemble`], [`Decoder::grant`] or [`Decoder::skip`] is called: the owner charges the
+    /// bytes first.
     Begun(Header),
 }
 
@@ -121,8 +122,8 @@ pub struct Decoder {
     partial: Vec<u8>,
     /// Header of the frame in `partial`, once there is one.
     header: Option<Header>,
-    /// Whether memory for the whole of the frame in `partial` was granted.
-    granted: bool,
+    /// Bytes that were granted to the frame in `partial`.
+    granted: usize,
     /// Bytes of an oversized body still to be skipped.
     skip: u64,
     max_body: u32,
@@ -135,7 +136,7 @@ impl Decoder {
     /// A decoder that lets bodies up to `max_body` bytes through.
     #[must_use]
     pub fn new(max_body: u32) -> Self {
-        Self { chunk: Bytes::new(), partial: Vec::new(), header: None, granted: false, skip: 0, max_body }
+        Self { chunk: Bytes::new(), partial: Vec::new(), header: None, granted: 0, skip: 0, max_body }
     }
 
     /// Takes what was read. All frames must have been taken with [`Decoder::next`] before more is fed.
@@ -190,9 +191,14 @@ impl Decoder {
         self.next_of_partial()
     }
 
-    /// Grants the memory that [`Incoming::Begun`] asked for.
+    /// Grants all the memory that [`Incoming::Begun`] asked for.
     pub fn assemble(&mut self) {
-        self.granted = true;
+        self.grant(usize::MAX);
+    }
+
+    /// Grants the frame that has begun `bytes` in all. If it is longer, [`Incoming::Begun`] asks again when they have come.
+    pub fn grant(&mut self, bytes: usize) {
+        self.granted = bytes;
     }
 
     /// Leaves out the frame that [`Incoming::Begun`] announced: its bytes are skipped as they arrive, and the next frame follows.
@@ -200,7 +206,7 @@ impl Decoder {
         if let Some(header) = self.header.take() {
             self.skip = header.frame_len().saturating_sub(self.partial.len()) as u64;
             self.partial = Vec::new();
-            self.granted = false;
+            self.granted = 0;
         }
     }
 
@@ -222,11 +228,11 @@ impl Decoder {
         self.chunk = Bytes::copy_from_slice(&self.chunk);
     }
 
-    /// Where the rest of a granted frame can be read straight into, instead of through [`Decoder::feed`], and how many bytes are
-    /// missing. What is read past them belongs to the next frame. Call [`Decoder::next`] afterwards.
+    /// Where the rest of what was granted to a frame can be read straight into, instead of through [`Decoder::feed`], and how many bytes
+    /// are missing. What is read past the frame belongs to the next one. Call [`Decoder::next`] afterwards.
     pub fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
-        let header = self.header.filter(|_| self.granted && self.chunk.is_empty())?;
-        let missing = header.frame_len().saturating_sub(self.partial.len());
+        let header = self.header.filter(|_| self.chunk.is_empty())?;
+        let missing = header.frame_len().min(self.granted).saturating_sub(self.partial.len());
         (missing > 0).then_some((&mut self.partial, missing))
     }
 
@@ -244,16 +250,17 @@ impl Decoder {
         self.header.is_some() || !self.partial.is_empty() || self.skip > 0
     }
 
-    /// Bytes granted by [`Decoder::assemble`] to the frame that is being put together, 0 if none are.
+    /// Bytes granted to the frame that is being put together, 0 if none are.
     #[must_use]
     pub fn granted(&self) -> usize {
-        self.header.filter(|_| self.granted).map_or(0, |header| header.frame_len())
+        self.header.map_or(0, |header| header.frame_len().min(self.granted))
     }
 
-    /// Whether the decoder stands still until [`Decoder::assemble`] is called.
+    /// Whether the decoder stands still until the frame is granted memory, or more of it.
     #[must_use]
     pub fn wants_assembly(&self) -> bool {
-        !self.granted && self.header.is_some_and(|header| header.frame_len() > Self::ALLOWANCE)
+        let is_long = |len: usize| len > Self::ALLOWANCE && len > self.granted;
+        self.partial.len() >= self.granted && self.header.is_some_and(|header| is_long(header.frame_len()))
     }
 
     fn next_of_partial(&mut self) -> Result<Option<Incoming>, Violation> {
@@ -270,13 +277,14 @@ impl Decoder {
         if self.wants_assembly() {
             return Ok(Some(Incoming::Begun(header)));
         }
-        self.partial.reserve_exact(len.saturating_sub(self.partial.len()));
-        self.fill(len);
+        let allowed = if len > Self::ALLOWANCE { len.min(self.granted) } else { len };
+        self.partial.reserve_exact(allowed.saturating_sub(self.partial.len()));
+        self.fill(allowed);
         if self.partial.len() < len {
-            return Ok(None);
+            return Ok(self.wants_assembly().then_some(Incoming::Begun(header)));
         }
         self.header = None;
-        self.granted = false;
+        self.granted = 0;
         let mut raw = std::mem::take(&mut self.partial);
         if raw.len() > len {
             self.chunk = Bytes::from(raw.split_off(len)); // empty until now: only a direct read brings more than is missing
