@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    guarantee::Guarantee,
     ids::{AccountId, OfAccount},
     limits::{Limits, Use},
     policy::Effect,
@@ -19,6 +20,7 @@ pub(crate) struct Accounts {
     total: Account,
     /// The bytes of all users who may do nothing.
     strangers: u64,
+    guarantee: Guarantee,
     peak: Account,
     peak_per_uid: Account,
     /// Whether bytes were discharged since [`Accounts::take_freed`].
@@ -63,6 +65,7 @@ impl Accounts {
             by_uid: BTreeMap::new(),
             total: none,
             strangers: 0,
+            guarantee: Guarantee::default(),
             peak: none,
             peak_per_uid: none,
             freed: false,
@@ -71,8 +74,24 @@ impl Accounts {
 
     /// The account of a user. Charge something to it at once, because an empty account is closed by the next discharge.
     /// `effect` tells whether the user may do anything.
-    pub(crate) fn open(&mut self, uid: u32, effect: Effect) -> AccountId {
-        *self.by_uid.entry(uid).or_insert_with(|| self.rows.insert(Row { uid, effect, held: Account::default() }))
+    pub(crate) fn open(&mut self, uid: u32, effect: Effect, limits: &Limits) -> AccountId {
+        if let Some(id) = self.by_uid.get(&uid) {
+            return *id;
+        }
+        let id = self.rows.insert(Row { uid, effect, held: Account::default() });
+        self.by_uid.insert(uid, id);
+        if effect == Effect::Allow {
+            self.guarantee.set_users(|users| users + 1);
+            self.settle(limits);
+        }
+        id
+    }
+
+    /// Fits what each user is sure of to new limits.
+    pub(crate) fn settle(&mut self, limits: &Limits) {
+        if self.guarantee.settle(limits) {
+            self.guarantee.beyond = self.count_beyond();
+        }
     }
 
     /// Closes an account if nothing was charged to it.
@@ -81,21 +100,27 @@ impl Accounts {
             && row.held == Account::default()
         {
             self.by_uid.remove(&row.uid);
+            if row.effect == Effect::Allow {
+                self.guarantee.set_users(|users| users - 1);
+            }
             self.rows.remove(id);
         }
     }
 
-    /// Charges `bytes`, if they fit the part of the user's and the broker's quota that this use may fill.
+    /// Charges `bytes`, if they fit the part of the user's and the broker's quota that this use may fill. They do if the user is within
+    /// what it is sure of, which is the usual case.
     pub(crate) fn charge_bytes(&mut self, id: AccountId, bytes: usize, of: Use, limits: &Limits) -> Result<(), Full> {
         let Some(row) = self.rows.get_mut(id) else { return Err(Full::User) };
         let of_user = row.held.bytes + bytes as u64;
         let in_all = self.total.bytes + bytes as u64;
         match row.effect {
-            Effect::Allow => check(of, of_user, in_all, limits)?,
+            Effect::Allow if of_user <= of.part_of(self.guarantee.each()) => {}
+            Effect::Allow => self.guarantee.beyond = check(of, row.held.bytes, of_user, &self.guarantee, limits)?,
             Effect::Deny => {
                 let of_strangers = self.strangers + bytes as u64;
-                check_stranger(of_user, of_strangers, limits)?;
+                check_stranger(of_user, of_strangers, bytes as u64, &self.guarantee, limits)?;
                 self.strangers = of_strangers;
+                self.guarantee.beyond += bytes as u64;
             }
         }
         row.held.bytes = of_user;
@@ -110,17 +135,28 @@ impl Accounts {
         let Some(row) = self.rows.get(id) else { return Err(Full::User) };
         let of_user = row.held.bytes + bytes as u64;
         match row.effect {
-            Effect::Allow => check(of, of_user, self.total.bytes + bytes as u64, limits),
-            Effect::Deny => check_stranger(of_user, self.strangers + bytes as u64, limits),
+            Effect::Allow if of_user <= of.part_of(self.guarantee.each()) => Ok(()),
+            Effect::Allow => check(of, row.held.bytes, of_user, &self.guarantee, limits).map(drop),
+            Effect::Deny => {
+                check_stranger(of_user, self.strangers + bytes as u64, bytes as u64, &self.guarantee, limits)
+            }
         }
     }
 
     /// Charges without checking limits: the caller has checked them, or cuts the holder next.
     pub(crate) fn charge(&mut self, id: AccountId, charge: Account) {
         let Some(row) = self.rows.get_mut(id) else { return };
+        let before = row.held.bytes;
         row.held.add(charge);
-        if row.effect == Effect::Deny {
-            self.strangers += charge.bytes;
+        match row.effect {
+            Effect::Allow => {
+                let beyond = self.guarantee.beyond_of(row.held.bytes) - self.guarantee.beyond_of(before);
+                self.guarantee.beyond += beyond;
+            }
+            Effect::Deny => {
+                self.strangers += charge.bytes;
+                self.guarantee.beyond += charge.bytes;
+            }
         }
         self.total.add(charge);
         self.peak.raise(self.total);
@@ -130,9 +166,15 @@ impl Accounts {
     /// Takes a charge back.
     pub(crate) fn discharge(&mut self, id: AccountId, charge: Account) {
         let Some(row) = self.rows.get_mut(id) else { return };
+        let before = row.held.bytes;
         row.held.subtract(charge);
-        if row.effect == Effect::Deny {
-            self.strangers -= charge.bytes;
+        match row.effect {
+            Effect::Allow if before <= self.guarantee.each() => {}
+            Effect::Allow => self.guarantee.beyond -= charge.bytes.min(self.guarantee.beyond_of(before)),
+            Effect::Deny => {
+                self.strangers -= charge.bytes;
+                self.guarantee.beyond -= charge.bytes;
+            }
         }
         self.total.subtract(charge);
         self.freed |= charge.bytes > 0;
@@ -144,11 +186,17 @@ impl Accounts {
     /// Takes a charge of bytes back from an account that stays open.
     pub(crate) fn discharge_bytes(&mut self, id: AccountId, bytes: usize) {
         let Some(row) = self.rows.get_mut(id) else { return };
-        row.held.bytes -= bytes as u64;
-        if row.effect == Effect::Deny {
-            self.strangers -= bytes as u64;
+        let (before, bytes) = (row.held.bytes, bytes as u64);
+        row.held.bytes -= bytes;
+        match row.effect {
+            Effect::Allow if before <= self.guarantee.each() => {}
+            Effect::Allow => self.guarantee.beyond -= bytes.min(self.guarantee.beyond_of(before)),
+            Effect::Deny => {
+                self.strangers -= bytes;
+                self.guarantee.beyond -= bytes;
+            }
         }
-        self.total.bytes -= bytes as u64;
+        self.total.bytes -= bytes;
         self.freed = true;
         if row.held.bytes == 0 {
             self.close_if_empty(id);
@@ -190,9 +238,29 @@ impl Accounts {
         self.rows.get(id).map_or(Effect::Deny, |row| row.effect)
     }
 
+    /// Whether a user holds more than it is sure of.
+    pub(crate) fn is_beyond(&self, id: AccountId) -> bool {
+        let held = |row: &Row| row.effect == Effect::Deny || self.guarantee.beyond_of(row.held.bytes) > 0;
+        self.rows.get(id).is_some_and(held)
+    }
+
     /// The bytes of all users who may do nothing.
     pub(crate) fn strangers(&self) -> u64 {
         self.strangers
+    }
+
+    /// What all users hold beyond what they are sure of. For the invariants.
+    pub(crate) fn beyond(&self) -> u64 {
+        self.guarantee.beyond
+    }
+
+    /// The same, counted.
+    pub(crate) fn count_beyond(&self) -> u64 {
+        let of = |row: &Row| match row.effect {
+            Effect::Allow => self.guarantee.beyond_of(row.held.bytes),
+            Effect::Deny => row.held.bytes,
+        };
+        self.rows.iter().map(|(_, row)| of(row)).sum()
     }
 
     /// What each user holds. For the invariants.
@@ -250,25 +318,34 @@ impl Account {
     }
 }
 
-/// Checks whether a user, and all users together, may hold these bytes.
-fn check(of: Use, of_user: u64, in_all: u64, limits: &Limits) -> Result<(), Full> {
+/// Checks whether a user may hold more than before, and whether what it isn't sure of is still to be had. Returns how much all users
+/// hold of that then.
+#[cold]
+fn check(of: Use, before: u64, of_user: u64, guarantee: &Guarantee, limits: &Limits) -> Result<u64, Full> {
     if of_user > of.part_of(limits.bytes_per_uid) {
         return Err(Full::User);
     }
-    if in_all > of.part_of(limits.bytes_total) {
+    let beyond = guarantee.beyond + guarantee.beyond_of(of_user) - guarantee.beyond_of(before);
+    if beyond > of.part_of(guarantee.rest(limits)) {
         return Err(Full::Broker);
     }
-    Ok(())
+    Ok(beyond)
 }
 
 /// Checks whether a user who may do nothing, and all such users together, may hold these bytes: an eighth of what others may, so that
-/// they take no room from those.
+/// they take no room from those, and nothing of what those are sure of.
 #[cold]
-fn check_stranger(of_user: u64, of_strangers: u64, limits: &Limits) -> Result<(), Full> {
+fn check_stranger(
+    of_user: u64,
+    of_strangers: u64,
+    more: u64,
+    guarantee: &Guarantee,
+    limits: &Limits,
+) -> Result<(), Full> {
     if of_user > limits.bytes_per_uid / 8 {
         return Err(Full::User);
     }
-    if of_strangers > limits.bytes_total / 8 {
+    if of_strangers > limits.bytes_total / 8 || guarantee.beyond + more > guarantee.rest(limits) {
         return Err(Full::Strangers);
     }
     Ok(())
@@ -281,11 +358,11 @@ mod tests {
     #[test]
     fn an_account_closes_with_the_last_thing_it_held() {
         let mut accounts = Accounts::new();
-        let id = accounts.open(7, Effect::Allow);
+        let id = accounts.open(7, Effect::Allow, &Limits::default());
         accounts.charge(id, Account::connection());
         accounts.charge_bytes(id, 10, Use::Unread, &Limits::default()).unwrap();
         accounts.discharge_bytes(id, 10);
-        assert_eq!(accounts.open(7, Effect::Allow), id, "a connection holds it open");
+        assert_eq!(accounts.open(7, Effect::Allow, &Limits::default()), id, "a connection holds it open");
         accounts.discharge(id, Account::connection());
         assert_eq!((accounts.held(id), accounts.by_user().len()), (Account::default(), 0));
     }
@@ -294,12 +371,12 @@ mod tests {
     fn strangers_hold_an_eighth_of_what_others_may() {
         let limits = Limits { bytes_per_uid: 800, bytes_total: 1_600, ..Limits::default() };
         let mut accounts = Accounts::new();
-        let [one, two, three] = [7, 8, 9].map(|uid| accounts.open(uid, Effect::Deny));
+        let [one, two, three] = [7, 8, 9].map(|uid| accounts.open(uid, Effect::Deny, &limits));
         assert_eq!(accounts.charge_bytes(one, 101, Use::Unread, &limits), Err(Full::User));
         assert_eq!(accounts.charge_bytes(one, 100, Use::Unread, &limits), Ok(()));
         assert_eq!(accounts.charge_bytes(two, 100, Use::Unread, &limits), Ok(()));
         assert_eq!(accounts.charge_bytes(three, 1, Use::Unread, &limits), Err(Full::Strangers));
-        let permitted = accounts.open(0, Effect::Allow);
+        let permitted = accounts.open(0, Effect::Allow, &limits);
         assert_eq!(accounts.charge_bytes(permitted, 600, Use::Waiting, &limits), Ok(()));
     }
 
@@ -307,10 +384,58 @@ mod tests {
     fn a_charge_that_does_not_fit_changes_nothing() {
         let limits = Limits { bytes_per_uid: 100, ..Limits::default() };
         let mut accounts = Accounts::new();
-        let id = accounts.open(7, Effect::Allow);
+        let id = accounts.open(7, Effect::Allow, &limits);
         accounts.charge(id, Account::bytes(60));
         assert_eq!(accounts.charge_bytes(id, 30, Use::Waiting, &limits), Err(Full::User));
         assert_eq!(accounts.charge_bytes(id, 40, Use::Unread, &limits), Ok(()));
         assert_eq!((accounts.of(7).bytes, accounts.peak().bytes), (100, 100));
+    }
+
+    /// Limits under which each of up to ten users is sure of 1,000 bytes, of 20,000 that there are besides a frame.
+    fn guaranteeing() -> Limits {
+        let limits = Limits { bytes_guaranteed: 1_000, bytes_per_uid: 1 << 30, body_bytes: 1, ..Limits::default() };
+        Limits { bytes_total: 20_000 + limits.least_quota(), ..limits }
+    }
+
+    #[test]
+    fn a_user_has_what_it_is_sure_of_whatever_the_others_hold() {
+        let limits = guaranteeing();
+        let mut accounts = Accounts::new();
+        let [greedy, late] = [7, 8].map(|uid| accounts.open(uid, Effect::Allow, &limits));
+        while accounts.charge_bytes(greedy, 100, Use::Unread, &limits).is_ok() {}
+        assert_eq!(accounts.charge_bytes(greedy, 100, Use::Unread, &limits), Err(Full::Broker));
+
+        assert_eq!(accounts.charge_bytes(late, 1_000, Use::Unread, &limits), Ok(()));
+        assert_eq!(accounts.charge_bytes(late, 100, Use::Unread, &limits), Err(Full::Broker));
+        assert!(accounts.total().bytes <= limits.bytes_total);
+        assert!(accounts.is_beyond(greedy) && !accounts.is_beyond(late));
+    }
+
+    #[test]
+    fn all_that_users_are_sure_of_and_all_that_they_are_not_is_at_most_the_total() {
+        let limits = guaranteeing();
+        let mut accounts = Accounts::new();
+        let users: Vec<_> = (0..40).map(|uid| accounts.open(uid, Effect::Allow, &limits)).collect();
+        let strangers: Vec<_> = (40..80).map(|uid| accounts.open(uid, Effect::Deny, &limits)).collect();
+        for of in [&users[..20], &strangers, &users[20..], &users] {
+            of.iter().for_each(|id| while accounts.charge_bytes(*id, 10, Use::Unread, &limits).is_ok() {});
+        }
+        assert!(accounts.total().bytes <= limits.bytes_total);
+        let least = users.iter().map(|id| accounts.held(*id).bytes).min();
+        assert_eq!(least, Some(250), "there are too many of them for 1,000 or 500 each");
+        assert_eq!(accounts.beyond(), accounts.count_beyond());
+    }
+
+    #[test]
+    fn what_a_user_gives_back_is_free_for_others() {
+        let limits = guaranteeing();
+        let mut accounts = Accounts::new();
+        let [one, two] = [7, 8].map(|uid| accounts.open(uid, Effect::Allow, &limits));
+        while accounts.charge_bytes(one, 100, Use::Unread, &limits).is_ok() {}
+        assert_eq!(accounts.charge_bytes(two, 4_000, Use::Unread, &limits), Err(Full::Broker));
+        accounts.discharge_bytes(one, 2_000);
+        accounts.discharge(one, Account::bytes(1_000));
+        assert_eq!(accounts.charge_bytes(two, 4_000, Use::Unread, &limits), Ok(()));
+        assert_eq!(accounts.beyond(), accounts.count_beyond());
     }
 }

@@ -97,6 +97,8 @@ impl<F: Debug> Switchboard<F> {
         assert_eq!(total, self.post.accounts.total(), "what all hold");
         let strangers = stored_of_strangers.iter().sum::<u64>();
         assert_eq!(strangers, self.post.accounts.strangers(), "what all strangers hold");
+        let beyond = self.post.accounts.count_beyond();
+        assert_eq!(beyond, self.post.accounts.beyond(), "what all hold beyond what they are sure of");
     }
 
     fn assert_peer(&self, id: PeerId, peer: &Peer) {

@@ -79,6 +79,9 @@ limits! {
     bytes_per_uid = 33_554_432 "bytes" in 1..=MEMORY, bounds BytesOfOneUser;
     /// The same for all users together: the most memory that traffic can take. Lowered at start to what the process may have.
     bytes_total = 268_435_456 "bytes" in 1..=MEMORY, bounds Bytes;
+    /// Bytes of `bytes_total` that each user who may do anything is sure of while it uses the broker, whatever others hold. Halved, and
+    /// halved again, while those of all such users would be more than half of `bytes_total`.
+    bytes_guaranteed = 2_097_152 "bytes" in 0..=MEMORY, bounds OneFrame;
     /// Pending calls of one caller. D-Bus had no such limit: CVE-2014-3638.
     calls_per_caller = 1_024 "calls" in 1..=COUNT, bounds CallsOfOneCaller;
     /// Calls of one name, queued and running.
@@ -299,7 +302,7 @@ mod tests {
         let mistakes = limits.mistakes();
         let may_be_zero: Vec<_> =
             names.into_iter().filter(|name| mistakes.iter().all(|mistake| mistake.limit() != *name)).collect();
-        assert_eq!(may_be_zero, ["drain_ms", "connections_reserved", "stray_replies"]);
+        assert_eq!(may_be_zero, ["drain_ms", "connections_reserved", "bytes_guaranteed", "stray_replies"]);
     }
 
     #[test]

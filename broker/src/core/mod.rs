@@ -25,6 +25,7 @@ mod datagrams;
 mod ending;
 mod event;
 mod frames;
+mod guarantee;
 mod ids;
 mod input;
 mod invariants;

@@ -59,7 +59,7 @@ impl Post {
         out: &mut impl Outputs<F>,
     ) -> PeerId {
         let mut party = Party::new(None, &identity);
-        let account = self.accounts.open(identity.uid, effect);
+        let account = self.open_account(identity.uid, effect);
         self.accounts.charge(account, Account::connection());
         self.accounts.charge(account, Account::bytes(peers::charge_of(&identity)));
         let id = self.peers.admit(now, identity, account, effect);
@@ -68,6 +68,11 @@ impl Post {
         party.peer = self.peers.get(id).map(|peer| peer.number);
         out.push(Output::Log(Event::Connected(party)));
         id
+    }
+
+    /// The account of a user. Charge something to it at once.
+    pub(crate) fn open_account(&mut self, uid: u32, effect: Effect) -> AccountId {
+        self.accounts.open(uid, effect, &self.limits)
     }
 
     /// Removes a connection, with its unread items.
@@ -186,7 +191,7 @@ impl Post {
         let is_of = |peer: &Peer| match full {
             Full::User => peer.account == account,
             Full::Strangers => peer.effect == Effect::Deny,
-            Full::Broker => true,
+            Full::Broker => self.accounts.is_beyond(peer.account),
         };
         let is_candidate = |peer: &Peer| peer.backlog > 0 && is_of(peer);
         let weight = |peer: &Peer| (self.accounts.held(peer.account).bytes, peer.unread);
@@ -230,6 +235,7 @@ impl Post {
     /// Applies new limits.
     pub(crate) fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+        self.accounts.settle(&self.limits);
         self.congested = self.count_congested();
     }
 

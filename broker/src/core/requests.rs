@@ -253,7 +253,7 @@ impl<F> Router<F> {
             counters.datagrams_malformed += 1;
             return;
         };
-        let payer = self.board.post.accounts.open(sender.uid, self.policy.at_all(&sender).effect);
+        let payer = self.board.post.open_account(sender.uid, self.policy.at_all(&sender).effect);
         let deadline = now.after(self.board.post.limits.timeout(call.timeout_ms));
         let origin = Origin { caller: caller.clone(), payer, peer: None, came: now, deadline };
         if let Err(refusal) = self.route(&sender, origin, &mut call, out) {

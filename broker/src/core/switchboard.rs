@@ -301,7 +301,7 @@ mod tests {
     }
 
     fn place(board: &mut Switchboard<NoFd>, name: NameId) -> Vec<Output<NoFd>> {
-        let payer = board.post.accounts.open(8, Effect::Allow);
+        let payer = board.post.open_account(8, Effect::Allow);
         let origin = Origin { caller: Caller::OneWay, payer, peer: None, came: Moment(0), deadline: Moment(5_000_000) };
         let mut call = Call {
             id: 1,
@@ -345,7 +345,7 @@ mod tests {
         board.post.limits.calls_per_caller = 2;
         place(&mut board, name);
         place(&mut board, name);
-        let payer = board.post.accounts.open(8, Effect::Allow);
+        let payer = board.post.open_account(8, Effect::Allow);
         let origin = Origin { caller: Caller::OneWay, payer, peer: None, came: Moment(0), deadline: Moment(5_000_000) };
         assert_eq!(board.has_place_for_caller(&origin), Err(Refusal::CallerBusy(2)));
         assert_eq!(Accounts::of(&board.post.accounts, 8).loose_calls, 2);

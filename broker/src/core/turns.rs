@@ -333,7 +333,7 @@ mod tests {
         }
 
         fn peer(&mut self, uid: u32, effect: Effect) -> PeerId {
-            let account = self.accounts.open(uid, effect);
+            let account = self.accounts.open(uid, effect, &Limits::default());
             let id = self.peers.admit(Moment(0), Identity::new(uid, uid), account, effect);
             self.turns.join(&mut self.peers, id);
             id

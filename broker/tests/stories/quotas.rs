@@ -165,3 +165,39 @@ fn calls_that_run_are_refused_when_they_fill_the_quota() {
     let next = w.call(c, "slow", "", b"");
     w.expect_no_end(next);
 }
+
+/// A world in which each of two users is sure of 8,000 bytes, and a service of the broker's user that answers no one.
+fn guaranteeing() -> (World, Peer) {
+    let mut w = World::with_limits(|limits| {
+        (limits.body_bytes, limits.bytes_guaranteed) = (1_000, 8_000);
+        (limits.bytes_total, limits.bytes_per_uid) = (40_000, 40_000);
+        (limits.calls_per_caller, limits.calls_per_service) = (10_000, 10_000);
+    });
+    let svc = w.worker("slow", 10_000);
+    (w, svc)
+}
+
+#[test]
+fn a_user_finds_room_however_much_another_one_holds() {
+    let (mut w, svc) = guaranteeing();
+    let (greedy, c) = (w.peer(0), w.peer(OWNER));
+    let calls: Vec<_> = (0..400).map(|_| w.call(greedy, "slow", "", b"")).collect();
+    w.expect_safe(calls[399], ErrorCode::BUSY);
+
+    let late = [(); 20].map(|()| w.call(c, "slow", "", &[b'x'; 200]));
+
+    late.iter().for_each(|call| w.expect_no_end(*call));
+    w.expect_open(svc);
+    assert!(w.bytes_held() <= 40_000);
+}
+
+#[test]
+fn a_full_broker_cuts_no_connection_of_a_user_that_holds_what_it_is_sure_of() {
+    let (mut w, _) = guaranteeing();
+    let (echo, greedy, modest) = (w.service("echo"), w.peer(0), w.peer(OWNER));
+    w.let_pile_up(modest, echo, 3_000);
+    (0..400).for_each(|_| _ = w.call(greedy, "slow", "", b""));
+
+    w.expect_open(modest);
+    w.expect_open(greedy);
+}
