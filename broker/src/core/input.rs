@@ -62,6 +62,15 @@ pub enum Input<'a, F> {
         /// The cost of the items that it took completely.
         cost: usize,
     },
+    /// Of what was written to a socket, its peer has not read this much. Unlike what the socket does not take, this is not told at once.
+    Sunk {
+        /// The peer at its other end.
+        to: PeerId,
+        /// Memory that the kernel holds for it, in bytes.
+        bytes: usize,
+        /// Whether the peer has read nothing for a while.
+        is_stuck: bool,
+    },
     /// A peer has finished sending. It may still wait for answers.
     Ended {
         /// The peer.

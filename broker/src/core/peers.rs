@@ -42,6 +42,10 @@ pub(crate) struct Peer {
     pub(crate) unread: usize,
     /// The part of `unread` that its socket left at the last write. Zero for a peer that reads.
     pub(crate) backlog: usize,
+    /// Memory that the kernel holds for it, of what it has not read.
+    pub(crate) sunk: usize,
+    /// Whether it has read nothing of that for a while.
+    pub(crate) is_stuck: bool,
     /// Its incomplete frame.
     pub(crate) frame: Option<Frame>,
     /// Replies to calls that were never delivered to it.
@@ -102,7 +106,7 @@ impl Peer {
     /// The bytes that are charged to its user as long as it is connected.
     pub(crate) fn charge(&self) -> usize {
         let frame = self.frame.as_ref().map_or(0, |frame| frame.held + frame.granted);
-        charge_of(&self.identity) + self.unread + frame
+        charge_of(&self.identity) + self.unread + self.sunk + frame
     }
 }
 
@@ -144,6 +148,8 @@ impl Peers {
             instances: Vec::new(),
             unread: 0,
             backlog: 0,
+            sunk: 0,
+            is_stuck: false,
             frame: None,
             strays: 0,
             effect,

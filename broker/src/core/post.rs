@@ -130,6 +130,24 @@ impl Post {
         reads_again
     }
 
+    /// Charges what the kernel holds for a peer. If a quota is full and the peer reads nothing, this cuts the one that holds most of it
+    /// among those that do not read.
+    #[cold]
+    pub(crate) fn sunk<F>(&mut self, to: PeerId, bytes: usize, is_stuck: bool, out: &mut impl Outputs<F>) {
+        let Some(peer) = self.peers.get_mut(to) else { return };
+        let had = std::mem::replace(&mut peer.sunk, bytes);
+        peer.is_stuck = is_stuck;
+        let account = peer.account;
+        if bytes >= had {
+            self.accounts.charge(account, Account::bytes(bytes - had));
+        } else {
+            self.accounts.discharge_bytes(account, had - bytes);
+        }
+        if is_stuck && let Err(full) = self.accounts.has_room(account, 0, Use::Unread, &self.limits) {
+            self.cut_hog(full, account, out);
+        }
+    }
+
     /// Charges bytes for a call that runs at once. If a quota is full, this cuts a peer that does not read, or refuses the call while
     /// all peers read.
     #[inline]
@@ -193,8 +211,8 @@ impl Post {
             Full::Strangers => peer.effect == Effect::Deny,
             Full::Broker => self.accounts.is_beyond(peer.account),
         };
-        let is_candidate = |peer: &Peer| peer.backlog > 0 && is_of(peer);
-        let weight = |peer: &Peer| (self.accounts.held(peer.account).bytes, peer.unread);
+        let is_candidate = |peer: &Peer| (peer.backlog > 0 || peer.is_stuck) && is_of(peer);
+        let weight = |peer: &Peer| (self.accounts.held(peer.account).bytes, peer.unread + peer.sunk);
         let candidates = self.peers.iter().filter(|(_, peer)| is_candidate(peer));
         let Some((id, hog)) = candidates.max_by_key(|(_, peer)| weight(peer)) else { return false };
         let limit = match full {
@@ -202,7 +220,7 @@ impl Post {
             Full::Strangers => self.limits.bytes_total / 8,
             Full::Broker => self.limits.bytes_total,
         };
-        let violation = not_reading(hog.unread, limit);
+        let violation = not_reading(hog.unread + hog.sunk, limit);
         self.violate(id, &violation, out); // nothing, if it is on its way out already: its bytes are about to be free
         true
     }

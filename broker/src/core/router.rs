@@ -112,6 +112,7 @@ impl<F> Router<F> {
             Input::Skipped { from } => drop(self.assembly.end(&mut self.board.post, from)),
             Input::Partial { from, held } => self.assembly.partial(&mut self.board.post, now, from, held),
             Input::Violation { from, violation } => self.board.post.violate(from, &violation, out),
+            Input::Sunk { to, bytes, is_stuck } => self.board.post.sunk(to, bytes, is_stuck, out),
             Input::Ended { from } => self.end_reading(from, out),
             Input::Deaf { from } => self.stop_reading(from, out),
             Input::Closed { peer } => {

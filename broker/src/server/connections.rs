@@ -7,7 +7,7 @@ use std::{
 
 use ipc_protocol::{
     Goodbye, Violation,
-    transport::{ReadBuffer, Received, Rights, receive_into},
+    transport::{ReadBuffer, Received, Rights, fd, receive_into},
     wire::Message,
 };
 use rustix::{
@@ -19,6 +19,7 @@ use super::{
     decisions::Decisions,
     outlets::Fd,
     poller::{Interest, Poller, Ready, Source},
+    sunk::{Depth, Look, Sunk},
 };
 use crate::{
     core::{Input, Item, Moment, PeerId, Turn, Work},
@@ -37,6 +38,7 @@ pub(crate) struct Connections {
     message: Message<Fd>,
     /// Connections that may have more to be routed, from this turn's reads.
     unrouted: Vec<PeerId>,
+    sunk: Sunk,
     rights: Rights,
 }
 
@@ -53,6 +55,8 @@ struct Connection {
     once: bool,
     /// Whether its other side reads nothing any more, although it may still send (shutdown(2)).
     deaf: bool,
+    /// What of its messages lies in the kernel.
+    depth: Depth,
 }
 
 /// What an inlet may hold besides an incomplete message.
@@ -83,6 +87,8 @@ enum Reading {
 struct Flushed {
     /// The cost of the items that were written completely.
     cost: usize,
+    /// The bytes that were written.
+    bytes: usize,
     then: Then,
 }
 
@@ -106,6 +112,7 @@ impl Connections {
             sheet: Sheet::new(),
             message: Message::Pong(0),
             unrouted: Vec::new(),
+            sunk: Sunk::default(),
             rights,
         }
     }
@@ -128,6 +135,7 @@ impl Connections {
         self.sheet = Sheet::new();
         self.message = Message::Pong(0);
         self.unrouted.shrink_to_fit();
+        self.sunk.give_back();
         let used = self.places.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
         self.places.truncate(used);
         self.places.shrink_to_fit();
@@ -324,7 +332,10 @@ impl Connections {
         let Some((outlet, pool)) = decisions.outlets().of(id) else { return Served::Open };
         let mut wants_write = false;
         if !outlet.is_empty() {
-            let Flushed { mut cost, then } = connection.flush(outlet, &mut self.sheet, pool);
+            let Flushed { mut cost, bytes, then } = connection.flush(outlet, &mut self.sheet, pool);
+            if bytes > 0 {
+                self.sunk.note(id, &mut connection.depth, bytes);
+            }
             match then {
                 Then::Anything => {}
                 Then::Later => outlet.detach(),
@@ -345,6 +356,24 @@ impl Connections {
         match connection.watch(poller, wanted) {
             Ok(()) => Served::Open,
             Err(_) => Served::Gone,
+        }
+    }
+
+    // ---- what peers do not read
+
+    /// What was written, and is to be looked for in the kernel with [`Connections::look`].
+    pub(crate) fn sunk(&mut self) -> &mut Sunk {
+        &mut self.sunk
+    }
+
+    /// Has charged what the kernel holds for a peer that has not read it.
+    pub(crate) fn look(&mut self, now: Moment, (id, why): (PeerId, Look), decisions: &mut Decisions) {
+        let Some(connection) = connection(&mut self.places, id) else { return };
+        let Ok(found) = fd::unread_by_peer(connection.socket.as_fd()) else { return };
+        let known = connection.depth.bytes;
+        let is_stuck = self.sunk.looked(now, id, &mut connection.depth, found, why);
+        if found != known || is_stuck {
+            decisions.tell(now, Input::Sunk { to: id, bytes: found, is_stuck });
         }
     }
 
@@ -394,6 +423,7 @@ impl Connection {
             rest: Rest::Nothing,
             once: interest.once,
             deaf: false,
+            depth: Depth::default(),
         }
     }
 
@@ -446,21 +476,22 @@ impl Connection {
     /// Writes until everything is written or the socket takes no more.
     fn flush(&self, outlet: &mut Outlet<Fd>, sheet: &mut Sheet, pool: &mut Pool<Fd>) -> Flushed {
         let dialect = self.inlet.dialect();
-        let mut cost = 0;
+        let (mut cost, mut bytes) = (0, 0);
         loop {
             outlet.encode(dialect, sheet);
             let (len, is_full) = match write(self.socket.as_fd(), sheet) {
                 Ok(len) => (len, len < sheet.len()),
                 Err(Errno::AGAIN) => (0, true),
-                Err(_) => return Flushed { cost, then: Then::Nothing },
+                Err(_) => return Flushed { cost, bytes, then: Then::Nothing },
             };
             cost += outlet.wrote(len, sheet, pool).cost;
+            bytes += len;
             sheet.clear();
             if is_full {
-                return Flushed { cost, then: Then::Later };
+                return Flushed { cost, bytes, then: Then::Later };
             }
             if outlet.is_empty() {
-                return Flushed { cost, then: Then::Anything };
+                return Flushed { cost, bytes, then: Then::Anything };
             }
         }
     }

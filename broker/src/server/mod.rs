@@ -26,6 +26,7 @@ mod poller;
 mod sandbox;
 mod signals;
 mod site;
+mod sunk;
 mod syscalls;
 mod turn;
 

@@ -111,10 +111,11 @@ impl Loop {
     }
 
     /// When the next turn must begin at the latest.
-    fn next_wake(&self) -> Option<Moment> {
+    fn next_wake(&mut self) -> Option<Moment> {
         let (chore, drained) = (self.life.next_chore(), self.life.drained_by());
         let waiting = Moment::first(self.decisions.next_turn_at(), self.decisions.next_deadline());
         let decided = Moment::first(waiting, self.doors.next_resume());
+        let decided = Moment::first(decided, self.connections.sunk().next_look());
         Moment::first(decided, Moment::first(chore, drained))
     }
 
@@ -301,9 +302,21 @@ impl Loop {
             }
             self.connections.keep_unrouted(now, &mut self.decisions);
             self.carry_out(now);
+            if self.connections.sunk().is_due(now) {
+                self.look_into_kernel(now);
+            }
             if !self.decisions.outlets().has_dirty() {
                 return;
             }
+        }
+    }
+
+    /// Looks how much of what was written lies in the kernel.
+    #[cold]
+    fn look_into_kernel(&mut self, now: Moment) {
+        for look in self.connections.sunk().take_due(now) {
+            self.connections.look(now, look, &mut self.decisions);
+            self.carry_out(now);
         }
     }
 }

@@ -69,3 +69,49 @@ fn a_peer_that_never_reads_while_it_finishes_a_frame_is_cut_for_not_reading() {
 
     w.expect_cut(deaf, "bytes wait to be read");
 }
+
+/// A world where a user may hold 40,000 bytes.
+fn narrow() -> World {
+    World::with_limits(|limits| limits.bytes_per_uid = 40_000)
+}
+
+#[test]
+fn what_lies_in_the_kernel_is_charged_until_it_is_read() {
+    let mut w = narrow();
+    let (slow, gone) = (w.peer(OWNER), w.peer(OWNER));
+    let before = w.bytes_held();
+    [slow, gone].iter().for_each(|peer| w.look(*peer, 5_000));
+    assert_eq!(w.bytes_held(), before + 10_000);
+
+    w.look(slow, 2_000);
+    assert_eq!(w.bytes_held(), before + 7_000);
+    w.look(slow, 0);
+    w.disconnect(gone);
+    assert!(w.bytes_held() < before);
+}
+
+#[test]
+fn connections_that_leave_much_in_the_kernel_are_cut_when_the_quota_is_full() {
+    let mut w = narrow();
+    let (reader, stuck) = (w.peer(OWNER), [w.peer(OWNER), w.peer(OWNER), w.peer(OWNER)]);
+    stuck.iter().for_each(|peer| w.pause_reading(*peer));
+    stuck.iter().zip([9_000, 15_000, 9_000]).for_each(|(peer, bytes)| w.look(*peer, bytes));
+    stuck.iter().zip([9_000, 15_000, 9_000]).for_each(|(peer, bytes)| w.look(*peer, bytes));
+    w.look(reader, 8_000);
+    stuck.iter().for_each(|peer| w.expect_open(*peer));
+
+    w.look(stuck[0], 9_000);
+
+    w.expect_cut(stuck[1], "15000 bytes wait to be read, the limit is 40000");
+    [reader, stuck[0], stuck[2]].iter().for_each(|peer| w.expect_open(*peer));
+    assert!(w.bytes_held() <= 40_000);
+}
+
+#[test]
+fn a_full_quota_cuts_no_connection_that_may_be_reading() {
+    let mut w = narrow();
+    let peers = [(); 6].map(|()| w.peer(OWNER));
+    peers.iter().for_each(|peer| w.look(*peer, 9_000));
+    peers.iter().for_each(|peer| w.look(*peer, 9_000));
+    peers.iter().for_each(|peer| w.expect_open(*peer));
+}

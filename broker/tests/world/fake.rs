@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ipc_protocol::{Goodbye, Identity, Message};
 use ipcd::{
-    core::{Item, PeerId},
+    core::{Item, Moment, PeerId},
     front::{Inlet, Outlet, Pool, Sheet},
 };
 
@@ -25,8 +25,8 @@ pub(crate) struct Fake {
     pub(crate) holds: bool,
     /// Whether its messages wait until it has read.
     pub(crate) held_back: bool,
-    /// Whether the router knows that a message of its has begun to arrive.
-    pub(crate) has_begun: bool,
+    /// When the router was told that a message of its has begun to arrive.
+    pub(crate) began: Option<Moment>,
     /// Whether it has finished sending.
     pub(crate) ended: bool,
     /// Bytes sent to the broker and not read there.
@@ -40,6 +40,8 @@ pub(crate) struct Fake {
     sent: VecDeque<Message>,
     /// The cost of the items in the outlet.
     unread: usize,
+    /// Memory that the kernel holds for it, as the router knows.
+    pub(crate) sunk: usize,
     /// Whether an item was queued since the last write.
     dirty: bool,
     /// Read by the peer, not yet looked at by the test.
@@ -70,7 +72,7 @@ impl Fake {
             parked: false,
             holds: false,
             held_back: false,
-            has_begun: false,
+            began: None,
             ended: false,
             kernel: Vec::new(),
             rest: Vec::new(),
@@ -78,6 +80,7 @@ impl Fake {
             begun_answer: None,
             sent: VecDeque::new(),
             unread: 0,
+            sunk: 0,
             dirty: false,
             inbox: VecDeque::new(),
             last_call: 0,
@@ -175,7 +178,7 @@ impl Fake {
             parked: self.parked,
             holds: self.holds,
             held_back: self.held_back,
-            has_begun: self.has_begun,
+            began: self.began,
             ended: self.ended,
             kernel: self.kernel.clone(),
             rest: self.rest.clone(),
@@ -183,6 +186,7 @@ impl Fake {
             begun_answer: self.begun_answer,
             sent: self.sent.clone(),
             unread: self.unread,
+            sunk: self.sunk,
             dirty: self.dirty,
             inbox: self.inbox.clone(),
             last_call: self.last_call,

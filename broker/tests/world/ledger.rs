@@ -148,13 +148,13 @@ impl Ledger {
         waiting.copied().collect::<Vec<_>>().into_iter().for_each(|ticket| entries[ticket.0].arrived = false);
     }
 
-    /// Notes that the router sees a call. The time of one that was held back begins now, unless a part of it was there before.
-    pub(crate) fn route(&mut self, sender: Sender, id: u64, began: impl FnOnce(u32) -> Moment, directory: &Directory) {
+    /// Notes that the router sees a call, whose time runs since its first byte was seen: later than it was sent, if it was held back.
+    pub(crate) fn route(&mut self, sender: Sender, id: u64, due: impl FnOnce(u32) -> Moment, directory: &Directory) {
         let Some(ticket) = self.by_id.get(&(sender, id)).copied() else { return };
         let entry = &mut self.entries[ticket.0];
         entry.routed = true;
+        entry.deadline = entry.deadline.max(due(entry.request.timeout_ms));
         if !std::mem::replace(&mut entry.arrived, true) {
-            entry.deadline = entry.deadline.max(began(entry.request.timeout_ms));
             self.aim(ticket, directory);
         }
     }

@@ -188,7 +188,7 @@ impl World {
                 fake.inlet.detach();
                 let (from, held) = (fake.id, fake.inlet.held());
                 if held > 0 {
-                    self.fakes[peer.0].has_begun = true;
+                    self.fakes[peer.0].began.get_or_insert(self.now);
                     self.pass(Input::Partial { from, held });
                     self.router.assert_invariants();
                 }
@@ -206,7 +206,7 @@ impl World {
             Ok(Some(Incoming::Misnamed { id, error })) => Input::Misnamed { from, id, error },
             Ok(Some(Incoming::Skipped)) => Input::Skipped { from },
             Ok(Some(Incoming::Begun(frame))) => {
-                fake.has_begun = true;
+                fake.began.get_or_insert(self.now);
                 fake.begun_answer = matches!(frame.kind, Kind::REPLY | Kind::ERROR).then_some(frame.id);
                 fake.holds = false; // until the decision is carried out
                 return self.pass(Input::Begun { from, frame });
@@ -215,7 +215,7 @@ impl World {
                 fake.holds = false;
                 match fake.inlet.partial() {
                     Some(held) => {
-                        fake.has_begun = true;
+                        fake.began.get_or_insert(self.now);
                         return self.pass(Input::Partial { from, held });
                     }
                     None => return,
@@ -226,13 +226,13 @@ impl World {
                 return self.pass(Input::Violation { from, violation });
             }
         };
-        let (has_begun, now) = (std::mem::take(&mut self.fakes[peer.0].has_begun), self.now);
+        let arrived = self.fakes[peer.0].began.take().unwrap_or(self.now);
         if let Input::Message { message: wire::Message::Call(wire::Call { id, .. }), .. } | Input::Misnamed { id, .. } =
             &input
         {
             let limits = self.router.limits();
-            let began = |timeout_ms| if has_begun { Moment(0) } else { now.after(limits.timeout(timeout_ms)) };
-            self.ledger.route(Sender::Peer(peer), *id, began, &self.model.directory);
+            let deadline = |timeout_ms| arrived.after(limits.timeout(timeout_ms));
+            self.ledger.route(Sender::Peer(peer), *id, deadline, &self.model.directory);
         }
         if let Input::Message { message: answer, .. } = &input
             && let wire::Message::Reply(wire::Reply { id, .. }) | wire::Message::Error(wire::Failure { id, .. }) =

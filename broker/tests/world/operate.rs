@@ -77,7 +77,21 @@ impl World {
     /// The peer reads everything, now and later.
     pub(crate) fn resume_reading(&mut self, peer: Peer) {
         self.fakes[peer.0].reads = true;
+        if self.fakes[peer.0].sunk > 0 {
+            self.look(peer, 0);
+        }
         self.flush();
+    }
+
+    /// The server finds that the kernel holds this much for a peer. One that has paused and had that much before reads nothing.
+    pub(crate) fn look(&mut self, peer: Peer, bytes: usize) {
+        let fake = &mut self.fakes[peer.0];
+        if fake.is_open() {
+            let is_stuck = !fake.reads && bytes > 0 && bytes == fake.sunk;
+            fake.sunk = bytes;
+            let to = fake.id;
+            self.tell(Input::Sunk { to, bytes, is_stuck });
+        }
     }
 
     /// A paused peer reads a few bytes.

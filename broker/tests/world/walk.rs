@@ -248,8 +248,12 @@ impl<'a> Walk<'a> {
 
     fn read(&mut self) {
         let Some(peer) = self.pick() else { return };
-        match self.dice.below(4) {
+        match self.dice.below(5) {
             0 => self.world.pause_reading(peer),
+            4 => {
+                let bytes = 2_000 * self.index(4);
+                self.world.look(peer, bytes);
+            }
             1 => {
                 let bytes = self.index(1 + self.world.unread(peer));
                 self.world.read_a_little(peer, bytes);

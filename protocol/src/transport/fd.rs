@@ -41,6 +41,20 @@ pub(crate) fn close_on_exec(number: RawFd) -> io::Result<()> {
     }
 }
 
+/// Memory of the kernel, in bytes, for what was written to a stream socket and not read at its other end (SIOCOUTQ). It is more than what
+/// was written: each write has a buffer of its own, with its administration.
+///
+/// # Errors
+/// What ioctl(2) says.
+pub fn unread_by_peer(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ, which SIOCOUTQ is another name of, stores one int at the address, which is that of a live one.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) } {
+        0 => Ok(usize::try_from(bytes).unwrap_or(0)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Supplementary groups of the process that connected the socket (SO_PEERGROUPS, since Linux 4.13), at most `limit` of them, and
 /// whether that is all of them. Of a process with more than 1,024 groups, none.
 ///

@@ -254,6 +254,47 @@ fn b03_a_stranger_that_does_not_read_pins_little_kernel_memory() {
 }
 
 #[test]
+fn b03_what_lies_unread_in_the_kernel_is_charged_until_it_is_read() {
+    let mut scene = Scene::start();
+    let mut stalled = with_unread_replies(&scene.broker, 70);
+    eventually(AT_ONCE, "it is charged", || scene.broker.stat("bytes_held") > 4_000_000);
+    scene.bystanders_go_on();
+
+    stalled.iter_mut().for_each(|caller| (0..REPLIES).for_each(|_| _ = caller.reply()));
+    eventually(AT_ONCE, "it was read", || scene.broker.stat("bytes_held") < 1_000_000);
+
+    let gone = with_unread_replies(&scene.broker, 70);
+    eventually(AT_ONCE, "it is charged", || scene.broker.stat("bytes_held") > 4_000_000);
+    drop((gone, stalled));
+    scene.nothing_is_left();
+}
+
+#[test]
+fn b03_a_user_leaves_no_more_in_the_kernel_than_its_quota() {
+    let mut scene = Scene::with_config("[limits]\nbytes_per_uid = 6000000\n");
+    let stalled = with_unread_replies(&scene.broker, 100);
+    eventually(AT_ONCE, "some are cut", || scene.broker.stat("connections_cut") > 0);
+    eventually(AT_ONCE, "it keeps to the quota", || scene.broker.stat("bytes_held") <= 6_000_000);
+    scene.bystanders_go_on();
+    assert!(scene.broker.stat("connections") > 40, "no more of them than it takes");
+    drop(stalled);
+    scene.nothing_is_left();
+}
+
+/// Callers that have each asked for some 100 KB, and read nothing of it.
+fn with_unread_replies(broker: &Broker, count: usize) -> Vec<Peer> {
+    let stalled = (0..count).map(|_| {
+        let mut caller = Peer::connect(broker);
+        (0..REPLIES).for_each(|_| _ = caller.call("ipc.limits", "{}"));
+        caller
+    });
+    stalled.collect()
+}
+
+/// Answers to `ipc.limits` that are about 100 KB.
+const REPLIES: usize = 40;
+
+#[test]
 fn b03_floods_that_read_nothing_leave_no_memory_behind() {
     let mut siege = Siege::lay();
     siege.endure(|broker| attack_for(Attack::UnreadLimits, broker, 2));

@@ -1,0 +1,169 @@
+//! What was written to connections and may lie unread in the kernel, which holds up to 208 KiB for each of them.
+//!
+//! ```text
+//! written -> fresh: no one has looked yet, at most `UNSEEN` for all connections together
+//!                \-> looked at: nothing is left, or -> waiting: looked at again every second, until its peer has read
+//! ```
+//!
+//! The kernel tells no one when a peer reads, and to ask about each write would cost as much as a tenth of it. So a turn asks only when
+//! much has been written since, and about all that it was written to.
+
+use std::{collections::VecDeque, mem};
+
+use crate::core::{Moment, PeerId};
+
+/// Connections that may have something unread in the kernel.
+#[derive(Debug, Default)]
+pub(crate) struct Sunk {
+    fresh: Vec<PeerId>,
+    /// What was written to the fresh ones, with `PER_WRITE` for each write: a kernel buffer takes more than its bytes.
+    unseen: u64,
+    waiting: VecDeque<PeerId>,
+    /// When to look at the waiting ones.
+    look: Option<Moment>,
+}
+
+/// What is known of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Depth {
+    /// Bytes of the kernel's buffers, at the last look.
+    pub(crate) bytes: usize,
+    is_fresh: bool,
+    is_waiting: bool,
+}
+
+impl Sunk {
+    /// Notes that bytes were written to a connection.
+    #[inline]
+    pub(crate) fn note(&mut self, id: PeerId, depth: &mut Depth, bytes: usize) {
+        self.unseen += PER_WRITE + bytes as u64;
+        if !mem::replace(&mut depth.is_fresh, true) {
+            self.fresh.push(id);
+        }
+    }
+
+    /// Whether connections are to be looked at now.
+    #[inline]
+    pub(crate) fn is_due(&self, now: Moment) -> bool {
+        self.unseen >= UNSEEN || self.look.is_some_and(|look| look <= now)
+    }
+
+    /// Connections to be looked at now, each with the reason.
+    #[cold]
+    pub(crate) fn take_due(&mut self, now: Moment) -> Vec<(PeerId, Look)> {
+        let mut due = Vec::new();
+        if self.unseen >= UNSEEN {
+            self.unseen = 0;
+            due.extend(mem::take(&mut self.fresh).into_iter().map(|id| (id, Look::Fresh)));
+        }
+        if self.look.is_some_and(|look| look <= now) {
+            let some = self.waiting.len().min(SLICE);
+            due.extend(self.waiting.drain(..some).map(|id| (id, Look::Waiting)));
+            self.look = (!self.waiting.is_empty()).then(|| now.after_ms(AGAIN_MS));
+        }
+        due
+    }
+
+    /// When connections are to be looked at, whatever is written.
+    pub(crate) fn next_look(&self) -> Option<Moment> {
+        self.look
+    }
+
+    /// Notes what a look at a connection has found. Returns whether its peer has read nothing since the last one.
+    pub(crate) fn looked(&mut self, now: Moment, id: PeerId, depth: &mut Depth, found: usize, why: Look) -> bool {
+        let had = mem::replace(&mut depth.bytes, found);
+        match why {
+            Look::Fresh => depth.is_fresh = false,
+            Look::Waiting => depth.is_waiting = false,
+        }
+        if found > 0 && !mem::replace(&mut depth.is_waiting, true) {
+            self.waiting.push_back(id);
+            self.look.get_or_insert_with(|| now.after_ms(AGAIN_MS));
+        }
+        why == Look::Waiting && found > 0 && found >= had && !depth.is_fresh
+    }
+
+    /// Gives back memory that is kept for reuse.
+    pub(crate) fn give_back(&mut self) {
+        self.fresh.shrink_to_fit();
+        self.waiting.shrink_to_fit();
+    }
+}
+
+/// Why a connection is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Much was written since the last look at all.
+    Fresh,
+    /// It had something unread a second ago.
+    Waiting,
+}
+
+/// Bytes that may lie in the kernel before a look. A look at one connection takes about 0.2 us.
+pub(crate) const UNSEEN: u64 = 4 * 1_024 * 1_024;
+/// What the kernel needs for a buffer besides its bytes, or a little more (`struct sk_buff`, `struct skb_shared_info`, rounding).
+const PER_WRITE: u64 = 1_024;
+/// Time between two looks at a connection that doesn't read.
+const AGAIN_MS: u64 = 1_000;
+/// Connections that are looked at again at once.
+const SLICE: usize = 2_048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Id;
+
+    fn id(index: u64) -> PeerId {
+        Id::from_bits(1 << 32 | index).unwrap()
+    }
+
+    /// Writes to a connection until it is looked at.
+    fn sunk_until_due(depth: &mut Depth) -> Sunk {
+        let mut sunk = Sunk::default();
+        while !sunk.is_due(Moment(0)) {
+            sunk.note(id(1), depth, 100_000);
+        }
+        sunk
+    }
+
+    #[test]
+    fn no_one_is_looked_at_until_much_was_written() {
+        let (mut sunk, mut depth) = (Sunk::default(), Depth::default());
+        (0..1_000).for_each(|_| sunk.note(id(1), &mut depth, 128));
+        assert!(!sunk.is_due(Moment(0)));
+        (0..3_000).for_each(|_| sunk.note(id(1), &mut depth, 1_024));
+        assert!(sunk.is_due(Moment(0)));
+        assert_eq!(sunk.take_due(Moment(0)), [(id(1), Look::Fresh)], "once, for all writes");
+        assert!(!sunk.is_due(Moment(0)));
+    }
+
+    #[test]
+    fn a_connection_with_something_unread_is_looked_at_again_until_it_has_read() {
+        let mut depth = Depth::default();
+        let mut sunk = sunk_until_due(&mut depth);
+        sunk.take_due(Moment(0));
+        let later = |looks: u64| Moment(0).after_ms(AGAIN_MS * looks);
+
+        assert!(!sunk.looked(Moment(0), id(1), &mut depth, 50_000, Look::Fresh), "it may be about to read");
+        assert_eq!(sunk.next_look(), Some(later(1)));
+        assert_eq!(sunk.take_due(later(1)), [(id(1), Look::Waiting)]);
+        assert!(sunk.looked(later(1), id(1), &mut depth, 50_000, Look::Waiting), "it reads nothing");
+        sunk.take_due(later(2));
+        assert!(!sunk.looked(later(2), id(1), &mut depth, 40_000, Look::Waiting), "it reads");
+        sunk.take_due(later(3));
+        assert!(!sunk.looked(later(3), id(1), &mut depth, 0, Look::Waiting));
+        assert_eq!(sunk.next_look(), None);
+    }
+
+    #[test]
+    fn a_connection_that_was_written_to_since_is_not_known_to_read_nothing() {
+        let mut depth = Depth::default();
+        let mut sunk = sunk_until_due(&mut depth);
+        let again = Moment(0).after_ms(AGAIN_MS);
+        sunk.take_due(Moment(0));
+        sunk.looked(Moment(0), id(1), &mut depth, 50_000, Look::Fresh);
+        sunk.note(id(1), &mut depth, 100);
+        sunk.take_due(again);
+        assert!(!sunk.looked(again, id(1), &mut depth, 51_000, Look::Waiting));
+    }
+}
