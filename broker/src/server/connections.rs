@@ -371,7 +371,7 @@ impl Connections {
         let Some(connection) = connection(&mut self.places, id) else { return };
         let Ok(found) = fd::unread_by_peer(connection.socket.as_fd()) else { return };
         let known = connection.depth.bytes;
-        let is_stuck = self.sunk.looked(now, id, &mut connection.depth, found, why);
+        let is_stuck = self.sunk.looked(now, (id, why), &mut connection.depth, found);
         if found != known || is_stuck {
             decisions.tell(now, Input::Sunk { to: id, bytes: found, is_stuck });
         }

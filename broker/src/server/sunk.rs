@@ -70,7 +70,7 @@ impl Sunk {
     }
 
     /// Notes what a look at a connection has found. Returns whether its peer has read nothing since the last one.
-    pub(crate) fn looked(&mut self, now: Moment, id: PeerId, depth: &mut Depth, found: usize, why: Look) -> bool {
+    pub(crate) fn looked(&mut self, now: Moment, (id, why): (PeerId, Look), depth: &mut Depth, found: usize) -> bool {
         let had = mem::replace(&mut depth.bytes, found);
         match why {
             Look::Fresh => depth.is_fresh = false,
@@ -144,14 +144,14 @@ mod tests {
         sunk.take_due(Moment(0));
         let later = |looks: u64| Moment(0).after_ms(AGAIN_MS * looks);
 
-        assert!(!sunk.looked(Moment(0), id(1), &mut depth, 50_000, Look::Fresh), "it may be about to read");
+        assert!(!sunk.looked(Moment(0), (id(1), Look::Fresh), &mut depth, 50_000), "it may be about to read");
         assert_eq!(sunk.next_look(), Some(later(1)));
         assert_eq!(sunk.take_due(later(1)), [(id(1), Look::Waiting)]);
-        assert!(sunk.looked(later(1), id(1), &mut depth, 50_000, Look::Waiting), "it reads nothing");
+        assert!(sunk.looked(later(1), (id(1), Look::Waiting), &mut depth, 50_000), "it reads nothing");
         sunk.take_due(later(2));
-        assert!(!sunk.looked(later(2), id(1), &mut depth, 40_000, Look::Waiting), "it reads");
+        assert!(!sunk.looked(later(2), (id(1), Look::Waiting), &mut depth, 40_000), "it reads");
         sunk.take_due(later(3));
-        assert!(!sunk.looked(later(3), id(1), &mut depth, 0, Look::Waiting));
+        assert!(!sunk.looked(later(3), (id(1), Look::Waiting), &mut depth, 0));
         assert_eq!(sunk.next_look(), None);
     }
 
@@ -161,9 +161,9 @@ mod tests {
         let mut sunk = sunk_until_due(&mut depth);
         let again = Moment(0).after_ms(AGAIN_MS);
         sunk.take_due(Moment(0));
-        sunk.looked(Moment(0), id(1), &mut depth, 50_000, Look::Fresh);
+        sunk.looked(Moment(0), (id(1), Look::Fresh), &mut depth, 50_000);
         sunk.note(id(1), &mut depth, 100);
         sunk.take_due(again);
-        assert!(!sunk.looked(again, id(1), &mut depth, 51_000, Look::Waiting));
+        assert!(!sunk.looked(again, (id(1), Look::Waiting), &mut depth, 51_000));
     }
 }
