@@ -14,6 +14,7 @@ use ipc_protocol::{
 use super::{
     answer::{encode, parse, reply},
     calls::{Caller, Stage},
+    footprint,
     ids::InstanceId,
     limits,
     moment::Moment,
@@ -179,6 +180,11 @@ impl<F> Switchboard<F> {
             value: self.post.accounts.total().bytes,
             unit: "bytes".into(),
         });
+        stats.push(StatRow {
+            name: "bytes_worst".into(),
+            value: footprint::of_all(&self.post.limits),
+            unit: "bytes".into(),
+        });
         stats.extend(self.post.counters.rows());
         Stats { stats }
     }
@@ -187,7 +193,8 @@ impl<F> Switchboard<F> {
         self.uses.count(now, &self.post, &self.names);
         let row = |row: limits::Row| {
             let (used, peak) = self.uses.of(row.bounded, &self.post);
-            LimitRow { name: row.name.to_owned(), value: row.value, unit: row.unit.to_owned(), used, peak }
+            let worst = footprint::of(row.bounded, row.value, &self.post.limits);
+            LimitRow { name: row.name.to_owned(), value: row.value, unit: row.unit.to_owned(), used, peak, worst }
         };
         control::Limits { limits: self.post.limits.rows().map(row).collect() }
     }

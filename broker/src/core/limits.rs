@@ -93,11 +93,11 @@ limits! {
     /// Frames of one peer that are routed before the next peer's. A read counts as a frame, and so do 4 KiB in or out.
     turn_frames = 16 "frames" in 1..=COUNT, bounds OneFrame;
     /// Frames routed in one turn, before anything is written: about half a millisecond of work.
-    turn_frames_total = 512 "frames" in 1..=COUNT, bounds OneFrame;
+    turn_frames_total = 512 "frames" in 1..=COUNT, bounds Turn;
     /// Frames in one turn of users who may do nothing. They delay others by about this many microseconds a turn.
     turn_frames_strangers = 64 "frames" in 1..=COUNT, bounds OneFrame;
     /// Connections waiting to be accepted. The kernel lowers it to net.core.somaxconn.
-    backlog = 4_096 "connections" in 1..=COUNT, bounds OneFrame;
+    backlog = 4_096 "connections" in 1..=COUNT, bounds Backlog;
 }
 
 /// A limit with its properties.
@@ -122,6 +122,10 @@ pub(crate) enum Bounded {
     CallsOfOneCaller,
     CallsOfOneName,
     NamesOfOnePeer,
+    /// What is done before anything is written.
+    Turn,
+    /// Connections that the kernel keeps.
+    Backlog,
 }
 
 /// Why a value isn't used as a limit.

@@ -24,6 +24,7 @@ mod counters;
 mod datagrams;
 mod ending;
 mod event;
+mod footprint;
 mod frames;
 mod guarantee;
 mod ids;

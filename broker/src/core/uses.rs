@@ -49,7 +49,7 @@ impl Uses {
     pub(crate) fn of(&self, bounded: Bounded, post: &Post) -> (Option<u64>, Option<u64>) {
         let (peak, peak_per_uid, peaks) = (post.accounts.peak(), post.accounts.peak_per_uid(), &post.peaks);
         let (used, peak) = match bounded {
-            Bounded::OneFrame => return (None, None),
+            Bounded::OneFrame | Bounded::Turn | Bounded::Backlog => return (None, None),
             Bounded::Connections => (self.total.connections, peak.connections),
             Bounded::ConnectionsOfOneUser => (self.per_uid.connections, peak_per_uid.connections),
             Bounded::Bytes => (self.total.bytes, peak.bytes),

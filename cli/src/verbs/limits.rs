@@ -9,9 +9,11 @@ use crate::{
     table::{self, Cell},
 };
 
-/// Print the broker's limits: name, value, then how much is used and the most that ever was, where that is counted.
+/// Print the broker's limits: name, value, then how much is used and the most that ever was, where that is counted, and the bytes of
+/// memory once all that a limit allows is there.
 ///
-/// For a limit per peer, name or user these are the figures of the one that uses most. The unit is part of the name, or stands last.
+/// For a limit per peer, name or user these are the figures of the one that uses most. What limits without bytes of memory bound is part
+/// of `bytes_total`. `ipcctl stats` has the sum, `bytes_worst`. The unit is part of the name, or stands last.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ipcctl limits | grep calls")]
 pub(crate) struct Args {}
@@ -29,6 +31,9 @@ fn row(limit: &control::LimitRow) -> Vec<Cell> {
     if limit.used.is_some() || limit.peak.is_some() {
         row.extend([Cell::text("used"), Cell::optional(limit.used), Cell::text("peak"), Cell::optional(limit.peak)]);
     }
+    if limit.worst.is_some() {
+        row.extend([Cell::text("worst"), Cell::optional(limit.worst)]);
+    }
     row.extend(table::unit(&limit.name, &limit.unit));
     row
 }
@@ -45,9 +50,23 @@ mod tests {
             unit: "connections".into(),
             used,
             peak: used.map(|n| n + 1),
+            worst: None,
         };
         let rows = [row(&limit("connections_per_uid", Some(3))), row(&limit("backlog", None))];
         let expected = "connections_per_uid  512  used         3  peak  4\nbacklog              512  connections\n";
         assert_eq!(table::render(&rows), expected);
+    }
+
+    #[test]
+    fn memory_stands_after_use() {
+        let limit = control::LimitRow {
+            name: "bytes_total".into(),
+            value: 3_000,
+            unit: "bytes".into(),
+            used: Some(10),
+            peak: Some(20),
+            worst: Some(4_000),
+        };
+        assert_eq!(table::render(&[row(&limit)]), "bytes_total  3000  used  10  peak  20  worst  4000\n");
     }
 }

@@ -190,6 +190,9 @@ pub struct LimitRow {
     /// The most that was ever in use.
     #[serde(default)]
     pub peak: Option<u64>,
+    /// Bytes of memory, once all that it allows is there; absent where they are counted under another limit.
+    #[serde(default)]
+    pub worst: Option<u64>,
 }
 
 /// `ipc.wait`: answers when a name appears, or goes. Ends with `deadline` if that doesn't happen in time.

@@ -437,6 +437,31 @@ fn b08_a_broker_with_little_memory_sheds_load() {
     siege.lift();
 }
 
+#[test]
+fn b08_a_broker_that_is_full_takes_no_more_memory_than_its_limits_say() {
+    let limits =
+        "[limits]\nbytes_total = 50000000\nbytes_per_uid = 50000000\nconnections = 1000\ncalls_per_service = 100000\n";
+    let mut scene = Scene::at(Broker::in_process(limits));
+    let pid = scene.broker.daemon().unwrap().pid();
+    let worst = scene.broker.stat("bytes_worst");
+    let mut service = Peer::connect(&scene.broker);
+    service.register("stuck", 1);
+    let callers: Vec<Peer> = (0..40).map(|_| Peer::connect(&scene.broker)).collect();
+    let callers: Vec<Peer> = callers.into_iter().enumerate().map(fill_with_calls).collect();
+    eventually(AT_ONCE, "it is full", || scene.broker.stat("bytes_held") > 37_000_000);
+
+    let resident = proc::peak_resident_kib(pid) * 1_024;
+    assert!((37_000_000..worst).contains(&resident), "{resident} bytes, the limits allow {worst}");
+    drop((callers, service));
+    scene.nothing_is_left();
+}
+
+/// Sends calls of all sizes.
+fn fill_with_calls((at, mut caller): (usize, Peer)) -> Peer {
+    (0..1_000).for_each(|number| _ = caller.call("stuck", vec![7; (at * 37 + number * 131) % 3_000]));
+    caller
+}
+
 /// Many callers of a service that does not answer send as much as the broker takes.
 fn fill_memory(broker: &Broker) {
     let mut stuck = Peer::connect(broker);
