@@ -22,7 +22,20 @@ use nix::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::{broker::Broker, peer::hello};
+use crate::{
+    broker::Broker,
+    dbus::{self, Body},
+    peer::hello,
+};
+
+/// What an attacker speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Tongue {
+    /// The protocol of this broker.
+    Native,
+    /// D-Bus.
+    DBus,
+}
 
 /// An attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -59,6 +72,8 @@ pub enum Attack {
     LateGarbage,
     /// Replies to nothing.
     Strays,
+    /// Connects and says nothing.
+    Silence,
     /// Connects and closes.
     Connects,
     /// Connects, says hello and closes.
@@ -113,7 +128,8 @@ enum How {
 struct Style {
     bytes: Vec<u8>,
     frames: usize,
-    greets: bool,
+    /// What is said first.
+    greeting: Vec<u8>,
     reads: Reads,
     then: Then,
     how: How,
@@ -166,6 +182,47 @@ impl Attack {
         matches!(self, Self::Datagrams | Self::DatagramGarbage)
     }
 
+    fn style_in(self, tongue: Tongue) -> Style {
+        match tongue {
+            Tongue::Native => self.style(),
+            Tongue::DBus => self.style_in_dbus().expect("an attack that D-Bus knows"),
+        }
+    }
+
+    /// The same in D-Bus; `None` of what means nothing there.
+    fn style_in_dbus(self) -> Option<Style> {
+        let bytes = |bytes, then| Style { greeting: dbus::greeting(), ..Style::bytes(bytes, then) };
+        let repeat = |call: dbus::Call<'_>, frames| Style {
+            frames,
+            ..bytes(call.to_bytes(FIRST_IN_DBUS).repeat(frames), Then::Repeat)
+        };
+        let of_broker = |member, body| dbus::Call::of_broker(member, body);
+        let (ping, denied) = (dbus::Call::ping(), dbus::Call::to("com.example.Nobody"));
+        Some(match self {
+            Self::Silence | Self::Connects | Self::Garbage => self.style(),
+            Self::HalfHellos => Style::bytes(dbus::greeting()[..20].to_vec(), Then::Hold).unheralded(),
+            Self::Hellos => bytes(Vec::new(), Then::Close),
+            Self::LateGarbage => bytes(garbage(), Then::Hold),
+            Self::Pings => repeat(ping, BATCH),
+            Self::UnreadPings => repeat(ping, BATCH).unread(),
+            Self::Denied => repeat(denied, BATCH),
+            Self::Registers => repeat(of_broker("RequestName", Body::Name("com.example.Mine")), BATCH),
+            Self::Waits => repeat(of_broker("AddMatch", Body::Text("arg0='never'")), BATCH),
+            Self::Announces => {
+                let long = "x".repeat(MAX_BODY as usize - 8);
+                bytes(
+                    dbus::Call { body: Body::Text(&long), ..denied }.to_bytes(FIRST_IN_DBUS)[..1_000].to_vec(),
+                    Then::Hold,
+                )
+            }
+            Self::Descriptors => {
+                let with = dbus::Call { descriptors: 1, ..ping };
+                Style { how: How::WithDescriptor, ..repeat(with, 1) }
+            }
+            _ => return None,
+        })
+    }
+
     fn style(self) -> Style {
         let flood = |message: &Message| Style::repeat(message, BATCH);
         match self {
@@ -182,14 +239,15 @@ impl Attack {
             Self::Lists => flood(&call("ipc.list", "{}", 0)),
             Self::UnreadLimits => flood(&call("ipc.limits", "{}", 0)).unread(),
             Self::Waits => flood(&call("ipc.wait", r#"{"name":"never"}"#, 0)),
-            Self::Garbage => Style { greets: false, ..Style::bytes(garbage(), Then::Hold) },
+            Self::Garbage => Style::bytes(garbage(), Then::Hold).unheralded(),
             Self::LateGarbage => Style::bytes(garbage(), Then::Hold),
             Self::Strays => {
                 flood(&Message::Reply(Reply { id: 1, encoding: Encoding::BYTES, body: Bytes::new().into() }))
             }
-            Self::Connects => Style { greets: false, ..Style::bytes(Vec::new(), Then::Close) },
+            Self::Silence => Style::bytes(Vec::new(), Then::Hold).unheralded(),
+            Self::Connects => Style::bytes(Vec::new(), Then::Close).unheralded(),
             Self::Hellos => Style::bytes(Vec::new(), Then::Close),
-            Self::HalfHellos => Style { greets: false, ..Style::bytes(hello().to_vec()[..20].to_vec(), Then::Hold) },
+            Self::HalfHellos => Style::bytes(hello().to_vec()[..20].to_vec(), Then::Hold).unheralded(),
             Self::Announces => Style::bytes(announced(1_000), Then::Hold),
             Self::HalfFrames => Style::bytes(announced(500_000), Then::Close),
             Self::Trickle => Style { how: How::ByteByByte, ..flood(&Message::Ping(1)) },
@@ -206,20 +264,25 @@ impl Style {
     }
 
     fn bytes(bytes: Vec<u8>, then: Then) -> Self {
-        Self { bytes, frames: 1, greets: true, reads: Reads::All, then, how: How::AtOnce }
+        Self { bytes, frames: 1, greeting: hello().to_vec(), reads: Reads::All, then, how: How::AtOnce }
     }
 
     fn unread(self) -> Self {
         Self { reads: Reads::Nothing, ..self }
+    }
+
+    /// Without a greeting.
+    fn unheralded(self) -> Self {
+        Self { greeting: Vec::new(), ..self }
     }
 }
 
 impl Assault {
     /// An assault with `count` connections, none of which has been made yet.
     #[must_use]
-    pub fn new(attack: Attack, socket: &Path, count: usize) -> Self {
+    pub fn new(attack: Attack, tongue: Tongue, socket: &Path, count: usize) -> Self {
         let places = (0..count).map(|_| None).collect();
-        Self { socket: socket.to_owned(), style: attack.style(), places, done: Done::default() }
+        Self { socket: socket.to_owned(), style: attack.style_in(tongue), places, done: Done::default() }
     }
 
     /// Does what each connection can do now. A connection that has ended is made again.
@@ -267,8 +330,7 @@ impl Attacker {
         connect(socket.as_raw_fd(), &UnixAddr::new(path).ok()?).ok()?;
         let (mut serial, mut first) = (0, style.bytes.clone());
         renumber(&mut first, &mut serial);
-        let greeting = if style.greets { hello().to_vec() } else { Vec::new() };
-        let bytes = [greeting, first].concat();
+        let bytes = [&style.greeting[..], &first].concat();
         Some(Self { stream: socket.into(), bytes, written: 0, serial, is_holding: false })
     }
 
@@ -346,7 +408,7 @@ impl Attacker {
 /// Attacks a broker from this process for 300 ms.
 pub fn attack_for(attack: Attack, broker: &Broker, connections: usize) {
     let end = Instant::now() + Duration::from_millis(300);
-    let mut assault = Assault::new(attack, broker.socket(), connections);
+    let mut assault = Assault::new(attack, Tongue::Native, broker.socket(), connections);
     while Instant::now() < end {
         assault.step();
     }
@@ -433,5 +495,7 @@ fn garbage() -> Vec<u8> {
 }
 
 const HEADER_LEN: usize = ipc_protocol::limits::HEADER_LEN;
+/// The number of each call of an attacker in D-Bus.
+const FIRST_IN_DBUS: u32 = 2;
 /// Frames that are written at once.
 const BATCH: usize = 64;

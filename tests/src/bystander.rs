@@ -1,7 +1,7 @@
 //! A caller and a service that do nothing wrong: what their calls cost while others attack the broker.
 
 use std::{
-    fmt,
+    fmt, io,
     net::Shutdown,
     os::unix::net::UnixStream,
     path::Path,
@@ -11,15 +11,25 @@ use std::{
 
 use ipc_protocol::Message;
 
-use crate::{eventually::until, peer::Peer};
+use crate::{
+    dbus::{self, DBusPeer},
+    eventually::until,
+    peer::Peer,
+};
 
 /// A client with an echo service on a thread of its own.
 #[derive(Debug)]
 pub struct Bystander {
-    name: String,
-    client: Peer,
+    caller: Caller,
     service: UnixStream,
     thread: Option<JoinHandle<()>>,
+}
+
+/// A client with the name that it calls.
+#[derive(Debug)]
+enum Caller {
+    Native(Peer, String),
+    DBus(DBusPeer),
 }
 
 /// How long calls took.
@@ -47,13 +57,32 @@ impl Bystander {
                 service.answer(&call, body);
             }
         });
-        Self { name: name.to_owned(), client, service: stream, thread: Some(thread) }
+        Self { caller: Caller::Native(client, name.to_owned()), service: stream, thread: Some(thread) }
+    }
+
+    /// The same at a broker that speaks D-Bus.
+    ///
+    /// # Errors
+    /// Those of the sockets, and what the broker refuses.
+    pub fn start_in_dbus(socket: &Path) -> io::Result<Self> {
+        let (mut service, client) = (DBusPeer::connect(socket)?, DBusPeer::connect(socket)?);
+        client.stream().set_read_timeout(Some(PATIENCE))?;
+        service.call(dbus::Call::of_broker("RequestName", dbus::Body::Name(NAME_IN_DBUS)))?;
+        let stream = service.stream().try_clone()?;
+        let thread = std::thread::spawn(move || {
+            while let Ok(message) = service.receive() {
+                if message.kind == dbus::CALL && service.answer(&message).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { caller: Caller::DBus(client), service: stream, thread: Some(thread) })
     }
 
     /// Makes calls one after another, one each millisecond, or fewer if they take longer, for as long as `goes_on`, which is given
     /// the number of calls so far, says so.
     pub fn call_while(&mut self, goes_on: impl FnMut(usize) -> bool) -> Latencies {
-        timed(PACE, goes_on, || self.call_once())
+        timed(PACE, goes_on, || self.caller.call())
     }
 
     /// Makes calls for some time.
@@ -61,12 +90,19 @@ impl Bystander {
         let end = Instant::now() + time;
         self.call_while(|_| Instant::now() < end)
     }
+}
 
-    fn call_once(&mut self) -> Result<(), String> {
-        let id = self.client.call(&self.name, "are you well?");
-        match self.client.receive() {
-            Some(Message::Reply(reply)) if reply.id == id => Ok(()),
-            other => Err(format!("{other:?}")),
+impl Caller {
+    fn call(&mut self) -> Result<(), String> {
+        match self {
+            Self::Native(client, name) => {
+                let id = client.call(name, "are you well?");
+                match client.receive() {
+                    Some(Message::Reply(reply)) if reply.id == id => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            }
+            Self::DBus(client) => client.call(dbus::Call::to(NAME_IN_DBUS)).map_err(|error| error.to_string()),
         }
     }
 }
@@ -129,5 +165,7 @@ impl fmt::Display for Latencies {
 /// How long a bystander waits for an answer: longer than any call may take, so that a slow broker is measured.
 pub const PATIENCE: Duration = Duration::from_secs(100);
 
+/// What the service is called at a broker that speaks D-Bus.
+const NAME_IN_DBUS: &str = "com.example.Steady";
 /// A thousand calls a second.
 const PACE: Duration = Duration::from_millis(1);

@@ -7,12 +7,14 @@ pub mod bench;
 pub mod broker;
 pub mod bystander;
 pub mod command;
+pub mod dbus;
 pub mod eventually;
 pub mod ledger;
 pub mod payloads;
 pub mod peer;
 pub mod proc;
 pub mod programs;
+pub mod rival;
 pub mod scene;
 pub mod siege;
 

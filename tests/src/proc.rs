@@ -60,6 +60,12 @@ pub fn zombies_of(pid: u32) -> Vec<u32> {
     all().into_iter().filter(is_zombie_of).collect()
 }
 
+/// The children of `pid`.
+#[must_use]
+pub fn children_of(pid: u32) -> Vec<u32> {
+    all().into_iter().filter(|child| stat(*child).is_some_and(|stat| stat.parent == pid)).collect()
+}
+
 /// Processes that have `path` in any environment variable.
 #[must_use]
 pub fn whose_environment_names(path: &Path) -> Vec<u32> {

@@ -2,8 +2,9 @@
 //!
 //! `crowd connections SOCKET COUNT` says hello on COUNT connections and prints `welcomed=N refused=N other=N` once each has an
 //! answer. `crowd datagrams SOCKET COUNT` sends COUNT calls from a socket that can receive answers, reads none, and prints
-//! `sent=N`. `crowd hand-over SOCKET 1` says hello and sends its connection through standard input. `crowd attack SOCKET COUNT NAME` makes the attack NAME with COUNT connections and prints `attacking` as soon as it
-//! has begun, and at the end what it has done.
+//! `sent=N`. `crowd hand-over SOCKET 1` says hello and sends its connection through standard input.
+//! `crowd attack SOCKET COUNT NAME [d-bus]` makes the attack NAME with COUNT connections and prints `attacking` as soon as it has
+//! begun, and at the end what it has done.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -25,7 +26,7 @@ use std::{
 use bytes::Bytes;
 use clap::ValueEnum;
 use ipc_protocol::{Call, Encoding, ErrorCode, Frame, Hello, Message, Routing};
-use ipc_tests::attack::{Assault, Attack, send_datagrams};
+use ipc_tests::attack::{Assault, Attack, Tongue, send_datagrams};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -39,18 +40,23 @@ enum Outcome {
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, what, socket, count, rest @ ..] = &arguments[..] else { panic!("usage: crowd WHAT SOCKET COUNT [ATTACK]") };
+    let [_, what, socket, count, rest @ ..] = &arguments[..] else {
+        panic!("usage: crowd WHAT SOCKET COUNT [ATTACK [TONGUE]]")
+    };
     let count: usize = count.parse().expect("COUNT is a number");
     match (what.as_str(), rest) {
         ("connections", []) => connections(socket, count),
         ("datagrams", []) => datagrams(socket, count),
         ("hand-over", []) => hand_over(socket),
-        ("attack", [name]) => attack(socket.as_ref(), count, name),
+        ("attack", [name]) => attack(socket.as_ref(), count, name, Tongue::Native),
+        ("attack", [name, tongue]) => {
+            attack(socket.as_ref(), count, name, Tongue::from_str(tongue, true).expect("TONGUE"))
+        }
         other => panic!("{other:?}: expected connections, datagrams, hand-over or attack"),
     }
 }
 
-fn attack(socket: &Path, count: usize, name: &str) -> io::Result<()> {
+fn attack(socket: &Path, count: usize, name: &str, tongue: Tongue) -> io::Result<()> {
     raise_descriptor_limit()?;
     let attack = Attack::from_str(name, true).expect("ATTACK is one of the attacks, in kebab-case");
     let has_ended = input_has_ended();
@@ -58,7 +64,7 @@ fn attack(socket: &Path, count: usize, name: &str) -> io::Result<()> {
     let done = if attack.is_datagram() {
         send_datagrams(attack, socket, count, || !has_ended.load(Ordering::Relaxed))?
     } else {
-        let mut assault = Assault::new(attack, socket, count);
+        let mut assault = Assault::new(attack, tongue, socket, count);
         loop {
             let done = assault.step();
             if has_ended.load(Ordering::Relaxed) {

@@ -9,13 +9,14 @@
 
 use std::{
     os::unix::net::UnixStream,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use clap::ValueEnum;
 use ipc_protocol::Message;
 use ipc_tests::{
-    attack::Attack,
+    attack::{Attack, Tongue},
     bench::{Machine, pin},
     broker::{Broker, STRANGER, is_root, skip},
     bystander::{Bystander, Latencies, PATIENCE, timed},
@@ -39,10 +40,10 @@ struct Load {
 }
 
 /// Attackers of one user.
-struct Band {
-    attack: Attack,
-    uid: u32,
-    connections: usize,
+pub(crate) struct Band {
+    pub(crate) attack: Attack,
+    pub(crate) uid: u32,
+    pub(crate) connections: usize,
 }
 
 #[test]
@@ -54,8 +55,7 @@ fn load_of_one_stranger_with_many_connections() {
     let mut slow = Vec::new();
     for attack in chosen(&LONE) {
         let mut load = Load::start();
-        let name = attack.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-        slow.extend(load.endure(&name, &[Band { attack, uid: STRANGER, connections }]));
+        slow.extend(load.endure(&name_of(&attack), &[Band { attack, uid: STRANGER, connections }]));
     }
     assert_eq!(slow, [""; 0]);
 }
@@ -88,7 +88,7 @@ impl Load {
     /// Measures under attack, prints, and returns what is slower than it may be.
     fn endure(&mut self, name: &str, bands: &[Band]) -> Option<String> {
         let pid = self.broker.daemon().expect("a process").pid();
-        let attackers: Vec<_> = bands.iter().map(|band| band.start(&self.broker)).collect();
+        let attackers: Vec<_> = bands.iter().map(|band| band.start(self.broker.socket(), Tongue::Native)).collect();
         attackers.iter().for_each(|attacker| _ = attacker.expect_output("attacking"));
         self.bystander.call_for(Duration::from_secs(1)); // until the attack is in full swing
         let ticks = proc::cpu_ticks(pid);
@@ -128,17 +128,17 @@ impl Load {
 }
 
 impl Band {
-    fn start(&self, broker: &Broker) -> Running {
-        let name = self.attack.to_possible_value().expect("each attack has a name").get_name().to_owned();
+    /// Starts them on CPU 1.
+    pub(crate) fn start(&self, socket: &Path, tongue: Tongue) -> Running {
         let arguments = ["-c", "1", env!("CARGO_BIN_EXE_crowd"), "attack"];
-        let crowd = Command::new("taskset", arguments).argument(broker.socket()).argument(self.connections.to_string());
-        crowd.argument(name).user(self.uid).interactive().start()
+        let crowd = Command::new("taskset", arguments).argument(socket).argument(self.connections.to_string());
+        crowd.argument(name_of(&self.attack)).argument(name_of(&tongue)).user(self.uid).interactive().start()
     }
 }
 
 /// Calls at 1,000 a second, and meanwhile a new connection of root each 20 ms.
 fn measure(broker: &Broker, bystander: &mut Bystander) -> (Latencies, Latencies) {
-    let time = Duration::from_secs(number("IPCD_LOAD_SECONDS", 5) as u64);
+    let time = seconds(5.0);
     let end = Instant::now() + time;
     std::thread::scope(|scope| {
         let beat = Duration::from_millis(20);
@@ -148,7 +148,7 @@ fn measure(broker: &Broker, bystander: &mut Bystander) -> (Latencies, Latencies)
     })
 }
 
-fn connect(broker: &Broker) -> Result<(), String> {
+pub(crate) fn connect(broker: &Broker) -> Result<(), String> {
     let stream = UnixStream::connect(broker.socket()).map_err(|error| error.to_string())?;
     let mut peer = Peer::on(stream);
     peer.stream().set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
@@ -159,8 +159,13 @@ fn connect(broker: &Broker) -> Result<(), String> {
     }
 }
 
+/// What `crowd` calls it.
+fn name_of(value: &impl ValueEnum) -> String {
+    value.to_possible_value().expect("none is hidden").get_name().to_owned()
+}
+
 /// Ends an attacker, and returns what it says it has done.
-fn end(mut attacker: Running) -> String {
+pub(crate) fn end(mut attacker: Running) -> String {
     attacker.end_input();
     let finished = attacker.finish();
     let said = finished.stdout().lines().last().unwrap_or_default().to_owned();
@@ -175,7 +180,13 @@ fn is_wanted() -> bool {
     is_root()
 }
 
-fn number(variable: &str, default: usize) -> usize {
+/// How long a measurement takes: this, unless `IPCD_LOAD_SECONDS` says otherwise.
+pub(crate) fn seconds(default: f64) -> Duration {
+    let chosen = std::env::var("IPCD_LOAD_SECONDS").ok().and_then(|value| value.parse().ok());
+    Duration::from_secs_f64(chosen.unwrap_or(default))
+}
+
+pub(crate) fn number(variable: &str, default: usize) -> usize {
     std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 

@@ -15,4 +15,5 @@ mod identity;
 mod life;
 mod load;
 mod offence;
+mod side_by_side;
 mod time;
