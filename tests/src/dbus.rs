@@ -2,8 +2,14 @@
 
 use std::{
     io::{self, Read, Write},
-    os::unix::net::UnixStream,
+    os::{fd::AsRawFd, unix::net::UnixStream},
     path::Path,
+    time::Duration,
+};
+
+use nix::sys::{
+    socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt::SendTimeout},
+    time::TimeVal,
 };
 
 /// A call.
@@ -107,11 +113,8 @@ impl Body<'_> {
 }
 
 impl DBusPeer {
-    /// Connects, says who it is and waits for the answer to its hello.
-    ///
-    /// # Errors
-    /// Those of the socket, and that the broker answers something else.
-    pub fn greet(mut stream: UnixStream) -> io::Result<Self> {
+    /// Says who it is and waits for the answer to its hello.
+    fn greet(mut stream: UnixStream) -> io::Result<Self> {
         stream.write_all(&greeting())?;
         let mut peer = Self { stream, unread: Vec::new(), last_serial: HELLO };
         let accepted = peer.line()?;
@@ -123,12 +126,18 @@ impl DBusPeer {
         Ok(peer)
     }
 
-    /// Connects and greets.
+    /// Connects and greets. Connecting, and each wait from then on, takes no longer than `patience`.
     ///
     /// # Errors
-    /// As [`DBusPeer::greet`].
-    pub fn connect(socket: &Path) -> io::Result<Self> {
-        Self::greet(UnixStream::connect(socket)?)
+    /// Those of the socket, and that the broker answers something else.
+    pub fn connect(path: &Path, patience: Duration) -> io::Result<Self> {
+        let new = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        let (seconds, micros) = (patience.as_secs().cast_signed(), i64::from(patience.subsec_micros()));
+        setsockopt(&new, SendTimeout, &TimeVal::new(seconds, micros))?; // connecting waits no longer either
+        connect(new.as_raw_fd(), &UnixAddr::new(path)?)?;
+        let stream = UnixStream::from(new);
+        stream.set_read_timeout(Some(patience))?;
+        Self::greet(stream)
     }
 
     /// Its socket.

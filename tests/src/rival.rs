@@ -81,7 +81,7 @@ impl Kind {
             Self::DBusBroker => launched(directory.path(), &socket, &config)?.start(),
         };
         let rival = Rival { kind: self, running, socket, _directory: directory, _journal: journal };
-        eventually(SOON, "the broker answers", || DBusPeer::connect(rival.socket()).is_ok());
+        eventually(SOON, "the broker answers", || DBusPeer::connect(rival.socket(), SOON).is_ok());
         Ok(rival)
     }
 }

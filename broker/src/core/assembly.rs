@@ -157,13 +157,12 @@ fn grant(post: &mut Post, now: Moment, from: PeerId, begun: Begun) -> Option<usi
     let frame = peer.frame.as_mut()?;
     // The bytes that the front holds are charged already, and become part of the grant.
     let more = granted.saturating_sub(frame.held + frame.granted);
-    let is_first = frame.granted == 0;
     (frame.granted, frame.held) = (frame.held + frame.granted + more, 0);
     let has_waited = frame.waiting.take().is_some();
     let granted = frame.granted;
     post.accounts.charge(peer.account, Account::bytes(more));
-    if is_first || has_waited {
-        post.peers.arm(from, now.after_ms(post.limits.frame_ms)); // any delay so far may have been the broker's
+    if has_waited {
+        post.peers.arm(from, now.after_ms(post.limits.frame_ms)); // the delay so far was the broker's
     }
     Some(granted)
 }

@@ -181,6 +181,20 @@ fn a_sender_that_takes_too_long_for_a_frame_is_cut() {
 }
 
 #[test]
+fn a_sender_has_no_more_time_for_a_frame_whose_header_comes_late() {
+    let (mut w, _) = narrow();
+    let slow = w.peer(OWNER);
+    w.make_cut(slow, put(8_000), 3);
+
+    w.advance(9_999);
+    w.send_part(slow, 100);
+    w.expect_open(slow);
+    w.advance(1);
+
+    w.expect_cut(slow, "the rest of a frame did not come within 10 s");
+}
+
+#[test]
 fn a_skipped_frame_leaves_no_deadline_behind() {
     let mut w = World::with_limits(|limits| limits.body_bytes = 5_000);
     let (_, c) = (w.service("store"), w.peer(OWNER));

@@ -5,7 +5,9 @@ use std::{
     os::unix::net::UnixStream,
 };
 
-use ipc_protocol::{ErrorCode, Flags, Header, Hello, Kind, Message, Retry, Routing, Versions, limits::MAX_BODY};
+use ipc_protocol::{
+    ErrorCode, FieldTag, Flags, Header, Hello, Kind, Message, Retry, Routing, Versions, limits::MAX_BODY,
+};
 use ipc_tests::{
     broker::Broker,
     peer::{Peer, call, hello},
@@ -116,11 +118,14 @@ fn a06_a_call_to_an_impossible_name_does_not_replace_hello() {
 }
 
 fn call_of(id: u64, service: &[u8], method: &[u8]) -> Vec<u8> {
-    let field =
-        |tag: u8, value: &[u8]| [&[tag][..], &u16::try_from(value.len()).unwrap().to_le_bytes(), value].concat();
     let section = [field(2, service), field(3, method)].concat();
     let routing_len = u16::try_from(section.len()).unwrap();
     [&Header { routing_len, ..Header::new(Kind::CALL, id) }.to_bytes()[..], &section].concat()
+}
+
+/// A field of a routing section.
+fn field(tag: u8, value: &[u8]) -> Vec<u8> {
+    [&[tag][..], &u16::try_from(value.len()).unwrap().to_le_bytes(), value].concat()
 }
 
 #[test]
@@ -128,6 +133,25 @@ fn a04_a_routing_field_longer_than_its_section_is_a_violation() {
     let mut bytes = header(Kind::CALL, |header| header.routing_len = 4);
     bytes.extend_from_slice(&[2, 255, 255, b'x']);
     told_after_hello(&bytes);
+}
+
+#[test]
+fn a04_a_value_that_breaks_its_rule_reaches_no_service() {
+    let mut scene = Scene::start();
+    let mut service = Peer::connect(&scene.broker);
+    service.register("strict", 1);
+    let [text, features, agent] = [FieldTag::TEXT, FieldTag::FEATURES, FieldTag::AGENT].map(|tag| tag.0);
+    for (tag, value) in [(text, &[b'x'; 2_049][..]), (text, b"\xff"), (features, b"1234567"), (agent, &[b'x'; 256])] {
+        let mut offender = Peer::connect(&scene.broker);
+        let section = [field(2, b"strict"), field(tag, value)].concat();
+        let routing_len = u16::try_from(section.len()).unwrap();
+        offender.send_bytes(&header(Kind::CALL, |header| header.routing_len = routing_len));
+        offender.send_bytes(&section);
+        assert_eq!(offender.goodbye().code, ErrorCode::PROTOCOL, "tag {tag}");
+    }
+    service.settle(); // what was delivered came before the answer to this
+    drop(service);
+    scene.nothing_is_left();
 }
 
 // ---- lengths that lie
@@ -236,9 +260,9 @@ fn a04_a_private_routing_field_reaches_the_service_untouched() {
     let broker = Broker::start();
     let (mut service, mut caller) = (Peer::connect(&broker), Peer::connect(&broker));
     service.register("echo", 1);
-    let routing = Routing::to("echo", "").put(ipc_protocol::FieldTag(100), b"\0\xff").build();
+    let routing = Routing::to("echo", "").put(FieldTag(100), b"\0\xff").build();
     caller.send(&Message::Call(ipc_protocol::Call { routing, ..call(1, "echo", "") }));
-    assert_eq!(service.delivered().routing.field(ipc_protocol::FieldTag(100)), Some(&b"\0\xff"[..]));
+    assert_eq!(service.delivered().routing.field(FieldTag(100)), Some(&b"\0\xff"[..]));
 }
 
 #[test]

@@ -16,4 +16,5 @@ mod life;
 mod load;
 mod offence;
 mod side_by_side;
+mod surroundings;
 mod time;

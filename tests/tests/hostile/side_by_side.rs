@@ -7,7 +7,6 @@
 
 use std::{
     io,
-    os::unix::net::UnixStream,
     path::Path,
     time::{Duration, Instant},
 };
@@ -123,15 +122,12 @@ impl Besieged {
     fn connect(&self) -> Result<(), String> {
         match self {
             Self::Own(broker) => connect(broker),
-            Self::Rival(rival) => greet(rival.socket()).map_err(|error| error.to_string()),
+            Self::Rival(rival) => {
+                let connected = DBusPeer::connect(rival.socket(), PATIENCE);
+                connected.map(drop).map_err(|error| error.to_string())
+            }
         }
     }
-}
-
-fn greet(socket: &Path) -> io::Result<()> {
-    let stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    DBusPeer::greet(stream).map(drop)
 }
 
 impl Row {
