@@ -147,6 +147,12 @@ impl Latencies {
         self.sorted.get((self.sorted.len() * permille / 1_000).min(last)).copied().unwrap_or_default()
     }
 
+    /// Whether no call was answered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sorted.is_empty()
+    }
+
     /// The 99th percentile.
     #[must_use]
     pub fn p99(&self) -> Duration {

@@ -3,6 +3,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
+use ipc_protocol::Message;
 use ipc_tests::{
     broker::{AT_ONCE, Broker},
     command::{Command, Running, process},
@@ -86,10 +87,12 @@ fn j04_commands_that_are_interrupted_delay_no_peer() {
     service.register("silent", 64);
     siege.endure(|broker| {
         let waiting: Vec<_> = (0..4).map(|_| broker.ipcctl(["send", "silent"]).start()).collect();
-        for _ in &waiting {
-            service.delivered();
-        }
+        let calls: Vec<_> = waiting.iter().map(|_| service.delivered()).collect();
         waiting.into_iter().for_each(interrupt);
+        for call in &calls {
+            assert!(matches!(service.receive(), Some(Message::Cancel(_))));
+            service.answer(call, ""); // it fills the window until then
+        }
     });
     drop(service);
     siege.lift();
@@ -147,7 +150,7 @@ fn interrupt(command: Running) {
 /// Answers each call with more than a pipe holds.
 fn answer_at_length(mut service: Peer) {
     while let Some(message) = service.receive() {
-        if let ipc_protocol::Message::Call(call) = message {
+        if let Message::Call(call) = message {
             service.answer(&call, vec![b'x'; 100_000]);
         }
     }
