@@ -35,7 +35,7 @@ No ARG: an empty body. Other users can read a command line: put secrets into - o
 
 With -o json a reply in JSON is printed as it is, any other as {\"encoding\":\"bytes\",\"text\":\"...\"}, or with \"base64\" in \
 place of \"text\" if it isn't UTF-8. If the reply can't be written, the exit code is 74, or 141 without an error line if the \
-reader has gone. In a handler of 'ipcctl serve' a call has no more time than its own caller gives it ($IPC_DEADLINE_MS).
+reader has gone. Output that is closed from the start (>&-) counts as /dev/null. In a handler of 'ipcctl serve' a call has no more time than its own caller gives it ($IPC_DEADLINE_MS).
 
 Examples:
   ipcctl send calc.add a:=1 b:=2

@@ -8,11 +8,11 @@ use ipc_tests::{
     broker::{AT_ONCE, Broker, STRANGER, counts, is_root, is_soak},
     bystander::Bystander,
     command::Command,
-    eventually::{eventually, within},
+    eventually::{eventually, eventually_some, within},
     peer::{Peer, call},
     proc,
     scene::Scene,
-    siege::Siege,
+    siege::{Siege, is_strict},
 };
 
 /// A process that opens `count` connections and keeps them.
@@ -133,6 +133,37 @@ fn b01_without_a_free_descriptor_one_caller_is_refused_and_the_others_wait() {
 }
 
 #[test]
+fn b01_a_full_broker_serves_who_is_in_and_takes_the_next_at_once() {
+    for most in [64, 256] {
+        let mut siege = Siege::at(with_open_files(most));
+        siege.endure(|broker| {
+            let finished = crowd(broker, 1_000).run();
+            assert_eq!(counts(&finished.stdout())[2], 0, "{}", finished.stderr);
+        });
+        let mut inside = fill(siege.broker());
+        inside.pop();
+        let start = Instant::now();
+        inside.push(wait_for_place(siege.broker()));
+        let took = start.elapsed();
+        println!("{most} descriptors: {} connections, the next one's place after {took:?}", inside.len());
+        assert!(took <= if is_strict() { Duration::from_millis(100) } else { AT_ONCE }, "{took:?}");
+        drop(inside);
+        siege.lift();
+    }
+}
+
+/// Takes every place that is left.
+fn fill(broker: &Broker) -> Vec<Peer> {
+    std::iter::repeat_with(|| Peer::open(broker)).map_while(let_in).collect()
+}
+
+/// Says hello, and returns the peer if it is welcome.
+fn let_in(mut peer: Peer) -> Option<Peer> {
+    let _ = peer.try_send_bytes(&ipc_tests::peer::hello().to_vec());
+    matches!(peer.receive(), Some(Message::Welcome(_))).then_some(peer)
+}
+
+#[test]
 fn b11_churn_leaves_nothing_behind() {
     let mut scene = Scene::at(Broker::in_process(""));
     let pid = scene.broker.daemon().unwrap().pid();
@@ -204,16 +235,7 @@ fn b05_a_caller_with_too_many_calls_is_refused_at_once() {
 /// Connects as soon as the broker has room.
 #[track_caller]
 fn wait_for_place(broker: &Broker) -> Peer {
-    let mut welcomed = None;
-    let got_in = within(AT_ONCE, || {
-        let mut peer = Peer::open(broker);
-        let _ = peer.try_send_bytes(&ipc_tests::peer::hello().to_vec());
-        let is_in = matches!(peer.receive(), Some(ipc_protocol::Message::Welcome(_)));
-        welcomed = is_in.then_some(peer);
-        is_in
-    });
-    assert!(got_in, "a place was free");
-    welcomed.expect("it got in")
+    eventually_some(AT_ONCE, "a place is free", || let_in(Peer::open(broker)))
 }
 
 fn path_of_ipcd() -> String {
