@@ -1,13 +1,13 @@
 //! What happens around a broker: at the path of its socket, to its configuration, and in shells that call through it. A bystander
 //! must not notice.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use ipc_protocol::Message;
 use ipc_tests::{
     broker::{AT_ONCE, Broker},
     command::{Command, Running, process},
-    eventually::{eventually, within},
+    eventually::{SOON, eventually, within},
     peer::Peer,
     programs::Programs,
     siege::Siege,
@@ -42,7 +42,10 @@ fn g08_a_socket_that_is_removed_again_and_again_delays_no_peer() {
     siege.endure(|broker| {
         let _ = fs::remove_file(broker.socket());
         let _ = fs::remove_file(broker.datagram_socket());
-        assert!(within(LOOK, || broker.socket().exists() && broker.datagram_socket().exists()), "they are there again");
+        assert!(
+            within(SOON, || broker.socket().exists() && broker.datagram_socket().exists()),
+            "the broker looks every 5 s"
+        );
     });
     drop(Peer::connect(siege.broker()));
     siege.lift();
@@ -135,7 +138,7 @@ fn reload(broker: &Broker, pid: u32, toml: &str, mode: u32, says: &str) {
     fs::write(broker.config(), toml).unwrap();
     set_mode(&broker.config(), mode);
     kill(process(pid), Signal::SIGHUP).unwrap();
-    eventually(LOOK, says, || fs::read_to_string(&log).unwrap_or_default().contains(says));
+    eventually(AT_ONCE, says, || fs::read_to_string(&log).unwrap_or_default().contains(says));
 }
 
 fn set_mode(path: &Path, mode: u32) {
@@ -155,6 +158,3 @@ fn answer_at_length(mut service: Peer) {
         }
     }
 }
-
-/// The broker looks after its files about once a second.
-const LOOK: Duration = AT_ONCE;
