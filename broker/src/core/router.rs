@@ -22,7 +22,7 @@ use super::{
     refusal::{Refusal, long_answer},
     switchboard::Switchboard,
     tidying::Tidying,
-    turns::{Turn, Turns, Work},
+    turns::{FRAME, Turn, Turns},
     visits::{Admission, Visits},
 };
 
@@ -38,8 +38,6 @@ pub struct Router<F> {
     pub(super) board: Switchboard<F>,
     pub(super) assembly: Assembly,
     turns: Turns,
-    /// The work, in frames, that was done for operations of the broker itself.
-    pub(super) effort: u64,
     visits: Visits,
     tidying: Tidying,
     pub(super) policy: Policy,
@@ -62,7 +60,6 @@ impl<F> Router<F> {
             board: Switchboard::new(limits),
             assembly: Assembly::default(),
             turns: Turns::default(),
-            effort: 0,
             visits: Visits::default(),
             tidying: Tidying::default(),
             policy,
@@ -145,20 +142,27 @@ impl<F> Router<F> {
     /// Whose turn it is among the peers that are ready. `None` ends this turn: what is done is to be written before the next one.
     #[inline]
     pub fn next_turn(&mut self) -> Option<Turn> {
+        self.board.post.work = 0;
         self.turns.next(&mut self.board.post.peers, &self.board.post.limits)
+    }
+
+    /// Notes what a read has brought in a peer's turn, which may be nothing.
+    #[inline]
+    pub fn note_read(&mut self, bytes: usize) {
+        self.board.post.work += FRAME + bytes as u64;
+    }
+
+    /// Whether a peer has caused as much work in its turn as it may at a time. Ask after each message.
+    #[inline]
+    #[must_use]
+    pub fn is_over(&self, turn: &Turn) -> bool {
+        self.board.post.work >= turn.budget
     }
 
     /// Ends a peer's turn. If it has sent more, it is [ready](Router::ready) again.
     #[inline]
-    pub fn end_turn(&mut self, turn: Turn, work: Work) {
-        self.turns.end(&mut self.board.post.peers, turn, work);
-    }
-
-    /// The work, in frames, that was ever done for operations of the broker itself, besides passing frames on.
-    #[inline]
-    #[must_use]
-    pub fn effort(&self) -> u64 {
-        self.effort
+    pub fn end_turn(&mut self, turn: Turn) {
+        self.turns.end(&mut self.board.post.peers, turn, self.board.post.work);
     }
 
     /// When the next turn should begin because of peers that wait for it: in the past, if at once.
@@ -236,6 +240,7 @@ impl<F> Router<F> {
     // ---- what peers send
 
     fn receive(&mut self, now: Moment, from: PeerId, message: &mut Message<F>, out: &mut impl Outputs<F>) {
+        self.board.post.work += FRAME;
         let Some(peer) = self.board.post.peers.get(from) else { return };
         let stage = peer.stage;
         let began = if peer.frame.is_some() { self.assembly.end(&mut self.board.post, from) } else { None };
