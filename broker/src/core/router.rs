@@ -99,7 +99,7 @@ impl<F> Router<F> {
     }
 
     /// Handles an input.
-    #[inline]
+    #[inline(always)] // of all that can happen, each caller passes one thing
     pub fn handle(&mut self, now: Moment, input: Input<'_, F>, out: &mut impl Outputs<F>) {
         match input {
             Input::Message { from, message } => self.receive(now, from, message, out),
@@ -244,36 +244,36 @@ impl<F> Router<F> {
         let Some(peer) = self.board.post.peers.get(from) else { return };
         let stage = peer.stage;
         let began = if peer.frame.is_some() { self.assembly.end(&mut self.board.post, from) } else { None };
-        let arrival = Arrival { from, began: began.unwrap_or(now), now };
-        let taken = match (stage, message) {
-            (Stage::Ready, Message::Call(call)) => self.take_call(arrival, call, out),
-            (Stage::Ready, Message::Reply(reply)) => {
-                match reply.body.len() as u64 > self.board.post.limits.body_bytes {
-                    true => self.take_long_reply(now, from, reply, out),
-                    false => self.board.answered(now, from, Ok(reply), out),
-                }
-                Ok(())
-            }
-            (Stage::Ready, Message::Error(failure)) => {
-                self.take_error(now, from, failure, out);
-                Ok(())
-            }
-            (Stage::Ready, Message::Cancel(cancel)) => {
-                self.board.cancel(from, cancel.id, out);
-                Ok(())
-            }
-            (Stage::Ready, Message::Ping(id)) => {
-                self.board.post.send(from, Message::Pong(*id), out);
-                Ok(())
-            }
-            (Stage::Ready, Message::Pong(_) | Message::Goodbye(_)) | (Stage::Leaving | Stage::Ended, _) => Ok(()),
-            (Stage::Greeting, Message::Hello(hello)) => self.greet(from, hello, out),
-            (Stage::Greeting, other) => Err(Violation::NoHello(other.kind())),
-            (Stage::Ready, other) => Err(Violation::UnexpectedKind(other.kind())),
+        let taken = match stage {
+            Stage::Ready => self.take(Arrival { from, began: began.unwrap_or(now), now }, message, out),
+            Stage::Greeting => match message {
+                Message::Hello(hello) => self.greet(from, hello, out),
+                other => Err(Violation::NoHello(other.kind())),
+            },
+            Stage::Leaving | Stage::Ended => Ok(()),
         };
         if let Err(violation) = taken {
             self.board.post.violate(from, &violation, out);
         }
+    }
+
+    /// A message of a peer that has said hello.
+    #[inline]
+    fn take(&mut self, arrival: Arrival, message: &mut Message<F>, out: &mut impl Outputs<F>) -> Result<(), Violation> {
+        let Arrival { from, now, .. } = arrival;
+        match message {
+            Message::Call(call) => return self.take_call(arrival, call, out),
+            Message::Reply(reply) => match reply.body.len() as u64 > self.board.post.limits.body_bytes {
+                true => self.take_long_reply(now, from, reply, out),
+                false => self.board.answered(now, from, Ok(reply), out),
+            },
+            Message::Error(failure) => self.take_error(now, from, failure, out),
+            Message::Cancel(cancel) => self.board.cancel(from, cancel.id, out),
+            Message::Ping(id) => self.board.post.send(from, Message::Pong(*id), out),
+            Message::Pong(_) | Message::Goodbye(_) => {}
+            other => return Err(Violation::UnexpectedKind(other.kind())),
+        }
+        Ok(())
     }
 
     #[cold]

@@ -205,14 +205,18 @@ impl Connections {
                 decisions.outlets().mark(id); // it goes on when it has read
                 break;
             }
-            let input = match connection.inlet.next(&mut self.message) {
-                Ok(Some(Incoming::Message)) => Input::Message { from: id, message: &mut self.message },
+            match connection.inlet.next(&mut self.message) {
+                Ok(Some(Incoming::Message)) => {
+                    decisions.tell(now, Input::Message { from: id, message: &mut self.message });
+                }
                 Ok(Some(Incoming::Begun(frame))) => {
                     decisions.tell(now, Input::Begun { from: id, frame });
                     return; // it goes on when the decision is carried out
                 }
-                Ok(Some(Incoming::Misnamed { id: number, error })) => Input::Misnamed { from: id, id: number, error },
-                Ok(Some(Incoming::Skipped)) => Input::Skipped { from: id },
+                Ok(Some(Incoming::Misnamed { id: number, error })) => {
+                    decisions.tell(now, Input::Misnamed { from: id, id: number, error });
+                }
+                Ok(Some(Incoming::Skipped)) => decisions.tell(now, Input::Skipped { from: id }),
                 Ok(None) => {
                     if connection.deaf {
                         decisions.outlets().mark(id); // to look whether it has sent more
@@ -226,8 +230,7 @@ impl Connections {
                     decisions.tell(now, Input::Violation { from: id, violation });
                     return;
                 }
-            };
-            decisions.tell(now, input);
+            }
             if decisions.is_over(&turn) {
                 break;
             }

@@ -31,7 +31,7 @@ impl Decisions {
     }
 
     /// Passes an input to the router.
-    #[inline]
+    #[inline(always)] // as the router's
     pub(crate) fn tell(&mut self, now: Moment, input: Input<'_, Fd>) {
         self.router.handle(now, input, &mut self.undone);
     }
@@ -149,7 +149,7 @@ impl Decisions {
 const KEPT: usize = 1_024;
 
 impl Outputs<Fd> for Undone {
-    #[inline]
+    #[inline(always)] // each caller passes one kind of output
     fn push(&mut self, output: Decision) {
         match output {
             Output::Send { to, item } => self.outlets.push(to, item),
