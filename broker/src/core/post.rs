@@ -300,6 +300,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sent_counts_as_work() {
+        let (mut post, peer) = post_with_peer();
+        let mut out: Vec<Output<NoFd>> = Vec::new();
+        post.send(peer, Message::Pong(1), &mut out);
+        let [Output::Send { item, .. }] = &out[..] else { panic!("{out:?}") };
+        assert_eq!(post.work, item.cost as u64);
+    }
+
+    #[test]
     fn a_peer_that_reads_may_be_sent_more_than_the_limit_in_one_turn() {
         let (mut post, peer) = post_with_peer();
         let mut out: Vec<Output<NoFd>> = Vec::new();

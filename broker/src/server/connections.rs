@@ -173,12 +173,11 @@ impl Connections {
     fn read(&mut self, now: Moment, turn: Turn, decisions: &mut Decisions) -> Served {
         let id = turn.peer;
         let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
-        match connection.read(self.rights, &mut self.buffer, turn.bytes) {
-            Ok(Received::Bytes(len)) => {
-                decisions.note_read(len);
-                connection.rest = Rest::Shared;
-            }
-            Ok(Received::Nothing) => decisions.note_read(0),
+        let received = connection.read(self.rights, &mut self.buffer, turn.bytes);
+        decisions.note_read(if let Ok(Received::Bytes(len)) = received { len } else { 0 });
+        match received {
+            Ok(Received::Bytes(_)) => connection.rest = Rest::Shared,
+            Ok(Received::Nothing) => {}
             Ok(Received::End) => {
                 connection.reading = Reading::Ended;
                 decisions.outlets().mark(id);
