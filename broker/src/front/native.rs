@@ -31,6 +31,10 @@ impl Inlet {
 
     #[inline]
     pub(super) fn next<F>(&mut self, into: &mut Message<F>) -> Result<Option<Incoming>, Violation> {
+        if self.skipping && self.decoder.has_skipped() {
+            self.skipping = false;
+            return Ok(Some(Incoming::Skipped)); // before what comes behind it, whose time is its own
+        }
         if let Some(frame) = self.decoder.whole()
             && into.decode_checked(frame, &self.last)
         {
@@ -40,10 +44,6 @@ impl Inlet {
     }
 
     fn next_checked<F>(&mut self, into: &mut Message<F>) -> Result<Option<Incoming>, Violation> {
-        if self.skipping && self.decoder.has_skipped() {
-            self.skipping = false;
-            return Ok(Some(Incoming::Skipped)); // before what comes behind it, whose time is its own
-        }
         Ok(match self.decoder.next()? {
             None => None,
             Some(Decoded::Frame(frame)) => {
