@@ -109,6 +109,7 @@ impl Accounts {
 
     /// Charges `bytes`, if they fit the part of the user's and the broker's quota that this use may fill. They do if the user is within
     /// what it is sure of, which is the usual case.
+    #[inline]
     pub(crate) fn charge_bytes(&mut self, id: AccountId, bytes: usize, of: Use, limits: &Limits) -> Result<(), Full> {
         let Some(row) = self.rows.get_mut(id) else { return Err(Full::User) };
         let of_user = row.held.bytes + bytes as u64;

@@ -64,4 +64,4 @@ pub use moment::Moment;
 pub use output::{Output, Outputs, Precedence};
 pub use policy::{Effect, Operation, Policy, Request, Rule, Verdict};
 pub use router::Router;
-pub use turns::{Turn, Work};
+pub use turns::Turn;

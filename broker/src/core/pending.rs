@@ -31,9 +31,14 @@ impl Pending {
     /// Removes the call with this number.
     #[inline]
     pub(crate) fn remove(&mut self, number: u64) {
-        let Some(place) = self.place_of(number).and_then(|at| self.calls.get_mut(at)) else { return };
-        if place.1.take().is_none() {
-            return;
+        match self.calls.front() {
+            Some((first, _)) if *first == number => drop(self.calls.pop_front()), // a gap is never the first
+            _ => {
+                let Some(place) = self.place_of(number).and_then(|at| self.calls.get_mut(at)) else { return };
+                if place.1.take().is_none() {
+                    return;
+                }
+            }
         }
         self.len -= 1;
         while self.calls.front().is_some_and(|(_, call)| call.is_none()) {

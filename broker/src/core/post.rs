@@ -27,6 +27,9 @@ pub(crate) struct Post {
     pub(crate) peaks: Peaks,
     /// The number of peers with at least `unread_soft_bytes` unread.
     congested: usize,
+    /// The work done in the present turn of a peer, in bytes: those read, the cost of what is sent, and what takes as long.
+    #[serde(skip)]
+    pub(crate) work: u64,
 }
 
 /// The most that one peer or one name ever used.
@@ -47,6 +50,7 @@ impl Post {
             counters: Counters::default(),
             peaks: Peaks::default(),
             congested: 0,
+            work: 0,
         }
     }
 
@@ -106,10 +110,13 @@ impl Post {
             let violation = not_reading(peer.unread + cost, self.limits.unread_hard_bytes);
             return self.violate(to, &violation, out);
         }
-        let account = peer.account;
+        let (account, unread) = (peer.account, peer.unread + cost);
         let soft = self.limits.unread_soft_bytes;
-        self.congested += usize::from((peer.unread as u64) < soft && (peer.unread + cost) as u64 >= soft);
-        peer.unread += cost;
+        if unread as u64 >= soft && (peer.unread as u64) < soft {
+            self.congested += 1;
+        }
+        peer.unread = unread;
+        self.work += cost as u64;
         self.charge_or_cut(account, cost, out);
         // The server drops it if its receiver was the one cut.
         out.push(Output::Send { to, item: Item { message: message(), cost, class: Class::Required } });
@@ -314,6 +321,15 @@ mod tests {
         assert_eq!(post.accounts.of(7).bytes, item.cost as u64);
         post.written(peer, item.cost);
         assert_eq!(post.accounts.of(7).bytes, 0);
+    }
+
+    #[test]
+    fn what_is_sent_counts_as_work() {
+        let (mut post, peer) = post_with_peer();
+        let mut out: Vec<Output<NoFd>> = Vec::new();
+        post.send(peer, Message::Pong(1), &mut out);
+        let [Output::Send { item, .. }] = &out[..] else { panic!("{out:?}") };
+        assert_eq!(post.work, item.cost as u64);
     }
 
     #[test]

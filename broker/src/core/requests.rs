@@ -24,6 +24,7 @@ use super::{
     router::{Arrival, Router},
     routing::{self, Destination},
     switchboard::Origin,
+    turns::FRAME,
 };
 
 impl<F> Router<F> {
@@ -53,6 +54,7 @@ impl<F> Router<F> {
     /// A call to an impossible name. A user who may do nothing receives a denial instead.
     #[cold]
     pub(super) fn misnamed(&mut self, from: PeerId, id: u64, error: &RoutingError, out: &mut impl Outputs<F>) {
+        self.board.post.work += FRAME;
         self.assembly.end(&mut self.board.post, from);
         let Some(peer) = self.board.post.peers.get(from) else { return };
         match peer.stage {
@@ -174,7 +176,7 @@ impl<F> Router<F> {
         call: &Call<F>,
         out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
-        self.effort += OPERATION;
+        self.board.post.work += OPERATION * FRAME;
         if call.routing.method() != operation::Register::NAME.as_bytes() {
             return self.board.control(origin, call, out);
         }

@@ -22,7 +22,7 @@ use super::{
     refusal::{Refusal, long_answer},
     switchboard::Switchboard,
     tidying::Tidying,
-    turns::{Turn, Turns, Work},
+    turns::{FRAME, Turn, Turns},
     visits::{Admission, Visits},
 };
 
@@ -38,8 +38,6 @@ pub struct Router<F> {
     pub(super) board: Switchboard<F>,
     pub(super) assembly: Assembly,
     turns: Turns,
-    /// The work, in frames, that was done for operations of the broker itself.
-    pub(super) effort: u64,
     visits: Visits,
     tidying: Tidying,
     pub(super) policy: Policy,
@@ -62,7 +60,6 @@ impl<F> Router<F> {
             board: Switchboard::new(limits),
             assembly: Assembly::default(),
             turns: Turns::default(),
-            effort: 0,
             visits: Visits::default(),
             tidying: Tidying::default(),
             policy,
@@ -102,7 +99,7 @@ impl<F> Router<F> {
     }
 
     /// Handles an input.
-    #[inline]
+    #[inline(always)] // of all that can happen, each caller passes one thing
     pub fn handle(&mut self, now: Moment, input: Input<'_, F>, out: &mut impl Outputs<F>) {
         match input {
             Input::Message { from, message } => self.receive(now, from, message, out),
@@ -146,20 +143,27 @@ impl<F> Router<F> {
     /// Whose turn it is among the peers that are ready. `None` ends this turn: what is done is to be written before the next one.
     #[inline]
     pub fn next_turn(&mut self) -> Option<Turn> {
+        self.board.post.work = 0;
         self.turns.next(&mut self.board.post.peers, &self.board.post.limits)
+    }
+
+    /// Notes what a read has brought in a peer's turn, which may be nothing.
+    #[inline]
+    pub fn note_read(&mut self, bytes: usize) {
+        self.board.post.work += FRAME + bytes as u64;
+    }
+
+    /// Whether a peer has caused as much work in its turn as it may at a time. Ask after each message.
+    #[inline]
+    #[must_use]
+    pub fn is_over(&self, turn: &Turn) -> bool {
+        self.board.post.work >= turn.budget
     }
 
     /// Ends a peer's turn. If it has sent more, it is [ready](Router::ready) again.
     #[inline]
-    pub fn end_turn(&mut self, turn: Turn, work: Work) {
-        self.turns.end(&mut self.board.post.peers, turn, work);
-    }
-
-    /// The work, in frames, that was ever done for operations of the broker itself, besides passing frames on.
-    #[inline]
-    #[must_use]
-    pub fn effort(&self) -> u64 {
-        self.effort
+    pub fn end_turn(&mut self, turn: Turn) {
+        self.turns.end(&mut self.board.post.peers, turn, self.board.post.work);
     }
 
     /// When the next turn should begin because of peers that wait for it: in the past, if at once.
@@ -237,39 +241,40 @@ impl<F> Router<F> {
     // ---- what peers send
 
     fn receive(&mut self, now: Moment, from: PeerId, message: &mut Message<F>, out: &mut impl Outputs<F>) {
+        self.board.post.work += FRAME;
         let Some(peer) = self.board.post.peers.get(from) else { return };
         let stage = peer.stage;
         let began = if peer.frame.is_some() { self.assembly.end(&mut self.board.post, from) } else { None };
-        let arrival = Arrival { from, began: began.unwrap_or(now), now };
-        let taken = match (stage, message) {
-            (Stage::Ready, Message::Call(call)) => self.take_call(arrival, call, out),
-            (Stage::Ready, Message::Reply(reply)) => {
-                match reply.body.len() as u64 > self.board.post.limits.body_bytes {
-                    true => self.take_long_reply(now, from, reply, out),
-                    false => self.board.answered(now, from, Ok(reply), out),
-                }
-                Ok(())
-            }
-            (Stage::Ready, Message::Error(failure)) => {
-                self.take_error(now, from, failure, out);
-                Ok(())
-            }
-            (Stage::Ready, Message::Cancel(cancel)) => {
-                self.board.cancel(from, cancel.id, out);
-                Ok(())
-            }
-            (Stage::Ready, Message::Ping(id)) => {
-                self.board.post.send(from, Message::Pong(*id), out);
-                Ok(())
-            }
-            (Stage::Ready, Message::Pong(_) | Message::Goodbye(_)) | (Stage::Leaving | Stage::Ended, _) => Ok(()),
-            (Stage::Greeting, Message::Hello(hello)) => self.greet(from, hello, out),
-            (Stage::Greeting, other) => Err(Violation::NoHello(other.kind())),
-            (Stage::Ready, other) => Err(Violation::UnexpectedKind(other.kind())),
+        let taken = match stage {
+            Stage::Ready => self.take(Arrival { from, began: began.unwrap_or(now), now }, message, out),
+            Stage::Greeting => match message {
+                Message::Hello(hello) => self.greet(from, hello, out),
+                other => Err(Violation::NoHello(other.kind())),
+            },
+            Stage::Leaving | Stage::Ended => Ok(()),
         };
         if let Err(violation) = taken {
             self.board.post.violate(from, &violation, out);
         }
+    }
+
+    /// A message of a peer that has said hello.
+    #[inline]
+    fn take(&mut self, arrival: Arrival, message: &mut Message<F>, out: &mut impl Outputs<F>) -> Result<(), Violation> {
+        let Arrival { from, now, .. } = arrival;
+        match message {
+            Message::Call(call) => return self.take_call(arrival, call, out),
+            Message::Reply(reply) => match reply.body.len() as u64 > self.board.post.limits.body_bytes {
+                true => self.take_long_reply(now, from, reply, out),
+                false => self.board.answered(now, from, Ok(reply), out),
+            },
+            Message::Error(failure) => self.take_error(now, from, failure, out),
+            Message::Cancel(cancel) => self.board.cancel(from, cancel.id, out),
+            Message::Ping(id) => self.board.post.send(from, Message::Pong(*id), out),
+            Message::Pong(_) | Message::Goodbye(_) => {}
+            other => return Err(Violation::UnexpectedKind(other.kind())),
+        }
+        Ok(())
     }
 
     #[cold]

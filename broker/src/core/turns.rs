@@ -27,24 +27,13 @@ use super::{
 pub struct Turn {
     /// The peer.
     pub peer: PeerId,
-    /// The work, in frames, after which another peer has its turn.
-    pub frames: u64,
     /// The most bytes to be read.
     pub bytes: usize,
+    /// The work, in bytes, after which another peer has its turn.
+    pub(super) budget: u64,
     effect: Effect,
     /// Whether others waited when it began. What is done while no one else waits costs no credit.
     is_shared: bool,
-}
-
-/// The work done in a peer's turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Work {
-    /// Reads, whatever they brought.
-    pub reads: u64,
-    /// Messages routed, and work that takes as long.
-    pub frames: u64,
-    /// Bytes read, and the cost of the items queued because of them.
-    pub bytes: u64,
 }
 
 /// The peers that wait for their turn.
@@ -161,10 +150,10 @@ impl Turns {
         Some(Turn::new(id, effect, left, false))
     }
 
-    /// Ends a peer's turn. The peer joins the line again if there is more to do.
+    /// Ends a peer's turn, in which `work` was done, in bytes. The peer joins the line again if there is more to do.
     #[inline]
-    pub(crate) fn end(&mut self, peers: &mut Peers, turn: Turn, work: Work) {
-        let cost = work.cost();
+    pub(crate) fn end(&mut self, peers: &mut Peers, turn: Turn, work: u64) {
+        let cost = work / FRAME;
         let line = self.line(turn.effect);
         line.left = line.left.saturating_sub(cost);
         if turn.is_shared {
@@ -225,7 +214,7 @@ impl Turn {
     #[inline]
     fn new(peer: PeerId, effect: Effect, frames: u64, is_shared: bool) -> Self {
         let bytes = if effect == Effect::Allow { usize::MAX } else { STRANGERS_READ };
-        Self { peer, frames, bytes, effect, is_shared }
+        Self { peer, bytes, budget: frames.saturating_mul(FRAME), effect, is_shared }
     }
 }
 
@@ -281,19 +270,12 @@ impl User {
     }
 }
 
-impl Work {
-    /// The work in frames. A read takes about as long as routing a frame, and so does copying 4 KiB.
-    #[must_use]
-    #[inline]
-    pub fn cost(self) -> u64 {
-        self.reads + self.frames + self.bytes / 4096
-    }
-}
-
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
+/// The work of routing a frame, in bytes: copying as many takes about as long, and so does a read, whatever it brings.
+pub(super) const FRAME: u64 = 4_096;
 /// The credit of a user, in frames: several connections have their turn before the next user.
 const OF_USER: i64 = 64;
 /// Bytes read at a time from a user who may do nothing. A hello with a long name fits, and every call is denied, long before its end.
@@ -347,7 +329,7 @@ mod tests {
             while let Some(turn) = self.turns.next(&mut self.peers, &self.limits) {
                 let frames = work(turn.peer);
                 self.turns.join(&mut self.peers, turn.peer);
-                self.turns.end(&mut self.peers, turn, Work { frames, ..Work::default() });
+                self.turns.end(&mut self.peers, turn, frames * FRAME);
                 *self.done.entry(turn.peer.to_bits()).or_default() += frames;
                 order.push(turn.peer);
             }
@@ -419,7 +401,7 @@ mod tests {
         let mut busy = Busy::new();
         busy.peer(7, Effect::Allow);
         busy.turns.begin(Moment(0), &busy.limits);
-        assert_eq!(busy.turns.next(&mut busy.peers, &busy.limits).map(|turn| turn.frames), Some(512));
+        assert_eq!(busy.turns.next(&mut busy.peers, &busy.limits).map(|turn| turn.budget / FRAME), Some(512));
         assert_eq!(busy.turns.next(&mut busy.peers, &busy.limits), None);
         assert_eq!(busy.turns.next_at(&busy.peers), None);
     }
@@ -442,10 +424,5 @@ mod tests {
         let (gone, stays) = (busy.peer(7, Effect::Allow), busy.peer(7, Effect::Allow));
         busy.peers.remove(gone);
         assert!(busy.turn(|_| 16).iter().all(|peer| *peer == stays));
-    }
-
-    #[test]
-    fn what_is_copied_counts_as_work() {
-        assert_eq!(Work { reads: 1, frames: 2, bytes: 12_288 }.cost(), 6);
     }
 }

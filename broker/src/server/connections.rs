@@ -22,7 +22,7 @@ use super::{
     sunk::{Depth, Look, Sunk},
 };
 use crate::{
-    core::{Input, Item, Moment, PeerId, Turn, Work},
+    core::{Input, Item, Moment, PeerId, Turn},
     front::{Incoming, Inlet, Outlet, Pool, Sheet},
 };
 
@@ -165,29 +165,26 @@ impl Connections {
     /// A connection's turn: reads once, unless something is left of an earlier read, and routes what the turn allows.
     pub(crate) fn take_turn(&mut self, now: Moment, turn: Turn, decisions: &mut Decisions) -> Served {
         let Some(connection) = connection(&mut self.places, turn.peer) else { return Served::Open };
-        let mut work = Work::default();
         let mut served = Served::Open;
         if connection.once {
             decisions.outlets().mark(turn.peer);
         }
         if connection.rest == Rest::Nothing && connection.reading == Reading::Open {
-            served = self.read(now, turn, &mut work, decisions);
+            served = self.read(now, turn, decisions);
         }
-        self.route(now, turn, &mut work, decisions);
-        decisions.end_turn(turn, work);
+        self.route(now, turn, decisions);
+        decisions.end_turn(turn);
         served
     }
 
     /// Reads once: up to [`ReadBuffer::READ_LEN`] bytes, or the rest of a long frame.
-    fn read(&mut self, now: Moment, turn: Turn, work: &mut Work, decisions: &mut Decisions) -> Served {
+    fn read(&mut self, now: Moment, turn: Turn, decisions: &mut Decisions) -> Served {
         let id = turn.peer;
         let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
-        work.reads += 1;
-        match connection.read(self.rights, &mut self.buffer, turn.bytes) {
-            Ok(Received::Bytes(len)) => {
-                work.bytes += len as u64;
-                connection.rest = Rest::Shared;
-            }
+        let received = connection.read(self.rights, &mut self.buffer, turn.bytes);
+        decisions.note_read(if let Ok(Received::Bytes(len)) = received { len } else { 0 });
+        match received {
+            Ok(Received::Bytes(_)) => connection.rest = Rest::Shared,
             Ok(Received::Nothing) => {}
             Ok(Received::End) => {
                 connection.reading = Reading::Ended;
@@ -203,28 +200,30 @@ impl Connections {
     }
 
     /// Routes messages of a connection, until there is none or its turn is over.
-    fn route(&mut self, now: Moment, turn: Turn, work: &mut Work, decisions: &mut Decisions) {
+    fn route(&mut self, now: Moment, turn: Turn, decisions: &mut Decisions) {
         let id = turn.peer;
         let Some(connection) = connection(&mut self.places, id).filter(|connection| connection.rest != Rest::Nothing)
         else {
             return;
         };
-        let (bytes, queued, effort) = (work.bytes, decisions.outlets().queued(), decisions.effort());
-        let mut routed = 0;
         let rest = std::mem::replace(&mut connection.rest, Rest::Nothing);
         loop {
             if !decisions.may_send(id) && connection.hold_back() {
                 decisions.outlets().mark(id); // it goes on when it has read
                 break;
             }
-            let input = match connection.inlet.next(&mut self.message) {
-                Ok(Some(Incoming::Message)) => Input::Message { from: id, message: &mut self.message },
+            match connection.inlet.next(&mut self.message) {
+                Ok(Some(Incoming::Message)) => {
+                    decisions.tell(now, Input::Message { from: id, message: &mut self.message });
+                }
                 Ok(Some(Incoming::Begun(frame))) => {
                     decisions.tell(now, Input::Begun { from: id, frame });
                     return; // it goes on when the decision is carried out
                 }
-                Ok(Some(Incoming::Misnamed { id: number, error })) => Input::Misnamed { from: id, id: number, error },
-                Ok(Some(Incoming::Skipped)) => Input::Skipped { from: id },
+                Ok(Some(Incoming::Misnamed { id: number, error })) => {
+                    decisions.tell(now, Input::Misnamed { from: id, id: number, error });
+                }
+                Ok(Some(Incoming::Skipped)) => decisions.tell(now, Input::Skipped { from: id }),
                 Ok(None) => {
                     if connection.deaf {
                         decisions.outlets().mark(id); // to look whether it has sent more
@@ -238,12 +237,8 @@ impl Connections {
                     decisions.tell(now, Input::Violation { from: id, violation });
                     return;
                 }
-            };
-            decisions.tell(now, input);
-            routed += 1;
-            work.frames = routed + decisions.effort() - effort;
-            work.bytes = bytes + decisions.outlets().queued() - queued;
-            if work.cost() >= turn.frames {
+            }
+            if decisions.is_over(&turn) {
                 break;
             }
         }

@@ -3,7 +3,7 @@
 use ipc_protocol::{Goodbye, Identity};
 
 use super::outlets::{Fd, Outlets};
-use crate::core::{Input, Limits, Moment, Output, Outputs, PeerId, Policy, Router, Turn, Work};
+use crate::core::{Input, Limits, Moment, Output, Outputs, PeerId, Policy, Router, Turn};
 
 /// The router and its outputs.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Decisions {
     }
 
     /// Passes an input to the router.
-    #[inline]
+    #[inline(always)] // as the router's
     pub(crate) fn tell(&mut self, now: Moment, input: Input<'_, Fd>) {
         self.router.handle(now, input, &mut self.undone);
     }
@@ -108,14 +108,20 @@ impl Decisions {
 
     /// Ends a peer's turn.
     #[inline]
-    pub(crate) fn end_turn(&mut self, turn: Turn, work: Work) {
-        self.router.end_turn(turn, work);
+    pub(crate) fn end_turn(&mut self, turn: Turn) {
+        self.router.end_turn(turn);
     }
 
-    /// The work ever done for operations of the broker itself.
+    /// Notes what a read has brought in a peer's turn.
     #[inline]
-    pub(crate) fn effort(&self) -> u64 {
-        self.router.effort()
+    pub(crate) fn note_read(&mut self, bytes: usize) {
+        self.router.note_read(bytes);
+    }
+
+    /// Whether a peer has caused as much work in its turn as it may.
+    #[inline]
+    pub(crate) fn is_over(&self, turn: &Turn) -> bool {
+        self.router.is_over(turn)
     }
 
     /// When the next turn of the loop should begin because of peers that wait for theirs.
@@ -143,7 +149,7 @@ impl Decisions {
 const KEPT: usize = 1_024;
 
 impl Outputs<Fd> for Undone {
-    #[inline]
+    #[inline(always)] // each caller passes one kind of output
     fn push(&mut self, output: Decision) {
         match output {
             Output::Send { to, item } => self.outlets.push(to, item),

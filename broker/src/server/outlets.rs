@@ -19,8 +19,6 @@ pub(crate) struct Outlets {
     pool: Pool<Fd>,
     /// Connections to be written at the end of the turn.
     dirty: VecDeque<PeerId>,
-    /// The cost of all items that were ever queued.
-    queued: u64,
 }
 
 #[derive(Debug)]
@@ -33,7 +31,7 @@ struct Place {
 
 impl Outlets {
     pub(crate) fn new() -> Self {
-        Self { places: Vec::new(), pool: Pool::new(), dirty: VecDeque::new(), queued: 0 }
+        Self { places: Vec::new(), pool: Pool::new(), dirty: VecDeque::new() }
     }
 
     /// Adds the outlet of a connection.
@@ -70,16 +68,9 @@ impl Outlets {
     #[inline]
     pub(crate) fn push(&mut self, to: PeerId, item: Item<Fd>) {
         if let Some(place) = place(&mut self.places, to) {
-            self.queued += item.cost as u64;
             place.outlet.push(item, &mut self.pool);
             place.mark(&mut self.dirty);
         }
-    }
-
-    /// The cost of all items that were ever queued.
-    #[inline]
-    pub(crate) fn queued(&self) -> u64 {
-        self.queued
     }
 
     /// Queues a connection for writing.

@@ -24,7 +24,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 use ipc_protocol::{Body, Frame, Goodbye, Identity, Kind, Message, wire};
 use ipcd::{
-    core::{Event, Input, Item, Limits, Moment, Output, PeerId, Policy, Router, Turn, Work},
+    core::{Event, Input, Item, Limits, Moment, Output, PeerId, Policy, Router, Turn},
     front::Incoming,
 };
 
@@ -145,14 +145,13 @@ impl World {
     fn take_turn(&mut self, turn: Turn) {
         let peer = self.by_id[&turn.peer.to_bits()];
         let fake = &mut self.fakes[peer.0];
-        let mut work = Work::default();
         if fake.held_back {
             self.ledger.hold_back(Sender::Peer(peer));
         }
         if fake.is_open() && !fake.parked && !fake.held_back {
             if !fake.holds && !fake.kernel.is_empty() {
                 let read: Vec<_> = fake.kernel.drain(..turn.bytes.min(fake.kernel.len())).collect();
-                work = Work { reads: 1, frames: 0, bytes: read.len() as u64 };
+                self.router.note_read(read.len());
                 fake.inlet.feed(read.into());
                 fake.holds = true;
             }
@@ -164,8 +163,7 @@ impl World {
                 }
                 self.route_one(peer);
                 self.router.assert_invariants();
-                work.frames += 1;
-                if work.cost() >= turn.frames {
+                if self.router.is_over(&turn) {
                     break;
                 }
             }
@@ -177,7 +175,7 @@ impl World {
                 self.router.ready(turn.peer);
             }
         }
-        self.router.end_turn(turn, work);
+        self.router.end_turn(turn);
     }
 
     /// Has charged what is not routed in this turn, as `server` does.

@@ -59,6 +59,7 @@ impl ReadBuffer {
     ///
     /// # Errors
     /// What recvmsg(2) says; `InvalidData` if descriptors came, which no frame may carry yet.
+    #[inline]
     pub fn receive(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<(Received, Bytes)> {
         let received = receive(socket, self.room(most), RecvFlags::empty())?;
         Ok((received, self.bytes(received)))
@@ -103,6 +104,7 @@ impl ReadBuffer {
     }
 
     /// Up to `most` bytes of room.
+    #[inline]
     fn room(&mut self, most: usize) -> &mut [u8] {
         if self.room.is_empty() {
             self.room = BytesMut::zeroed(self.next_len);
@@ -111,6 +113,7 @@ impl ReadBuffer {
         self.room.get_mut(..most).unwrap_or_default()
     }
 
+    #[inline]
     fn bytes(&mut self, received: Received) -> Bytes {
         match received {
             Received::Bytes(len) => self.take(len),
