@@ -69,3 +69,20 @@ fn a_peer_that_never_reads_while_it_finishes_a_frame_is_cut_for_not_reading() {
 
     w.expect_cut(deaf, "bytes wait to be read");
 }
+
+#[test]
+fn the_time_of_a_call_begins_once_everything_before_it_is_handled() {
+    let (mut w, deaf) = world_with_deaf_peer();
+    let svc = w.service("clock");
+    w.call(deaf, "clock", "", b"");
+    let delivered = w.next_call(svc);
+    w.make_cut(deaf, Request::to("clock", "").within(50), 40);
+    w.reply(&delivered, &[7; 200_000]);
+    w.send_rest_and_make(deaf, Request::to("clock", "").within(50), usize::MAX);
+
+    w.advance(40);
+    w.resume_reading(deaf);
+
+    let left = [w.next_call(svc), w.next_call(svc)].map(|delivered| delivered.call.timeout_ms);
+    assert_eq!(left, [10, 50]);
+}

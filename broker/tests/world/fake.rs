@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ipc_protocol::{Goodbye, Identity, Message};
 use ipcd::{
-    core::{Item, PeerId},
+    core::{Item, Moment, PeerId},
     front::{Inlet, Outlet, Pool, Sheet},
 };
 
@@ -25,8 +25,8 @@ pub(crate) struct Fake {
     pub(crate) holds: bool,
     /// Whether its messages wait until it has read.
     pub(crate) held_back: bool,
-    /// Whether the router knows that a message of its has begun to arrive.
-    pub(crate) has_begun: bool,
+    /// When the router has heard of the message that comes next: its first bytes had come, and all before it was routed.
+    pub(crate) begins: Option<Moment>,
     /// Whether it has finished sending.
     pub(crate) ended: bool,
     /// Bytes sent to the broker and not read there.
@@ -70,7 +70,7 @@ impl Fake {
             parked: false,
             holds: false,
             held_back: false,
-            has_begun: false,
+            begins: None,
             ended: false,
             kernel: Vec::new(),
             rest: Vec::new(),
@@ -175,7 +175,7 @@ impl Fake {
             parked: self.parked,
             holds: self.holds,
             held_back: self.held_back,
-            has_begun: self.has_begun,
+            begins: self.begins,
             ended: self.ended,
             kernel: self.kernel.clone(),
             rest: self.rest.clone(),

@@ -148,13 +148,26 @@ impl Ledger {
         waiting.copied().collect::<Vec<_>>().into_iter().for_each(|ticket| entries[ticket.0].arrived = false);
     }
 
-    /// Notes that the router sees a call. The time of one that was held back begins now, unless a part of it was there before.
-    pub(crate) fn route(&mut self, sender: Sender, id: u64, began: impl FnOnce(u32) -> Moment, directory: &Directory) {
-        let Some(ticket) = self.by_id.get(&(sender, id)).copied() else { return };
+    /// Notes that the router has seen the beginning of a long call, whose time runs until this deadline.
+    pub(crate) fn begin(&mut self, sender: Sender, id: u64, deadline: impl FnOnce(u32) -> Moment) -> Option<Ticket> {
+        let ticket = *self.by_id.get(&(sender, id))?;
+        let entry = &mut self.entries[ticket.0];
+        entry.deadline = deadline(entry.request.timeout_ms);
+        Some(ticket)
+    }
+
+    /// Notes that the router sees a call, whose time runs until this deadline.
+    pub(crate) fn route(
+        &mut self,
+        sender: Sender,
+        id: u64,
+        deadline: impl FnOnce(u32) -> Moment,
+        directory: &Directory,
+    ) {
+        let Some(ticket) = self.begin(sender, id, deadline) else { return };
         let entry = &mut self.entries[ticket.0];
         entry.routed = true;
         if !std::mem::replace(&mut entry.arrived, true) {
-            entry.deadline = entry.deadline.max(began(entry.request.timeout_ms));
             self.aim(ticket, directory);
         }
     }

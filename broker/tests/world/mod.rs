@@ -188,7 +188,7 @@ impl World {
                 fake.inlet.detach();
                 let (from, held) = (fake.id, fake.inlet.held());
                 if held > 0 {
-                    self.fakes[peer.0].has_begun = true;
+                    fake.begins.get_or_insert(self.now);
                     self.pass(Input::Partial { from, held });
                     self.router.assert_invariants();
                 }
@@ -206,16 +206,19 @@ impl World {
             Ok(Some(Incoming::Misnamed { id, error })) => Input::Misnamed { from, id, error },
             Ok(Some(Incoming::Skipped)) => Input::Skipped { from },
             Ok(Some(Incoming::Begun(frame))) => {
-                fake.has_begun = true;
+                let began = *fake.begins.get_or_insert(self.now);
                 fake.begun_answer = matches!(frame.kind, Kind::REPLY | Kind::ERROR).then_some(frame.id);
                 fake.holds = false; // until the decision is carried out
+                if frame.kind == Kind::CALL {
+                    self.ledger.begin(Sender::Peer(peer), frame.id, deadline(began, self.router.limits()));
+                }
                 return self.pass(Input::Begun { from, frame });
             }
             Ok(None) => {
                 fake.holds = false;
                 match fake.inlet.partial() {
                     Some(held) => {
-                        fake.has_begun = true;
+                        fake.begins.get_or_insert(self.now);
                         return self.pass(Input::Partial { from, held });
                     }
                     None => return,
@@ -226,13 +229,12 @@ impl World {
                 return self.pass(Input::Violation { from, violation });
             }
         };
-        let (has_begun, now) = (std::mem::take(&mut self.fakes[peer.0].has_begun), self.now);
+        let began = self.fakes[peer.0].begins.take().unwrap_or(self.now);
         if let Input::Message { message: wire::Message::Call(wire::Call { id, .. }), .. } | Input::Misnamed { id, .. } =
             &input
         {
-            let limits = self.router.limits();
-            let began = |timeout_ms| if has_begun { Moment(0) } else { now.after(limits.timeout(timeout_ms)) };
-            self.ledger.route(Sender::Peer(peer), *id, began, &self.model.directory);
+            let deadline = deadline(began, self.router.limits());
+            self.ledger.route(Sender::Peer(peer), *id, deadline, &self.model.directory);
         }
         if let Input::Message { message: answer, .. } = &input
             && let wire::Message::Reply(wire::Reply { id, .. }) | wire::Message::Error(wire::Failure { id, .. }) =
@@ -393,6 +395,11 @@ impl World {
             self.router.ready(fake.id);
         }
     }
+}
+
+/// The deadline of a call that began to arrive then, by its timeout in milliseconds.
+fn deadline(began: Moment, limits: &Limits) -> impl Fn(u32) -> Moment {
+    move |timeout_ms| began.after(limits.timeout(timeout_ms))
 }
 
 /// A message as the ledger records it: a body in a descriptor becomes one word.
