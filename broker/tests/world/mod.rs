@@ -229,12 +229,11 @@ impl World {
                 return self.pass(Input::Violation { from, violation });
             }
         };
-        let began = self.fakes[peer.0].begins.take().unwrap_or(self.now);
-        if let Input::Message { message: wire::Message::Call(wire::Call { id, .. }), .. } | Input::Misnamed { id, .. } =
-            &input
-        {
-            let deadline = deadline(began, self.router.limits());
-            self.ledger.route(Sender::Peer(peer), *id, deadline, &self.model.directory);
+        match &input {
+            Input::Message { message: wire::Message::Call(wire::Call { id, .. }), .. } | Input::Misnamed { id, .. } => {
+                self.route_call(peer, *id);
+            }
+            _ => self.fakes[peer.0].begins = None,
         }
         if let Input::Message { message: answer, .. } = &input
             && let wire::Message::Reply(wire::Reply { id, .. }) | wire::Message::Error(wire::Failure { id, .. }) =
@@ -244,6 +243,13 @@ impl World {
             self.note_answer(peer, id, Promise::Answer(answer));
         }
         self.pass(input);
+    }
+
+    /// Notes that a call of a peer is routed now. Its time runs from when the router first heard of it.
+    fn route_call(&mut self, from: Peer, id: u64) {
+        let began = self.fakes[from.0].begins.take().unwrap_or(self.now);
+        let deadline = deadline(began, self.router.limits());
+        self.ledger.route(Sender::Peer(from), id, deadline, &self.model.directory);
     }
 
     fn carry_out_one(&mut self, output: Output<Token>) {

@@ -187,6 +187,7 @@ impl World {
             body: Body::Fd(Token::open()),
         };
         if self.fakes[from.0].is_open() && !self.fakes[from.0].parked {
+            self.route_call(from, call.id);
             self.tell(Input::Message { from: id, message: &mut wire::Message::Call(call) });
         }
         ticket
