@@ -91,6 +91,8 @@ pub(crate) struct Ledger {
     waiting: BTreeSet<Ticket>,
     /// The last call of each sender that was delivered to a service, by the service's name.
     last: BTreeMap<(Sender, String), u64>,
+    /// Whether no call carries a mark.
+    unmarked: bool,
 }
 
 impl Ledger {
@@ -119,9 +121,14 @@ impl Ledger {
         ticket
     }
 
+    /// From now on the calls of all peers are identified by their order.
+    pub(crate) fn leave_out_marks(&mut self) {
+        self.unmarked = true;
+    }
+
     /// The content of the next call's `TRACE` field, unless its sender does without.
     pub(crate) fn next_mark(&self, sender: Sender) -> Option<String> {
-        let is_marked = !matches!(sender, Sender::Peer(Peer(number)) if number % 2 == 1);
+        let is_marked = !matches!(sender, Sender::Peer(Peer(number)) if self.unmarked || number % 2 == 1);
         is_marked.then(|| self.entries.len().to_string())
     }
 
