@@ -116,6 +116,12 @@ impl World {
         let seen = self.out.len();
         self.router.handle(self.now, input, &mut self.out);
         self.model.check_outputs(&self.out[seen..]);
+        for output in self.out.split_off(seen) {
+            match output {
+                Output::Send { to, item } => self.queue(to, item), // at once, so that the model knows it before the next input
+                other => self.out.push(other),
+            }
+        }
     }
 
     /// Carries out the router's outputs and has turns, as `server` does, until no peer waits for one.
