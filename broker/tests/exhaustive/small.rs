@@ -51,7 +51,7 @@ pub(crate) struct Small {
     /// Whether the services share one name.
     shared: bool,
     peers: [Option<Peer>; 4],
-    /// Calls that a peer has made, oldest first.
+    /// Calls that a peer waits for, oldest first.
     made: [Vec<Ticket>; 4],
     /// Calls that a peer has received and not answered, oldest first.
     received: [VecDeque<Delivered>; 4],
@@ -85,14 +85,20 @@ impl Small {
             draining: false,
             path: Vec::new(),
         };
+        small.world.leave_out_marks();
         [A, B, S, T].into_iter().for_each(|at| small.arrive(at));
         small
     }
 
+    /// The router's state, to fork from.
+    pub(crate) fn state(&self) -> String {
+        self.world.state()
+    }
+
     /// A second world in the same state.
-    pub(crate) fn fork(&self) -> Self {
+    pub(crate) fn fork(&self, state: &str) -> Self {
         Self {
-            world: self.world.fork(),
+            world: self.world.fork(state),
             made: self.made.clone(),
             received: self.received.clone(),
             answered: self.answered.clone(),
@@ -128,7 +134,10 @@ impl Small {
         self.path.push(step);
         match step {
             Step::Call(at, name) => self.make(at, Request::to(name, "")),
-            Step::OneWay(at, name) => self.make(at, Request::to(name, "").one_way()),
+            Step::OneWay(at, name) => {
+                self.make(at, Request::to(name, "").one_way());
+                self.made[at].pop(); // nothing tells it how that ends
+            }
             Step::Direct(at) => self.make(at, Request::to(&self.world.address(self.peer(S)), "")),
             Step::Wait(at) => {
                 let wait = control::Wait { name: name(S, self.shared).parse().unwrap(), gone: true, target: false };
@@ -172,7 +181,8 @@ impl Small {
     /// The state, with everything left out that makes no difference to what can follow.
     pub(crate) fn key(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        canon::of(&self.world.state(), self.world.now()).hash(&mut hasher);
+        let peers: Vec<_> = self.peers.iter().flatten().map(|peer| self.world.id(*peer)).collect();
+        canon::of(self.world.state_value(), self.world.now(), &peers).to_string().hash(&mut hasher);
         for at in [A, B, S, T] {
             let is_waiting = self.made[at].iter().filter(|ticket| !self.world.has_ended(**ticket)).count();
             (self.is_ready(at), self.peers[at].is_some(), self.paused[at], is_waiting).hash(&mut hasher);
@@ -253,6 +263,7 @@ const TIMEOUT: u64 = 100;
 fn limits(limits: &mut Limits) {
     limits.calls_per_caller = 2;
     limits.calls_per_service = 2;
+    limits.names_per_peer = 2;
     limits.stray_replies = 1;
     limits.unread_soft_bytes = 100;
 }

@@ -115,3 +115,20 @@ fn a_full_quota_cuts_no_connection_that_may_be_reading() {
     peers.iter().for_each(|peer| w.look(*peer, 9_000));
     peers.iter().for_each(|peer| w.expect_open(*peer));
 }
+
+#[test]
+fn the_time_of_a_call_begins_once_everything_before_it_is_handled() {
+    let (mut w, deaf) = world_with_deaf_peer();
+    let svc = w.service("clock");
+    w.call(deaf, "clock", "", b"");
+    let delivered = w.next_call(svc);
+    w.make_cut(deaf, Request::to("clock", "").within(50), 40);
+    w.reply(&delivered, &[7; 200_000]);
+    w.send_rest_and_make(deaf, Request::to("clock", "").within(50), usize::MAX);
+
+    w.advance(40);
+    w.resume_reading(deaf);
+
+    let left = [w.next_call(svc), w.next_call(svc)].map(|delivered| delivered.call.timeout_ms);
+    assert_eq!(left, [10, 50]);
+}

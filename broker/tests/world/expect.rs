@@ -1,7 +1,7 @@
 //! What tests assert about the world.
 
 use ipc_protocol::{Cancel, ErrorCode, Failure, Goodbye, Message, Reply, Retry, control};
-use ipcd::core::Event;
+use ipcd::core::{Event, PeerId};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Delivered, Peer, Request, Ticket, Token, World};
@@ -98,6 +98,11 @@ impl World {
 
     pub(crate) fn clear_inbox(&mut self, peer: Peer) {
         self.fakes[peer.0].inbox.clear();
+    }
+
+    /// The router's id of the peer.
+    pub(crate) fn id(&self, peer: Peer) -> PeerId {
+        self.fakes[peer.0].id
     }
 
     /// The peer's number, from its welcome.

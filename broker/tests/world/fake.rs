@@ -25,8 +25,8 @@ pub(crate) struct Fake {
     pub(crate) holds: bool,
     /// Whether its messages wait until it has read.
     pub(crate) held_back: bool,
-    /// When the router was told that a message of its has begun to arrive.
-    pub(crate) began: Option<Moment>,
+    /// When the router has heard of the message that comes next: its first bytes had come, and all before it was routed.
+    pub(crate) begins: Option<Moment>,
     /// Whether it has finished sending.
     pub(crate) ended: bool,
     /// Bytes sent to the broker and not read there.
@@ -72,7 +72,7 @@ impl Fake {
             parked: false,
             holds: false,
             held_back: false,
-            began: None,
+            begins: None,
             ended: false,
             kernel: Vec::new(),
             rest: Vec::new(),
@@ -178,7 +178,7 @@ impl Fake {
             parked: self.parked,
             holds: self.holds,
             held_back: self.held_back,
-            began: self.began,
+            begins: self.begins,
             ended: self.ended,
             kernel: self.kernel.clone(),
             rest: self.rest.clone(),

@@ -91,6 +91,8 @@ pub(crate) struct Ledger {
     waiting: BTreeSet<Ticket>,
     /// The last call of each sender that was delivered to a service, by the service's name.
     last: BTreeMap<(Sender, String), u64>,
+    /// Whether no call carries a mark.
+    unmarked: bool,
 }
 
 impl Ledger {
@@ -119,9 +121,14 @@ impl Ledger {
         ticket
     }
 
+    /// From now on the calls of all peers are identified by their order.
+    pub(crate) fn leave_out_marks(&mut self) {
+        self.unmarked = true;
+    }
+
     /// The content of the next call's `TRACE` field, unless its sender does without.
     pub(crate) fn next_mark(&self, sender: Sender) -> Option<String> {
-        let is_marked = !matches!(sender, Sender::Peer(Peer(number)) if number % 2 == 1);
+        let is_marked = !matches!(sender, Sender::Peer(Peer(number)) if self.unmarked || number % 2 == 1);
         is_marked.then(|| self.entries.len().to_string())
     }
 
@@ -148,12 +155,25 @@ impl Ledger {
         waiting.copied().collect::<Vec<_>>().into_iter().for_each(|ticket| entries[ticket.0].arrived = false);
     }
 
-    /// Notes that the router sees a call, whose time runs since its first byte was seen: later than it was sent, if it was held back.
-    pub(crate) fn route(&mut self, sender: Sender, id: u64, due: impl FnOnce(u32) -> Moment, directory: &Directory) {
-        let Some(ticket) = self.by_id.get(&(sender, id)).copied() else { return };
+    /// Notes that the router has seen the beginning of a long call, whose time runs until this deadline.
+    pub(crate) fn begin(&mut self, sender: Sender, id: u64, deadline: impl FnOnce(u32) -> Moment) -> Option<Ticket> {
+        let ticket = *self.by_id.get(&(sender, id))?;
+        let entry = &mut self.entries[ticket.0];
+        entry.deadline = deadline(entry.request.timeout_ms);
+        Some(ticket)
+    }
+
+    /// Notes that the router sees a call, whose time runs until this deadline.
+    pub(crate) fn route(
+        &mut self,
+        sender: Sender,
+        id: u64,
+        deadline: impl FnOnce(u32) -> Moment,
+        directory: &Directory,
+    ) {
+        let Some(ticket) = self.begin(sender, id, deadline) else { return };
         let entry = &mut self.entries[ticket.0];
         entry.routed = true;
-        entry.deadline = entry.deadline.max(due(entry.request.timeout_ms));
         if !std::mem::replace(&mut entry.arrived, true) {
             self.aim(ticket, directory);
         }

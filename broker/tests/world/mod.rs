@@ -116,6 +116,12 @@ impl World {
         let seen = self.out.len();
         self.router.handle(self.now, input, &mut self.out);
         self.model.check_outputs(&self.out[seen..]);
+        for output in self.out.split_off(seen) {
+            match output {
+                Output::Send { to, item } => self.queue(to, item), // at once, so that the model knows it before the next input
+                other => self.out.push(other),
+            }
+        }
     }
 
     /// Carries out the router's outputs and has turns, as `server` does, until no peer waits for one.
@@ -186,7 +192,7 @@ impl World {
                 fake.inlet.detach();
                 let (from, held) = (fake.id, fake.inlet.held());
                 if held > 0 {
-                    self.fakes[peer.0].began.get_or_insert(self.now);
+                    fake.begins.get_or_insert(self.now);
                     self.pass(Input::Partial { from, held });
                     self.router.assert_invariants();
                 }
@@ -204,16 +210,19 @@ impl World {
             Ok(Some(Incoming::Misnamed { id, error })) => Input::Misnamed { from, id, error },
             Ok(Some(Incoming::Skipped)) => Input::Skipped { from },
             Ok(Some(Incoming::Begun(frame))) => {
-                fake.began.get_or_insert(self.now);
+                let began = *fake.begins.get_or_insert(self.now);
                 fake.begun_answer = matches!(frame.kind, Kind::REPLY | Kind::ERROR).then_some(frame.id);
                 fake.holds = false; // until the decision is carried out
+                if frame.kind == Kind::CALL {
+                    self.ledger.begin(Sender::Peer(peer), frame.id, deadline(began, self.router.limits()));
+                }
                 return self.pass(Input::Begun { from, frame });
             }
             Ok(None) => {
                 fake.holds = false;
                 match fake.inlet.partial() {
                     Some(held) => {
-                        fake.began.get_or_insert(self.now);
+                        fake.begins.get_or_insert(self.now);
                         return self.pass(Input::Partial { from, held });
                     }
                     None => return,
@@ -224,13 +233,11 @@ impl World {
                 return self.pass(Input::Violation { from, violation });
             }
         };
-        let arrived = self.fakes[peer.0].began.take().unwrap_or(self.now);
-        if let Input::Message { message: wire::Message::Call(wire::Call { id, .. }), .. } | Input::Misnamed { id, .. } =
-            &input
-        {
-            let limits = self.router.limits();
-            let deadline = |timeout_ms| arrived.after(limits.timeout(timeout_ms));
-            self.ledger.route(Sender::Peer(peer), *id, deadline, &self.model.directory);
+        match &input {
+            Input::Message { message: wire::Message::Call(wire::Call { id, .. }), .. } | Input::Misnamed { id, .. } => {
+                self.route_call(peer, *id);
+            }
+            _ => self.fakes[peer.0].begins = None,
         }
         if let Input::Message { message: answer, .. } = &input
             && let wire::Message::Reply(wire::Reply { id, .. }) | wire::Message::Error(wire::Failure { id, .. }) =
@@ -240,6 +247,13 @@ impl World {
             self.note_answer(peer, id, Promise::Answer(answer));
         }
         self.pass(input);
+    }
+
+    /// Notes that a call of a peer is routed now. Its time runs from when the router first heard of it.
+    fn route_call(&mut self, from: Peer, id: u64) {
+        let began = self.fakes[from.0].begins.take().unwrap_or(self.now);
+        let deadline = deadline(began, self.router.limits());
+        self.ledger.route(Sender::Peer(from), id, deadline, &self.model.directory);
     }
 
     fn carry_out_one(&mut self, output: Output<Token>) {
@@ -391,6 +405,11 @@ impl World {
             self.router.ready(fake.id);
         }
     }
+}
+
+/// The deadline of a call that began to arrive then, by its timeout in milliseconds.
+fn deadline(began: Moment, limits: &Limits) -> impl Fn(u32) -> Moment {
+    move |timeout_ms| began.after(limits.timeout(timeout_ms))
 }
 
 /// A message as the ledger records it: a body in a descriptor becomes one word.

@@ -201,6 +201,7 @@ impl World {
             body: Body::Fd(Token::open()),
         };
         if self.fakes[from.0].is_open() && !self.fakes[from.0].parked {
+            self.route_call(from, call.id);
             self.tell(Input::Message { from: id, message: &mut wire::Message::Call(call) });
         }
         ticket
@@ -468,10 +469,10 @@ impl World {
         self.router.assert_invariants();
     }
 
-    /// A second world in the same state, which goes its own way.
-    pub(crate) fn fork(&self) -> Self {
+    /// A second world in the same state, which is [`World::state`] and goes its own way.
+    pub(crate) fn fork(&self, state: &str) -> Self {
         Self {
-            router: serde_json::from_str(&self.state()).expect("serialised state can be read"),
+            router: serde_json::from_str(state).expect("serialised state can be read"),
             now: self.now,
             out: Vec::new(),
             fakes: self.fakes.iter().map(Fake::fork).collect(),
@@ -487,9 +488,19 @@ impl World {
         }
     }
 
+    /// From now on no call carries a mark of its own, so that what a peer sends twice is the same.
+    pub(crate) fn leave_out_marks(&mut self) {
+        self.ledger.leave_out_marks();
+    }
+
     /// The router's state as JSON.
     pub(crate) fn state(&self) -> String {
         serde_json::to_string(&self.router).expect("all state can be serialised")
+    }
+
+    /// The router's state as a tree of JSON.
+    pub(crate) fn state_value(&self) -> serde_json::Value {
+        serde_json::to_value(&self.router).expect("all state can be serialised")
     }
 
     /// A peer breaks the protocol.
