@@ -117,10 +117,20 @@ impl World {
         self.router.handle(self.now, input, &mut self.out);
         self.model.check_outputs(&self.out[seen..]);
         for output in self.out.split_off(seen) {
+            if let Output::Skip { peer } = &output {
+                self.note_skipped(self.by_id[&peer.to_bits()]);
+            }
             match output {
                 Output::Send { to, item } => self.queue(to, item), // at once, so that the model knows it before the next input
                 other => self.out.push(other),
             }
+        }
+    }
+
+    /// A frame is skipped. If it is an answer, its header is enough to count as one.
+    fn note_skipped(&mut self, peer: Peer) {
+        if let Some(id) = self.fakes[peer.0].begun_answer.take() {
+            self.note_answer(peer, id, Promise::TooLong);
         }
     }
 
@@ -262,10 +272,6 @@ impl World {
             Output::SendDatagram { to, message, .. } => self.answer(to.name().to_vec(), &message),
             Output::Assemble { peer, granted } => self.resume(peer, |fake| fake.inlet.assemble(granted)),
             Output::Skip { peer } => {
-                let of = self.by_id[&peer.to_bits()];
-                if let Some(id) = self.fakes[of.0].begun_answer.take() {
-                    self.note_answer(of, id, Promise::TooLong); // a header is enough to count as an answer
-                }
                 self.resume(peer, |fake| fake.inlet.skip());
             }
             Output::Park { peer } => {
