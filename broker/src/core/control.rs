@@ -107,6 +107,7 @@ impl<F> Switchboard<F> {
         }
         instances.sort_by_key(|instance| instance.peer);
         Ok(Shown {
+            lock: None,
             name: row.name.clone(),
             shared: row.shared,
             methods: methods.into_iter().collect(),

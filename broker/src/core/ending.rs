@@ -133,7 +133,7 @@ impl<F> Switchboard<F> {
                 if caller != Caller::Gone
                     && let Some(peer) = self.peer_of(instance)
                 {
-                    self.post.send(peer, Message::Cancel(Cancel { id: id.to_bits(), reason }), out);
+                    self.post.send(peer, Message::Cancel(Cancel { id: id.to_bits(), reason, delivered: None }), out);
                 }
                 return Some((caller, Progress::Delivered));
             }

@@ -284,7 +284,7 @@ pub(crate) const SLOT: usize = 160;
 
 #[cfg(test)]
 mod tests {
-    use ipc_protocol::{Encoding, Identity, NoFd, Routing, ServiceName, control};
+    use ipc_protocol::{Encoding, Identity, NoFd, Routing, ServiceName, Streams, control};
 
     use super::*;
     use crate::core::{accounts::Accounts, calls::Slot, output::Output, policy::Effect};
@@ -294,7 +294,8 @@ mod tests {
         let peer = board.post.admit(Moment(0), Identity::new(7, 7), Effect::Allow, &mut Vec::<Output<NoFd>>::new());
         board.post.peers.get_mut(peer).unwrap().stage = PeerStage::Ready;
         let name = ServiceName::parse("calc").unwrap();
-        let request = control::Register { name: Some(name.clone()), window, shared: false, methods: Vec::new() };
+        let request =
+            control::Register { streams: false, name: Some(name.clone()), window, shared: false, methods: Vec::new() };
         board.names.register(Some(&name), false, Instance::new(peer, request));
         let id = board.names.find(b"calc").unwrap();
         (board, id)
@@ -306,6 +307,7 @@ mod tests {
         let mut call = Call {
             id: 1,
             one_way: true,
+            streams: Streams::NONE,
             encoding: Encoding::BYTES,
             timeout_ms: 0,
             caller: bytes::Bytes::new(),

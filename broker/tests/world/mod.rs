@@ -22,7 +22,7 @@ pub(crate) mod walk;
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
-use ipc_protocol::{Body, Frame, Goodbye, Identity, Kind, Message, wire};
+use ipc_protocol::{Body, Frame, Goodbye, Identity, Kind, Message, Streams, wire};
 use ipcd::{
     core::{Event, Input, Item, Limits, Moment, Output, PeerId, Policy, Router, Turn, Work},
     front::Incoming,
@@ -405,6 +405,7 @@ fn plain(message: &wire::Message<Token>) -> Message {
         wire::Message::Call(call) => Message::Call(ipc_protocol::Call {
             id: call.id,
             one_way: call.one_way,
+            streams: Streams::NONE,
             encoding: call.encoding,
             timeout_ms: call.timeout_ms,
             caller: call.caller.clone(),

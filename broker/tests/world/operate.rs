@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ipc_protocol::{
     Body, Call, Cancel, Encoding, ErrorCode, Failure, FieldTag, Goodbye, Header, Hello, Identity, Kind, Message,
-    Routing, Violation, control, wire,
+    Routing, Streams, Violation, control, wire,
 };
 use ipcd::{
     core::{Begun, Input, Limits, Moment, PeerId, ReturnAddress},
@@ -180,6 +180,7 @@ impl World {
         let call = wire::Call {
             id: call.id,
             one_way: call.one_way,
+            streams: Streams::NONE,
             encoding: call.encoding,
             timeout_ms: call.timeout_ms,
             caller: call.caller,
@@ -262,7 +263,7 @@ impl World {
     pub(crate) fn cancel(&mut self, ticket: Ticket) {
         let Sender::Peer(peer) = self.ledger.sender(ticket) else { return };
         self.ledger.cancelled(ticket);
-        let cancel = Cancel { id: self.ledger.id(ticket), reason: ErrorCode::CANCELLED };
+        let cancel = Cancel { id: self.ledger.id(ticket), reason: ErrorCode::CANCELLED, delivered: None };
         self.send(peer, Message::Cancel(cancel));
     }
 
@@ -499,6 +500,7 @@ impl World {
         let call = Call {
             id: who.1,
             one_way: request.one_way,
+            streams: Streams::NONE,
             encoding: request.encoding,
             timeout_ms: request.timeout_ms,
             caller: Bytes::new(),
@@ -529,5 +531,5 @@ fn reply_with<F>(id: u64, body: Body<F>) -> wire::Message<F> {
 /// An exclusive registration.
 pub(crate) fn registration(name: Option<&str>, window: u32) -> control::Register {
     let name = name.map(|name| name.parse().expect("a good name"));
-    control::Register { name, window, shared: false, methods: Vec::new() }
+    control::Register { streams: false, name, window, shared: false, methods: Vec::new() }
 }

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use ipc_protocol::{
-    Call, Encoding, ErrorCode, Failure, Goodbye, Hello, Identity, Message, Reply, Routing, Versions, Violation, control,
+    Call, Encoding, ErrorCode, Failure, Goodbye, Hello, Identity, Message, Reply, Routing, Streams, Versions,
+    Violation, control,
 };
 use ipcd::core::Limits;
 
@@ -299,6 +300,7 @@ impl<'a> Walk<'a> {
         let stamped = Call {
             id: u64::MAX,
             one_way: false,
+            streams: Streams::NONE,
             encoding: Encoding::BYTES,
             timeout_ms: 0,
             caller: Identity::new(0, 0).stamp(None),

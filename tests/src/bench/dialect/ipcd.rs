@@ -2,7 +2,9 @@
 
 use std::{io, os::fd::BorrowedFd};
 
-use ipc_protocol::{Call, Encoding, Header, Hello, Kind, Message, Routing, ServiceName, control, limits::HEADER_LEN};
+use ipc_protocol::{
+    Call, Encoding, Header, Hello, Kind, Message, Routing, ServiceName, Streams, control, limits::HEADER_LEN,
+};
 
 use super::{Dialect, Found, Part, Step, refused};
 use crate::bench::intake::exchange;
@@ -19,6 +21,7 @@ impl Ipcd {
 
     fn register(socket: BorrowedFd<'_>) -> io::Result<()> {
         let request = control::Register {
+            streams: false,
             name: Some(ServiceName::parse(Self::SERVICE).expect("the constant is a valid service name")),
             window: Self::WINDOW,
             shared: false,
@@ -27,6 +30,7 @@ impl Ipcd {
         let call = Message::Call(Call {
             id: 1,
             one_way: false,
+            streams: Streams::NONE,
             encoding: Encoding::JSON,
             timeout_ms: 5_000,
             caller: bytes::Bytes::new(),
@@ -54,6 +58,7 @@ impl Dialect for Ipcd {
             &Message::Call(Call {
                 id: 0,
                 one_way: false,
+                streams: Streams::NONE,
                 encoding: Encoding::BYTES,
                 timeout_ms: 60_000,
                 caller: bytes::Bytes::new(),
