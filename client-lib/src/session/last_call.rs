@@ -62,6 +62,7 @@ mod tests {
         let call = Call {
             id,
             one_way: id.is_multiple_of(2),
+            streams: ipc_protocol::Streams::NONE,
             encoding: Encoding::JSON,
             timeout_ms: 7,
             caller: Identity::new(uid, 1).stamp(Some(PeerNumber(9))),

@@ -119,7 +119,9 @@ fn real(bytes: &[u8]) -> (Verdict, Option<Violation>) {
     };
     match Message::decode(frame.clone()) {
         Ok(message) => (Verdict::Frame(fields_of(&message, &frame)), None),
-        Err(Violation::Routing(error)) if error.is_bad_name() && matches!(frame.header.kind, Kind::CALL | Kind::EVENT) => {
+        Err(Violation::Routing(error))
+            if error.is_bad_name() && matches!(frame.header.kind, Kind::CALL | Kind::EVENT) =>
+        {
             (Verdict::BadName, Some(error.into()))
         }
         Err(violation) => (Verdict::Violation, Some(violation)),

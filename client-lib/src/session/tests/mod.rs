@@ -55,6 +55,7 @@ fn delivered() -> Message {
         body: "{}".into(),
         timeout_ms: 1,
         one_way: false,
+        streams: ipc_protocol::Streams::NONE,
     })
 }
 
