@@ -355,9 +355,10 @@ fn event() -> Event {
 }
 
 fn delivered_event() -> Event {
-    let publisher = caller().stamp(Some(PeerNumber(7)));
-    let routing = event().routing.numbered(1);
-    Event { id: (1 << 32) + 3, one_way: false, publisher, routing, ..event() }
+    let stamp = caller().stamp(Some(PeerNumber(7)));
+    let routing = event().routing.published(&stamp, Some(1));
+    let delivered = Event { id: (1 << 32) + 3, one_way: false, routing, ..event() };
+    decoded_event(&delivered)
 }
 
 fn reply(id: u64, encoding: Encoding, body: &'static [u8]) -> Message {

@@ -200,6 +200,7 @@ impl World {
 
     /// Disconnects all peers and checks that nothing is left of them.
     pub(crate) fn end(mut self) {
+        self.clear_topics();
         for peer in (0..self.fakes.len()).map(Peer) {
             self.disconnect(peer);
         }

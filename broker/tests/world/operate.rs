@@ -83,8 +83,10 @@ impl World {
     /// A paused peer reads a few bytes.
     pub(crate) fn read_a_little(&mut self, peer: Peer, bytes: usize) {
         let fake = &mut self.fakes[peer.0];
-        let (to, cost) = (fake.id, fake.read(bytes));
-        self.tell(Input::Written { to, cost });
+        let cost = fake.read(bytes);
+        self.note_written(peer, cost);
+        self.carry_out();
+        self.flush();
         self.let_go(peer);
         self.step(|_, _, _| ());
     }
@@ -226,10 +228,15 @@ impl World {
         let mut bytes = Message::Call(call).to_vec();
         let at = bytes.windows(4).position(|name| name == b"name").expect("it names a service");
         bytes[at..at + 4].copy_from_slice(b"NAME");
+        self.send_bytes(from, &bytes);
+        ticket
+    }
+
+    /// A peer sends bytes.
+    pub(super) fn send_bytes(&mut self, from: Peer, bytes: &[u8]) {
         self.fakes[from.0].kernel.extend(bytes);
         self.router.ready(self.fakes[from.0].id);
         self.step(|_, _, _| ());
-        ticket
     }
 
     /// A call by datagram. Its answer goes to the abstract address `reply_to`.
@@ -453,6 +460,7 @@ impl World {
             by_id: self.by_id.clone(),
             ledger: self.ledger.clone(),
             model: self.model.clone(),
+            events: self.events.clone(),
             datagrams: self.datagrams,
             takes_answers: self.takes_answers,
             answers: self.answers.clone(),

@@ -1,8 +1,12 @@
-//! The operations on subscriptions and topics.
+//! The operations on subscriptions and topics, and the broker's own events.
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{header::Encoding, name::Topic, pattern::Pattern};
+use crate::wire::{
+    header::Encoding,
+    name::{PeerNumber, ServiceName, Topic},
+    pattern::Pattern,
+};
 
 /// `ipc.subscribe`: the calling peer receives the events of a pattern of topics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,4 +98,40 @@ pub struct TopicRow {
 
 fn queue() -> u32 {
     1_024
+}
+
+/// Body of `ipc.name.added` and `ipc.name.removed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameEvent {
+    /// The name that is on offer, or no longer.
+    pub name: ServiceName,
+}
+
+/// Body of `ipc.instance.added` and `ipc.instance.removed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceEvent {
+    /// The name, or none of a peer that is only callable as `@N`.
+    pub name: Option<ServiceName>,
+    /// The peer that offers it, or no longer does.
+    pub peer: PeerNumber,
+}
+
+/// Body of `ipc.peer.connected` and `ipc.peer.gone`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerEvent {
+    /// Its number.
+    pub peer: PeerNumber,
+    /// Its user.
+    pub uid: u32,
+    /// Its process, unless it lives in a pid namespace that the broker can't see.
+    pub pid: Option<u32>,
+}
+
+/// Body of `ipc.limit.reached`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitEvent {
+    /// The limit, by its name in the configuration.
+    pub limit: String,
+    /// The user who asked for more.
+    pub uid: Option<u32>,
 }

@@ -10,7 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::wire::name::{MethodName, PeerNumber, ServiceName};
 
-pub use events::{Keeping, Published, Subscribe, Subscribed, TopicPage, TopicRow, Topics, Unsubscribe};
+pub use events::{
+    InstanceEvent, Keeping, LimitEvent, NameEvent, PeerEvent, Published, Subscribe, Subscribed, TopicPage, TopicRow,
+    Topics, Unsubscribe,
+};
 pub use locks::{Lock, LockShown, LockWaiter, Unlock};
 pub use operation::Operation;
 

@@ -71,6 +71,17 @@ impl<F> Event<F> {
         }
     }
 
+    /// The same event for a subscription. The bytes are shared; a body in a descriptor is left out.
+    #[must_use]
+    pub fn share(&self, id: u64) -> Self {
+        let body = match &self.body {
+            Body::Inline { bytes, pinned } => Body::Inline { bytes: bytes.clone(), pinned: *pinned },
+            Body::Fd(_) => Body::default(),
+        };
+        let (publisher, routing) = (self.publisher.clone(), self.routing.clone());
+        Self { id, one_way: false, retained: self.retained, encoding: self.encoding, publisher, routing, body }
+    }
+
     /// The topic, empty only in an event that was built without one.
     #[must_use]
     pub fn topic(&self) -> &str {

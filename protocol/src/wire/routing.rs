@@ -213,17 +213,21 @@ impl Routing {
         self.field(tag)?.try_into().ok().map(u64::from_le_bytes)
     }
 
-    /// The section of an event as the broker delivers it: with the publisher's number for it.
+    /// The section of an event as the broker delivers it: with the publisher's stamp, which is an encoded field, and its number for
+    /// the event.
     #[must_use]
-    pub fn numbered(&self, sequence: u64) -> Self {
-        let mut builder = RoutingBuilder::default();
+    pub fn published(&self, stamp: &[u8], sequence: Option<u64>) -> Self {
+        let mut builder = RoutingBuilder { raw: BytesMut::with_capacity(stamp.len() + self.raw.len() + 16) };
+        builder.raw.put_slice(stamp);
         let fields = || Fields::new(&self.raw).flatten();
         let mut put = |tag, value: &[u8]| _ = builder.put(tag, value);
         let others = |tag: FieldTag| tag > FieldTag::METHOD && tag != FieldTag::SEQUENCE;
         fields()
             .filter(|(tag, _)| others(*tag) && *tag < FieldTag::SEQUENCE)
             .for_each(|(tag, span)| put(tag, span.of(&self.raw)));
-        put(FieldTag::SEQUENCE, &sequence.to_le_bytes());
+        if let Some(sequence) = sequence {
+            put(FieldTag::SEQUENCE, &sequence.to_le_bytes());
+        }
         fields().filter(|(tag, _)| *tag > FieldTag::SEQUENCE).for_each(|(tag, span)| put(tag, span.of(&self.raw)));
         builder.build()
     }
