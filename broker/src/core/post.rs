@@ -140,19 +140,17 @@ impl Post {
         true
     }
 
-    /// Events for a peer that is behind were dropped.
-    pub(crate) fn shed<F>(&mut self, to: PeerId, cost: usize, events: u64, cut: bool, out: &mut impl Outputs<F>) {
-        self.counters.events_lost += events;
-        let Some(peer) = self.peers.get_mut(to) else { return };
+    /// Items of this cost were dropped before a socket took them. Returns whether its peer has room again.
+    pub(crate) fn shed(&mut self, to: PeerId, cost: usize) -> bool {
+        let Some(peer) = self.peers.get_mut(to) else { return false };
         let soft = self.limits.unread_soft_bytes;
         let was_congested = peer.unread as u64 >= soft;
         peer.unread -= cost;
         peer.backlog = peer.backlog.min(peer.unread);
-        self.congested -= usize::from(was_congested && (peer.unread as u64) < soft);
+        let has_room = was_congested && (peer.unread as u64) < soft;
         self.accounts.discharge_bytes(peer.account, cost);
-        if cut {
-            self.violate(to, &Violation::NotKeepingUp, out);
-        }
+        self.congested -= usize::from(has_room);
+        has_room
     }
 
     /// Whether a peer reads what it is sent, so that more of what can wait may follow.

@@ -110,7 +110,7 @@ impl<F> Router<F> {
             Input::Begun { from, frame } => self.begin(now, from, frame, out),
             Input::Misnamed { from, id, error } => self.misnamed(from, id, &error, out),
             Input::Skipped { from } => drop(self.assembly.end(&mut self.board.post, from)),
-            Input::Shed { to, cost, events, cut } => self.board.post.shed(to, cost, events, cut, out),
+            Input::Shed { to, cost, events, cut } => self.shed(now, to, (cost, events), cut, out),
             Input::Partial { from, held } => self.assembly.partial(&mut self.board.post, now, from, held),
             Input::Violation { from, violation } => self.board.post.violate(from, &violation, out),
             Input::Ended { from } => self.end_reading(from, out),
@@ -328,16 +328,34 @@ impl<F> Router<F> {
 
     fn written(&mut self, now: Moment, to: PeerId, cost: usize, out: &mut impl Outputs<F>) {
         if self.board.post.written(to, cost) {
-            let instances = self.board.post.peers.get(to).map(|peer| peer.instances.clone()).unwrap_or_default();
-            for instance in instances {
-                self.board.names.reads_again(instance);
-                self.board.feed(now, instance, out);
-            }
+            self.feed_peer(now, to, out);
         }
         if self.board.subscriptions.are_catching_up() {
             self.board.catch_up_peer(to, out);
         }
         self.close_if_done(to, out);
+    }
+
+    /// Events for a peer that is behind were dropped, which may have made room for calls.
+    #[cold]
+    fn shed(&mut self, now: Moment, to: PeerId, (cost, events): (usize, u64), cut: bool, out: &mut impl Outputs<F>) {
+        self.board.post.counters.events_lost += events;
+        if self.board.post.shed(to, cost) {
+            self.feed_peer(now, to, out);
+        }
+        if cut {
+            self.board.post.violate(to, &Violation::NotKeepingUp, out);
+        }
+    }
+
+    /// Delivers the calls that wait for a peer, which has room again for what it is sent.
+    #[inline(never)]
+    fn feed_peer(&mut self, now: Moment, id: PeerId, out: &mut impl Outputs<F>) {
+        let instances = self.board.post.peers.get(id).map(|peer| peer.instances.clone()).unwrap_or_default();
+        for instance in instances {
+            self.board.names.reads_again(instance);
+            self.board.feed(now, instance, out);
+        }
     }
 
     /// A peer has finished sending. A service can't answer any more, and so is gone. A caller may still wait for answers.

@@ -253,7 +253,6 @@ impl World {
         }
         if let Input::Message { message: wire::Message::Event(event), .. } = &input {
             let (id, topic, retained, body) = (event.id, event.topic().to_owned(), event.retained, event.body.to_vec());
-            self.events.ask(peer, id, event.one_way);
             let seen = self.out.len();
             self.pass(input);
             return self.check_published(peer, id, &topic, retained.then_some(body), seen);
@@ -273,10 +272,12 @@ impl World {
                     wire::Message::Error(failure) => is_refused |= self.fakes[by.0].id == *to && failure.id == id,
                     _ => {}
                 },
-                Output::Cut { peer, .. } => is_refused |= self.fakes[by.0].id == *peer,
                 _ => {}
             }
         }
+        // It may be cut for what it has sent before, or for not reading the answer.
+        let leaves = |output: &Output<Token>| matches!(output, Output::Cut { peer, .. } | Output::Close { peer } if self.fakes[by.0].id == *peer);
+        is_refused |= sent.is_empty() && self.out.iter().any(leaves);
         let wanted = self.events.of_topic(topic, |peer| self.fakes[peer.0].is_open());
         let wanted = if is_refused || self.model.is_stopped() || !self.fakes[by.0].has_greeted() {
             BTreeSet::new()

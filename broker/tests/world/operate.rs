@@ -189,7 +189,7 @@ impl World {
             routing: call.routing,
             body: Body::Fd(Token::open()),
         };
-        if self.fakes[from.0].is_open() && !self.fakes[from.0].parked {
+        if self.fakes[from.0].is_open() && !self.fakes[from.0].parked && !self.fakes[from.0].held_back {
             self.tell(Input::Message { from: id, message: &mut wire::Message::Call(call) });
         }
         ticket

@@ -29,6 +29,7 @@ impl World {
         let id = self.fakes[peer.0].last_call;
         let mut event = event(id, topic, body);
         change(&mut event);
+        self.events.ask(peer, id, event.one_way);
         self.send(peer, Message::Event(event));
         id
     }
