@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use ipc_protocol::{
-    Call, Encoding, ErrorCode, Frame, Message, Retry,
+    Call, Encoding, ErrorCode, Frame, Message, Retry, Streams,
     limits::{DEFAULT_TIMEOUT_MS, MAX_BODY, MAX_DATAGRAM},
     transport::{
         Address,
@@ -265,6 +265,7 @@ fn call_of(request: Request, answer: Answer) -> Result<Call> {
     Ok(Call {
         id: 0,
         one_way: answer == Answer::Unwanted,
+        streams: Streams::NONE,
         encoding: request.encoding,
         timeout_ms: request.timeout.map_or(0, to_ms),
         caller: Bytes::new(),
@@ -278,7 +279,16 @@ fn typed_call<M: Method>(request: &M, answer: Answer) -> Result<Call> {
     let (routing, _) = Routes::default().of::<M>()?;
     let body = encode(Encoding::JSON, request)?.into();
     let one_way = answer == Answer::Unwanted;
-    Ok(Call { id: 0, one_way, encoding: Encoding::JSON, timeout_ms: 0, caller: Bytes::new(), routing, body })
+    Ok(Call {
+        id: 0,
+        one_way,
+        streams: Streams::NONE,
+        encoding: Encoding::JSON,
+        timeout_ms: 0,
+        caller: Bytes::new(),
+        routing,
+        body,
+    })
 }
 
 fn frame(call: Call, id: u64) -> Result<Vec<u8>> {

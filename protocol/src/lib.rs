@@ -20,15 +20,17 @@ pub mod wire;
 pub use body::{Body, NoFd};
 pub use wire::{
     error::{ERROR_TABLE, ErrorCode, ErrorRow, MayHaveRun, Retry},
+    event::Gap,
     frame::{Decoder, Frame, Incoming, Violation},
     header::{Encoding, Flags, Header, Kind},
     hello::{Features, Hello, Versions, Welcome},
     identity::Identity,
     limits,
     message::{Cancel, Goodbye},
-    name::{InvalidName, MethodName, PeerNumber, ServiceName, Target},
+    name::{InvalidName, MethodName, PeerNumber, ServiceName, Target, Topic},
     pattern::Pattern,
     routing::{FieldTag, Routing, RoutingBuilder, RoutingError},
+    stream::{Credit, End, Streams},
 };
 
 /// A message without descriptors: what clients send and receive.
@@ -39,3 +41,7 @@ pub type Call = wire::Call<NoFd>;
 pub type Reply = wire::Reply<NoFd>;
 /// An unsuccessful end without descriptors.
 pub type Failure = wire::Failure<NoFd>;
+/// An event without descriptors.
+pub type Event = wire::Event<NoFd>;
+/// An item of a stream without descriptors.
+pub type Element = wire::Element<NoFd>;

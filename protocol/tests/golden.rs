@@ -7,9 +7,9 @@ use std::{collections::BTreeSet, fmt::Write};
 
 use bytes::Bytes;
 use ipc_protocol::{
-    Call, Cancel, Decoder, ERROR_TABLE, Encoding, ErrorCode, Failure, Features, FieldTag, Flags, Goodbye, Header,
-    Hello, Identity, Incoming, Kind, Message, MethodName, PeerNumber, Reply, Retry, Routing, ServiceName, Versions,
-    Welcome, codec,
+    Call, Cancel, Credit, Decoder, ERROR_TABLE, Element, Encoding, End, ErrorCode, Event, Failure, Features, FieldTag,
+    Flags, Gap, Goodbye, Header, Hello, Identity, Incoming, Kind, Message, MethodName, PeerNumber, Reply, Retry,
+    Routing, ServiceName, Streams, Topic, Versions, Welcome, codec,
     control::{self, Operation, operation},
     limits,
 };
@@ -47,7 +47,7 @@ fn the_bodies_of_the_registration_are_those_of_the_ipc_service() {
     let register: control::Register = codec::decode(call.encoding, &call.body).unwrap();
     let registered: control::Registered = codec::decode(reply.encoding, &reply.body).unwrap();
     let calc = ServiceName::parse("calc").ok();
-    assert_eq!(register, control::Register { name: calc, window: 4, shared: false, methods: vec![] });
+    assert_eq!(register, control::Register { name: calc, window: 4, shared: false, streams: false, methods: vec![] });
     assert_eq!(registered, control::Registered { peer: PeerNumber(8) });
 }
 
@@ -95,17 +95,6 @@ fn the_table_of_kinds_is_complete() {
 }
 
 #[test]
-fn a_kind_that_is_reserved_in_the_document_is_refused() {
-    let reserved: Vec<_> = table("Kinds", "kind").into_iter().filter(|row| row[3].starts_with("reserved")).collect();
-    let is_refused = |row: &Vec<String>| {
-        let header = Header::new(Kind(u8::try_from(number(&row[1])).unwrap()), 1);
-        Message::decode(first_frame(header.to_bytes().to_vec())).is_err()
-    };
-    assert_eq!(reserved.len(), 5);
-    assert!(reserved.iter().all(is_refused));
-}
-
-#[test]
 fn the_table_of_encodings_is_complete() {
     let known = (0..=u8::MAX).filter_map(|encoding| {
         let name = Encoding(encoding).name()?;
@@ -120,6 +109,7 @@ fn the_table_of_flags_is_that_of_the_code() {
     let documented: Vec<_> = rows.iter().map(|row| (row[2].as_str(), number(&row[1]))).collect();
     let known = [
         ("retry_safe", Flags::RETRY_SAFE),
+        ("retained", Flags::RETAINED),
         ("one_way", Flags::ONE_WAY),
         ("request_stream", Flags::REQUEST_STREAM),
         ("reply_stream", Flags::REPLY_STREAM),
@@ -156,6 +146,9 @@ fn the_table_of_tags_is_that_of_the_code() {
         ("MAX_BODY", FieldTag::MAX_BODY),
         ("CALL_DEFAULT", FieldTag::CALL_DEFAULT),
         ("CALL_MAX", FieldTag::CALL_MAX),
+        ("TOPIC", FieldTag::TOPIC),
+        ("SEQUENCE", FieldTag::SEQUENCE),
+        ("COUNT", FieldTag::COUNT),
     ];
     assert_eq!(documented, known.map(|(name, tag)| (name, u64::from(tag.0))));
 }
@@ -209,8 +202,14 @@ fn the_table_of_limits_is_that_of_the_code() {
 #[test]
 fn the_members_of_the_ipc_service_are_those_of_the_code() {
     let calc = || ServiceName::parse("calc").unwrap();
-    let shown = control::Shown { name: calc(), shared: false, methods: vec![], queued: 0, calls: 0, instances: vec![] };
-    let register = control::Register { name: None, window: 1, shared: false, methods: vec![MethodName::default()] };
+    let lock = Some(control::LockShown { places: 1, holders: vec![], waiting: vec![], waiters: 0 });
+    let shown =
+        control::Shown { name: calc(), shared: false, methods: vec![], queued: 0, calls: 0, instances: vec![], lock };
+    let methods = vec![MethodName::default()];
+    let register = control::Register { name: None, window: 1, shared: false, streams: false, methods };
+    let pattern = "home.".parse().unwrap();
+    let subscribe = control::Subscribe { pattern, policy: control::Keeping::DropOldest, queue: 1_024, last: false };
+    let topics = control::TopicPage { topics: vec![], next: Topic::parse("home.temp").ok() };
     let names = control::Names { names: vec![], next: Some(calc()) };
     let peers = control::PeerPage { peers: vec![], next: Some(PeerNumber(1)) };
     let wait = control::Wait { name: calc(), gone: false, target: false };
@@ -224,6 +223,11 @@ fn the_members_of_the_ipc_service_are_those_of_the_code() {
         row::<operation::Stats>(&empty, &control::Stats { stats: vec![] }),
         row::<operation::Limits>(&empty, &control::Limits { limits: vec![] }),
         row::<operation::Wait>(&wait, &empty),
+        row::<operation::Subscribe>(&subscribe, &control::Subscribed { subscription: 1 }),
+        row::<operation::Unsubscribe>(&control::Unsubscribe { subscription: 1 }, &empty),
+        row::<operation::Topics>(&control::Topics::default(), &topics),
+        row::<operation::Lock>(&control::Lock { name: calc(), places: 1, wait: true }, &empty),
+        row::<operation::Unlock>(&control::Unlock { name: calc() }, &empty),
         row::<operation::Ping>(&empty, &empty),
     ];
     assert_eq!(known.each_ref().map(|(name, ..)| name.as_str()), operation::NAMES);
@@ -250,6 +254,7 @@ fn session() -> Vec<(String, Message)> {
         ..Failure::new(3, ErrorCode::APP_ERROR, "division by zero")
     };
     let text = "call ids must grow: 4 came after 5".to_owned();
+    let gone = Failure { delivered: Some(2), ..Failure::new(6, ErrorCode::SERVICE_GONE, "the service has ended") };
     let session = [
         ("hello", Message::Hello(hello())),
         ("welcome", Message::Welcome(welcome())),
@@ -262,11 +267,19 @@ fn session() -> Vec<(String, Message)> {
         ("error", Message::Error(no_service)),
         ("app_error", Message::Error(division)),
         ("one_way", one_way(call(4, Encoding::BINCODE, noted, &[2, 3]))),
-        ("cancel", Message::Cancel(Cancel { id: 5, reason: ErrorCode::CANCELLED })),
-        ("cancel_deadline", Message::Cancel(Cancel { id: 259, reason: ErrorCode::DEADLINE })),
+        ("cancel", Message::Cancel(Cancel { id: 5, reason: ErrorCode::CANCELLED, delivered: None })),
+        ("cancel_deadline", Message::Cancel(Cancel { id: 259, reason: ErrorCode::DEADLINE, delivered: None })),
         ("ping", Message::Ping(6)),
         ("pong", Message::Pong(6)),
         ("goodbye", Message::Goodbye(Goodbye { code: ErrorCode::PROTOCOL, text })),
+        ("call_stream", streamed(call(6, Encoding::BYTES, Routing::to("store.put", "").build(), b""))),
+        ("credit", Message::Credit(Credit { id: 6, items: 2, bytes: 65_536 })),
+        ("item", Message::Item(Element { id: 6, encoding: Encoding::BYTES, body: "first".into() })),
+        ("end", Message::End(End::complete(6))),
+        ("error_stream", Message::Error(gone)),
+        ("event", Message::Event(event())),
+        ("event_delivered", Message::Event(delivered_event())),
+        ("gap", Message::Gap(Gap { id: (1 << 32) + 3, lost: 3 })),
         ("datagram", call(1, Encoding::BYTES, Routing::to("upper", "").build(), b"hi")),
         ("datagram_reply", reply(1, Encoding::BYTES, b"HI")),
     ];
@@ -310,7 +323,8 @@ fn delivered() -> Message {
 
 fn call(id: u64, encoding: Encoding, routing: Routing, body: &'static [u8]) -> Message {
     let (caller, body) = (Bytes::new(), Bytes::from_static(body));
-    Message::Call(Call { id, one_way: false, encoding, timeout_ms: 0, caller, routing, body: body.into() })
+    let streams = Streams::NONE;
+    Message::Call(Call { id, one_way: false, streams, encoding, timeout_ms: 0, caller, routing, body: body.into() })
 }
 
 fn with_timeout(timeout_ms: u32, message: Message) -> Message {
@@ -321,6 +335,30 @@ fn with_timeout(timeout_ms: u32, message: Message) -> Message {
 fn one_way(message: Message) -> Message {
     let Message::Call(call) = message else { panic!("not a call") };
     Message::Call(Call { one_way: true, ..call })
+}
+
+fn streamed(message: Message) -> Message {
+    let Message::Call(call) = message else { panic!("not a call") };
+    Message::Call(Call { streams: Streams { request: true, reply: false }, ..call })
+}
+
+fn event() -> Event {
+    Event {
+        id: 7,
+        one_way: true,
+        retained: true,
+        encoding: Encoding::JSON,
+        publisher: Bytes::new(),
+        routing: Routing::on("home.temp").build(),
+        body: "21.5".into(),
+    }
+}
+
+fn delivered_event() -> Event {
+    let stamp = caller().stamp(Some(PeerNumber(7)));
+    let routing = event().routing.published(&stamp, Some(1));
+    let delivered = Event { id: (1 << 32) + 3, one_way: false, routing, ..event() };
+    decoded_event(&delivered)
 }
 
 fn reply(id: u64, encoding: Encoding, body: &'static [u8]) -> Message {

@@ -230,5 +230,8 @@ const ROWS: &[Row] = &[
     row("broker CPU us a call, 64 outstanding", Metric::Window64, 3, broker_cpu),
     row("calls/s, 64 connections x 1", Metric::Connections64, 0, |outcome| Some(outcome.rate())),
     row("calls/s, 512 connections x 1", Metric::Connections512, 0, |outcome| Some(outcome.rate())),
+    row("deliveries/s, 16 processes, 1 in flight", Metric::Fan1, 0, |outcome| Some(outcome.rate() * 16.0)),
+    row("deliveries/s, 16 processes, 64 in flight", Metric::Fan64, 0, |outcome| Some(outcome.rate() * 16.0)),
+    row("broker CPU us a delivery, 64 in flight", Metric::Fan64, 3, |outcome| broker_cpu(outcome).map(|us| us / 16.0)),
     row("MB/s, bodies of 1 MiB", Metric::Bulk, 0, |outcome| Some(outcome.rate() * 1.048_576)),
 ];

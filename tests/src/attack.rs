@@ -233,7 +233,7 @@ impl Attack {
             Self::DeniedBulk => Style::repeat(&call("nobody", vec![7; 60_000], 0), 2),
             Self::DeniedOneWay => flood(&one_way("nobody")),
             Self::DeniedBrief => flood(&call("nobody", "", 1)),
-            Self::Cancels => flood(&Message::Cancel(Cancel { id: 1, reason: ErrorCode::CANCELLED })),
+            Self::Cancels => flood(&Message::Cancel(Cancel { id: 1, reason: ErrorCode::CANCELLED, delivered: None })),
             Self::Registers => flood(&call("ipc.register", r#"{"name":"mine"}"#, 0)),
             Self::Peers => flood(&call("ipc.peers", "{}", 0)),
             Self::Lists => flood(&call("ipc.list", "{}", 0)),

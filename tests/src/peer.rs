@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use ipc_protocol::{
     Call, Cancel, Decoder, Encoding, ErrorCode, Failure, Goodbye, Hello, Identity, Incoming, Message, PeerNumber,
-    Reply, Routing, limits::MAX_BODY,
+    Reply, Routing, Streams, limits::MAX_BODY,
 };
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -159,7 +159,7 @@ impl Peer {
 
     /// Cancels a call.
     pub fn cancel(&mut self, id: u64) {
-        self.send(&Message::Cancel(Cancel { id, reason: ErrorCode::CANCELLED }));
+        self.send(&Message::Cancel(Cancel { delivered: None, id, reason: ErrorCode::CANCELLED }));
     }
 
     /// The reply, which must be next, and its call's number.
@@ -245,6 +245,7 @@ pub fn call(id: u64, target: &str, body: impl Into<Bytes>) -> Call {
     Call {
         id,
         one_way: false,
+        streams: Streams::NONE,
         encoding: Encoding::BYTES,
         timeout_ms: 0,
         caller: Bytes::new(),

@@ -42,6 +42,13 @@ impl<F> Switchboard<F> {
             operation::Show::NAME => encode(&self.show(&parse(call)?)?),
             operation::Peers::NAME => encode(&self.page_of_peers(origin.came, &parse(call)?)),
             operation::Stats::NAME => encode(&self.stats()),
+            operation::Unsubscribe::NAME => {
+                let request: control::Unsubscribe = parse(call)?;
+                let Caller::Peer { peer, .. } = origin.caller else { return Err(needs_connection()) };
+                self.unsubscribe(peer, request.subscription)?;
+                encode(&Empty {})
+            }
+            operation::Topics::NAME => encode(&self.topic_page(origin.came, &parse(call)?)),
             operation::Limits::NAME => encode(&self.limit_rows(origin.came)),
             _ => return Err(Refusal::NoMethod(call.routing.method().escape_ascii().to_string())),
         };
@@ -108,6 +115,7 @@ impl<F> Switchboard<F> {
         }
         instances.sort_by_key(|instance| instance.peer);
         Ok(Shown {
+            lock: None,
             name: row.name.clone(),
             shared: row.shared,
             methods: methods.into_iter().collect(),
@@ -174,6 +182,8 @@ impl<F> Switchboard<F> {
             gauge("connections", self.post.peers.len(), "connections"),
             gauge("names", self.names.len(), "names"),
             gauge("calls_pending", self.calls.len(), "calls"),
+            gauge("subscriptions", self.subscriptions.len(), "subscriptions"),
+            gauge("events_kept", self.retained.len(), "events"),
         ];
         stats.push(StatRow {
             name: "bytes_held".into(),
@@ -190,7 +200,7 @@ impl<F> Switchboard<F> {
     }
 
     fn limit_rows(&mut self, now: Moment) -> control::Limits {
-        self.uses.count(now, &self.post, &self.names);
+        self.uses.count(now, &self.post, &self.names, self.retained.sums());
         let row = |row: limits::Row| {
             let (used, peak) = self.uses.of(row.bounded, &self.post);
             let worst = footprint::of(row.bounded, row.value, &self.post.limits);

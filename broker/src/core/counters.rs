@@ -42,6 +42,12 @@ counters! {
     replies_late "replies",
     /// Replies to calls that their sender had never received.
     replies_stray "replies",
+    /// Events published.
+    events "events",
+    /// Events sent to a subscription, each once for each.
+    events_delivered "events",
+    /// Events that a subscription lost, because its peer didn't keep up.
+    events_lost "events",
     /// Datagrams received.
     datagrams "datagrams",
     /// Datagrams dropped: truncated, or not a frame that a datagram may carry.

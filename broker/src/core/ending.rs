@@ -61,6 +61,14 @@ impl<F> Switchboard<F> {
     /// Sends a caller the reason why its call has ended.
     #[cold]
     pub(crate) fn refuse(&mut self, caller: &Caller, refusal: Refusal, out: &mut impl Outputs<F>) {
+        if let Some(limit) = refusal.limit().filter(|_| self.subscriptions.has_own()) {
+            let uid = match caller {
+                Caller::Peer { peer, .. } => self.post.peers.get(*peer).map(|peer| peer.identity.uid),
+                Caller::Datagram(to) => Some(to.0.uid()),
+                Caller::OneWay | Caller::Gone => None,
+            };
+            self.alarms.raise(limit, uid);
+        }
         self.pass_on_error(caller, refusal.into_failure(0), out);
     }
 
@@ -133,7 +141,7 @@ impl<F> Switchboard<F> {
                 if caller != Caller::Gone
                     && let Some(peer) = self.peer_of(instance)
                 {
-                    self.post.send(peer, Message::Cancel(Cancel { id: id.to_bits(), reason }), out);
+                    self.post.send(peer, Message::Cancel(Cancel { id: id.to_bits(), reason, delivered: None }), out);
                 }
                 return Some((caller, Progress::Delivered));
             }

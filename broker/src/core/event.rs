@@ -81,11 +81,27 @@ pub enum NoPlace {
     },
 }
 
+impl NoPlace {
+    /// The limit that is reached, if it is one.
+    pub(crate) fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Draining => None,
+            Self::Full { .. } => Some("connections"),
+            Self::UserFull { .. } => Some("connections_per_uid"),
+            Self::TooOften { .. } => Some("connects_strangers"),
+        }
+    }
+}
+
 impl Event {
     /// A denial of what `peer` asked for, if it was a connection that asked.
     pub(crate) fn denied(request: &Request<'_>, rule: Rule, peer: Option<PeerNumber>) -> Self {
-        let Request { identity, operation, service, method, .. } = request;
-        let target = if method.is_empty() { service.to_vec() } else { [service, &b"."[..], method].concat() };
+        let Request { identity, operation, service, method, topic } = request;
+        let target = match (method.is_empty(), topic.is_empty()) {
+            (_, false) => topic.to_vec(),
+            (true, true) => service.to_vec(),
+            (false, true) => [service, &b"."[..], method].concat(),
+        };
         let operation = format!("{operation} {}", target.escape_ascii());
         Self::Denied { from: Party::new(peer, identity), operation, rule }
     }

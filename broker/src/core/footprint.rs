@@ -18,7 +18,11 @@ pub(crate) fn of(bounded: Bounded, value: u64, limits: &Limits) -> Option<u64> {
         | Bounded::UnreadOfOnePeer
         | Bounded::CallsOfOneCaller
         | Bounded::CallsOfOneName
-        | Bounded::NamesOfOnePeer => return None,
+        | Bounded::NamesOfOnePeer
+        | Bounded::SubscriptionsOfOnePeer
+        | Bounded::PatternsOfOnePeer
+        | Bounded::KeptOfOneUser
+        | Bounded::Kept => return None,
     };
     Some(bytes)
 }

@@ -29,7 +29,7 @@ impl<F> Router<F> {
             Stage::Leaving | Stage::Ended => return,
             Stage::Ready => self.assembly.partial(&mut self.board.post, now, from, frame.held),
         }
-        if is_stranger && frame.kind == Kind::CALL {
+        if is_stranger && is_request(frame.kind) {
             self.skip(from, frame, out);
             return self.deny_unread(from, frame.id, out); // no memory for who may do nothing
         }
@@ -46,9 +46,12 @@ impl<F> Router<F> {
 
     /// Skips a frame. The rest of it still has to arrive before its deadline.
     fn skip(&mut self, from: PeerId, frame: Begun, out: &mut impl Outputs<F>) {
-        if frame.kind == Kind::CALL
-            && let Err(violation) = self.note_call(from, frame.id)
-        {
+        let noted = match frame.kind {
+            Kind::CALL => self.note_call(from, frame.id),
+            Kind::EVENT => self.note_number(from, frame.id),
+            _ => Ok(None),
+        };
+        if let Err(violation) = noted {
             return self.board.post.violate(from, &violation, out);
         }
         self.assembly.drop_grant(&mut self.board.post, from);
@@ -59,7 +62,7 @@ impl<F> Router<F> {
     pub(super) fn refuse_long(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut impl Outputs<F>) {
         let (len, limit) = (u64::from(frame.body_len), self.board.post.limits.body_bytes);
         match frame.kind {
-            Kind::CALL => {
+            Kind::CALL | Kind::EVENT => {
                 let caller = Caller::Peer { peer: from, id: frame.id };
                 self.board.refuse(&caller, Refusal::TooLarge { len, limit }, out);
             }
@@ -139,6 +142,11 @@ impl<F> Router<F> {
             self.board.post.peers.arm(id, due);
         }
     }
+}
+
+/// Whether a refusal of it is answered.
+fn is_request(kind: Kind) -> bool {
+    matches!(kind, Kind::CALL | Kind::EVENT)
 }
 
 /// A deadline that is noticed this much too late is one at which the broker stood still: it was stopped, or its machine was.

@@ -12,6 +12,8 @@ pub(crate) type CallId = Id<OfCall>;
 pub(crate) type NameId = Id<OfName>;
 /// Id of one registration of a peer.
 pub(crate) type InstanceId = Id<OfInstance>;
+/// Id of a subscription. As a number, it is the one that its events carry.
+pub(crate) type SubscriptionId = Id<OfSubscription>;
 /// Id of a user's account.
 pub(crate) type AccountId = Id<OfAccount>;
 
@@ -27,6 +29,9 @@ pub(crate) enum OfName {}
 /// Marks ids of instances.
 #[derive(Debug)]
 pub(crate) enum OfInstance {}
+/// Marks ids of subscriptions.
+#[derive(Debug)]
+pub(crate) enum OfSubscription {}
 /// Marks ids of accounts.
 #[derive(Debug)]
 pub(crate) enum OfAccount {}

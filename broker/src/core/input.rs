@@ -32,11 +32,11 @@ pub enum Input<'a, F> {
         /// The sender.
         from: PeerId,
     },
-    /// A peer has called a service or a method with an impossible name.
+    /// A peer has called a service or a method, or published on a topic, with an impossible name.
     Misnamed {
         /// The caller.
         from: PeerId,
-        /// The caller's number for the call.
+        /// The caller's number for the call, or the publisher's for the event.
         id: u64,
         /// What is wrong with the name.
         error: RoutingError,
@@ -70,6 +70,17 @@ pub enum Input<'a, F> {
         bytes: usize,
         /// Whether the peer has read nothing for a while.
         is_stuck: bool,
+    },
+    /// Events for a peer that is behind were dropped.
+    Shed {
+        /// The peer.
+        to: PeerId,
+        /// What they cost.
+        cost: usize,
+        /// Their number.
+        events: u64,
+        /// Whether the peer has to be cut for it.
+        cut: bool,
     },
     /// A peer has finished sending. It may still wait for answers.
     Ended {

@@ -49,9 +49,13 @@ impl<F: Debug> Switchboard<F> {
     fn assert_invariants(&self) {
         self.assert_charges();
         self.post.peers.iter().for_each(|(id, peer)| self.assert_peer(id, peer));
+        let subscribed = self.post.peers.iter().map(|(_, peer)| peer.subscriptions.len()).sum::<usize>();
+        assert_eq!(subscribed, self.subscriptions.len(), "subscriptions, and those that peers know of");
         self.names.iter().for_each(|(id, name)| self.assert_name(id, name));
         self.names.instances().for_each(|(id, instance)| self.assert_instance(id, instance));
         self.assert_lists();
+        self.subscriptions.assert_whole();
+        self.retained.assert_sums();
         self.post.assert_congested();
         self.calls.assert_timed();
         self.post.peers.assert_timed();
@@ -80,6 +84,13 @@ impl<F: Debug> Switchboard<F> {
             let peer = self.post.peers.get(instance.peer).expect("an instance has a peer");
             charge(peer.account, Account::bytes(instance.charge));
         }
+        for (_, row) in self.subscriptions.iter() {
+            let peer = self.post.peers.get(row.peer).expect("a subscription has a peer");
+            charge(peer.account, Account::bytes(row.charge()));
+        }
+        for kept in self.retained.iter() {
+            charge(kept.payer, Account::bytes(kept.charge()));
+        }
         for (_, slot) in self.calls.iter() {
             charge(slot.payer, Account::bytes(SLOT));
             match &slot.stage {
@@ -103,6 +114,13 @@ impl<F: Debug> Switchboard<F> {
 
     fn assert_peer(&self, id: PeerId, peer: &Peer) {
         assert_eq!(self.post.peers.by_number(peer.number), Some(id), "{} is not found under its number", peer.number);
+        for subscription in &peer.subscriptions {
+            let of = self.subscriptions.get(*subscription).map(|row| row.peer);
+            assert_eq!(of, Some(id), "{} holds {subscription:?}, which is not its own", peer.number);
+        }
+        let patterns = peer.subscriptions.iter().filter_map(|id| self.subscriptions.get(*id));
+        let bytes = patterns.map(|row| row.pattern.as_str().len() as u64).sum::<u64>();
+        assert_eq!(bytes, peer.patterns, "bytes of the patterns of {}", peer.number);
         for instance in &peer.instances {
             let of = self.names.instance(*instance).map(|instance| instance.peer);
             assert_eq!(of, Some(id), "{} holds {instance:?}, which is not its own", peer.number);

@@ -88,6 +88,16 @@ limits! {
     calls_per_service = 4_096 "calls" in 1..=COUNT, bounds CallsOfOneName;
     /// Names of one connection.
     names_per_peer = 64 "names" in 1..=COUNT, bounds NamesOfOnePeer;
+    /// Subscriptions of one connection. A desktop panel has dozens; D-Bus allows 512 match rules.
+    subscriptions_per_peer = 512 "subscriptions" in 1..=COUNT, bounds SubscriptionsOfOnePeer;
+    /// Bytes of the patterns of one connection's subscriptions, which cost the tree of topics up to 100 times as much.
+    pattern_bytes_per_peer = 65_536 "bytes" in 1..=COUNT, bounds PatternsOfOnePeer;
+    /// Events of one subscription that wait while its peer doesn't read. All that waits for a peer stays below `unread_soft_bytes`.
+    queue_events = 65_536 "events" in 1..=COUNT, bounds OneFrame;
+    /// Bytes of the kept events of one user: state for late subscribers, not a store.
+    retained_bytes_per_uid = 4_194_304 "bytes" in 1..=MEMORY, bounds KeptOfOneUser;
+    /// The same for all users together.
+    retained_bytes = 33_554_432 "bytes" in 1..=MEMORY, bounds Kept;
     /// Replies to calls that it never received, after which a peer is cut.
     stray_replies = 16 "replies" in 0..=COUNT, bounds OneFrame;
     /// Frames of one peer that are routed before the next peer's. A read counts as a frame, and so do 4 KiB in or out.
@@ -126,6 +136,10 @@ pub(crate) enum Bounded {
     Turn,
     /// Connections that the kernel keeps.
     Backlog,
+    SubscriptionsOfOnePeer,
+    PatternsOfOnePeer,
+    KeptOfOneUser,
+    Kept,
 }
 
 /// Why a value isn't used as a limit.
@@ -175,7 +189,9 @@ pub enum LimitError {
 /// answers the calls that fill the quota would never end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
-    /// A call in a queue, a wait for a name, a registration: up to three quarters.
+    /// An event for a peer that is behind: up to half.
+    Event,
+    /// A call in a queue, a wait for a name, a registration, a kept event: up to three quarters.
     Waiting,
     /// A frame that is being assembled: up to seven eighths.
     Assembly,
@@ -190,6 +206,7 @@ impl Use {
     /// The part of a quota that it may fill.
     pub(crate) fn part_of(self, quota: u64) -> u64 {
         match self {
+            Self::Event => quota - quota / 2,
             Self::Waiting => quota - quota / 4,
             Self::Assembly => quota - quota / 8,
             Self::FirstWaiting => quota - quota / 16,

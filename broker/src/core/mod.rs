@@ -7,15 +7,18 @@
 //! ids, moment, table, list, wheel        the parts of tables and deadlines
 //! limits, accounts, policy, counters     how much, at whose charge, with what permission
 //! peers, names, calls, watches           the tables
+//! subscriptions, topics, retained        who receives which events; the kept ones
 //! item, input, output, event, refusal    what comes in and goes out
 //! post, assembly                         sending and charging; incomplete frames
 //! turns, visits                          whose turn it is; who connects too often
 //! switchboard, ending, registration      calls from acceptance to end
+//! publishing                             events, from their publisher to the subscriptions
 //! routing, answer, control               targets; the broker's own service
 //! router, requests, frames               everything together
 //! ```
 
 mod accounts;
+mod alarms;
 mod answer;
 mod assembly;
 mod calls;
@@ -40,14 +43,18 @@ mod peers;
 mod pending;
 mod policy;
 mod post;
+mod publishing;
 mod refusal;
 mod registration;
 mod requests;
+mod retained;
 mod router;
 mod routing;
+mod subscriptions;
 mod switchboard;
 mod table;
 mod tidying;
+mod topics;
 mod turns;
 mod uses;
 mod visits;
@@ -58,7 +65,7 @@ pub use datagrams::{Datagram, ReturnAddress};
 pub use event::{Event, NoPlace, Party};
 pub use ids::{Id, OfPeer, PeerId};
 pub use input::{Begun, Input};
-pub use item::{Class, Item};
+pub use item::{Class, Item, Keep};
 pub use limits::{LimitError, Limits};
 pub use moment::Moment;
 pub use output::{Output, Outputs, Precedence};

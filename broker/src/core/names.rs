@@ -394,7 +394,13 @@ mod tests {
 
     fn names_with(count: usize) -> (Names, NameId, Vec<InstanceId>) {
         let (mut names, name) = (Names::new(), ServiceName::parse("pool").unwrap());
-        let request = || control::Register { name: Some(name.clone()), window: 8, shared: true, methods: Vec::new() };
+        let request = || control::Register {
+            streams: false,
+            name: Some(name.clone()),
+            window: 8,
+            shared: true,
+            methods: Vec::new(),
+        };
         let peer = Id::from_bits(1 << 32).unwrap();
         let ids: Vec<_> =
             (0..count).map(|_| names.register(Some(&name), true, Instance::new(peer, request()))).collect();

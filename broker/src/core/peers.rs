@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ipc_protocol::{Identity, PeerNumber, Routing};
+use ipc_protocol::{Identity, PeerNumber, Routing, control};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ids::{AccountId, InstanceId, NameId, OfPeer, PeerId},
+    ids::{AccountId, InstanceId, NameId, OfPeer, PeerId, SubscriptionId},
     input::Begun,
     list::{Link, Node},
     moment::Moment,
@@ -38,6 +38,12 @@ pub(crate) struct Peer {
     pub(crate) pending: Pending,
     /// Its registrations in order. The first one takes calls to `@N`.
     pub(crate) instances: Vec<InstanceId>,
+    /// Its subscriptions in order.
+    pub(crate) subscriptions: Vec<SubscriptionId>,
+    /// Bytes of their patterns.
+    pub(crate) patterns: u64,
+    /// Events that it has published.
+    pub(crate) published: u64,
     /// The cost of the items sent to it that the kernel has not taken yet.
     pub(crate) unread: usize,
     /// The part of `unread` that its socket left at the last write. Zero for a peer that reads.
@@ -50,6 +56,8 @@ pub(crate) struct Peer {
     pub(crate) frame: Option<Frame>,
     /// Replies to calls that were never delivered to it.
     pub(crate) strays: u32,
+    /// Whether it has said hello.
+    pub(crate) has_greeted: bool,
     /// Whether its user may do anything.
     pub(crate) effect: Effect,
     /// Whether it waits for its turn.
@@ -103,6 +111,11 @@ pub(crate) struct Route {
 }
 
 impl Peer {
+    /// The peer, as the broker's own events describe it.
+    pub(crate) fn event(&self) -> control::PeerEvent {
+        control::PeerEvent { peer: self.number, uid: self.identity.uid, pid: self.identity.pid }
+    }
+
     /// The bytes that are charged to its user as long as it is connected.
     pub(crate) fn charge(&self) -> usize {
         let frame = self.frame.as_ref().map_or(0, |frame| frame.held + frame.granted);
@@ -146,12 +159,16 @@ impl Peers {
             route: None,
             pending: Pending::default(),
             instances: Vec::new(),
+            subscriptions: Vec::new(),
+            patterns: 0,
+            published: 0,
             unread: 0,
             backlog: 0,
             sunk: 0,
             is_stuck: false,
             frame: None,
             strays: 0,
+            has_greeted: false,
             effect,
             in_line: false,
             credit: 1,

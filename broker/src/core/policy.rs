@@ -17,7 +17,7 @@ pub struct Request<'a> {
     pub service: &'a [u8],
     /// The method, or empty.
     pub method: &'a [u8],
-    /// The topic, or empty. For events, which do not exist yet.
+    /// The topic, or the pattern of topics, or empty.
     pub topic: &'a [u8],
 }
 
@@ -29,6 +29,12 @@ pub enum Operation {
     Call,
     /// Offer a name.
     Own,
+    /// Publish on a topic.
+    Publish,
+    /// Receive the events of a pattern of topics.
+    Subscribe,
+    /// Receive the broker's own events.
+    Inspect,
 }
 
 /// The policy's answer, and the rule that it follows from.
@@ -78,7 +84,9 @@ impl Policy {
     #[must_use]
     pub fn verdict(&self, request: &Request<'_>) -> Verdict {
         match request.operation {
-            Operation::Call | Operation::Own => self.of_user(request.identity.uid),
+            Operation::Call | Operation::Own | Operation::Publish | Operation::Subscribe | Operation::Inspect => {
+                self.of_user(request.identity.uid)
+            }
         }
     }
 
@@ -110,6 +118,9 @@ impl fmt::Display for Operation {
         f.write_str(match self {
             Self::Call => "call",
             Self::Own => "own",
+            Self::Publish => "publish",
+            Self::Subscribe => "subscribe",
+            Self::Inspect => "inspect",
         })
     }
 }

@@ -1,6 +1,9 @@
 //! The post: what is sent to which peer, who is charged for it, and who is cut because of it.
 
-use ipc_protocol::{ErrorCode, Goodbye, Identity, PeerNumber, Violation, wire::Message};
+use ipc_protocol::{
+    ErrorCode, Goodbye, Identity, PeerNumber, Violation,
+    wire::{self, Message},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -8,7 +11,7 @@ use super::{
     counters::Counters,
     event::{Event, Party},
     ids::{AccountId, PeerId},
-    item::{self, Class, Item},
+    item::{self, Class, Item, Keep},
     limits::{Limits, Use},
     moment::Moment,
     output::{Output, Outputs},
@@ -39,6 +42,8 @@ pub(crate) struct Peaks {
     pub(crate) per_caller: u64,
     pub(crate) per_service: u64,
     pub(crate) names: u64,
+    pub(crate) subscriptions: u64,
+    pub(crate) patterns: u64,
 }
 
 impl Post {
@@ -119,7 +124,51 @@ impl Post {
         self.work += cost as u64;
         self.charge_or_cut(account, cost, out);
         // The server drops it if its receiver was the one cut.
-        out.push(Output::Send { to, item: Item { message: message(), cost, class: Class::Required } });
+        out.push(Output::Send { to, item: Item { message: message(), cost, class: Class::Required, lost: 0 } });
+    }
+
+    /// Sends an event to a subscription. If its peer is behind, the outlet drops it or an older one, and says so. Returns whether there
+    /// is a peer to take it.
+    #[inline]
+    pub(crate) fn send_event<F>(
+        &mut self,
+        to: PeerId,
+        event: wire::Event<F>,
+        cost: usize,
+        keep: Keep,
+        out: &mut impl Outputs<F>,
+    ) -> bool {
+        let Some(peer) = self.peers.get_mut(to).filter(|peer| peer.stage != Stage::Leaving) else { return false };
+        let soft = self.limits.unread_soft_bytes;
+        let most = usize::try_from(soft).unwrap_or(usize::MAX).saturating_sub(1); // at the limit, its calls would wait
+        let is_full = peer.backlog > 0 && self.accounts.has_room(peer.account, cost, Use::Event, &self.limits).is_err();
+        let room = if is_full { most.min(peer.unread) } else { most };
+        self.congested += usize::from((peer.unread as u64) < soft && (peer.unread + cost) as u64 >= soft);
+        peer.unread += cost;
+        self.work += cost as u64;
+        self.accounts.charge(peer.account, Account::bytes(cost));
+        self.counters.events_delivered += 1;
+        let class = Class::Droppable(Keep { room, ..keep });
+        out.push(Output::Send { to, item: Item { message: Message::Event(event), cost, class, lost: 0 } });
+        true
+    }
+
+    /// Items of this cost were dropped before a socket took them. Returns whether its peer has room again.
+    pub(crate) fn shed(&mut self, to: PeerId, cost: usize) -> bool {
+        let Some(peer) = self.peers.get_mut(to) else { return false };
+        let soft = self.limits.unread_soft_bytes;
+        let was_congested = peer.unread as u64 >= soft;
+        peer.unread -= cost;
+        peer.backlog = peer.backlog.min(peer.unread);
+        let has_room = was_congested && (peer.unread as u64) < soft;
+        self.accounts.discharge_bytes(peer.account, cost);
+        self.congested -= usize::from(has_room);
+        has_room
+    }
+
+    /// Whether a peer reads what it is sent, so that more of what can wait may follow.
+    pub(crate) fn reads_on(&self, id: PeerId) -> bool {
+        self.peers.get(id).is_some_and(|peer| peer.backlog == 0 && peer.unread < BATCH)
     }
 
     /// A socket has taken items of this cost. Returns whether its peer has begun to read again.
@@ -295,6 +344,9 @@ impl Post {
 
 /// The number of calls, waits or registrations of a connection that may use the room that is kept for the first ones of each.
 const FEW: usize = 4;
+
+/// Bytes of what can wait that are sent to a peer before it has to read: more than its socket takes at once is of no use.
+const BATCH: usize = 64 * 1024;
 
 fn not_reading(unread: usize, limit: u64) -> Violation {
     Violation::NotReading(unread, usize::try_from(limit).unwrap_or(usize::MAX))

@@ -26,6 +26,18 @@ pub(crate) enum Refusal {
     BrokerBusy(u64),
     /// The peer has as many names as it may.
     TooManyNames(u64),
+    /// The peer has as many subscriptions as it may.
+    TooManySubscriptions(u64),
+    /// The patterns of the peer's subscriptions are as long as they may be.
+    TooManyPatterns(u64),
+    /// The user keeps as many bytes of events as it may.
+    UserKeeps(u64),
+    /// As many bytes of events are kept as may be.
+    BrokerKeeps(u64),
+    /// The peer has no such subscription.
+    NoSubscription(u64),
+    /// The topic is the broker's own.
+    ReservedTopic(String),
     /// The body is too long.
     TooLarge {
         /// Its length, from the header.
@@ -77,6 +89,22 @@ impl Progress {
 }
 
 impl Refusal {
+    /// The limit that is reached, if it is one.
+    pub(crate) fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::CallerBusy(_) => Some("calls_per_caller"),
+            Self::ServiceBusy(..) => Some("calls_per_service"),
+            Self::UserBusy(_) => Some("bytes_per_uid"),
+            Self::BrokerBusy(_) => Some("bytes_total"),
+            Self::TooManyNames(_) => Some("names_per_peer"),
+            Self::TooManySubscriptions(_) => Some("subscriptions_per_peer"),
+            Self::TooManyPatterns(_) => Some("pattern_bytes_per_peer"),
+            Self::UserKeeps(_) => Some("retained_bytes_per_uid"),
+            Self::BrokerKeeps(_) => Some("retained_bytes"),
+            _ => None,
+        }
+    }
+
     /// The error for the caller of call `id`.
     pub(crate) fn into_failure<F>(self, id: u64) -> Failure<F> {
         let failure = |code, text: String| Failure::new(id, code, text);
@@ -104,6 +132,27 @@ impl Refusal {
                 failure(ErrorCode::BUSY, format!("the broker is full: at most {limit} bytes may wait"))
             }
             Self::TooManyNames(limit) => failure(ErrorCode::BUSY, format!("a connection offers at most {limit} names")),
+            Self::TooManySubscriptions(limit) => {
+                failure(ErrorCode::BUSY, format!("a connection has at most {limit} subscriptions"))
+            }
+            Self::TooManyPatterns(limit) => {
+                failure(ErrorCode::BUSY, format!("the patterns of a connection have at most {limit} bytes"))
+            }
+            Self::UserKeeps(limit) => failure(
+                ErrorCode::BUSY,
+                format!(
+                    "this user's kept events have at most {limit} bytes: clear a topic, or publish without retaining"
+                ),
+            ),
+            Self::BrokerKeeps(limit) => {
+                failure(ErrorCode::BUSY, format!("the broker keeps at most {limit} bytes of events: clear a topic"))
+            }
+            Self::NoSubscription(number) => {
+                failure(ErrorCode::NO_SERVICE, format!("this connection has no subscription {number}"))
+            }
+            Self::ReservedTopic(topic) => {
+                failure(ErrorCode::DENIED, format!("only the broker itself publishes on '{topic}'"))
+            }
             Self::TooLarge { len, limit } => {
                 failure(ErrorCode::TOO_LARGE, format!("the body has {len} bytes, at most {limit} are taken"))
             }

@@ -1,6 +1,9 @@
 //! Registration: peers offer names and take them back, and calls that wait for this are answered.
 
-use ipc_protocol::{MethodName, PeerNumber, ServiceName, control};
+use ipc_protocol::{
+    MethodName, PeerNumber, ServiceName,
+    control::{self, InstanceEvent, NameEvent},
+};
 
 use super::{
     answer,
@@ -53,6 +56,7 @@ impl<F> Switchboard<F> {
         let instance = Instance::new(peer_id, request);
         let offered = self.post.peers.get(peer_id).map_or(0, |peer| peer.instances.len());
         self.post.charge_or_refuse(account, instance.charge, offered)?;
+        let is_new = name.as_ref().filter(|name| self.names.find(name.as_str().as_bytes()).is_none()).cloned();
         let id = self.names.register(name.as_ref(), shared, instance);
         if let Some(peer) = self.post.peers.get_mut(peer_id) {
             peer.instances.push(id);
@@ -62,6 +66,10 @@ impl<F> Switchboard<F> {
         if let Some(name) = &name {
             self.tell_watchers(name, out);
         }
+        if let Some(name) = is_new {
+            self.announce("ipc.name.added", || NameEvent { name }, out);
+        }
+        self.announce("ipc.instance.added", || InstanceEvent { name, peer }, out);
         self.feed(origin.came, id, out);
         Ok(())
     }
@@ -85,9 +93,22 @@ impl<F> Switchboard<F> {
 
     /// Removes an instance from its name, and answers those who wait for the name to go.
     pub(crate) fn take_back(&mut self, id: InstanceId, out: &mut impl Outputs<F>) {
-        if let Some(name) = self.retire(id, out) {
-            self.tell_watchers(&name, out);
+        let gone = self.registered(id);
+        let last_of = self.retire(id, out);
+        if let Some(gone) = gone {
+            self.announce("ipc.instance.removed", || gone, out);
         }
+        if let Some(name) = last_of {
+            self.tell_watchers(&name, out);
+            self.announce("ipc.name.removed", || NameEvent { name }, out);
+        }
+    }
+
+    /// A registration that is in force, as the broker's own events describe it.
+    fn registered(&self, id: InstanceId) -> Option<InstanceEvent> {
+        let instance = self.names.instance(id).filter(|instance| instance.window > 0)?;
+        let name = instance.name.and_then(|id| self.names.name(id)).map(|name| name.name.clone());
+        Some(InstanceEvent { name, peer: self.post.peers.get(instance.peer)?.number })
     }
 
     /// Answers the calls that wait for `name` to be offered or to go.

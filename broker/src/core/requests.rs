@@ -6,14 +6,14 @@ use ipc_protocol::{
         self,
         operation::{self, Operation as _},
     },
-    wire::{Call, Message},
+    wire::{Call, Event, Message},
 };
 
 use super::{
     answer,
     calls::Caller,
     datagrams::Datagram,
-    event::Event,
+    event,
     ids::{NameId, PeerId},
     moment::Moment,
     names::Place,
@@ -177,6 +177,9 @@ impl<F> Router<F> {
         out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
         self.board.post.work += OPERATION * FRAME;
+        if call.routing.method() == operation::Subscribe::NAME.as_bytes() {
+            return self.subscribe(identity, &origin, answer::parse(call)?, out);
+        }
         if call.routing.method() != operation::Register::NAME.as_bytes() {
             return self.board.control(origin, call, out);
         }
@@ -212,7 +215,7 @@ impl<F> Router<F> {
     }
 
     /// The only place where an operation is authorised. Its target is resolved.
-    fn authorise(
+    pub(super) fn authorise(
         &mut self,
         request: &Request<'_>,
         peer: Option<PeerId>,
@@ -230,7 +233,7 @@ impl<F> Router<F> {
         let mut peer = peer.and_then(|id| self.board.post.peers.get_mut(id));
         let was_told = peer.as_mut().is_some_and(|peer| std::mem::replace(&mut peer.denied, true));
         if !was_told {
-            out.push(Output::Log(Event::denied(request, by, peer.map(|peer| peer.number))));
+            out.push(Output::Log(event::Event::denied(request, by, peer.map(|peer| peer.number))));
         }
         Refusal::Denied { uid: request.identity.uid }
     }
@@ -241,9 +244,15 @@ impl<F> Router<F> {
         let Datagram { sender, reply_to, message } = datagram;
         let counters = &mut self.board.post.counters;
         counters.datagrams += 1;
-        let Message::Call(mut call) = message else {
-            counters.datagrams_malformed += 1;
-            return;
+        let mut call = match message {
+            Message::Call(call) => call,
+            Message::Event(event) if event.one_way && event.publisher.is_empty() => {
+                return self.event_datagram(now, &sender, event, out);
+            }
+            _ => {
+                counters.datagrams_malformed += 1;
+                return;
+            }
         };
         let caller = match reply_to {
             _ if !call.caller.is_empty() => None,
@@ -265,10 +274,30 @@ impl<F> Router<F> {
         self.board.post.accounts.close_if_empty(payer);
     }
 
-    /// Checks that the ids of a peer's calls grow. Returns the caller.
+    /// An event that came by datagram: a refusal is counted, and not answered.
+    fn event_datagram(&mut self, now: Moment, sender: &Identity, mut event: Event<F>, out: &mut impl Outputs<F>) {
+        if event.routing.field(FieldTag::SEQUENCE).is_some() {
+            self.board.post.counters.datagrams_malformed += 1;
+            return;
+        }
+        let effect = self.policy.at_all(sender).effect;
+        let payer = self.board.post.accounts.open(sender.uid, effect, &self.board.post.limits);
+        if self.publish_datagram(now, (sender, payer), &mut event, out).is_err() {
+            self.board.post.counters.datagrams_refused += 1;
+        }
+        self.board.post.accounts.close_if_empty(payer);
+    }
+
+    /// Counts a call, and checks its number. Returns the caller.
     #[inline]
     pub(super) fn note_call(&mut self, from: PeerId, id: u64) -> Result<Option<&Peer>, Violation> {
         self.board.post.counters.calls += 1;
+        self.note_number(from, id)
+    }
+
+    /// Checks that the numbers of a peer's calls and events grow. Returns the peer.
+    #[inline]
+    pub(super) fn note_number(&mut self, from: PeerId, id: u64) -> Result<Option<&Peer>, Violation> {
         let Some(peer) = self.board.post.peers.get_mut(from) else { return Ok(None) };
         if id <= peer.last_call {
             return Err(Violation::IdNotGrowing { found: id, last: peer.last_call });

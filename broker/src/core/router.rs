@@ -17,7 +17,7 @@ use super::{
     limits::Limits,
     moment::Moment,
     output::{Output, Outputs},
-    peers::Stage,
+    peers::{Peer, Stage},
     policy::{Effect, Policy},
     refusal::{Refusal, long_answer},
     switchboard::Switchboard,
@@ -79,7 +79,7 @@ impl<F> Router<F> {
         }
         match self.visits.admit(now, uid, &self.board.post.limits) {
             Admission::Granted => Ok(()),
-            Admission::Refused => Err(Some(self.turn_away(&identity, NoPlace::TooOften { uid }, out))),
+            Admission::Refused => Err(Some(self.turn_away(now, &identity, NoPlace::TooOften { uid }, out))),
             Admission::Ignored => {
                 self.board.post.counters.connections_ignored += 1;
                 Err(None)
@@ -93,7 +93,7 @@ impl<F> Router<F> {
     /// The goodbye to send before closing the connection, if a limit is reached.
     pub fn connect(&mut self, now: Moment, identity: Identity, out: &mut impl Outputs<F>) -> Result<PeerId, Goodbye> {
         if let Err(reason) = self.has_place(&identity) {
-            return Err(self.turn_away(&identity, reason, out));
+            return Err(self.turn_away(now, &identity, reason, out));
         }
         let effect = self.policy.at_all(&identity).effect;
         Ok(self.board.post.admit(now, identity, effect, out))
@@ -108,6 +108,7 @@ impl<F> Router<F> {
             Input::Begun { from, frame } => self.begin(now, from, frame, out),
             Input::Misnamed { from, id, error } => self.misnamed(from, id, &error, out),
             Input::Skipped { from } => drop(self.assembly.end(&mut self.board.post, from)),
+            Input::Shed { to, cost, events, cut } => self.shed(now, to, (cost, events), cut, out),
             Input::Partial { from, held } => self.assembly.partial(&mut self.board.post, now, from, held),
             Input::Violation { from, violation } => self.board.post.violate(from, &violation, out),
             Input::Sunk { to, bytes, is_stuck } => self.board.post.sunk(to, bytes, is_stuck, out),
@@ -127,6 +128,9 @@ impl<F> Router<F> {
         }
         if !self.assembly.is_idle() && self.board.post.accounts.take_freed() {
             self.assembly.retry(&mut self.board.post, now, out);
+        }
+        if self.board.alarms.is_raised() {
+            self.tell_alarm(now, out);
         }
     }
 
@@ -215,11 +219,22 @@ impl<F> Router<F> {
             && self.board.post.peers.iter().all(|(_, peer)| peer.unread == 0)
     }
 
-    fn turn_away(&mut self, identity: &Identity, reason: NoPlace, out: &mut impl Outputs<F>) -> Goodbye {
+    fn turn_away(&mut self, now: Moment, identity: &Identity, reason: NoPlace, out: &mut impl Outputs<F>) -> Goodbye {
+        if let Some(limit) = reason.limit().filter(|_| self.board.subscriptions.has_own()) {
+            self.board.alarms.raise(limit, Some(identity.uid));
+            self.tell_alarm(now, out);
+        }
         let text = reason.to_string();
         self.board.post.counters.connections_refused += 1;
         out.push(Output::Log(Event::Refused { from: Party::new(None, identity), reason }));
         Goodbye { code: ErrorCode::BUSY, text }
+    }
+
+    #[cold]
+    fn tell_alarm(&mut self, now: Moment, out: &mut impl Outputs<F>) {
+        if let Some(alarm) = self.board.alarms.take(now) {
+            self.board.announce("ipc.limit.reached", || alarm, out);
+        }
     }
 
     fn has_place(&self, identity: &Identity) -> Result<(), NoPlace> {
@@ -270,6 +285,7 @@ impl<F> Router<F> {
                 false => self.board.answered(now, from, Ok(reply), out),
             },
             Message::Error(failure) => self.take_error(now, from, failure, out),
+            Message::Event(event) => return self.take_event(arrival, event, out),
             Message::Cancel(cancel) => self.board.cancel(from, cancel.id, out),
             Message::Ping(id) => self.board.post.send(from, Message::Pong(*id), out),
             Message::Pong(_) | Message::Goodbye(_) => {}
@@ -297,7 +313,7 @@ impl<F> Router<F> {
             ours.agree(hello.versions).ok_or(Violation::NoCommonVersion { ours: ours.highest, lowest, highest })?;
         self.board.post.peers.disarm(from);
         let Some(peer) = self.board.post.peers.get_mut(from) else { return Ok(()) };
-        peer.stage = Stage::Ready;
+        (peer.stage, peer.has_greeted) = (Stage::Ready, true);
         peer.agent = std::mem::take(&mut hello.agent);
         let limits = &self.board.post.limits;
         let welcome = Welcome {
@@ -309,7 +325,9 @@ impl<F> Router<F> {
             call_max_ms: millis(limits.timeout(u32::MAX)),
             agent: self.agent.clone(),
         };
+        let connected = peer.event();
         self.board.post.send(from, Message::Welcome(welcome), out);
+        self.board.announce("ipc.peer.connected", || connected, out);
         Ok(())
     }
 
@@ -317,13 +335,34 @@ impl<F> Router<F> {
 
     fn written(&mut self, now: Moment, to: PeerId, cost: usize, out: &mut impl Outputs<F>) {
         if self.board.post.written(to, cost) {
-            let instances = self.board.post.peers.get(to).map(|peer| peer.instances.clone()).unwrap_or_default();
-            for instance in instances {
-                self.board.names.reads_again(instance);
-                self.board.feed(now, instance, out);
-            }
+            self.feed_peer(now, to, out);
+        }
+        if self.board.subscriptions.are_catching_up() {
+            self.board.catch_up_peer(to, out);
         }
         self.close_if_done(to, out);
+    }
+
+    /// Events for a peer that is behind were dropped, which may have made room for calls.
+    #[cold]
+    fn shed(&mut self, now: Moment, to: PeerId, (cost, events): (usize, u64), cut: bool, out: &mut impl Outputs<F>) {
+        self.board.post.counters.events_lost += events;
+        if self.board.post.shed(to, cost) {
+            self.feed_peer(now, to, out);
+        }
+        if cut {
+            self.board.post.violate(to, &Violation::NotKeepingUp, out);
+        }
+    }
+
+    /// Delivers the calls that wait for a peer, which has room again for what it is sent.
+    #[inline(never)]
+    fn feed_peer(&mut self, now: Moment, id: PeerId, out: &mut impl Outputs<F>) {
+        let instances = self.board.post.peers.get(id).map(|peer| peer.instances.clone()).unwrap_or_default();
+        for instance in instances {
+            self.board.names.reads_again(instance);
+            self.board.feed(now, instance, out);
+        }
     }
 
     /// A peer has finished sending. A service can't answer any more, and so is gone. A caller may still wait for answers.
@@ -354,7 +393,8 @@ impl<F> Router<F> {
     /// Closes a connection that has finished sending, once it has read everything that it waited for.
     fn close_if_done(&mut self, id: PeerId, out: &mut impl Outputs<F>) {
         let Some(peer) = self.board.post.peers.get_mut(id) else { return };
-        if peer.stage == Stage::Ended && peer.unread == 0 && peer.pending.is_empty() {
+        let waits = !peer.pending.is_empty() || !peer.subscriptions.is_empty();
+        if peer.stage == Stage::Ended && peer.unread == 0 && !waits {
             peer.stage = Stage::Leaving;
             out.push(Output::Close { peer: id });
         }
@@ -367,12 +407,19 @@ impl<F> Router<F> {
         let Some(peer) = self.board.post.peers.get_mut(id) else { return };
         peer.stage = Stage::Leaving; // nothing is sent to it from here on
         let instances = std::mem::take(&mut peer.instances);
+        for subscription in std::mem::take(&mut peer.subscriptions) {
+            self.board.end_subscription(subscription);
+        }
         instances.iter().for_each(|instance| self.board.take_back(*instance, out));
         instances.into_iter().for_each(|instance| self.board.end_running(instance, out));
         while let Some(call) = self.board.post.peers.get(id).and_then(|peer| peer.pending.first()) {
             self.board.abandon(call, ErrorCode::CANCELLED, out);
         }
+        let gone = self.board.post.peers.get(id).filter(|peer| peer.has_greeted).map(Peer::event);
         self.board.post.dismiss(id, out);
+        if let Some(gone) = gone {
+            self.board.announce("ipc.peer.gone", || gone, out);
+        }
     }
 
     /// Ends what is out of time, up to a slice, so that a million deadlines in one millisecond delay nothing else. If more is left,
@@ -418,6 +465,7 @@ impl<F> Router<F> {
     #[cold]
     fn drain(&mut self, out: &mut impl Outputs<F>) {
         self.board.draining = true;
+        self.board.forget_kept(); // nobody can ask for them any more
         let watching = self.board.calls.iter().filter(|(_, slot)| matches!(slot.stage, CallStage::Watching(_)));
         for call in watching.map(|(id, _)| id).collect::<Vec<_>>() {
             if let Some((caller, _)) = self.board.abandon(call, ErrorCode::CANCELLED, out) {
@@ -429,6 +477,7 @@ impl<F> Router<F> {
     /// Stops for good: each pending call ends with `broker_lost`, and each peer receives goodbye.
     #[cold]
     fn stop(&mut self, out: &mut impl Outputs<F>) {
+        self.board.forget_kept();
         for call in self.board.calls.iter().map(|(id, _)| id).collect::<Vec<_>>() {
             if let Some((caller, progress)) = self.board.abandon(call, ErrorCode::CANCELLED, out) {
                 self.board.refuse(&caller, Refusal::BrokerLost(progress), out);

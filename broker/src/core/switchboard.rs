@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     accounts::Account,
+    alarms::Alarms,
     calls::{Caller, Calls, Role, Stage},
-    ids::{AccountId, CallId, InstanceId, NameId, PeerId},
+    ids::{AccountId, CallId, InstanceId, NameId, PeerId, SubscriptionId},
     item,
     limits::Limits,
     moment::Moment,
@@ -15,6 +16,8 @@ use super::{
     peers::{Peers, Stage as PeerStage},
     post::Post,
     refusal::Refusal,
+    retained::Retained,
+    subscriptions::Subscriptions,
     uses::Uses,
     watches::Watches,
 };
@@ -26,8 +29,14 @@ pub(crate) struct Switchboard<F> {
     pub(crate) names: Names,
     pub(crate) calls: Calls<F>,
     pub(crate) watches: Watches,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) retained: Retained<F>,
+    /// The subscriptions of one event: memory that is used again.
+    #[serde(skip)]
+    pub(crate) found: Vec<SubscriptionId>,
     #[serde(skip)]
     pub(crate) uses: Uses,
+    pub(crate) alarms: Alarms,
     /// Whether the broker is stopping, and accepts no new calls.
     pub(crate) draining: bool,
 }
@@ -52,14 +61,18 @@ impl<F> Switchboard<F> {
             names: Names::new(),
             calls: Calls::new(),
             watches: Watches::default(),
+            subscriptions: Subscriptions::new(),
+            retained: Retained::new(),
+            found: Vec::new(),
             uses: Uses::default(),
+            alarms: Alarms::default(),
             draining: false,
         }
     }
 
     /// Whether the tables have far more room than they use.
     pub(crate) fn is_roomy(&self) -> bool {
-        self.post.peers.is_roomy() || self.calls.is_roomy() || self.names.is_roomy()
+        self.post.peers.is_roomy() || self.calls.is_roomy() || self.names.is_roomy() || self.subscriptions.is_roomy()
     }
 
     /// Gives back memory that the tables do not use.
@@ -67,6 +80,8 @@ impl<F> Switchboard<F> {
         self.post.peers.give_back();
         self.calls.give_back();
         self.names.give_back();
+        self.subscriptions.give_back();
+        self.found = Vec::new();
     }
 
     /// Delivers a call at once, or queues it.
@@ -284,7 +299,7 @@ pub(crate) const SLOT: usize = 160;
 
 #[cfg(test)]
 mod tests {
-    use ipc_protocol::{Encoding, Identity, NoFd, Routing, ServiceName, control};
+    use ipc_protocol::{Encoding, Identity, NoFd, Routing, ServiceName, Streams, control};
 
     use super::*;
     use crate::core::{accounts::Accounts, calls::Slot, output::Output, policy::Effect};
@@ -294,7 +309,8 @@ mod tests {
         let peer = board.post.admit(Moment(0), Identity::new(7, 7), Effect::Allow, &mut Vec::<Output<NoFd>>::new());
         board.post.peers.get_mut(peer).unwrap().stage = PeerStage::Ready;
         let name = ServiceName::parse("calc").unwrap();
-        let request = control::Register { name: Some(name.clone()), window, shared: false, methods: Vec::new() };
+        let request =
+            control::Register { streams: false, name: Some(name.clone()), window, shared: false, methods: Vec::new() };
         board.names.register(Some(&name), false, Instance::new(peer, request));
         let id = board.names.find(b"calc").unwrap();
         (board, id)
@@ -306,6 +322,7 @@ mod tests {
         let mut call = Call {
             id: 1,
             one_way: true,
+            streams: Streams::NONE,
             encoding: Encoding::BYTES,
             timeout_ms: 0,
             caller: bytes::Bytes::new(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{accounts::Account, limits::Bounded, moment::Moment, names::Names, post::Post};
+use super::{accounts::Account, limits::Bounded, moment::Moment, names::Names, post::Post, retained::Sums};
 
 /// The use of the limits. For a limit per peer, name or user it is that of the greatest user.
 ///
@@ -18,17 +18,20 @@ pub(crate) struct Uses {
     per_caller: u64,
     per_service: u64,
     names: u64,
+    subscriptions: u64,
+    patterns: u64,
+    kept: Sums,
 }
 
 impl Uses {
     /// Looks at everything again, unless it has just been done.
-    pub(crate) fn count(&mut self, now: Moment, post: &Post, names: &Names) {
-        self.total = post.accounts.total();
+    pub(crate) fn count(&mut self, now: Moment, post: &Post, names: &Names, kept: Sums) {
+        (self.total, self.kept) = (post.accounts.total(), kept);
         let rows = post.peers.len() + names.len();
         let rest = REST * u32::try_from(rows).unwrap_or(u32::MAX);
         let is_fresh = self.counted.is_some_and(|(at, counted)| counted.max(rows) > FEW && now.since(at) < rest);
         if !is_fresh {
-            *self = Self { counted: Some((now, rows)), ..Self::of_all(post, names) };
+            *self = Self { counted: Some((now, rows)), kept, ..Self::of_all(post, names) };
         }
     }
 
@@ -39,6 +42,8 @@ impl Uses {
             uses.unread = uses.unread.max(peer.unread as u64);
             uses.per_caller = uses.per_caller.max(peer.pending.len().into());
             uses.names = uses.names.max(peer.instances.len() as u64);
+            uses.subscriptions = uses.subscriptions.max(peer.subscriptions.len() as u64);
+            uses.patterns = uses.patterns.max(peer.patterns);
         }
         uses.per_caller = uses.per_caller.max(per_uid.loose_calls);
         uses.per_service = names.iter().map(|(_, name)| name.pending()).max().unwrap_or(0);
@@ -58,6 +63,10 @@ impl Uses {
             Bounded::CallsOfOneCaller => (self.per_caller, peaks.per_caller.max(peak_per_uid.loose_calls)),
             Bounded::CallsOfOneName => (self.per_service, peaks.per_service),
             Bounded::NamesOfOnePeer => (self.names, peaks.names),
+            Bounded::SubscriptionsOfOnePeer => (self.subscriptions, peaks.subscriptions),
+            Bounded::PatternsOfOnePeer => (self.patterns, peaks.patterns),
+            Bounded::KeptOfOneUser => (self.kept.per_uid, self.kept.peak_per_uid),
+            Bounded::Kept => (self.kept.bytes, self.kept.peak),
         };
         (Some(used), Some(peak.max(used)))
     }
@@ -76,7 +85,7 @@ mod tests {
     use crate::core::{limits::Limits, output::Output, policy::Effect};
 
     fn most_unread(uses: &mut Uses, now: Moment, post: &Post) -> u64 {
-        uses.count(now, post, &Names::new());
+        uses.count(now, post, &Names::new(), Sums::default());
         uses.of(Bounded::UnreadOfOnePeer, post).0.unwrap()
     }
 

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use ipc_protocol::{
-    Encoding, ErrorCode, Hello, Routing, Violation,
+    Encoding, ErrorCode, Hello, Routing, Streams, Violation,
     wire::{Call, Failure, Message, Reply},
 };
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,7 @@ fn parse<F>(line: &str) -> Option<Message<F>> {
             Message::Call(Call {
                 id,
                 one_way: false,
+                streams: Streams::NONE,
                 encoding: Encoding::BYTES,
                 timeout_ms: 0,
                 caller: bytes::Bytes::new(),

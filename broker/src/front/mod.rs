@@ -9,6 +9,7 @@
 
 pub mod datagram;
 mod inlet;
+mod lanes;
 #[cfg(test)]
 mod lines;
 mod native;
@@ -16,6 +17,7 @@ mod outlet;
 mod sheet;
 
 pub use inlet::{Incoming, Inlet};
+pub use lanes::Shed;
 pub use outlet::{Outlet, Pool, Written};
 pub use sheet::Sheet;
 

@@ -50,7 +50,9 @@ impl Inlet {
                 let Header { kind, id, .. } = frame.header;
                 match into.decode_into(frame, &mut self.last) {
                     Ok(()) => Some(Incoming::Message),
-                    Err(Violation::Routing(error)) if kind == Kind::CALL && error.is_bad_name() => {
+                    Err(Violation::Routing(error))
+                        if matches!(kind, Kind::CALL | Kind::EVENT) && error.is_bad_name() =>
+                    {
                         Some(Incoming::Misnamed { id, error })
                     }
                     Err(violation) => return Err(violation),

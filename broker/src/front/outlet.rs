@@ -1,12 +1,13 @@
 //! The outlet of a connection: a queue of items, each encoded when the socket takes it.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use ipc_protocol::Body;
 use serde::{Deserialize, Serialize};
 
-use super::{Dialect, Sheet};
+use super::{
+    Dialect, Sheet,
+    lanes::{Items, Lanes, Shed},
+};
 use crate::core::{Class, Item};
 
 /// The sending half of a connection.
@@ -21,11 +22,16 @@ pub struct Outlet<F> {
 struct Queue<F> {
     /// The item that the last write ended within.
     begun: Option<Begun>,
-    items: VecDeque<Item<F>>,
+    items: Items<F>,
     /// Items from the front that own their memory.
     detached: usize,
     /// Their cost.
     cost: usize,
+    /// Whether the last write has left something.
+    is_behind: bool,
+    /// The events among the items, once one comes while the peer is behind.
+    #[serde(skip)]
+    lanes: Option<Box<Lanes>>,
 }
 
 /// The rest of an item that was partly written.
@@ -61,12 +67,16 @@ impl<F> Outlet<F> {
         Self { queue: None }
     }
 
-    /// Queues an item.
+    /// Queues an item. Events may be dropped for it, or be dropped themselves, if the peer is behind.
     #[inline]
-    pub fn push(&mut self, item: Item<F>, pool: &mut Pool<F>) {
+    pub fn push(&mut self, item: Item<F>, pool: &mut Pool<F>) -> Shed {
         let queue = self.queue.get_or_insert_with(|| pool.take());
+        if queue.is_behind && matches!(item.class, Class::Droppable(_)) {
+            return queue.push_late(item);
+        }
         queue.cost += item.cost;
-        queue.items.push_back(item);
+        queue.items.push_back(Some(item));
+        Shed::default()
     }
 
     /// Fills a sheet with the items that fit one write.
@@ -88,29 +98,14 @@ impl<F> Outlet<F> {
         written
     }
 
-    /// Copies unwritten items out of the shared read buffer, which a connection must not pin.
+    /// Notes that the socket takes nothing more for now. Copies what is left out of the shared read buffer, which a connection must
+    /// not pin.
     pub fn detach(&mut self) {
         if let Some(queue) = &mut self.queue {
-            queue.items.range_mut(queue.detached..).for_each(|item| item.message.detach());
+            queue.is_behind = true;
+            queue.items.range_mut(queue.detached..).flatten().for_each(|item| item.message.detach());
             queue.detached = queue.items.len();
         }
-    }
-
-    /// Drops the oldest droppable items that are not partly written, until they cost at least `cost` together.
-    pub fn shed(&mut self, cost: usize) -> Written {
-        let mut shed = Written::default();
-        let Some(queue) = &mut self.queue else { return shed };
-        queue.items.retain(|item| {
-            let goes = item.class == Class::Droppable && shed.cost < cost;
-            if goes {
-                shed.items += 1;
-                shed.cost += item.cost;
-            }
-            !goes
-        });
-        queue.detached = 0;
-        queue.cost -= shed.cost;
-        shed
     }
 
     /// Discards all items.
@@ -138,8 +133,22 @@ impl<F> Queue<F> {
         let all = Written { items: self.len(), cost: self.cost };
         self.begun = None;
         self.items.clear();
-        (self.detached, self.cost) = (0, 0);
+        (self.detached, self.cost, self.is_behind, self.lanes) = (0, 0, false, None);
         all
+    }
+
+    /// Queues an event of a peer that is behind.
+    #[cold]
+    fn push_late(&mut self, item: Item<F>) -> Shed {
+        let Class::Droppable(keep) = item.class else { return Shed::default() };
+        let lanes = self.lanes.get_or_insert_with(|| Box::new(Lanes::of(&self.items)));
+        let (cost, len) = (item.cost, self.items.len());
+        let shed = lanes.push(&mut self.items, self.cost, item, keep);
+        self.cost = (self.cost + cost).saturating_sub(shed.cost);
+        if self.items.len() < len {
+            self.detached = 0; // places have moved
+        }
+        shed
     }
 
     fn encode(&self, dialect: Dialect, sheet: &mut Sheet) {
@@ -154,7 +163,12 @@ impl<F> Queue<F> {
             if sheet.is_full() {
                 return;
             }
-            dialect.encode(&item.message, sheet);
+            if let Some(item) = item {
+                if let Some(gap) = item.gap() {
+                    dialect.encode(&gap, sheet);
+                }
+                dialect.encode(&item.message, sheet);
+            }
             sheet.end_item();
         }
     }
@@ -170,7 +184,12 @@ impl<F> Queue<F> {
             }
             None => items,
         };
-        written.cost += self.items.drain(..whole).map(|item| item.cost).sum::<usize>();
+        for item in self.items.drain(..whole) {
+            written.cost += item.as_ref().map_or(0, |item| item.cost);
+            if let Some(lanes) = &mut self.lanes {
+                lanes.left(item.as_ref());
+            }
+        }
         self.detached = self.detached.saturating_sub(whole);
         self.cost -= written.cost;
         if let Some(left) = left {
@@ -188,7 +207,17 @@ impl<F> Queue<F> {
 
     fn pop(&mut self) -> Option<Item<F>> {
         self.detached = self.detached.saturating_sub(1);
-        self.items.pop_front()
+        let item = self.items.pop_front()?;
+        if let Some(lanes) = &mut self.lanes {
+            lanes.left(item.as_ref());
+        }
+        item
+    }
+}
+
+impl<F> Default for Queue<F> {
+    fn default() -> Self {
+        Self { begun: None, items: Items::new(), detached: 0, cost: 0, is_behind: false, lanes: None }
     }
 }
 
@@ -206,7 +235,7 @@ impl<F> Pool<F> {
     }
 
     fn take(&mut self) -> Box<Queue<F>> {
-        let empty = || Box::new(Queue { begun: None, items: VecDeque::new(), detached: 0, cost: 0 });
+        let empty = || Box::<Queue<F>>::default();
         let Some(queue) = self.spare.pop() else { return empty() };
         self.room -= queue.items.capacity();
         queue
@@ -239,11 +268,13 @@ mod tests {
     use std::io::IoSlice;
 
     use ipc_protocol::{
-        Decoder, Encoding, Incoming, NoFd,
-        wire::{Message, Reply},
+        Decoder, Encoding, Incoming, NoFd, Routing,
+        control::Keeping,
+        wire::{Event, Message, Reply},
     };
 
     use super::*;
+    use crate::core::Keep;
 
     fn item(id: u64, len: usize, class: Class) -> Item<NoFd> {
         let body = vec![u8::try_from(id).unwrap(); len].into();
@@ -252,7 +283,7 @@ mod tests {
 
     fn outlet_with(items: Vec<Item<NoFd>>) -> (Outlet<NoFd>, Pool<NoFd>) {
         let (mut outlet, mut pool) = (Outlet::new(), Pool::new());
-        items.into_iter().for_each(|item| outlet.push(item, &mut pool));
+        items.into_iter().for_each(|item| _ = outlet.push(item, &mut pool));
         (outlet, pool)
     }
 
@@ -289,36 +320,119 @@ mod tests {
         }
     }
 
-    #[test]
-    fn items_that_may_be_dropped_are_dropped_and_counted_oldest_first() {
-        let classes = [Class::Droppable, Class::Required, Class::Droppable, Class::Droppable];
-        let items: Vec<_> = classes.into_iter().zip(1..).map(|(class, id)| item(id, 10, class)).collect();
-        let cost = items[0].cost;
-        let (mut outlet, mut pool) = outlet_with(items);
+    /// The outlet of a peer that has left something of the first item.
+    fn outlet_behind(keeping: Keeping) -> (Outlet<NoFd>, Pool<NoFd>, impl Fn(u64, &str, &str) -> Item<NoFd>) {
+        let (mut outlet, mut pool) = outlet_with(vec![item(1, 300, Class::Required)]);
+        let mut sheet = Sheet::new();
+        outlet.encode(Dialect::Native, &mut sheet);
+        outlet.wrote(50, &sheet, &mut pool);
+        outlet.detach();
+        let event = move |id: u64, topic: &str, body: &str| {
+            let message = Message::Event(Event {
+                id,
+                one_way: false,
+                retained: false,
+                encoding: Encoding::BYTES,
+                publisher: Bytes::new(),
+                routing: Routing::on(topic).build(),
+                body: body.to_owned().into(),
+            });
+            let class = Class::Droppable(Keep { keeping, queue: 2, room: usize::MAX });
+            Item { class, ..Item::required(message) }
+        };
+        (outlet, pool, event)
+    }
 
-        assert_eq!(outlet.shed(cost + 1), Written { items: 2, cost: 2 * cost });
-
-        let (bytes, written) = drain(&mut outlet, &mut pool, usize::MAX);
-        assert_eq!(written.items, 2);
+    /// What the peer reads behind the first item: bodies of events with their subscriptions, and numbers of lost ones.
+    fn read(outlet: &mut Outlet<NoFd>, pool: &mut Pool<NoFd>, step: usize) -> Vec<String> {
+        let (bytes, _) = drain(outlet, pool, step);
         let mut decoder = Decoder::new(1_000);
-        decoder.feed(bytes.into());
-        let ids: Vec<u64> = std::iter::from_fn(|| match decoder.next().unwrap() {
-            Some(Incoming::Frame(frame)) => Some(frame.header.id),
-            _ => None,
+        decoder.feed(bytes.split_at(32 + 300 - 50).1.to_vec().into());
+        std::iter::from_fn(|| match decoder.next().unwrap()? {
+            Incoming::Frame(frame) => Some(match Message::decode(frame).unwrap() {
+                ipc_protocol::Message::Event(event) => format!("{}:{}", event.id, event.body.escape_ascii()),
+                ipc_protocol::Message::Gap(gap) => format!("{} lost {}", gap.id, gap.lost),
+                other => format!("{:?}", other.kind()),
+            }),
+            other => panic!("{other:?}"),
         })
-        .collect();
-        assert_eq!(ids, [2, 4]);
+        .collect()
     }
 
     #[test]
-    fn an_item_that_was_begun_is_not_dropped() {
-        let (mut outlet, mut pool) = outlet_with(vec![item(1, 300, Class::Droppable), item(2, 10, Class::Droppable)]);
-        let mut sheet = Sheet::new();
-        outlet.encode(Dialect::Native, &mut sheet);
-        assert_eq!(outlet.wrote(50, &sheet, &mut pool).items, 0);
-        assert_eq!(outlet.shed(usize::MAX).items, 1);
-        let (bytes, _) = drain(&mut outlet, &mut pool, usize::MAX);
-        assert_eq!(bytes.len(), 32 + 300 - 50);
+    fn the_oldest_events_of_a_subscription_are_dropped_and_the_next_one_tells_how_many() {
+        for step in [1, 40, usize::MAX] {
+            let (mut outlet, mut pool, event) = outlet_behind(Keeping::DropOldest);
+            let cost = event(7, "a", "1").cost;
+            assert_eq!(outlet.push(event(7, "a", "1"), &mut pool), Shed::default());
+            outlet.push(event(8, "a", "1"), &mut pool);
+            outlet.push(item(9, 5, Class::Required), &mut pool);
+            outlet.push(event(7, "a", "2"), &mut pool);
+            let third = outlet.push(event(7, "a", "3"), &mut pool);
+            let fourth = outlet.push(event(7, "a", "4"), &mut pool);
+            assert_eq!([third, fourth], [Shed { cost, events: 1, cut: false }; 2]);
+            assert_eq!(read(&mut outlet, &mut pool, step), ["8:1", "reply", "7 lost 2", "7:3", "7:4"]);
+        }
+    }
+
+    #[test]
+    fn the_newest_events_are_dropped_and_a_gap_behind_the_last_one_tells_how_many() {
+        let (mut outlet, mut pool, event) = outlet_behind(Keeping::DropNewest);
+        (1..=4).for_each(|body| _ = outlet.push(event(7, "a", &body.to_string()), &mut pool));
+        assert_eq!(read(&mut outlet, &mut pool, 7), ["7:1", "7:2", "7 lost 2"]);
+    }
+
+    #[test]
+    fn after_a_gap_the_next_event_that_fits_tells_of_it() {
+        let (mut outlet, mut pool, event) = outlet_behind(Keeping::DropNewest);
+        (1..=3).for_each(|body| _ = outlet.push(event(7, "a", &body.to_string()), &mut pool));
+        let wider = Class::Droppable(Keep { keeping: Keeping::DropNewest, queue: 3, room: usize::MAX });
+        outlet.push(Item { class: wider, ..event(7, "a", "4") }, &mut pool);
+        assert_eq!(read(&mut outlet, &mut pool, 100), ["7:1", "7:2", "7 lost 1", "7:4"]);
+    }
+
+    #[test]
+    fn the_newest_event_of_each_topic_is_kept() {
+        let (mut outlet, mut pool, event) = outlet_behind(Keeping::Latest);
+        for (topic, body) in [("a", "1"), ("b", "2"), ("a", "3"), ("a", "4"), ("b", "5"), ("a", "6")] {
+            outlet.push(event(7, topic, body), &mut pool);
+        }
+        assert_eq!(read(&mut outlet, &mut pool, 33), ["7 lost 4", "7:5", "7:6"]);
+    }
+
+    #[test]
+    fn a_peer_that_must_lose_nothing_is_to_be_cut() {
+        let (mut outlet, mut pool, event) = outlet_behind(Keeping::Cut);
+        let shed = [(); 3].map(|()| outlet.push(event(7, "a", "x"), &mut pool).cut);
+        assert_eq!(shed, [false, false, true]);
+    }
+
+    #[test]
+    fn an_event_that_fits_nowhere_costs_nothing_and_is_counted() {
+        let (mut outlet, mut pool, event) = outlet_behind(Keeping::DropOldest);
+        let narrow = Class::Droppable(Keep { keeping: Keeping::DropOldest, queue: 9, room: 0 });
+        let shed = outlet.push(Item { class: narrow, ..event(7, "a", "1") }, &mut pool);
+        assert_eq!(shed.cost, event(7, "a", "1").cost);
+        outlet.push(Item { class: narrow, ..event(7, "a", "2") }, &mut pool);
+        assert_eq!(read(&mut outlet, &mut pool, 9), ["7 lost 2"]);
+    }
+
+    #[test]
+    fn the_queue_of_a_peer_that_never_reads_stays_short() {
+        let (mut outlet, mut pool, event) = outlet_behind(Keeping::DropOldest);
+        (0..100_000).for_each(|body| _ = outlet.push(event(7, "a", &body.to_string()), &mut pool));
+        assert!(outlet.queue.as_ref().unwrap().items.len() < 300);
+        assert_eq!(read(&mut outlet, &mut pool, 1_000), ["7 lost 99998", "7:99998", "7:99999"]);
+    }
+
+    #[test]
+    fn what_waits_for_a_peer_goes_on_losing_after_it_was_written_down() {
+        let (mut outlet, mut pool, event) = outlet_behind(Keeping::DropOldest);
+        (1..=3).for_each(|body| _ = outlet.push(event(7, "a", &body.to_string()), &mut pool));
+        let state = serde_json::to_string(&outlet).unwrap();
+        let mut thawed: Outlet<NoFd> = serde_json::from_str(&state).unwrap();
+        thawed.push(event(7, "a", "4"), &mut pool);
+        assert_eq!(read(&mut thawed, &mut pool, 50), ["7 lost 2", "7:3", "7:4"]);
     }
 
     #[test]

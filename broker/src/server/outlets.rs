@@ -6,7 +6,7 @@ use ipc_protocol::NoFd;
 
 use crate::{
     core::{Item, PeerId},
-    front::{Outlet, Pool},
+    front::{Outlet, Pool, Shed},
 };
 
 /// The descriptor type of the real broker: no frame carries one yet.
@@ -27,6 +27,8 @@ struct Place {
     outlet: Outlet<Fd>,
     /// Whether its connection is in the list of those to write.
     dirty: bool,
+    /// What was dropped since it was asked for.
+    shed: Shed,
 }
 
 impl Outlets {
@@ -41,7 +43,7 @@ impl Outlets {
             self.places.resize_with(index + 1, || None);
         }
         if let Some(place) = self.places.get_mut(index) {
-            *place = Some(Place { id, outlet: Outlet::new(), dirty: false });
+            *place = Some(Place { id, outlet: Outlet::new(), dirty: false, shed: Shed::default() });
         }
     }
 
@@ -68,7 +70,7 @@ impl Outlets {
     #[inline]
     pub(crate) fn push(&mut self, to: PeerId, item: Item<Fd>) {
         if let Some(place) = place(&mut self.places, to) {
-            place.outlet.push(item, &mut self.pool);
+            place.shed.add(place.outlet.push(item, &mut self.pool));
             place.mark(&mut self.dirty);
         }
     }
@@ -78,6 +80,12 @@ impl Outlets {
         if let Some(place) = place(&mut self.places, id) {
             place.mark(&mut self.dirty);
         }
+    }
+
+    /// Takes what was dropped of a connection's events since it was last asked for; `None` if nothing was.
+    pub(crate) fn take_shed(&mut self, id: PeerId) -> Option<Shed> {
+        let place = place(&mut self.places, id)?;
+        Some(std::mem::take(&mut place.shed)).filter(|shed| *shed != Shed::default())
     }
 
     /// Takes the next connection to write.

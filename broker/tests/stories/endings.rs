@@ -213,7 +213,7 @@ fn cancelling_an_ended_call_does_nothing() {
     w.clear_inbox(c);
 
     w.cancel(call);
-    w.send(c, Message::Cancel(Cancel { id: 4711, reason: ErrorCode::CANCELLED }));
+    w.send(c, Message::Cancel(Cancel { id: 4711, reason: ErrorCode::CANCELLED, delivered: None }));
 
     assert_eq!(w.inbox(c), []);
     w.expect_open(c);
@@ -225,7 +225,7 @@ fn a_peer_cannot_cancel_the_call_of_another() {
     let (svc, a, b) = (w.service("clock"), w.peer(OWNER), w.peer(OWNER));
     let of_a = w.call(a, "clock", "", b"");
 
-    w.send(b, Message::Cancel(Cancel { id: 1, reason: ErrorCode::CANCELLED }));
+    w.send(b, Message::Cancel(Cancel { id: 1, reason: ErrorCode::CANCELLED, delivered: None }));
 
     w.reply_next(svc, b"");
     w.expect_reply(of_a);

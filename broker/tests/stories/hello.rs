@@ -1,6 +1,6 @@
 //! The beginning of a connection, and its limits.
 
-use ipc_protocol::{Call, ErrorCode, Features, Hello, Message, Versions};
+use ipc_protocol::{Call, ErrorCode, Features, Hello, Message, Streams, Versions};
 
 use crate::world::{OWNER, World};
 
@@ -152,6 +152,7 @@ fn a_call_without_hello_is_not_accepted() {
         Message::Call(Call {
             id: 1,
             one_way: true,
+            streams: Streams::NONE,
             encoding: ipc_protocol::Encoding::BYTES,
             timeout_ms: 0,
             caller: bytes::Bytes::new(),

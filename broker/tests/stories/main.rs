@@ -9,6 +9,7 @@ mod calls;
 mod datagrams;
 mod direct_calls;
 mod endings;
+mod events;
 mod handover;
 mod hello;
 mod inspection;

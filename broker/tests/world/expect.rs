@@ -79,7 +79,7 @@ impl World {
     /// The service has received a cancel of the call.
     #[track_caller]
     pub(crate) fn expect_cancel(&self, delivered: &Delivered, reason: ErrorCode) {
-        let cancel = Message::Cancel(Cancel { id: delivered.call.id, reason });
+        let cancel = Message::Cancel(Cancel { id: delivered.call.id, reason, delivered: None });
         let inbox = &self.fakes[delivered.to.0].inbox;
         assert!(inbox.contains(&cancel), "no {cancel:?} in {inbox:?}");
     }
@@ -205,6 +205,7 @@ impl World {
 
     /// Disconnects all peers and checks that nothing is left of them.
     pub(crate) fn end(mut self) {
+        self.clear_topics();
         for peer in (0..self.fakes.len()).map(Peer) {
             self.disconnect(peer);
         }

@@ -1,11 +1,14 @@
 //! A fake peer: its socket, the messages it has read, and the calls it has not answered.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io::IoSlice,
+};
 
-use ipc_protocol::{Goodbye, Identity, Message};
+use ipc_protocol::{Frame, Goodbye, Header, Identity, Kind, Message};
 use ipcd::{
-    core::{Item, Moment, PeerId},
-    front::{Inlet, Outlet, Pool, Sheet},
+    core::{Class, Item, Moment, PeerId},
+    front::{Inlet, Outlet, Pool, Shed, Sheet},
 };
 
 use super::{Ticket, Token};
@@ -19,6 +22,12 @@ pub(crate) struct Fake {
     /// The broker's half of its connection.
     pub(crate) inlet: Inlet,
     outlet: Outlet<Token>,
+    /// What was dropped from it since the router was told.
+    shed: Shed,
+    /// The bytes of a frame that it has read in part.
+    part: Vec<u8>,
+    /// Events and gaps that it has read, for the ledger.
+    events: Vec<Message>,
     /// Whether the broker has stopped reading from it, until there is room for its frame.
     pub(crate) parked: bool,
     /// Whether the inlet may hold messages that are not routed.
@@ -36,7 +45,7 @@ pub(crate) struct Fake {
     pub(crate) cut_call: Option<Ticket>,
     /// The call that an unfinished frame answers.
     pub(crate) begun_answer: Option<u64>,
-    /// The messages in the outlet, which the peer has not read.
+    /// The messages in the outlet, which the peer has not read. Events are not among them, because they may be dropped.
     sent: VecDeque<Message>,
     /// The cost of the items in the outlet.
     unread: usize,
@@ -69,6 +78,9 @@ impl Fake {
             reads: true,
             inlet: Inlet::default(),
             outlet: Outlet::new(),
+            shed: Shed::default(),
+            part: Vec::new(),
+            events: Vec::new(),
             parked: false,
             holds: false,
             held_back: false,
@@ -118,8 +130,12 @@ impl Fake {
     /// Queues an item of the router, which carries `message`.
     pub(crate) fn queue(&mut self, item: Item<Token>, message: Message) {
         self.unread += item.cost;
-        self.sent.push_back(message);
-        self.outlet.push(item, &mut Pool::new());
+        if !matches!(item.class, Class::Droppable(_)) {
+            self.sent.push_back(message);
+        }
+        let shed = self.outlet.push(item, &mut Pool::new());
+        self.unread -= shed.cost;
+        self.shed.add(shed);
         self.dirty = true;
     }
 
@@ -131,7 +147,11 @@ impl Fake {
     /// Writes to the peer, and returns the cost of the items that it took.
     pub(crate) fn write(&mut self) -> usize {
         self.dirty = false;
-        if self.reads { self.read_all() } else { 0 }
+        if self.reads {
+            return self.read_all();
+        }
+        self.outlet.detach();
+        0
     }
 
     /// Reads everything, and returns the cost of the items.
@@ -145,19 +165,59 @@ impl Fake {
         while bytes > 0 && !self.outlet.is_empty() {
             self.outlet.encode(self.inlet.dialect(), &mut sheet);
             let len = bytes.min(sheet.len());
-            let written = self.outlet.wrote(len, &sheet, &mut Pool::new());
+            let mut slices = [IoSlice::new(&[]); Sheet::PIECES];
+            let count = sheet.pieces(&mut slices);
+            let taken = slices[..count].iter().flat_map(|slice| slice.iter().copied()).take(len);
+            self.part.extend(taken);
+            cost += self.outlet.wrote(len, &sheet, &mut Pool::new()).cost;
             bytes -= len;
-            cost += written.cost;
-            for message in self.sent.drain(..written.items) {
-                if let Message::Welcome(welcome) = &message {
-                    self.number = Some(welcome.peer.0);
-                }
-                self.inbox.push_back(message);
-            }
+            self.read_frames();
         }
         self.outlet.detach();
         self.unread -= cost;
         cost
+    }
+
+    /// Reads the frames that have come.
+    fn read_frames(&mut self) {
+        while let Some(header) = self.part.first_chunk().and_then(Header::from_bytes)
+            && self.part.len() >= header.frame_len()
+        {
+            let frame: Vec<_> = self.part.drain(..header.frame_len()).collect();
+            let message = match header.kind {
+                Kind::EVENT | Kind::GAP => {
+                    let frame = Frame::from_datagram(frame.into(), u32::MAX).expect("a frame");
+                    let message = Message::decode(frame).expect("what the router sends can be read");
+                    self.events.push(message.clone());
+                    message
+                }
+                _ => self.sent.pop_front().expect("what is read was sent"),
+            };
+            if let Message::Welcome(welcome) = &message {
+                self.number = Some(welcome.peer.0);
+            }
+            self.inbox.push_back(message);
+        }
+    }
+
+    /// Takes the events and gaps that it has read since the last time.
+    pub(crate) fn take_events(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Takes what was dropped of its events since the last time.
+    pub(crate) fn take_shed(&mut self) -> Shed {
+        std::mem::take(&mut self.shed)
+    }
+
+    /// Whether it has read all that it was sent.
+    pub(crate) fn has_read_all(&self) -> bool {
+        self.outlet.is_empty() && self.part.is_empty()
+    }
+
+    /// Whether it has said hello, and the router has answered.
+    pub(crate) fn has_greeted(&self) -> bool {
+        self.number.is_some() || self.sent.iter().any(|message| matches!(message, Message::Welcome(_)))
     }
 
     /// The cost of the items that it has not read.
@@ -184,6 +244,9 @@ impl Fake {
             rest: self.rest.clone(),
             cut_call: self.cut_call,
             begun_answer: self.begun_answer,
+            shed: self.shed,
+            part: self.part.clone(),
+            events: self.events.clone(),
             sent: self.sent.clone(),
             unread: self.unread,
             sunk: self.sunk,

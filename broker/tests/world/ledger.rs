@@ -29,6 +29,8 @@ pub(crate) enum Asked {
     Call,
     Register { name: Option<String>, window: u32, shared: bool },
     Unregister { name: Option<String> },
+    Subscribe { pattern: String, last: bool },
+    Unsubscribe { number: u64 },
 }
 
 /// A call on its way to a service.

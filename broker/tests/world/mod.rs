@@ -10,24 +10,30 @@
 
 mod dice;
 mod directory;
+mod events;
 mod expect;
 mod fake;
 mod ledger;
 mod model;
 mod operate;
 mod request;
+mod subscribing;
 mod token;
 pub(crate) mod walk;
 
-use std::{collections::BTreeMap, time::Duration};
-
-use bytes::Bytes;
-use ipc_protocol::{Body, Frame, Goodbye, Identity, Kind, Message, wire};
-use ipcd::{
-    core::{Event, Input, Item, Limits, Moment, Output, PeerId, Policy, Router, Turn},
-    front::Incoming,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
 };
 
+use bytes::Bytes;
+use ipc_protocol::{Body, Frame, Goodbye, Identity, Kind, Message, Streams, wire};
+use ipcd::{
+    core::{Event, Input, Item, Limits, Moment, Output, PeerId, Policy, Router, Turn},
+    front::{Incoming, Shed},
+};
+
+use events::Events;
 use fake::Fake;
 use ledger::{Arrival, Ledger, Sender};
 use model::{Model, Promise};
@@ -36,6 +42,8 @@ pub(crate) use dice::{Counter, Dice};
 pub(crate) use ledger::Ticket;
 pub(crate) use operate::{Delivered, registration};
 pub(crate) use request::Request;
+#[allow(unused_imports, reason = "each test file uses its own part of the world")]
+pub(crate) use subscribing::subscription;
 pub(crate) use token::Token;
 
 /// The user id that the broker runs as.
@@ -50,6 +58,7 @@ pub(crate) struct World {
     by_id: BTreeMap<u64, Peer>,
     ledger: Ledger,
     model: Model,
+    pub(crate) events: Events,
     datagrams: u64,
     /// Whether answers to datagrams can be sent.
     takes_answers: bool,
@@ -83,6 +92,7 @@ impl World {
             by_id: BTreeMap::new(),
             ledger: Ledger::default(),
             model: Model::default(),
+            events: Events::default(),
             datagrams: 0,
             takes_answers: true,
             answers: Vec::new(),
@@ -122,6 +132,7 @@ impl World {
             }
             match output {
                 Output::Send { to, item } => self.queue(to, item), // at once, so that the model knows it before the next input
+                Output::SendDatagram { to, message, .. } => self.answer(to.name().to_vec(), &message),
                 other => self.out.push(other),
             }
         }
@@ -256,6 +267,12 @@ impl World {
             let (id, answer) = (*id, plain(answer));
             self.note_answer(peer, id, Promise::Answer(answer));
         }
+        if let Input::Message { message: wire::Message::Event(event), .. } = &input {
+            let (topic, kept) = (event.topic().to_owned(), event.retained.then(|| event.body.to_vec()));
+            self.events.publish(peer, event.id);
+            self.pass(input);
+            return self.check_published(peer, &topic, kept);
+        }
         self.pass(input);
     }
 
@@ -266,10 +283,27 @@ impl World {
         self.ledger.route(Sender::Peer(from), id, deadline, &self.model.directory);
     }
 
+    /// Checks that an event was sent to exactly those who want it, or was refused.
+    fn check_published(&mut self, by: Peer, topic: &str, kept: Option<Vec<u8>>) {
+        let (sent, is_refused) = self.events.published();
+        // Its publisher may be cut for what it has sent before, or for not reading the answer.
+        let id = self.fakes[by.0].id;
+        let leaves =
+            |output: &Output<Token>| matches!(output, Output::Cut { peer, .. } | Output::Close { peer } if id == *peer);
+        let is_cut = sent.is_empty() && self.out.iter().any(leaves);
+        if is_refused || is_cut || self.model.is_stopped() || !self.fakes[by.0].has_greeted() {
+            return assert_eq!(sent, BTreeSet::new(), "subscriptions of {topic}, which {by:?} may not publish");
+        }
+        let wanted = self.events.of_topic(topic, |peer| self.fakes[peer.0].is_open());
+        assert_eq!(sent, wanted, "subscriptions of {topic}, published by {by:?}");
+        if let Some(body) = kept {
+            self.events.keep(topic, &body);
+        }
+    }
+
     fn carry_out_one(&mut self, output: Output<Token>) {
         match output {
             Output::Send { to, item } => self.queue(to, item),
-            Output::SendDatagram { to, message, .. } => self.answer(to.name().to_vec(), &message),
             Output::Assemble { peer, granted } => self.resume(peer, |fake| fake.inlet.assemble(granted)),
             Output::Skip { peer } => {
                 self.resume(peer, |fake| fake.inlet.skip());
@@ -341,10 +375,14 @@ impl World {
                     "{to:?} has {owed} calls, its window is {window:?}"
                 );
             }
+            Message::Event(event) => self.events.sent(to, event),
+            Message::Reply(_) | Message::Error(_) if self.events.is_answer(to, message) => {}
             Message::Reply(_) | Message::Error(_) => {
                 let ended = self.ledger.ended(Sender::Peer(to), message, self.now);
                 self.model.check_end(&ended, self.router.limits(), |peer| self.fakes[peer.0].is_open());
-                self.model.directory.note(to, ended.request.asked.clone(), message);
+                let asked = ended.request.asked.clone();
+                self.events.note(to, &asked, message);
+                self.model.directory.note(to, asked, message);
             }
             Message::Cancel(cancel) => self.fakes[to.0].cancel(cancel.id),
             Message::Welcome(_) | Message::Pong(_) | Message::Ping(_) => {}
@@ -380,6 +418,8 @@ impl World {
         if fake.reads {
             fake.read_all();
         }
+        self.note_read(peer);
+        let fake = &mut self.fakes[peer.0];
         fake.goodbye = Some(goodbye);
         self.close(peer);
     }
@@ -388,6 +428,7 @@ impl World {
         self.fakes[peer.0].close();
         self.ledger.withdraw(peer);
         self.model.directory.forget(peer);
+        self.events.forget(peer);
         let id = self.fakes[peer.0].id;
         self.pass(Input::Closed { peer: id });
     }
@@ -396,10 +437,30 @@ impl World {
     fn flush(&mut self) {
         while let Some(peer) = self.fakes.iter().position(Fake::is_to_be_written) {
             let cost = self.fakes[peer].write();
-            let to = self.fakes[peer].id;
-            self.pass(Input::Written { to, cost });
+            self.note_written(Peer(peer), cost);
             self.let_go(Peer(peer));
             self.carry_out();
+        }
+    }
+
+    /// Tells the router what a peer's socket has taken, and what was dropped before.
+    fn note_written(&mut self, peer: Peer, cost: usize) {
+        self.note_read(peer);
+        let fake = &mut self.fakes[peer.0];
+        let (to, shed) = (fake.id, fake.take_shed());
+        if shed != Shed::default() {
+            self.pass(Input::Shed { to, cost: shed.cost, events: shed.events, cut: shed.cut });
+        }
+        self.pass(Input::Written { to, cost });
+    }
+
+    /// Compares the events that a peer has read with those that it was sent.
+    fn note_read(&mut self, peer: Peer) {
+        for message in self.fakes[peer.0].take_events() {
+            self.events.received(peer, &message);
+        }
+        if self.fakes[peer.0].has_read_all() {
+            self.events.assert_told(peer);
         }
     }
 
@@ -428,6 +489,7 @@ fn plain(message: &wire::Message<Token>) -> Message {
         wire::Message::Call(call) => Message::Call(ipc_protocol::Call {
             id: call.id,
             one_way: call.one_way,
+            streams: Streams::NONE,
             encoding: call.encoding,
             timeout_ms: call.timeout_ms,
             caller: call.caller.clone(),

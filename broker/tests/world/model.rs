@@ -63,6 +63,11 @@ impl Model {
         }
     }
 
+    /// Whether the broker takes nothing any more.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.phase == Phase::Stopped
+    }
+
     /// A step begins.
     pub(crate) fn begin_step(&mut self) {
         self.cuts = false;

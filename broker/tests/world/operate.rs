@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ipc_protocol::{
     Body, Call, Cancel, Encoding, ErrorCode, Failure, FieldTag, Goodbye, Header, Hello, Identity, Kind, Message,
-    Routing, Violation, control, wire,
+    Routing, Streams, Violation, control, wire,
 };
 use ipcd::{
     core::{Begun, Input, Limits, Moment, PeerId, ReturnAddress},
@@ -97,8 +97,10 @@ impl World {
     /// A paused peer reads a few bytes.
     pub(crate) fn read_a_little(&mut self, peer: Peer, bytes: usize) {
         let fake = &mut self.fakes[peer.0];
-        let (to, cost) = (fake.id, fake.read(bytes));
-        self.tell(Input::Written { to, cost });
+        let cost = fake.read(bytes);
+        self.note_written(peer, cost);
+        self.carry_out();
+        self.flush();
         self.let_go(peer);
         self.step(|_, _, _| ());
     }
@@ -194,13 +196,14 @@ impl World {
         let call = wire::Call {
             id: call.id,
             one_way: call.one_way,
+            streams: Streams::NONE,
             encoding: call.encoding,
             timeout_ms: call.timeout_ms,
             caller: call.caller,
             routing: call.routing,
             body: Body::Fd(Token::open()),
         };
-        if self.fakes[from.0].is_open() && !self.fakes[from.0].parked {
+        if self.fakes[from.0].is_open() && !self.fakes[from.0].parked && !self.fakes[from.0].held_back {
             self.route_call(from, call.id);
             self.tell(Input::Message { from: id, message: &mut wire::Message::Call(call) });
         }
@@ -240,10 +243,15 @@ impl World {
         let mut bytes = Message::Call(call).to_vec();
         let at = bytes.windows(4).position(|name| name == b"name").expect("it names a service");
         bytes[at..at + 4].copy_from_slice(b"NAME");
+        self.send_bytes(from, &bytes);
+        ticket
+    }
+
+    /// A peer sends bytes.
+    pub(super) fn send_bytes(&mut self, from: Peer, bytes: &[u8]) {
         self.fakes[from.0].kernel.extend(bytes);
         self.router.ready(self.fakes[from.0].id);
         self.step(|_, _, _| ());
-        ticket
     }
 
     /// A call by datagram. Its answer goes to the abstract address `reply_to`.
@@ -277,7 +285,7 @@ impl World {
     pub(crate) fn cancel(&mut self, ticket: Ticket) {
         let Sender::Peer(peer) = self.ledger.sender(ticket) else { return };
         self.ledger.cancelled(ticket);
-        let cancel = Cancel { id: self.ledger.id(ticket), reason: ErrorCode::CANCELLED };
+        let cancel = Cancel { id: self.ledger.id(ticket), reason: ErrorCode::CANCELLED, delivered: None };
         self.send(peer, Message::Cancel(cancel));
     }
 
@@ -479,6 +487,7 @@ impl World {
             by_id: self.by_id.clone(),
             ledger: self.ledger.clone(),
             model: self.model.clone(),
+            events: self.events.clone(),
             datagrams: self.datagrams,
             takes_answers: self.takes_answers,
             answers: self.answers.clone(),
@@ -536,6 +545,7 @@ impl World {
         let call = Call {
             id: who.1,
             one_way: request.one_way,
+            streams: Streams::NONE,
             encoding: request.encoding,
             timeout_ms: request.timeout_ms,
             caller: Bytes::new(),
@@ -566,5 +576,5 @@ fn reply_with<F>(id: u64, body: Body<F>) -> wire::Message<F> {
 /// An exclusive registration.
 pub(crate) fn registration(name: Option<&str>, window: u32) -> control::Register {
     let name = name.map(|name| name.parse().expect("a good name"));
-    control::Register { name, window, shared: false, methods: Vec::new() }
+    control::Register { streams: false, name, window, shared: false, methods: Vec::new() }
 }

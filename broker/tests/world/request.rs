@@ -49,6 +49,16 @@ impl Request {
         Self { asked: Asked::Unregister { name: name.map(str::to_owned) }, ..Self::ipc("unregister", &request) }
     }
 
+    pub(crate) fn subscribe(request: &control::Subscribe) -> Self {
+        let (pattern, last) = (request.pattern.to_string(), request.last);
+        Self { asked: Asked::Subscribe { pattern, last }, ..Self::ipc("subscribe", request) }
+    }
+
+    pub(crate) fn unsubscribe(number: u64) -> Self {
+        let request = control::Unsubscribe { subscription: number };
+        Self { asked: Asked::Unsubscribe { number }, ..Self::ipc("unsubscribe", &request) }
+    }
+
     pub(crate) fn body(self, body: &[u8]) -> Self {
         Self { body: body.to_vec(), ..self }
     }

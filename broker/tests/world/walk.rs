@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 use ipc_protocol::{
-    Call, Encoding, ErrorCode, Failure, Goodbye, Hello, Identity, Message, Reply, Routing, Versions, Violation, control,
+    Call, Encoding, ErrorCode, Event, Failure, Goodbye, Hello, Identity, Message, Reply, Routing, Streams, Versions,
+    Violation,
+    control::{self, Keeping},
 };
 use ipcd::core::Limits;
 
-use super::{Counter, Delivered, Dice, OWNER, Peer, Request, Ticket, World, registration};
+use super::{Counter, Delivered, Dice, OWNER, Peer, Request, Ticket, World, registration, subscription};
 
 /// Takes random steps, and knows what it needs for the next one.
 pub(crate) struct Walk<'a> {
@@ -54,7 +56,7 @@ impl<'a> Walk<'a> {
     }
 
     pub(crate) fn step(&mut self) {
-        match self.dice.arm(&[3, 5, 1, 16, 4, 16, 3, 5, 2, 1, 2, 1, 2, 1, 1, 1]) {
+        match self.dice.arm(&[3, 5, 1, 16, 4, 16, 3, 5, 2, 1, 2, 1, 2, 1, 1, 1, 3, 8]) {
             0 => self.connect(),
             1 => self.register(),
             2 => self.unregister(),
@@ -71,7 +73,9 @@ impl<'a> Walk<'a> {
             13 if self.dice.once_in(3) => self.leave(),
             14 if self.dice.once_in(4) => self.misbehave(),
             13..=14 => self.call(),
-            _ => self.rarely(),
+            15 => self.rarely(),
+            16 => self.subscribe(),
+            _ => self.publish(),
         }
         self.peers.retain(|peer| self.world.is_open(*peer));
         self.collect();
@@ -308,6 +312,7 @@ impl<'a> Walk<'a> {
         let stamped = Call {
             id: u64::MAX,
             one_way: false,
+            streams: Streams::NONE,
             encoding: Encoding::BYTES,
             timeout_ms: 0,
             caller: Identity::new(0, 0).stamp(None),
@@ -349,6 +354,41 @@ impl<'a> Walk<'a> {
         }
     }
 
+    fn subscribe(&mut self) {
+        let Some(peer) = self.pick_ready() else { return };
+        let own = self.world.events.of_peer(peer);
+        if self.dice.once_in(4) {
+            let number = self.dice.pick(&own).unwrap_or(self.dice.below(1 << 34));
+            return self.make(peer, Request::unsubscribe(number));
+        }
+        let policies = [Keeping::DropOldest, Keeping::DropNewest, Keeping::Latest, Keeping::DropOldest, Keeping::Cut];
+        let request = control::Subscribe {
+            policy: policies[self.index(policies.len())],
+            queue: u32::try_from(self.dice.below(6)).unwrap_or(0),
+            last: self.dice.once_in(2),
+            ..subscription(PATTERNS[self.index(PATTERNS.len())])
+        };
+        self.make(peer, Request::subscribe(&request));
+    }
+
+    fn publish(&mut self) {
+        let topic = TOPICS[self.index(TOPICS.len())];
+        let (retained, one_way) = (self.dice.once_in(4), self.dice.once_in(2));
+        let len = if self.dice.once_in(6) { self.index(LONGEST + 50) } else { self.index(40) };
+        let body = "e".repeat(if self.dice.once_in(8) { 0 } else { len });
+        let uid = [OWNER, 0, 1001][self.index(3)];
+        match self.pick_ready() {
+            Some(peer) if !self.dice.once_in(12) => {
+                let change = |event: &mut Event| (event.retained, event.one_way) = (retained, one_way);
+                for _ in 0..=self.dice.below(4) {
+                    self.world.publish_as(peer, topic, &body, change);
+                }
+            }
+            Some(peer) if self.dice.once_in(2) => drop(self.world.publish_misnamed(peer)),
+            _ => self.world.publish_datagram(uid, topic, &body),
+        }
+    }
+
     fn collect(&mut self) {
         for peer in &self.peers {
             while let Some(delivered) = self.world.take_call(*peer) {
@@ -380,8 +420,10 @@ impl<'a> Walk<'a> {
 const NAMES: [&str; 6] = ["a", "a.b", "a.b.c", "b", "c.d", "ipc.x"];
 /// Targets of which the whole, a prefix or nothing may be registered.
 const TARGETS: [&str; 7] = ["a.run", "a.b.run", "b.run", "c.d.run", "c", "nobody.run", "ipc.list"];
-const OPERATIONS: [&str; 10] =
-    ["", "ping", "list", "peers", "stats", "limits", "show", "register", "unregister", "nothing"];
+const OPERATIONS: [&str; 11] =
+    ["", "ping", "list", "peers", "stats", "limits", "show", "register", "unregister", "topics", "nothing"];
+const TOPICS: [&str; 6] = ["t.a", "t.b", "t.a.b", "u", "u.a", "ipc.x"];
+const PATTERNS: [&str; 8] = ["t.a", "t.", "t.*", "*.a", "**", "u", "t.*.b", "u.**"];
 /// Length of the longest body.
 const LONGEST: usize = 6_000;
 
@@ -403,6 +445,11 @@ fn small(limits: &mut Limits) {
     limits.calls_per_caller = 5;
     limits.calls_per_service = 6;
     limits.names_per_peer = 3;
+    limits.subscriptions_per_peer = 3;
+    limits.pattern_bytes_per_peer = 10;
+    limits.queue_events = 4;
+    limits.retained_bytes_per_uid = 5_000;
+    limits.retained_bytes = 6_000;
     limits.stray_replies = 4;
     limits.turn_frames = 2;
     limits.turn_frames_total = 3;

@@ -98,6 +98,7 @@ mod tests {
             in_flight: 2,
         };
         let shown = control::Shown {
+            lock: None,
             name: ServiceName::parse("calc").unwrap(),
             shared: false,
             methods: vec![MethodName::default(), MethodName::parse("add").unwrap()],

@@ -203,6 +203,7 @@ mod tests {
         Call {
             id: 7,
             one_way: false,
+            streams: ipc_protocol::Streams::NONE,
             encoding,
             timeout_ms: 1_000,
             caller: Bytes::new(),

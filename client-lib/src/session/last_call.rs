@@ -1,7 +1,7 @@
 //! The last delivered call's routing section: most callers repeat themselves, and a section that was read once is not read again.
 
 use bytes::Bytes;
-use ipc_protocol::{Call, Flags, Frame, Kind, Message, Reply, Routing, Violation};
+use ipc_protocol::{Call, Flags, Frame, Kind, Message, Reply, Routing, Streams, Violation};
 
 /// What was read of the last section, in memory of its own.
 #[derive(Debug, Default)]
@@ -42,6 +42,7 @@ impl LastCall {
         Call {
             id: header.id,
             one_way: header.flags.contains(Flags::ONE_WAY),
+            streams: Streams::of(header.flags),
             encoding: header.encoding,
             timeout_ms: header.time_ms,
             caller: self.caller.clone(),
@@ -61,6 +62,7 @@ mod tests {
         let call = Call {
             id,
             one_way: id.is_multiple_of(2),
+            streams: ipc_protocol::Streams::NONE,
             encoding: Encoding::JSON,
             timeout_ms: 7,
             caller: Identity::new(uid, 1).stamp(Some(PeerNumber(9))),

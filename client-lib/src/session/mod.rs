@@ -208,7 +208,7 @@ impl Session {
             Slot::Ended(outcome) => Some(outcome),
             Slot::Waiting(waiting) => {
                 if waiting.kind == SlotKind::Call {
-                    self.push(Message::Cancel(Cancel { id: id.0, reason }));
+                    self.push(Message::Cancel(Cancel { id: id.0, reason, delivered: None }));
                 }
                 None
             }
@@ -220,7 +220,7 @@ impl Session {
     pub(crate) fn end_nested(&mut self, parent: NonZeroU64, reason: ErrorCode, mut ended: impl FnMut(Serial)) {
         let nested = self.slots.waiting_for_parent(parent);
         for id in nested {
-            self.push(Message::Cancel(Cancel { id: id.0, reason }));
+            self.push(Message::Cancel(Cancel { id: id.0, reason, delivered: None }));
             let text = "the call that this one was made for has ended";
             self.slots.end(id, &[SlotKind::Call], Err(Error::new(reason, text).with_retry(Retry::Unknown)));
             ended(id);

@@ -265,7 +265,7 @@ impl Line {
     }
 
     pub(crate) fn cancel(&mut self, id: u64, reason: ErrorCode) {
-        self.send(Message::Cancel(Cancel { id, reason }));
+        self.send(Message::Cancel(Cancel { id, reason, delivered: None }));
     }
 
     /// Delivers a typed call, stamped with the caller that tests have.
@@ -342,6 +342,7 @@ pub(crate) fn delivered(id: u64, method: &str, encoding: Encoding, body: impl In
     Call {
         id,
         one_way: false,
+        streams: ipc_protocol::Streams::NONE,
         encoding,
         timeout_ms: 30_000,
         caller: Identity::new(1_000, 100).stamp(Some(PeerNumber(7))),

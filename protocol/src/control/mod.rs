@@ -2,12 +2,19 @@
 //!
 //! JSON, because these types must be able to grow: members are only ever added, and a reader ignores those it doesn't know.
 
+pub mod events;
+pub mod locks;
 pub mod operation;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::wire::name::{MethodName, PeerNumber, ServiceName};
 
+pub use events::{
+    InstanceEvent, Keeping, LimitEvent, NameEvent, PeerEvent, Published, Subscribe, Subscribed, TopicPage, TopicRow,
+    Topics, Unsubscribe,
+};
+pub use locks::{Lock, LockShown, LockWaiter, Unlock};
 pub use operation::Operation;
 
 /// Name of the broker's own service.
@@ -25,6 +32,9 @@ pub struct Register {
     /// Whether other instances may share the name.
     #[serde(default)]
     pub shared: bool,
+    /// Whether it takes calls with streams. All instances of a shared name must agree.
+    #[serde(default)]
+    pub streams: bool,
     /// Methods the instance answers, for `show`; empty if it doesn't say.
     #[serde(default)]
     pub methods: Vec<MethodName>,
@@ -86,8 +96,11 @@ pub struct Shown {
     pub queued: u32,
     /// Calls delivered since the name appeared.
     pub calls: u64,
-    /// The processes behind it, up to 32 of them.
+    /// The processes behind it, up to 32 of them; none if there is only a lock of that name.
     pub instances: Vec<Instance>,
+    /// The lock of that name, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<LockShown>,
 }
 
 /// One process behind a name.

@@ -51,6 +51,16 @@ operations! {
     Limits = "limits", Empty => Limits;
     /// Waits until a name appears, or is gone.
     Wait = "wait", Wait => Empty;
+    /// Subscribes to the events of a pattern of topics.
+    Subscribe = "subscribe", Subscribe => Subscribed;
+    /// Ends a subscription.
+    Unsubscribe = "unsubscribe", Unsubscribe => Empty;
+    /// Lists the topics whose last event is kept, a page at a time.
+    Topics = "topics", Topics => TopicPage;
+    /// Takes a lock, once it is free.
+    Lock = "lock", Lock => Empty;
+    /// Gives a lock back.
+    Unlock = "unlock", Unlock => Empty;
     /// Answers: the broker's default method.
     Ping = "ping", Empty => Empty;
 }

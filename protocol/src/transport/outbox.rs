@@ -317,6 +317,7 @@ mod tests {
         let call = |len: usize| Call {
             id: 7,
             one_way: true,
+            streams: crate::Streams::NONE,
             encoding: Encoding::JSON,
             timeout_ms: 9,
             caller: Bytes::new(),

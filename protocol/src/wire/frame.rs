@@ -75,6 +75,9 @@ pub enum Violation {
     /// The peer doesn't read what it is sent.
     #[error("{0} bytes wait to be read, the limit is {1}")]
     NotReading(usize, usize),
+    /// A subscription of which nothing may be dropped has more events than fit.
+    #[error("the peer doesn't keep up with a subscription whose policy is 'cut'")]
+    NotKeepingUp,
     /// Too many replies to calls that were never delivered.
     #[error("{0} replies to calls that were not delivered to this peer")]
     StrayReplies(u32),

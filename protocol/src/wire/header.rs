@@ -52,17 +52,17 @@ wire_enum! {
         REPLY = 4 => "reply",
         /// The unsuccessful end of a call.
         ERROR = 5 => "error",
-        /// Reserved: one element of a stream.
+        /// One item of a stream.
         ITEM = 6 => "item",
-        /// Reserved: the end of one direction of a stream.
+        /// The end of the items of a request.
         END = 7 => "end",
-        /// Reserved: how many more items the receiver takes.
+        /// How many more items the receiver takes.
         CREDIT = 8 => "credit",
         /// The answer of a call is no longer wanted.
         CANCEL = 9 => "cancel",
-        /// Reserved: a published event.
+        /// A published event.
         EVENT = 10 => "event",
-        /// Reserved: how many events were lost before the next one.
+        /// How many events were lost before the next one.
         GAP = 11 => "gap",
         /// The last frame on a connection: why it is closed.
         GOODBYE = 12 => "goodbye",
@@ -95,11 +95,13 @@ impl Flags {
     pub const NONE: Self = Self(0);
     /// On an error: no byte of the request ever reached a service, so a retry cannot run it twice.
     pub const RETRY_SAFE: Self = Self(1 << 0);
-    /// On a call: the caller wants no reply. Refusals are still answered.
+    /// On an event: it is kept as the last of its topic, or was kept.
+    pub const RETAINED: Self = Self(1 << 1);
+    /// On a call or an event: the sender wants no reply. Refusals are still answered.
     pub const ONE_WAY: Self = Self(1 << 8);
-    /// Reserved, on a call: the request is followed by items.
+    /// On a call: the request is followed by items.
     pub const REQUEST_STREAM: Self = Self(1 << 9);
-    /// Reserved, on a call: the caller takes items before the reply.
+    /// On a call: the caller takes items before the reply.
     pub const REPLY_STREAM: Self = Self(1 << 10);
     /// Reserved, on a call: the caller asks for a direct channel to the service.
     pub const DIRECT: Self = Self(1 << 11);
@@ -107,7 +109,7 @@ impl Flags {
     pub const BODY_IN_FD: Self = Self(1 << 12);
 
     const MUST_UNDERSTAND: u16 = 0xFF00;
-    const UNDERSTOOD: u16 = Self::ONE_WAY.0;
+    const UNDERSTOOD: u16 = Self::ONE_WAY.with(Self::REQUEST_STREAM).with(Self::REPLY_STREAM).0;
 
     /// Whether all bits of `other` are set.
     #[must_use]
@@ -153,11 +155,11 @@ pub struct Header {
     pub body_len: u32,
     /// Bytes of the routing section.
     pub routing_len: u16,
-    /// Error number of an error, cancel or goodbye; otherwise 0.
+    /// Error number of an error, cancel, goodbye or end; otherwise 0.
     pub code: u16,
     /// Milliseconds left of a call's deadline; 0 means the default.
     pub time_ms: u32,
-    /// The application's own code in an `app_error`; otherwise 0.
+    /// The application's own code in an `app_error`; the items of a credit; otherwise 0.
     pub detail: u32,
 }
 

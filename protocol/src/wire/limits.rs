@@ -6,13 +6,14 @@ pub const HEADER_LEN: usize = 32;
 pub const MAX_BODY: u32 = 1_048_576;
 /// Most bytes of a routing section: two names of 255 bytes, 64 groups and the trace context take less than 1 KiB of it.
 pub const MAX_ROUTING: u16 = 4_096;
-/// Most bytes of the routing section that a caller gives a call. The rest of [`MAX_ROUTING`] is the broker's: the stamp of a caller
-/// in [`MAX_GROUPS`] groups takes 291 bytes, and a target split into service and method two more. Without this reserve, a caller
+/// Most bytes of the routing section that a client gives a call or an event. The rest of [`MAX_ROUTING`] is the broker's: the stamp of a caller
+/// in [`MAX_GROUPS`] groups takes 291 bytes, and what it adds eleven more. Without this reserve, a caller
 /// could make the broker deliver frames that their receiver must treat as a violation.
 pub const MAX_CALL_ROUTING: u16 = 3_070;
-/// Bytes that a call's routing section grows by when the broker splits its target: the prefix of `METHOD`, less the dot.
-pub(crate) const SPLIT_TARGET: u16 = 2;
-/// Most bytes of a service name or a pattern.
+/// Bytes that the broker may add to a routing section besides the stamp: two when it splits a target (the prefix of `METHOD`, less
+/// the dot), eleven when it numbers an event (`SEQUENCE`).
+pub(crate) const ADDED: u16 = 11;
+/// Most bytes of a service name, a topic or a pattern.
 pub const MAX_NAME: usize = 255;
 /// Most bytes of the sentence in an error or goodbye; longer ones are cut at a character boundary by their sender.
 pub const MAX_TEXT: usize = 2_048;

@@ -10,11 +10,13 @@ use crate::{
     body::{Body, NoFd},
     wire::{
         error::{ErrorCode, Retry},
+        event::{Event, Gap},
         frame::{Frame, Violation, Whole},
         header::{Encoding, Flags, Header, Kind},
         hello::{Hello, Welcome},
-        limits::{MAX_CALL_ROUTING, MAX_TEXT, SPLIT_TARGET},
+        limits::{ADDED, MAX_CALL_ROUTING, MAX_TEXT},
         routing::{FieldTag, Routing, RoutingBuilder, RoutingError},
+        stream::{Credit, Element, End, Streams},
     },
 };
 
@@ -32,8 +34,18 @@ pub enum Message<F> {
     Reply(Reply<F>),
     /// The unsuccessful end of a call.
     Error(Failure<F>),
+    /// One item of a stream.
+    Item(Element<F>),
+    /// The end of the items of a request.
+    End(End),
+    /// How many more items the receiver takes.
+    Credit(Credit),
     /// The answer of a call is no longer wanted.
     Cancel(Cancel),
+    /// A published event.
+    Event(Event<F>),
+    /// How many events were lost before the next one.
+    Gap(Gap),
     /// The last frame of a connection.
     Goodbye(Goodbye),
     /// Asks for a pong with the same id.
@@ -49,6 +61,8 @@ pub struct Call<F> {
     pub id: u64,
     /// Whether the caller wants no reply.
     pub one_way: bool,
+    /// Whether items follow the request, or come before the answer.
+    pub streams: Streams,
     /// Encoding of the body.
     pub encoding: Encoding,
     /// Milliseconds left until the deadline; 0 means the default.
@@ -86,6 +100,8 @@ pub struct Failure<F> {
     pub app_code: u32,
     /// What happened, to what, and what to do: one sentence.
     pub text: String,
+    /// Items of the request that were delivered, if the broker ends a call with a stream.
+    pub delivered: Option<u64>,
     /// Encoding of the body.
     pub encoding: Encoding,
     /// The application's own error value in an `app_error`, or empty.
@@ -103,6 +119,7 @@ impl<F> Failure<F> {
             retry: self.retry,
             app_code: self.app_code,
             text,
+            delivered: self.delivered,
             encoding: self.encoding,
             body,
         }
@@ -117,6 +134,7 @@ impl<F> Failure<F> {
             retry: code.retry(),
             app_code: 0,
             text: text.into(),
+            delivered: None,
             encoding: Encoding::BYTES,
             body: Body::default(),
         }
@@ -130,6 +148,8 @@ pub struct Cancel {
     pub id: u64,
     /// Why: `cancelled` or `deadline`.
     pub reason: ErrorCode,
+    /// Items of the service that were delivered, if the broker ends a call with a stream.
+    pub delivered: Option<u64>,
 }
 
 /// The last frame of a connection: why it is closed.
@@ -185,6 +205,10 @@ impl<F> Message<F> {
             Kind::REPLY if routing.is_empty() => {
                 Self::Reply(Reply { id: header.id, encoding: header.encoding, body: body.into_any() })
             }
+            Kind::ITEM if routing.is_empty() => {
+                Self::Item(Element { id: header.id, encoding: header.encoding, body: body.into_any() })
+            }
+            Kind::EVENT => Self::Event(Event::decode(&header, routing, body)?),
             _ => Self::decode_rare(&header, &Routing::parse(routing)?, body)?,
         };
         Ok(())
@@ -200,10 +224,18 @@ impl<F> Message<F> {
                 retry: if header.flags.contains(Flags::RETRY_SAFE) { Retry::Safe } else { Retry::Unknown },
                 app_code: header.detail,
                 text: text(),
+                delivered: routing.number(FieldTag::COUNT),
                 encoding: header.encoding,
                 body: body.into_any(),
             }),
-            Kind::CANCEL => Self::Cancel(Cancel { id: header.id, reason: ErrorCode(header.code) }),
+            Kind::ITEM => Self::Item(Element { id: header.id, encoding: header.encoding, body: body.into_any() }),
+            Kind::END => Self::End(End::decode(header, routing)),
+            Kind::CREDIT => Self::Credit(Credit::decode(header, routing)?),
+            Kind::GAP => Self::Gap(Gap::decode(header, routing)?),
+            Kind::CANCEL => {
+                let (reason, delivered) = (ErrorCode(header.code), routing.number(FieldTag::COUNT));
+                Self::Cancel(Cancel { id: header.id, reason, delivered })
+            }
             Kind::HELLO => Self::Hello(Hello::from_routing(routing)?),
             Kind::WELCOME => Self::Welcome(Welcome::from_routing(routing)?),
             Kind::GOODBYE => Self::Goodbye(Goodbye { code: ErrorCode(header.code), text: text() }),
@@ -219,6 +251,8 @@ impl<F> Message<F> {
         match self {
             Self::Call(call) => call.encode_head(out),
             Self::Reply(reply) => out.extend_from_slice(&reply.header().to_bytes()),
+            Self::Event(event) => event.encode_head(out),
+            Self::Item(item) => out.extend_from_slice(&item.header().to_bytes()),
             _ => self.encode_rare_head(out),
         }
     }
@@ -237,6 +271,8 @@ impl<F> Message<F> {
             Self::Call(call) => Some(&call.body),
             Self::Reply(reply) => Some(&reply.body),
             Self::Error(failure) => Some(&failure.body),
+            Self::Event(event) => Some(&event.body),
+            Self::Item(item) => Some(&item.body),
             _ => None,
         }
     }
@@ -247,6 +283,8 @@ impl<F> Message<F> {
             Self::Call(call) => call.detach(),
             Self::Reply(reply) => reply.body.detach(),
             Self::Error(failure) => failure.body.detach(),
+            Self::Event(event) => event.detach(),
+            Self::Item(item) => item.body.detach(),
             _ => {}
         }
     }
@@ -260,7 +298,12 @@ impl<F> Message<F> {
             Self::Call(_) => Kind::CALL,
             Self::Reply(_) => Kind::REPLY,
             Self::Error(_) => Kind::ERROR,
+            Self::Item(_) => Kind::ITEM,
+            Self::End(_) => Kind::END,
+            Self::Credit(_) => Kind::CREDIT,
             Self::Cancel(_) => Kind::CANCEL,
+            Self::Event(_) => Kind::EVENT,
+            Self::Gap(_) => Kind::GAP,
             Self::Goodbye(_) => Kind::GOODBYE,
             Self::Ping(_) => Kind::PING,
             Self::Pong(_) => Kind::PONG,
@@ -273,6 +316,8 @@ impl<F> Message<F> {
         match self {
             Self::Call(call) => call.header().frame_len(),
             Self::Reply(reply) => reply.header().frame_len(),
+            Self::Event(event) => event.header().frame_len(),
+            Self::Item(item) => item.header().frame_len(),
             _ => self.header().frame_len(),
         }
     }
@@ -297,12 +342,18 @@ impl<F> Message<F> {
         let (header, routing) = match self {
             Self::Call(call) => return (call.header(), call.routing.clone()),
             Self::Reply(reply) => (reply.header(), Routing::default()),
-            Self::Error(failure) => (failure.header(), text_section(&failure.text)),
+            Self::Event(event) => return (event.header(), event.routing.clone()),
+            Self::Item(item) => (item.header(), Routing::default()),
+            Self::Error(failure) => (failure.header(), text_section(&failure.text, failure.delivered)),
+            Self::End(end) => (end.header(), text_section(&end.text, None)),
+            Self::Credit(credit) => credit.head(),
+            Self::Gap(gap) => gap.head(),
             Self::Cancel(cancel) => {
-                (Header { code: cancel.reason.0, ..Header::new(Kind::CANCEL, cancel.id) }, Routing::default())
+                let header = Header { code: cancel.reason.0, ..Header::new(Kind::CANCEL, cancel.id) };
+                (header, text_section("", cancel.delivered))
             }
             Self::Goodbye(goodbye) => {
-                (Header { code: goodbye.code.0, ..Header::new(Kind::GOODBYE, 0) }, text_section(&goodbye.text))
+                (Header { code: goodbye.code.0, ..Header::new(Kind::GOODBYE, 0) }, text_section(&goodbye.text, None))
             }
             Self::Ping(id) => (Header::new(Kind::PING, *id), Routing::default()),
             Self::Pong(id) => (Header::new(Kind::PONG, *id), Routing::default()),
@@ -320,6 +371,7 @@ impl<F> Call<F> {
         Self {
             id: self.id,
             one_way: self.one_way,
+            streams: self.streams,
             encoding: self.encoding,
             timeout_ms: self.timeout_ms,
             caller: std::mem::take(&mut self.caller),
@@ -340,7 +392,7 @@ impl<F> Call<F> {
     #[must_use]
     pub fn header(&self) -> Header {
         Header {
-            flags: if self.one_way { Flags::ONE_WAY } else { Flags::NONE },
+            flags: if self.one_way { Flags::ONE_WAY } else { Flags::NONE }.with(self.streams.flags()),
             encoding: self.encoding,
             fds: fds(&self.body),
             time_ms: self.timeout_ms,
@@ -368,7 +420,8 @@ impl<F> Call<F> {
             if routing.service().is_empty() {
                 return Err(RoutingError::Missing(FieldTag::SERVICE.0).into());
             }
-            check_call_section(&routing, &caller)?;
+            let may_be_split = !caller.is_empty() && !routing.method().is_empty(); // by the broker, which has stamped it
+            check_section(&routing, may_be_split)?;
             if caller.is_empty() && routing.raw().len() <= REMEMBERED {
                 *last = routing.detached();
             }
@@ -382,6 +435,7 @@ impl<F> Call<F> {
         Self {
             id: header.id,
             one_way: header.flags.contains(Flags::ONE_WAY),
+            streams: Streams::of(header.flags),
             encoding: header.encoding,
             timeout_ms: header.time_ms,
             caller,
@@ -425,7 +479,7 @@ impl<F> Failure<F> {
 impl Body<NoFd> {
     /// The same body where a descriptor could be.
     #[inline]
-    fn into_any<F>(self) -> Body<F> {
+    pub(crate) fn into_any<F>(self) -> Body<F> {
         match self {
             Self::Inline { bytes, pinned } => Body::Inline { bytes, pinned },
             Self::Fd(never) => match never {},
@@ -433,30 +487,36 @@ impl Body<NoFd> {
     }
 }
 
-/// Refuses a section that would leave the broker no room. One with a method may be the broker's own work: a target that was split.
-fn check_call_section(routing: &Routing, caller: &[u8]) -> Result<(), Violation> {
-    let may_be_split = !caller.is_empty() && !routing.method().is_empty(); // by the broker, which has stamped it
-    let limit = if may_be_split { MAX_CALL_ROUTING + SPLIT_TARGET } else { MAX_CALL_ROUTING };
+/// Refuses a section that would leave the broker no room for its stamp. The broker's own may have grown by what it added.
+pub(crate) fn check_section(routing: &Routing, may_have_grown: bool) -> Result<(), Violation> {
+    let limit = if may_have_grown { MAX_CALL_ROUTING + ADDED } else { MAX_CALL_ROUTING };
     let len = len_u16(routing.raw());
     if len > limit { Err(Violation::CallSectionTooLong(len)) } else { Ok(()) }
 }
 
-fn text_section(text: &str) -> Routing {
-    if text.is_empty() {
+fn text_section(text: &str, count: Option<u64>) -> Routing {
+    if text.is_empty() && count.is_none() {
         return Routing::default();
     }
-    RoutingBuilder::default().put_text(FieldTag::TEXT, text, MAX_TEXT).build()
+    let mut section = RoutingBuilder::default();
+    if !text.is_empty() {
+        section.put_text(FieldTag::TEXT, text, MAX_TEXT);
+    }
+    if let Some(count) = count {
+        section.put(FieldTag::COUNT, &count.to_le_bytes());
+    }
+    section.build()
 }
 
-fn fds<F>(body: &Body<F>) -> u8 {
+pub(crate) fn fds<F>(body: &Body<F>) -> u8 {
     u8::from(matches!(body, Body::Fd(_)))
 }
 
-fn body_len<F>(body: &Body<F>) -> u32 {
+pub(crate) fn body_len<F>(body: &Body<F>) -> u32 {
     u32::try_from(body.len()).expect("a body is checked against MAX_BODY before it is sent")
 }
 
-fn len_u16(bytes: &Bytes) -> u16 {
+pub(crate) fn len_u16(bytes: &Bytes) -> u16 {
     u16::try_from(bytes.len()).expect("a routing section is built within MAX_ROUTING")
 }
 
@@ -485,6 +545,7 @@ mod tests {
         Call {
             id: 1,
             one_way: false,
+            streams: Streams::NONE,
             encoding: Encoding::BYTES,
             timeout_ms: 0,
             caller: Bytes::new(),

@@ -3,6 +3,7 @@
 //! Bytes in, values out and back: nothing here reads a socket, a clock or a policy.
 
 pub(crate) mod error;
+pub(crate) mod event;
 pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod hello;
@@ -12,5 +13,8 @@ pub(crate) mod message;
 pub(crate) mod name;
 pub(crate) mod pattern;
 pub(crate) mod routing;
+pub(crate) mod stream;
 
+pub use event::Event;
 pub use message::{Call, Failure, Message, Reply};
+pub use stream::Element;

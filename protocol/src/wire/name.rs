@@ -103,6 +103,34 @@ impl Hash for ServiceName {
     }
 }
 
+/// What an event is about: dotted labels of `[a-z0-9_-]`, at most 255 bytes. Those below `ipc.` are the broker's own.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Topic(Box<str>);
+
+impl Topic {
+    /// Parses a topic.
+    ///
+    /// # Errors
+    /// [`InvalidName`] says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        check_dotted(text.as_bytes())?;
+        Ok(Self(text.into()))
+    }
+
+    /// The topic as text, never empty.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether only the broker publishes on it: `ipc` or below it.
+    #[must_use]
+    pub fn is_reserved(topic: &str) -> bool {
+        topic == "ipc" || topic.starts_with("ipc.")
+    }
+}
+
 /// Name of a method: one label of `[a-z0-9_-]`. The empty name is the default method.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -212,7 +240,7 @@ macro_rules! text_impls {
         }
     )*};
 }
-text_impls!(ServiceName, MethodName);
+text_impls!(ServiceName, MethodName, Topic);
 
 /// Checks dotted labels.
 pub(crate) fn check_dotted(bytes: &[u8]) -> Result<(), InvalidName> {

@@ -39,6 +39,12 @@ impl FieldTag {
     pub const CALL_DEFAULT: Self = Self(11);
     /// Longest deadline of a call, in milliseconds, u32.
     pub const CALL_MAX: Self = Self(12);
+    /// The topic of an event.
+    pub const TOPIC: Self = Self(13);
+    /// The number of an event among those of its publisher, u64.
+    pub const SEQUENCE: Self = Self(14);
+    /// A count, u64: of events that were lost, of items that were delivered, of bytes that may be sent.
+    pub const COUNT: Self = Self(15);
 
     const FIRST_MUST_UNDERSTAND: u8 = 128;
 }
@@ -65,6 +71,9 @@ pub enum RoutingError {
     /// The method isn't a valid method name.
     #[error("bad method name: {0}")]
     Method(InvalidName),
+    /// The topic isn't a valid topic.
+    #[error("bad topic: {0}")]
+    Topic(InvalidName),
     /// A text field that is too long or isn't UTF-8.
     #[error("the text in the field with tag {0} is too long or not UTF-8")]
     Text(u8),
@@ -83,7 +92,7 @@ impl RoutingError {
     /// Whether the section is well formed and only names what can't exist: a call of such a name is refused, its sender lives on.
     #[must_use]
     pub fn is_bad_name(&self) -> bool {
-        matches!(self, Self::Service(_) | Self::Method(_))
+        matches!(self, Self::Service(_) | Self::Method(_) | Self::Topic(_))
     }
 }
 
@@ -124,6 +133,7 @@ impl Routing {
                     misnamed = misnamed.or(check_method(value).map_err(RoutingError::Method).err());
                     method = span;
                 }
+                FieldTag::TOPIC => misnamed = misnamed.or(check_dotted(value).map_err(RoutingError::Topic).err()),
                 _ => check_value(tag, value)?,
             }
         }
@@ -195,6 +205,39 @@ impl Routing {
             None => Ok(None),
             Some(value) => value.try_into().map(Some).map_err(|_| RoutingError::Size(tag.0)),
         }
+    }
+
+    /// The value of a field of eight bytes.
+    #[must_use]
+    pub fn number(&self, tag: FieldTag) -> Option<u64> {
+        self.field(tag)?.try_into().ok().map(u64::from_le_bytes)
+    }
+
+    /// The section of an event as the broker delivers it: with the publisher's stamp, which is an encoded field, and its number for
+    /// the event.
+    #[must_use]
+    pub fn published(&self, stamp: &[u8], sequence: Option<u64>) -> Self {
+        let mut builder = RoutingBuilder { raw: BytesMut::with_capacity(stamp.len() + self.raw.len() + 16) };
+        builder.raw.put_slice(stamp);
+        let fields = || Fields::new(&self.raw).flatten();
+        let mut put = |tag, value: &[u8]| _ = builder.put(tag, value);
+        let others = |tag: FieldTag| tag > FieldTag::METHOD && tag != FieldTag::SEQUENCE;
+        fields()
+            .filter(|(tag, _)| others(*tag) && *tag < FieldTag::SEQUENCE)
+            .for_each(|(tag, span)| put(tag, span.of(&self.raw)));
+        if let Some(sequence) = sequence {
+            put(FieldTag::SEQUENCE, &sequence.to_le_bytes());
+        }
+        fields().filter(|(tag, _)| *tag > FieldTag::SEQUENCE).for_each(|(tag, span)| put(tag, span.of(&self.raw)));
+        builder.build()
+    }
+
+    /// The section of an event on a topic.
+    #[must_use]
+    pub fn on(topic: &str) -> RoutingBuilder {
+        let mut builder = RoutingBuilder::default();
+        builder.put(FieldTag::TOPIC, topic.as_bytes());
+        builder
     }
 
     /// The encoded section.
@@ -303,7 +346,7 @@ fn check_value(tag: FieldTag, value: &[u8]) -> Result<(), RoutingError> {
         FieldTag::AGENT => text(MAX_NAME),
         FieldTag::VERSIONS => size(2),
         FieldTag::MAX_BODY | FieldTag::CALL_DEFAULT | FieldTag::CALL_MAX => size(4),
-        FieldTag::FEATURES | FieldTag::PEER => size(8),
+        FieldTag::FEATURES | FieldTag::PEER | FieldTag::SEQUENCE | FieldTag::COUNT => size(8),
         FieldTag(tag) if tag >= FieldTag::FIRST_MUST_UNDERSTAND => Err(RoutingError::NotUnderstood(tag)),
         _ => Ok(()),
     }

@@ -119,7 +119,9 @@ fn real(bytes: &[u8]) -> (Verdict, Option<Violation>) {
     };
     match Message::decode(frame.clone()) {
         Ok(message) => (Verdict::Frame(fields_of(&message, &frame)), None),
-        Err(Violation::Routing(error)) if error.is_bad_name() && frame.header.kind == Kind::CALL => {
+        Err(Violation::Routing(error))
+            if error.is_bad_name() && matches!(frame.header.kind, Kind::CALL | Kind::EVENT) =>
+        {
             (Verdict::BadName, Some(error.into()))
         }
         Err(violation) => (Verdict::Violation, Some(violation)),
@@ -139,7 +141,7 @@ fn fields_of(message: &Message, frame: &Frame) -> Vec<(u8, Vec<u8>)> {
 fn of_section(section: &Bytes) -> Verdict {
     match Routing::parse(section.clone()) {
         Ok(routing) => Verdict::Frame(listed(&routing)),
-        Err(RoutingError::Service(_) | RoutingError::Method(_)) => Verdict::BadName,
+        Err(RoutingError::Service(_) | RoutingError::Method(_) | RoutingError::Topic(_)) => Verdict::BadName,
         Err(_) => Verdict::Violation,
     }
 }

@@ -5,7 +5,7 @@
 pub(crate) enum Verdict {
     /// A frame, with its routing fields.
     Frame(Vec<(u8, Vec<u8>)>),
-    /// A call of a name that cannot exist: refused, and its sender lives on.
+    /// A call of a name, or an event on a topic, that cannot exist: refused, and its sender lives on.
     BadName,
     /// The body is over the limit: skipped.
     TooLarge,
@@ -25,12 +25,18 @@ const AGENT: u8 = 8;
 const PEER: u8 = 9;
 const MAX_BODY: u8 = 10;
 const CALL_MAX: u8 = 12;
+const TOPIC: u8 = 13;
+const SEQUENCE: u8 = 14;
+const COUNT: u8 = 15;
 
 const HELLO: u8 = 1;
 const WELCOME: u8 = 2;
 const CALL: u8 = 3;
-/// Welcome, reply, error, cancel, goodbye, ping and pong: kinds without further rules.
-const OTHERS: [u8; 6] = [4, 5, 9, 12, 13, 14];
+const CREDIT: u8 = 8;
+const EVENT: u8 = 10;
+const GAP: u8 = 11;
+/// Reply, error, item, end, cancel, goodbye, ping and pong: kinds without further rules.
+const OTHERS: [u8; 8] = [4, 5, 6, 7, 9, 12, 13, 14];
 
 /// The verdict on a frame, of which nothing follows the body.
 pub(crate) fn decode(bytes: &[u8]) -> Verdict {
@@ -43,7 +49,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Verdict {
     let (kind, high_flags, fds) = (bytes[2], bytes[5], bytes[6]);
     let routing_len = usize::from(bytes[20]) + 256 * usize::from(bytes[21]);
     let body_len = bytes[16..20].iter().rev().fold(0, |number, byte| number * 256 + usize::from(*byte));
-    if bytes[1] != 1 || routing_len > 4_096 || fds > 0 || high_flags & 0xFE != 0 {
+    if bytes[1] != 1 || routing_len > 4_096 || fds > 0 || high_flags & 0xF8 != 0 {
         return Verdict::Violation;
     }
     if body_len > 1_048_576 {
@@ -72,6 +78,7 @@ pub(crate) fn section(bytes: &[u8]) -> Verdict {
             return Verdict::Violation;
         }
         is_misnamed |= tag == SERVICE && !is_service(value) || tag == METHOD && !is_method(value);
+        is_misnamed |= tag == TOPIC && !is_topic(value);
         fields.push((tag, value.to_vec()));
         rest = &rest[3 + len..];
     }
@@ -81,7 +88,7 @@ pub(crate) fn section(bytes: &[u8]) -> Verdict {
 fn message(kind: u8, section: Verdict, routing_len: usize) -> Verdict {
     let fields = match section {
         Verdict::Frame(fields) => fields,
-        Verdict::BadName if kind == CALL => return Verdict::BadName,
+        Verdict::BadName if kind == CALL || kind == EVENT => return Verdict::BadName,
         _ => return Verdict::Violation,
     };
     let has = |tag: u8| fields.iter().any(|(found, _)| *found == tag);
@@ -89,6 +96,8 @@ fn message(kind: u8, section: Verdict, routing_len: usize) -> Verdict {
         HELLO => has(VERSIONS),
         WELCOME => has(VERSIONS) && has(PEER) && has(MAX_BODY),
         CALL => has(SERVICE) && (has(CALLER) || routing_len <= 3_070),
+        EVENT => has(TOPIC) && (has(CALLER) || routing_len <= 3_070),
+        CREDIT | GAP => has(COUNT),
         _ => OTHERS.contains(&kind),
     };
     if is_fine { Verdict::Frame(fields) } else { Verdict::Violation }
@@ -100,7 +109,7 @@ fn value_is_fine(tag: u8, value: &[u8]) -> bool {
         AGENT => value.len() <= 255 && String::from_utf8(value.to_vec()).is_ok(),
         VERSIONS => value.len() == 2,
         MAX_BODY..=CALL_MAX => value.len() == 4,
-        FEATURES | PEER => value.len() == 8,
+        FEATURES | PEER | SEQUENCE | COUNT => value.len() == 8,
         _ => tag < 128,
     }
 }
@@ -110,6 +119,10 @@ fn is_service(name: &[u8]) -> bool {
         let text = String::from_utf8_lossy(number).into_owned();
         return !text.starts_with(['0', '+']) && text.parse::<u64>().is_ok();
     }
+    is_topic(name)
+}
+
+fn is_topic(name: &[u8]) -> bool {
     name.len() <= 255 && name.split(|byte| *byte == b'.').all(is_label)
 }
 

@@ -7,6 +7,22 @@ use super::{
     intake::{Intake, write_all},
 };
 
+/// Receives events until the stream ends.
+pub(super) fn swallow(dialect: &impl Dialect, socket: BorrowedFd<'_>) -> io::Result<()> {
+    let mut intake = Intake::new(Intake::LEN);
+    while intake.wait_and_read(socket)? > 0 {
+        loop {
+            let len = match dialect.step(intake.bytes()) {
+                Step::Incomplete => break,
+                Step::Skip(len) => len,
+                Step::Found(found) => found.len,
+            };
+            intake.consume(len);
+        }
+    }
+    Ok(())
+}
+
 /// Bodies up to this length are echoed. Longer ones are answered with [`SHORT`] bytes.
 const ECHOED: usize = 64 * 1024;
 /// The length of the answer to a long body.

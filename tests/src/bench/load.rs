@@ -58,9 +58,13 @@ impl<D: Dialect> Link<D> {
     pub(super) fn new(socket: OwnedFd, dialect: D, metric: Metric) -> Self {
         let body = vec![b'x'; metric.size()];
         let mut calls = Vec::new();
-        dialect.put_call(&mut calls, &body);
+        let put = |out: &mut Vec<u8>| match metric.subscribers() {
+            0 => dialect.put_call(out, &body),
+            _ => dialect.put_event(out, &body),
+        };
+        put(&mut calls);
         let call_len = calls.len();
-        (1..metric.window()).for_each(|_| dialect.put_call(&mut calls, &body));
+        (1..metric.window()).for_each(|_| put(&mut calls));
         // Many connections receive only small frames, and their buffers must fit the cache together.
         let room = if metric.connections() > 1 { 1_024 } else { Intake::LEN };
         Self { socket, dialect, intake: Intake::new(room), calls, call_len, serial: 1 }

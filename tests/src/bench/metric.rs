@@ -20,11 +20,15 @@ pub enum Metric {
     Connections512,
     /// One call outstanding, a body of 1 MiB, answered with 16 bytes.
     Bulk,
+    /// One event in flight to 16 processes, 64 bytes.
+    Fan1,
+    /// 64 events in flight to 16 processes, 64 bytes each.
+    Fan64,
 }
 
 impl Metric {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::RoundTrip64,
         Self::RoundTrip4k,
         Self::Add,
@@ -32,13 +36,21 @@ impl Metric {
         Self::Connections64,
         Self::Connections512,
         Self::Bulk,
+        Self::Fan1,
+        Self::Fan64,
     ];
 
     /// The length of a call's body.
     #[must_use]
     pub fn size(self) -> usize {
         match self {
-            Self::RoundTrip64 | Self::Add | Self::Window64 | Self::Connections64 | Self::Connections512 => 64,
+            Self::RoundTrip64
+            | Self::Add
+            | Self::Window64
+            | Self::Connections64
+            | Self::Connections512
+            | Self::Fan1
+            | Self::Fan64 => 64,
             Self::RoundTrip4k => 4_096,
             Self::Bulk => 1 << 20,
         }
@@ -48,15 +60,27 @@ impl Metric {
     #[must_use]
     pub fn connections(self) -> u32 {
         match self {
-            Self::RoundTrip64 | Self::RoundTrip4k | Self::Add | Self::Window64 | Self::Bulk => 1,
+            Self::RoundTrip64
+            | Self::RoundTrip4k
+            | Self::Add
+            | Self::Window64
+            | Self::Bulk
+            | Self::Fan1
+            | Self::Fan64 => 1,
             Self::Connections64 => 64,
             Self::Connections512 => 512,
         }
     }
 
-    /// The number of calls outstanding on each connection.
+    /// The number of calls outstanding on each connection, or of events that the publisher has not received itself.
     #[must_use]
     pub fn window(self) -> usize {
-        if self == Self::Window64 { 64 } else { 1 }
+        if matches!(self, Self::Window64 | Self::Fan64) { 64 } else { 1 }
+    }
+
+    /// The number of processes that receive each event, the publisher among them; 0 for calls.
+    #[must_use]
+    pub fn subscribers(self) -> u32 {
+        if matches!(self, Self::Fan1 | Self::Fan64) { 16 } else { 0 }
     }
 }

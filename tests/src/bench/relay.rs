@@ -14,7 +14,10 @@ use rustix::{
     net::{SocketFlags, accept_with},
 };
 
-use super::{dialect::FLOOR_HEADER, dialect::FloorHeader, process::say_ready};
+use super::{
+    dialect::{EVERYONE, FLOOR_HEADER, FloorHeader},
+    process::say_ready,
+};
 
 /// A connection of the relay.
 struct Connection {
@@ -101,7 +104,7 @@ impl Relay {
     fn route(&mut self, from: usize) {
         let Some(mut sender) = self.connections[from].take() else { return };
         let sender_number = u32::try_from(from).expect("connections are numbered from 0");
-        let mut at = 0;
+        let (mut at, mut is_own) = (0, false);
         while let Some(header) = sender.inbox[at..sender.filled].first_chunk::<FLOOR_HEADER>() {
             let header = FloorHeader::from_bytes(header);
             let end = at + FLOOR_HEADER + header.len as usize;
@@ -109,16 +112,33 @@ impl Relay {
                 sender.inbox.resize(sender.inbox.len().max(end - at), 0);
                 break;
             }
-            self.mark(header.peer as usize);
-            if let Some(Some(receiver)) = self.connections.get_mut(header.peer as usize) {
-                receiver.outbox.extend_from_slice(&FloorHeader { peer: sender_number, ..header }.to_bytes());
-                receiver.outbox.extend_from_slice(&sender.inbox[at + FLOOR_HEADER..end]);
+            let head = FloorHeader { peer: sender_number, ..header }.to_bytes();
+            let body = &sender.inbox[at + FLOOR_HEADER..end];
+            if header.peer == EVERYONE {
+                // The first one is the service's.
+                (1..self.connections.len()).for_each(|to| self.pass(to, &head, body));
+                sender.outbox.extend_from_slice(&head);
+                sender.outbox.extend_from_slice(body);
+                is_own = true;
+            } else {
+                self.pass(header.peer as usize, &head, body);
             }
             at = end;
         }
         sender.inbox.copy_within(at..sender.filled, 0);
         sender.filled -= at;
         self.connections[from] = Some(sender);
+        if is_own {
+            self.mark(from);
+        }
+    }
+
+    fn pass(&mut self, to: usize, head: &[u8], body: &[u8]) {
+        self.mark(to);
+        if let Some(Some(receiver)) = self.connections.get_mut(to) {
+            receiver.outbox.extend_from_slice(head);
+            receiver.outbox.extend_from_slice(body);
+        }
     }
 
     fn mark(&mut self, number: usize) {

@@ -30,6 +30,8 @@ pub(super) enum Task {
     Relay(PathBuf),
     /// The service of a contender.
     Service(Side),
+    /// A subscriber of a contender.
+    Subscriber(Side),
     /// The client of a contender: prints an [`Outcome`].
     Client(Side, Metric, Budget),
 }
@@ -55,6 +57,7 @@ impl Role {
         match self.0 {
             Task::Relay(path) => relay::run(&path),
             Task::Service(side) => side.serve(),
+            Task::Subscriber(side) => side.subscribe(),
             Task::Client(side, metric, budget) => {
                 println!("{}", serde_json::to_string(&side.measure(metric, &budget)?)?);
                 Ok(())
@@ -87,6 +90,22 @@ impl Side {
         echo::serve(&dialect, socket.as_fd())
     }
 
+    fn subscribe(self) -> io::Result<()> {
+        match self.contender {
+            Contender::Floor | Contender::Direct => self.subscribe_with(Floor),
+            Contender::Ipcd | Contender::Client => self.subscribe_with(Ipcd),
+            Contender::Redis => self.subscribe_with(Redis::default()),
+            Contender::Nats => self.subscribe_with(Nats::default()),
+        }
+    }
+
+    fn subscribe_with(self, mut dialect: impl Dialect) -> io::Result<()> {
+        let socket = self.place.connect()?;
+        dialect.introduce(socket.as_fd(), Part::Subscriber)?;
+        say_ready()?;
+        echo::swallow(&dialect, socket.as_fd())
+    }
+
     fn measure(&self, metric: Metric, budget: &Budget) -> io::Result<Outcome> {
         match self.contender {
             Contender::Floor | Contender::Direct => self.measure_with(&Floor, metric, budget),
@@ -101,7 +120,8 @@ impl Side {
         let link = |number| {
             let socket = self.place.connect()?;
             let mut dialect = dialect.clone();
-            dialect.introduce(socket.as_fd(), Part::Client(number))?;
+            let part = if metric.subscribers() > 0 { Part::Subscriber } else { Part::Client(number) };
+            dialect.introduce(socket.as_fd(), part)?;
             Ok(Link::new(socket, dialect, metric))
         };
         let mut links = (0..metric.connections()).map(link).collect::<io::Result<Vec<_>>>()?;

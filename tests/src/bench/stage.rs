@@ -140,8 +140,16 @@ impl Scene {
     fn run(&self, metric: Metric, budget: &Budget) -> io::Result<Outcome> {
         let side = Side { contender: self.contender, place: self.broker.place.clone() };
         let stdin = self.client_end.as_ref().map(|socket| socket.try_clone().map(OwnedFd::from)).transpose()?;
+        let subscriber = |_| {
+            let role = Task::Subscriber(side.clone()).to_argument();
+            let mut process = Process::start(&mut again(&role, None)?)?;
+            process.wait_ready()?;
+            Ok(process)
+        };
+        let others = (1..metric.subscribers()).map(subscriber).collect::<io::Result<Vec<_>>>()?;
         let role = Task::Client(side, metric, budget.clone()).to_argument();
         let printed = Process::start(again(&role, stdin)?.stdout(Stdio::piped()))?.finish()?;
+        drop(others);
         Ok(serde_json::from_str(&printed)?)
     }
 }

@@ -113,6 +113,7 @@ fn datagrams(socket: &str, count: usize) -> io::Result<()> {
         let call = Call {
             id,
             one_way: false,
+            streams: ipc_protocol::Streams::NONE,
             encoding: Encoding::BYTES,
             timeout_ms: 0,
             caller: Bytes::new(),

@@ -55,6 +55,7 @@ fn delivered() -> Message {
         body: "{}".into(),
         timeout_ms: 1,
         one_way: false,
+        streams: ipc_protocol::Streams::NONE,
     })
 }
 
@@ -242,7 +243,7 @@ fn a_call_given_up_is_cancelled_and_its_late_reply_ignored() {
     let id = call(&mut session);
     let before = session.unsent();
     assert!(session.abandon(id, ErrorCode::CANCELLED).is_none());
-    let cancel = Message::Cancel(Cancel { id: id.0, reason: ErrorCode::CANCELLED });
+    let cancel = Message::Cancel(Cancel { id: id.0, reason: ErrorCode::CANCELLED, delivered: None });
     assert_eq!(session.unsent() - before, cancel.to_vec().len());
     assert_eq!(session.apply(reply(id, b"late")), Ok(Effect::Nothing));
 }
@@ -310,7 +311,7 @@ fn calls_made_on_behalf_of_a_delivered_call_end_with_it() {
     session.end_nested(NonZeroU64::new(7).unwrap(), ErrorCode::DEADLINE, |id| ended.push(id));
 
     assert_eq!(ended, [of_seven]);
-    let cancel = Message::Cancel(Cancel { id: of_seven.0, reason: ErrorCode::DEADLINE });
+    let cancel = Message::Cancel(Cancel { id: of_seven.0, reason: ErrorCode::DEADLINE, delivered: None });
     assert_eq!(session.unsent() - before, cancel.to_vec().len());
     let error = error(&mut session, of_seven);
     assert_eq!((error.code(), error.retry()), (ErrorCode::DEADLINE, Retry::Unknown));
@@ -356,7 +357,7 @@ fn a_call_delivered_to_a_caller_is_refused() {
     let (mut service, mut inbound) = (fresh(Role::Service), Vec::new());
     service.apply(welcome()).unwrap();
     service.apply(delivered()).unwrap();
-    service.apply(Message::Cancel(Cancel { id: 9, reason: ErrorCode::DEADLINE })).unwrap();
+    service.apply(Message::Cancel(Cancel { id: 9, reason: ErrorCode::DEADLINE, delivered: None })).unwrap();
     service.take_inbound(&mut inbound);
     assert!(matches!(&inbound[..], [Inbound::Call(_), Inbound::Cancel(_)]));
 }

@@ -7,6 +7,9 @@ use super::{Dialect, Found, Part, Step};
 /// The length of the relay's header.
 pub(crate) const FLOOR_HEADER: usize = 16;
 
+/// The receiver of a frame for all connections but the service's, the sender's own among them.
+pub(crate) const EVERYONE: u32 = u32::MAX;
+
 /// The relay's header: `body length u32, peer u32, serial u64`. In a frame to the relay `peer` is the receiver, in one from it the
 /// sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +54,12 @@ impl Dialect for Floor {
     fn put_call(&self, out: &mut Vec<u8>, body: &[u8]) {
         let len = u32::try_from(body.len()).expect("bodies of the benches fit u32");
         out.extend_from_slice(&FloorHeader { len, peer: 0, serial: 0 }.to_bytes());
+        out.extend_from_slice(body);
+    }
+
+    fn put_event(&self, out: &mut Vec<u8>, body: &[u8]) {
+        let len = u32::try_from(body.len()).expect("bodies of the benches fit u32");
+        out.extend_from_slice(&FloorHeader { len, peer: EVERYONE, serial: 0 }.to_bytes());
         out.extend_from_slice(body);
     }
 

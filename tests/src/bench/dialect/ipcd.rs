@@ -2,7 +2,9 @@
 
 use std::{io, os::fd::BorrowedFd};
 
-use ipc_protocol::{Call, Encoding, Header, Hello, Kind, Message, Routing, ServiceName, control, limits::HEADER_LEN};
+use ipc_protocol::{
+    Call, Encoding, Event, Header, Hello, Kind, Message, Routing, ServiceName, Streams, control, limits::HEADER_LEN,
+};
 
 use super::{Dialect, Found, Part, Step, refused};
 use crate::bench::intake::exchange;
@@ -17,21 +19,29 @@ impl Ipcd {
     /// The service's window: more calls than any bench has outstanding, so that none waits at the broker.
     pub(crate) const WINDOW: u32 = 1_024;
 
+    const TOPIC: &str = "bench.event";
+
     fn register(socket: BorrowedFd<'_>) -> io::Result<()> {
         let request = control::Register {
+            streams: false,
             name: Some(ServiceName::parse(Self::SERVICE).expect("the constant is a valid service name")),
             window: Self::WINDOW,
             shared: false,
             methods: Vec::new(),
         };
+        Self::ask(socket, "register", &serde_json::to_vec(&request)?)
+    }
+
+    fn ask(socket: BorrowedFd<'_>, operation: &str, body: &[u8]) -> io::Result<()> {
         let call = Message::Call(Call {
             id: 1,
             one_way: false,
+            streams: Streams::NONE,
             encoding: Encoding::JSON,
             timeout_ms: 5_000,
             caller: bytes::Bytes::new(),
-            routing: Routing::to(control::SERVICE, "register").build(),
-            body: serde_json::to_vec(&request)?.into(),
+            routing: Routing::to(control::SERVICE, operation).build(),
+            body: body.to_vec().into(),
         });
         expect_kind(Kind::REPLY, &exchange(socket, &call.to_vec(), whole_frame)?)
     }
@@ -46,6 +56,7 @@ impl Dialect for Ipcd {
         match part {
             Part::Service => Self::register(socket),
             Part::Client(_) => Ok(()),
+            Part::Subscriber => Self::ask(socket, "subscribe", br#"{"pattern":"bench."}"#),
         }
     }
 
@@ -54,6 +65,7 @@ impl Dialect for Ipcd {
             &Message::Call(Call {
                 id: 0,
                 one_way: false,
+                streams: Streams::NONE,
                 encoding: Encoding::BYTES,
                 timeout_ms: 60_000,
                 caller: bytes::Bytes::new(),
@@ -62,6 +74,19 @@ impl Dialect for Ipcd {
             })
             .to_vec(),
         );
+    }
+
+    fn put_event(&self, out: &mut Vec<u8>, body: &[u8]) {
+        let event = Event {
+            id: 0,
+            one_way: true,
+            retained: false,
+            encoding: Encoding::BYTES,
+            publisher: bytes::Bytes::new(),
+            routing: Routing::on(Self::TOPIC).build(),
+            body: body.to_vec().into(),
+        };
+        out.extend_from_slice(&Message::Event(event).to_vec());
     }
 
     fn renumber(&self, frame: &mut [u8], serial: u64) {
@@ -82,10 +107,11 @@ impl Dialect for Ipcd {
             return Step::Incomplete;
         }
         match header.kind {
-            Kind::CALL | Kind::REPLY => {
+            Kind::CALL | Kind::REPLY | Kind::EVENT => {
                 let body = HEADER_LEN + usize::from(header.routing_len)..len;
                 Step::Found(Found { len, body, token: header.id })
             }
+            Kind::GAP => panic!("events are lost"),
             Kind::ERROR | Kind::GOODBYE => panic!("{}", refused(&bytes[HEADER_LEN..len])),
             _ => Step::Skip(len),
         }

@@ -7,7 +7,7 @@ mod ipcd;
 mod nats;
 mod redis;
 
-pub(crate) use floor::{FLOOR_HEADER, Floor, FloorHeader};
+pub(crate) use floor::{EVERYONE, FLOOR_HEADER, Floor, FloorHeader};
 pub(crate) use ipcd::Ipcd;
 pub(crate) use nats::Nats;
 pub(crate) use redis::Redis;
@@ -19,6 +19,8 @@ pub(crate) enum Part {
     Service,
     /// Makes calls, as the connection with this number.
     Client(u32),
+    /// Receives events, and may publish them.
+    Subscriber,
 }
 
 /// What the received bytes begin with.
@@ -26,9 +28,9 @@ pub(crate) enum Part {
 pub(crate) enum Step<T> {
     /// Less than a frame.
     Incomplete,
-    /// A number of bytes that are neither a call nor a reply.
+    /// A number of bytes that are neither a call, a reply nor an event.
     Skip(usize),
-    /// A call (at a service) or a reply (at a client).
+    /// A call (at a service), a reply (at a client) or an event (at a subscriber).
     Found(Found<T>),
 }
 
@@ -57,7 +59,12 @@ pub(crate) trait Dialect {
     /// Appends a call. [`Dialect::renumber`] sets its number before each use.
     fn put_call(&self, out: &mut Vec<u8>, body: &[u8]);
 
-    /// Sets the number of a call built by [`Dialect::put_call`].
+    /// Appends an event for all subscribers.
+    fn put_event(&self, out: &mut Vec<u8>, body: &[u8]) {
+        self.put_call(out, body);
+    }
+
+    /// Sets the number of a call or an event.
     fn renumber(&self, frame: &mut [u8], serial: u64);
 
     /// Appends a reply.

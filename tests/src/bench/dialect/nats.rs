@@ -23,6 +23,7 @@ impl Dialect for Nats {
     fn introduce(&mut self, socket: BorrowedFd<'_>, part: Part) -> io::Result<()> {
         let subject = match part {
             Part::Service => "service0".to_owned(),
+            Part::Subscriber => "events00".to_owned(),
             Part::Client(number) => format!("r{number:07}"),
         };
         self.subject = subject.as_bytes().try_into().expect("a letter and seven digits are eight bytes");
@@ -33,6 +34,11 @@ impl Dialect for Nats {
     fn put_call(&self, out: &mut Vec<u8>, body: &[u8]) {
         out.extend_from_slice(b"PUB service0 ");
         out.extend_from_slice(&self.subject);
+        finish(out, body);
+    }
+
+    fn put_event(&self, out: &mut Vec<u8>, body: &[u8]) {
+        out.extend_from_slice(b"PUB events00");
         finish(out, body);
     }
 

@@ -17,6 +17,7 @@ type Channel = [u8; 8];
 
 impl Redis {
     const SERVICE: Channel = *b"service0";
+    const EVENTS: Channel = *b"events00";
     const PUBLISH: &[u8] = b"*3\r\n$7\r\nPUBLISH\r\n$8\r\n";
     /// What each message begins with, up to its channel's name: all names have eight bytes.
     const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n$8\r\n";
@@ -39,6 +40,7 @@ impl Dialect for Redis {
     fn introduce(&mut self, socket: BorrowedFd<'_>, part: Part) -> io::Result<()> {
         self.channel = match part {
             Part::Service => Self::SERVICE,
+            Part::Subscriber => Self::EVENTS,
             Part::Client(number) => {
                 format!("r{number:07}").into_bytes().try_into().expect("a letter and seven digits are eight bytes")
             }
@@ -53,6 +55,10 @@ impl Dialect for Redis {
 
     fn put_call(&self, out: &mut Vec<u8>, body: &[u8]) {
         Self::publish(out, Self::SERVICE, [&self.channel, body.get(self.channel.len()..).unwrap_or_default()]);
+    }
+
+    fn put_event(&self, out: &mut Vec<u8>, body: &[u8]) {
+        Self::publish(out, Self::EVENTS, [body, &[]]);
     }
 
     fn renumber(&self, _frame: &mut [u8], _serial: u64) {}

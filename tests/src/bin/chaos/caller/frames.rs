@@ -3,7 +3,7 @@
 use std::{collections::HashMap, io::ErrorKind, os::unix::net::UnixStream, time::Duration};
 
 use bytes::Bytes;
-use ipc_protocol::{Call, Cancel, ErrorCode, Message, Reply, Retry, Routing};
+use ipc_protocol::{Call, Cancel, ErrorCode, Message, Reply, Retry, Routing, Streams};
 use ipc_tests::{
     eventually::within,
     peer::{Peer, hello},
@@ -69,6 +69,7 @@ impl RawCaller<'_> {
         let call = Call {
             id,
             one_way: false,
+            streams: Streams::NONE,
             encoding: Kind::ENCODING,
             timeout_ms: u32::try_from(timeout.as_millis()).expect("seconds"),
             caller: Bytes::new(),
@@ -78,7 +79,7 @@ impl RawCaller<'_> {
         self.pending.insert(id, (begun, work));
         let mut frames = Message::Call(call).to_vec();
         if self.dice.once_in(30) {
-            frames.extend(Message::Cancel(Cancel { id, reason: ErrorCode::CANCELLED }).to_vec());
+            frames.extend(Message::Cancel(Cancel { delivered: None, id, reason: ErrorCode::CANCELLED }).to_vec());
         }
         frames
     }
