@@ -122,6 +122,7 @@ impl World {
             }
             match output {
                 Output::Send { to, item } => self.queue(to, item), // at once, so that the model knows it before the next input
+                Output::SendDatagram { to, message, .. } => self.answer(to.name().to_vec(), &message),
                 other => self.out.push(other),
             }
         }
@@ -269,7 +270,6 @@ impl World {
     fn carry_out_one(&mut self, output: Output<Token>) {
         match output {
             Output::Send { to, item } => self.queue(to, item),
-            Output::SendDatagram { to, message, .. } => self.answer(to.name().to_vec(), &message),
             Output::Assemble { peer, granted } => self.resume(peer, |fake| fake.inlet.assemble(granted)),
             Output::Skip { peer } => {
                 self.resume(peer, |fake| fake.inlet.skip());
