@@ -45,7 +45,7 @@ pub struct Router<F> {
 }
 
 /// The arrival of a call. Its time runs from its first byte, or from the end of what came before it, whichever is later: what is not
-/// looked at yet may as well be in the socket, where nobody knows how long it has waited.
+/// looked at yet may as well be in the socket, which doesn't tell how long it has waited.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival {
     pub(super) from: PeerId,

@@ -16,6 +16,8 @@ use crate::core::{Moment, PeerId};
 #[derive(Debug, Default)]
 pub(crate) struct Sunk {
     fresh: Vec<PeerId>,
+    /// Memory for the next list of those to look at.
+    spare: Vec<(PeerId, Look)>,
     /// What was written to the fresh ones, with `PER_WRITE` for each write: a kernel buffer takes more than its bytes.
     unseen: u64,
     waiting: VecDeque<PeerId>,
@@ -48,13 +50,13 @@ impl Sunk {
         self.unseen >= UNSEEN || self.look.is_some_and(|look| look <= now)
     }
 
-    /// Connections to be looked at now, each with the reason.
+    /// Connections to be looked at now, each with the reason. Return the list with [`Sunk::recycle`].
     #[cold]
     pub(crate) fn take_due(&mut self, now: Moment) -> Vec<(PeerId, Look)> {
-        let mut due = Vec::new();
+        let mut due = mem::take(&mut self.spare);
         if self.unseen >= UNSEEN {
             self.unseen = 0;
-            due.extend(mem::take(&mut self.fresh).into_iter().map(|id| (id, Look::Fresh)));
+            due.extend(self.fresh.drain(..).map(|id| (id, Look::Fresh)));
         }
         if self.look.is_some_and(|look| look <= now) {
             let some = self.waiting.len().min(SLICE);
@@ -62,6 +64,12 @@ impl Sunk {
             self.look = (!self.waiting.is_empty()).then(|| now.after_ms(AGAIN_MS));
         }
         due
+    }
+
+    /// Keeps the memory of a list.
+    pub(crate) fn recycle(&mut self, mut looked_at: Vec<(PeerId, Look)>) {
+        looked_at.clear();
+        self.spare = looked_at;
     }
 
     /// When connections are to be looked at, whatever is written.
@@ -86,6 +94,7 @@ impl Sunk {
     /// Gives back memory that is kept for reuse.
     pub(crate) fn give_back(&mut self) {
         self.fresh.shrink_to_fit();
+        self.spare = Vec::new();
         self.waiting.shrink_to_fit();
     }
 }

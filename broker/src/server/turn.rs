@@ -314,10 +314,12 @@ impl Loop {
     /// Looks how much of what was written lies in the kernel.
     #[cold]
     fn look_into_kernel(&mut self, now: Moment) {
-        for look in self.connections.sunk().take_due(now) {
-            self.connections.look(now, look, &mut self.decisions);
+        let due = self.connections.sunk().take_due(now);
+        for look in &due {
+            self.connections.look(now, *look, &mut self.decisions);
             self.carry_out(now);
         }
+        self.connections.sunk().recycle(due);
     }
 }
 

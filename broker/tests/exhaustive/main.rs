@@ -4,7 +4,7 @@
 //! ledger and the model after each step. Each state that is new is also ended, to see that nothing is left of it. States that differ
 //! in nothing but numbers are one ([`canon`]).
 //!
-//! All of them end: after so many steps no input leads to a state that is new. If a change makes one grow without end, either the broker
+//! All of them end: after some number of steps no input leads to a state that is new. If a change makes one grow without end, either the broker
 //! counts something that it should not keep, or the form of a state has to leave it out. `IPCD_SOAK=1` adds inputs, which takes minutes
 //! with `cargo test -p ipcd --release --test exhaustive -- --nocapture`. Each world prints its size.
 #![forbid(unsafe_code)]
@@ -143,5 +143,5 @@ fn fail(small: &Small, then: &str, panic: Box<dyn Any + Send>) -> ! {
 
 /// More states than any of these worlds has. If there are more, the form of a state holds something that only grows.
 const MOST: usize = 100_000;
-/// One of so many states that are reached again is tried again, to see that it leads to the same states as before.
+/// One of this number of states that are reached again is tried again, to see that it leads to the same states as before.
 const TWINS: usize = 32;
