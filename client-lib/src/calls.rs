@@ -13,7 +13,7 @@ use crate::{
     method::Method,
     scratch::with_body,
     session::{
-        Outcome, Outgoing, Patience,
+        Outcome, Outgoing, Patience, Serial,
         typed::{Asked, Settled},
     },
     ticket::Ticket,
@@ -66,13 +66,24 @@ impl Calls {
     }
 
     pub(crate) fn submit_on(&self, connection: Arc<Connection>, now: Instant, call: &Outgoing<'_>) -> Result<Ticket> {
+        let (connection, id, patience) = self.begin_on(connection, now, call)?;
+        Ok(Ticket::new(connection, id, patience))
+    }
+
+    /// Sends a call, and leaves it to the caller to wait for it or to give it up.
+    pub(crate) fn begin_on(
+        &self,
+        connection: Arc<Connection>,
+        now: Instant,
+        call: &Outgoing<'_>,
+    ) -> Result<(Arc<Connection>, Serial, Patience)> {
         if let Some(scope) = &self.scope {
             let (id, patience) = scope.submit(&connection, now, call)?;
-            return Ok(Ticket::new(connection, id, patience));
+            return Ok((connection, id, patience));
         }
         let patience = Patience::new(now, call.timeout_ms);
         let (connection, id) = self.on_a_live_one(connection, now, call, Connection::submit)?;
-        Ok(Ticket::new(connection, id, patience))
+        Ok((connection, id, patience))
     }
 
     /// Sends a call and waits for its end.

@@ -31,7 +31,7 @@ use crate::{
     scratch::with_body,
     session::{
         Outgoing, Patience, Role,
-        outgoing::{Answer, Operated, decode_reply, routing_of},
+        outgoing::{Answer, Operated, What, decode_reply, routing_of},
         patience::to_ms,
         routes::Routes,
     },
@@ -203,6 +203,7 @@ impl Client {
         let (routing, _) = self.0.line.routes(Routes::of::<M>)?;
         with_body(Encoding::JSON, request, |body| {
             self.0.submit(&Outgoing {
+                what: What::Call,
                 routing: &routing,
                 encoding: Encoding::JSON,
                 timeout_ms: 0,
@@ -297,8 +298,17 @@ impl Client {
     }
 
     /// Puts a registered connection in place of a dead one.
-    pub(crate) fn publish(&self, connection: Arc<Connection>) {
-        self.0.line.publish(connection);
+    pub(crate) fn adopt(&self, connection: Arc<Connection>) {
+        self.0.line.adopt(connection);
+    }
+
+    /// No connection follows the one at hand.
+    pub(crate) fn retire(&self) {
+        self.0.line.retire();
+    }
+
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.0
     }
 
     /// The number of a service's connection, which it has been told by the time it is registered.

@@ -1,4 +1,4 @@
-//! Calls by datagram: no connection to set up, one frame each way.
+//! Calls and events by datagram: no connection to set up, one frame each way.
 
 use std::{
     fs::File,
@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use ipc_protocol::{
-    Call, Encoding, ErrorCode, Frame, Message, Retry, Streams,
+    Call, Encoding, ErrorCode, Event, Frame, Message, Retry, Streams,
     limits::{DEFAULT_TIMEOUT_MS, MAX_BODY, MAX_DATAGRAM},
     transport::{
         Address,
@@ -31,6 +31,7 @@ use crate::{
     error::{CallError, Error, Result},
     link::dial::{Dial, own_uid, refused},
     method::Method,
+    publication::Publication,
     request::{Request, Response},
     session::{
         Outcome, Patience,
@@ -39,6 +40,7 @@ use crate::{
         routes::Routes,
         typed::read_end,
     },
+    topic::Topic,
 };
 
 /// A sender of datagrams to a broker.
@@ -55,6 +57,12 @@ pub struct Datagram {
     /// that comes late must not be taken for one of its own.
     last_id: AtomicU64,
     turn: Turn,
+}
+
+/// What goes into a datagram.
+enum Sent {
+    Call(Call),
+    Event(Event),
 }
 
 /// One call at a time waits for its reply.
@@ -125,7 +133,7 @@ impl Datagram {
     /// # Errors
     /// As [`Datagram::one_way`]; `usage` if the names in `M` are not valid, `invalid` if the request cannot be encoded.
     pub fn tell<M: Method>(&self, request: &M) -> Result<()> {
-        self.send(typed_call(request, Answer::Unwanted)?).map(drop)
+        self.send(Sent::Call(typed_call(request, Answer::Unwanted)?)).map(drop)
     }
 
     /// Sends a call that wants no reply, and does not wait. Whether a service takes it is not told.
@@ -134,7 +142,27 @@ impl Datagram {
     /// `busy` if the broker's queue is full, `unavailable` if the broker is gone, `too_large`: the call was not sent.
     pub fn one_way(&self, request: Request) -> Result<()> {
         let call = call_of(request, Answer::Unwanted)?;
-        self.send(call).map(drop)
+        self.send(Sent::Call(call)).map(drop)
+    }
+
+    /// Publishes an event, and does not wait. Whether the broker takes it is not told.
+    ///
+    /// # Errors
+    /// As [`Datagram::one_way`]; `usage` if the name of the topic isn't valid, `invalid` if the event cannot be encoded.
+    pub fn publish<T: Topic>(&self, topic: &T, event: &T::Event) -> Result<()> {
+        self.publish_bytes(Publication::of(topic, event)?)
+    }
+
+    /// Publishes an event whose body is already encoded, as [`Datagram::publish`] does.
+    ///
+    /// # Errors
+    /// As [`Datagram::publish`].
+    pub fn publish_bytes(&self, publication: Publication) -> Result<()> {
+        let routing = publication.routing()?;
+        let Publication { encoding, body, retained, .. } = publication;
+        let (publisher, body) = (Bytes::new(), body.into());
+        let event = Event { id: 0, one_way: true, retained, encoding, publisher, routing, body };
+        self.send(Sent::Event(event)).map(drop)
     }
 
     /// Sends a call and waits for its reply.
@@ -154,15 +182,15 @@ impl Datagram {
             let text = "another call on this sender waited for its reply until then; this one was not sent";
             return Err(Error::new(ErrorCode::DEADLINE, text).with_retry(Retry::Safe));
         };
-        let id = self.send(call)?;
+        let id = self.send(Sent::Call(call))?;
         self.receive(id, until)
     }
 
-    /// Sends a call and tells its id. A broker that was started anew has a new socket at the same address: nothing has reached it, so
+    /// Sends a frame and tells its id. A broker that was started anew has a new socket at the same address: nothing has reached it, so
     /// the frame goes there.
-    fn send(&self, call: Call) -> Result<u64> {
+    fn send(&self, sent: Sent) -> Result<u64> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let frame = frame(call, id)?;
+        let frame = frame(sent, id)?;
         match self.socket.send(&frame) {
             Err(error) if is_gone(&error) => {
                 self.connect_socket()?;
@@ -291,15 +319,19 @@ fn typed_call<M: Method>(request: &M, answer: Answer) -> Result<Call> {
     })
 }
 
-fn frame(call: Call, id: u64) -> Result<Vec<u8>> {
+fn frame(sent: Sent, id: u64) -> Result<Vec<u8>> {
+    let (body_len, message) = match sent {
+        Sent::Call(call) => (call.body.len(), Message::Call(Call { id, ..call })),
+        Sent::Event(event) => (event.body.len(), Message::Event(Event { id, ..event })),
+    };
     let too_large = |len: usize| {
-        let text = format!("the call takes {len} bytes, a datagram holds up to {MAX_DATAGRAM}");
+        let text = format!("what is sent takes {len} bytes, a datagram holds up to {MAX_DATAGRAM}");
         Error::new(ErrorCode::TOO_LARGE, text)
     };
-    if call.body.len() > MAX_DATAGRAM {
-        return Err(too_large(call.body.len()));
+    if body_len > MAX_DATAGRAM {
+        return Err(too_large(body_len));
     }
-    let frame = Message::Call(Call { id, ..call }).to_vec();
+    let frame = message.to_vec();
     if frame.len() > MAX_DATAGRAM { Err(too_large(frame.len())) } else { Ok(frame) }
 }
 

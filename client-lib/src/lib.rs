@@ -46,6 +46,8 @@
 //! | answer calls | [`Service`], on threads of its own or in the program's loop: [`Polled`] |
 //! | say no in a typed way | [`AppError`]; in any other way [`Failed`] |
 //! | call others while answering | [`Context::client`], whose calls end with the one that is answered |
+//! | tell all who want to know | [`Client::publish`] on a [`Topic`], or [`Client::announce`] |
+//! | be told | [`Client::subscribe`], a [`Subscription`] |
 //! | send a single call and never wait for a broker | [`Datagram`] |
 //!
 //! Every call ends exactly once: with a reply, or with an [`Error`] whose [`code`](Error::code) is a row of one table and whose
@@ -68,15 +70,19 @@ mod connect;
 mod cork;
 mod datagram;
 mod error;
+mod events;
 mod line;
 mod link;
 mod method;
 mod pending;
+mod publication;
+mod publish;
 mod request;
 mod scratch;
 mod service;
 mod session;
 mod ticket;
+mod topic;
 
 pub use app_error::{AppError, MethodError};
 pub use cancel::CancelToken;
@@ -85,12 +91,15 @@ pub use connect::Connect;
 pub use cork::Corked;
 pub use datagram::Datagram;
 pub use error::{CallError, Error, Result};
+pub use events::{Event, Notice, Subscribe, Subscription, Watched};
 pub use ipc_protocol::{
     ERROR_TABLE, Encoding, ErrorCode, ErrorRow, Identity, InvalidName, MethodName, Pattern, PeerNumber, Retry,
-    ServiceName, Target, control, limits,
+    ServiceName, Target, Topic as TopicName, control, limits,
     transport::{Address, AddressError, Bell, poll},
 };
 pub use method::Method;
 pub use pending::{Pending, PendingBytes};
+pub use publication::Publication;
 pub use request::{Request, Response};
 pub use service::{Caller, Change, Context, Failed, Incoming, Polled, Service, Serving, Stopper};
+pub use topic::Topic;

@@ -31,6 +31,8 @@ struct State {
     connection: Arc<Connection>,
     routes: Routes,
     dialling: Dialling,
+    /// Whether no connection follows the one at hand: its service has ended.
+    is_last: bool,
 }
 
 /// Who makes a new connection when this one is dead.
@@ -41,6 +43,16 @@ pub(crate) enum Redial {
     Service,
     /// None is made.
     Never,
+}
+
+impl Redial {
+    /// Whether a dead connection is followed by another one.
+    fn is_possible(&self) -> bool {
+        match self {
+            Self::NextCall(_) | Self::Service => true,
+            Self::Never => false,
+        }
+    }
 }
 
 /// Whether a thread connects, so that the others need not.
@@ -54,7 +66,7 @@ enum Dialling {
 impl Line {
     pub(crate) fn new(connection: Connection, redial: Redial) -> Self {
         let (connection, routes) = (Arc::new(connection), Routes::default());
-        let state = State { connection, routes, dialling: Dialling::Idle(0, None) };
+        let state = State { connection, routes, dialling: Dialling::Idle(0, None), is_last: false };
         Self { redial, corks: AtomicUsize::new(0), state: Mutex::new(state), redialled: Condvar::new() }
     }
 
@@ -69,8 +81,43 @@ impl Line {
     }
 
     /// Puts another connection in place of a dead one.
-    pub(crate) fn publish(&self, connection: Arc<Connection>) {
+    pub(crate) fn adopt(&self, connection: Arc<Connection>) {
         self.state().connection = connection;
+        self.redialled.notify_all();
+    }
+
+    /// No connection follows the one at hand.
+    pub(crate) fn retire(&self) {
+        self.state().is_last = true;
+        self.redialled.notify_all();
+    }
+
+    /// Whether a dead connection is followed by another one.
+    pub(crate) fn may_come_back(&self) -> bool {
+        self.redial.is_possible() && !self.state().is_last
+    }
+
+    /// Whether a thread reads for all, so that the others must not.
+    pub(crate) fn is_read_for_all(&self) -> bool {
+        matches!(self.redial, Redial::Service)
+    }
+
+    /// A live connection instead of a dead one, if there is one already.
+    pub(crate) fn successor(&self, dead: &Arc<Connection>) -> Option<Arc<Connection>> {
+        let connection = self.connection();
+        (!Arc::ptr_eq(&connection, dead) && connection.takes_more()).then_some(connection)
+    }
+
+    /// Waits until there may be a live connection instead of a dead one, or until a time.
+    pub(crate) fn await_successor(&self, dead: &Arc<Connection>, until: Instant) {
+        let mut state = self.state();
+        while Arc::ptr_eq(&state.connection, dead) && !state.is_last {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            (state, _) = self.redialled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// A live connection instead of a dead one. One thread connects; the others wait for it, each no longer than its own call may take.

@@ -23,7 +23,7 @@ impl Ticket {
 
     /// Waits for the end of the call, until a time.
     pub(crate) fn wait_until(&mut self, at_most: Option<Instant>) -> Option<Outcome> {
-        let outcome = self.connection.wait_until(self.id, self.patience, at_most)?;
+        let outcome = self.connection.wait_until(self.id, self.patience, at_most, None)?;
         self.open = false;
         Some(outcome)
     }

@@ -6,3 +6,4 @@
 pub(crate) mod backoff;
 pub(crate) mod blocking;
 pub(crate) mod dial;
+pub(crate) mod readiness;

@@ -102,8 +102,8 @@ impl Life {
     pub(super) fn run(mut self) -> Result<()> {
         loop {
             self.step(Wait::Block);
-            if let Phase::Ended(result) = self.phase {
-                return result;
+            if let Phase::Ended(result) = &self.phase {
+                return result.clone();
             }
         }
     }
@@ -250,7 +250,7 @@ impl Life {
         let registered = outcome.and_then(|response| decode_answer::<Register>(&response));
         match registered {
             Ok(_) => {
-                self.common.client.publish(turns.connection().clone()); // before the calls that came with the answer: they may call back
+                self.common.client.adopt(turns.connection().clone()); // before the calls that came with the answer: they may call back
                 self.away_since = None;
                 self.common.offer.tell(&Change::Returned);
                 turns.answer();
@@ -291,6 +291,13 @@ impl Life {
         let turned = turns.turn(&self.common.idle, wait.until(Some(until)));
         self.common.idle.silence();
         if turned.is_err() { finish(&turns) } else { Phase::Draining { turns, until } }
+    }
+}
+
+impl Drop for Life {
+    /// Those who use its client for something else hear that it is over.
+    fn drop(&mut self) {
+        self.common.client.retire();
     }
 }
 

@@ -1,27 +1,18 @@
 //! A service in a loop of the program's own.
 
 use std::{
-    fmt, io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::Arc,
+    fmt,
+    os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
 use ipc_protocol::PeerNumber;
-use rustix::event::{
-    PollFlags,
-    epoll::{self, EventData, EventFlags},
-};
 
 use super::{
     Stopper,
     life::{Life, Wait},
 };
-use crate::{
-    client::Client,
-    error::{Error, Result},
-    link::blocking::Connection,
-};
+use crate::{client::Client, error::Result, link::readiness::Readiness};
 
 /// A service without a thread that reads: the program's own loop waits for its descriptor, and takes a turn when it is readable or
 /// when [`Polled::timeout`] is over. Quick methods run in the turn.
@@ -50,21 +41,17 @@ use crate::{
 pub struct Polled {
     life: Life,
     /// Of the connection, and of what else wakes the service: one descriptor that never changes.
-    epoll: OwnedFd,
-    watched: Option<(Arc<Connection>, PollFlags)>,
+    readiness: Readiness,
 }
 
 impl Polled {
     pub(super) fn new(life: Life) -> Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| no_epoll(error.into()))?;
-        let mut polled = Self { life, epoll, watched: None };
-        for bell in [polled.life.stopper().bell(), polled.life.idle()] {
-            // Edge-triggered: a stopper stays rung, and is dealt with once.
-            let flags = EventFlags::IN | EventFlags::ET;
-            epoll::add(&polled.epoll, bell, EventData::new_u64(0), flags).map_err(|error| no_epoll(error.into()))?;
+        let mut readiness = Readiness::new()?;
+        for bell in [life.stopper().bell(), life.idle()] {
+            readiness.add_edge(bell)?; // a stopper stays rung, and is dealt with once
         }
-        polled.watch()?;
-        Ok(polled)
+        readiness.follow(life.connection())?;
+        Ok(Self { life, readiness })
     }
 
     /// Does what there is to do, without waiting: continues, or breaks once the service was stopped and has ended.
@@ -72,7 +59,7 @@ impl Polled {
     /// # Errors
     /// Why the service could not register again after the broker died; it has ended then.
     pub fn turn(&mut self) -> Result<std::ops::ControlFlow<()>> {
-        self.take_edges();
+        self.readiness.take_edges();
         if let Some(connection) = self.life.connection() {
             connection.read_here();
         }
@@ -86,7 +73,7 @@ impl Polled {
         if let Some(result) = self.life.ended() {
             return result.clone().map(std::ops::ControlFlow::Break);
         }
-        self.watch()?;
+        self.readiness.follow(self.life.connection())?;
         Ok(std::ops::ControlFlow::Continue(()))
     }
 
@@ -119,45 +106,11 @@ impl Polled {
     pub fn client(&self) -> &Client {
         self.life.client()
     }
-
-    /// Has the descriptor tell of the connection that is in use now.
-    fn watch(&mut self) -> Result<()> {
-        let now = self.life.connection().cloned().map(|connection| {
-            let interest = connection.interest().1;
-            (connection, interest)
-        });
-        let is_same = |one: &Arc<Connection>, other: &Arc<Connection>| Arc::ptr_eq(one, other);
-        let changed = match (&self.watched, &now) {
-            (None, None) => Ok(()),
-            (Some((old, flags)), Some((new, wanted))) if is_same(old, new) && flags == wanted => Ok(()),
-            (Some((old, _)), Some((new, wanted))) if is_same(old, new) => {
-                epoll::modify(&self.epoll, new.interest().0, EventData::new_u64(0), to_epoll(*wanted))
-            }
-            (old, new) => {
-                if let Some((old, _)) = old {
-                    let _ = epoll::delete(&self.epoll, old.interest().0); // it goes with its descriptor anyway
-                }
-                let add = |(new, wanted): &(Arc<Connection>, PollFlags)| {
-                    epoll::add(&self.epoll, new.interest().0, EventData::new_u64(0), to_epoll(*wanted))
-                };
-                new.as_ref().map_or(Ok(()), add)
-            }
-        };
-        self.watched = now;
-        changed.map_err(|error| no_epoll(error.into()))
-    }
-
-    /// Takes the edges out, or the descriptor would stay readable for them.
-    fn take_edges(&self) {
-        let mut events = Vec::with_capacity(4);
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&now)); // what is there, the turn finds
-    }
 }
 
 impl AsFd for Polled {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
+        self.readiness.as_fd()
     }
 }
 
@@ -173,15 +126,4 @@ impl fmt::Debug for Polled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Polled").field("client", self.life.client()).finish_non_exhaustive()
     }
-}
-
-fn to_epoll(interest: PollFlags) -> EventFlags {
-    let mut flags = EventFlags::empty();
-    flags.set(EventFlags::IN, interest.contains(PollFlags::IN));
-    flags.set(EventFlags::OUT, interest.contains(PollFlags::OUT));
-    flags
-}
-
-fn no_epoll(error: io::Error) -> Error {
-    Error::host("make an epoll instance", error)
 }

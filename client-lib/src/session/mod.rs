@@ -14,15 +14,18 @@
 //! [`link::blocking`](crate::link::blocking) is one; an asynchronous one needs nothing from here that is not there. It owns a
 //! socket and an [`Inbox`], calls [`Session::receive`] after each read and [`Session::poll_transmit`] after everything else, keeps
 //! a waker for each [`Serial`], and takes an end with [`Session::take`]. How a typed call is encoded, and encoded again for a
-//! service that takes JSON alone, is in [`typed`]. Items of streams and events will come out of `receive` as calls do: in a list of
-//! what was delivered, by the id they belong to.
+//! service that takes JSON alone, is in [`typed`]. Events come out of `receive` as ends of calls do: it names the [`Serial`] of the call
+//! that asked for them, and [`Session::take_event`] has them.
 
+mod feed;
+mod feeds;
 mod frames;
 mod last_call;
 pub(crate) mod outgoing;
 pub(crate) mod patience;
 pub(crate) mod routes;
 mod slots;
+mod subscribing;
 pub(crate) mod typed;
 
 use std::{
@@ -38,12 +41,14 @@ use ipc_protocol::{
 };
 
 pub(crate) use self::{
+    feed::{Keep, Taken},
     frames::{Frames, Payload},
-    outgoing::{Answer, Outgoing},
+    outgoing::{Answer, Outgoing, What},
     patience::Patience,
     slots::Serial,
 };
 use self::{
+    feeds::Feeds,
     last_call::LastCall,
     slots::{Slot, SlotKind, Slots, Waiting},
 };
@@ -77,7 +82,7 @@ pub(crate) struct Loss {
 enum Effect {
     /// No call has ended.
     Nothing,
-    /// This call, or ping, has ended.
+    /// This call, or ping, has ended; or this subscription has something to tell.
     Ended(Serial),
     /// All calls have ended, and the connection with them.
     Closed,
@@ -109,6 +114,7 @@ pub(crate) struct Session {
     slots: Slots,
     inbound: Vec<Inbound>,
     last_call: LastCall,
+    feeds: Feeds,
     transmit: Frames,
     /// Calls started since something was last received: each may bring a frame back.
     unread_ends: usize,
@@ -127,6 +133,7 @@ impl Session {
             slots: Slots::default(),
             inbound: Vec::new(),
             last_call: LastCall::default(),
+            feeds: Feeds::default(),
             transmit: Frames::default(),
             unread_ends: 0,
             stale_at: now + PAUSE,
@@ -141,8 +148,8 @@ impl Session {
         self.unread_ends >= CROWD || now > self.stale_at
     }
 
-    /// Starts a call. One that wants no reply is paired with a ping: it ends when the broker refuses it, or has dealt with it. `None`
-    /// if the connection takes no more: the call has not left and may go to another.
+    /// Starts a call, or publishes an event. One that wants no reply is paired with a ping: it ends when the broker refuses it, or has
+    /// dealt with it. `None` if the connection takes no more: the call has not left and may go to another.
     ///
     /// # Errors
     /// `too_large` if the broker would not take the body.
@@ -158,20 +165,25 @@ impl Session {
         self.unread_ends += 1;
         let (kind, flags) = match call.answer {
             Answer::Wanted => (SlotKind::Call, Flags::NONE),
-            Answer::Unwanted => (SlotKind::OneWay, Flags::ONE_WAY),
+            Answer::Unwanted | Answer::Unheard => (SlotKind::OneWay, Flags::ONE_WAY),
+        };
+        let header = match call.what {
+            What::Call => Header { time_ms: call.timeout_ms, flags, ..Header::new(Kind::CALL, id.0) },
+            What::Subscribe(keep) => {
+                self.feeds.ask(id, keep);
+                Header { time_ms: call.timeout_ms, flags, ..Header::new(Kind::CALL, id.0) }
+            }
+            What::Event { retained: false } => Header { flags, ..Header::new(Kind::EVENT, id.0) },
+            What::Event { retained: true } => {
+                Header { flags: flags.with(Flags::RETAINED), ..Header::new(Kind::EVENT, id.0) }
+            }
         };
         let routing = call.routing.raw();
-        let header = Header {
-            flags,
-            encoding: call.encoding,
-            time_ms: call.timeout_ms,
-            routing_len: u16::try_from(routing.len()).expect("a routing section is built within MAX_ROUTING"),
-            body_len,
-            ..Header::new(Kind::CALL, id.0)
-        };
+        let routing_len = u16::try_from(routing.len()).expect("a routing section is built within MAX_ROUTING");
+        let header = Header { encoding: call.encoding, routing_len, body_len, ..header };
         self.transmit.push(&header, routing, call.body.clone());
         self.slots.wait_for(id, Waiting { kind, end: self.transmit.pushed(), parent: call.parent });
-        if kind == SlotKind::OneWay
+        if call.answer == Answer::Unwanted
             && let Some(ping) = self.next_id()
         {
             self.push(Message::Ping(ping.0));
@@ -276,7 +288,9 @@ impl Session {
             Message::Welcome(welcome) if self.welcome.is_none() => self.welcomed(welcome),
             early if self.welcome.is_none() => Err(unexpected(&early)),
             Message::Reply(Reply { id, encoding, body }) => {
-                Ok(self.ended(id, SlotKind::Call, Ok(Response { encoding, body: body.into_bytes() })))
+                let response = Response { encoding, body: body.into_bytes() };
+                self.subscribed(id, &response);
+                Ok(self.ended(id, SlotKind::Call, Ok(response)))
             }
             Message::Error(failure) => Ok(self.refused(failure)),
             Message::Pong(id) => Ok(self.answered_ping(id)),
@@ -294,6 +308,8 @@ impl Session {
                 }
                 Ok(Effect::Nothing)
             }
+            Message::Event(event) => Ok(told(self.feeds.push(event))),
+            Message::Gap(gap) => Ok(told(self.feeds.lose(gap.id, gap.lost))),
             wrong => Err(unexpected(&wrong)),
         }
     }
@@ -423,6 +439,7 @@ impl Session {
                 self.push(Message::Error(failure));
                 Effect::Nothing
             }
+            Kind::EVENT => told(self.feeds.lose(header.id, 1)),
             _ => Effect::Nothing,
         }
     }
@@ -457,6 +474,7 @@ impl Session {
 
     fn refused(&mut self, failure: Failure) -> Effect {
         let id = Serial(failure.id);
+        self.feeds.refuse(id);
         let error = Err(Error::from(failure));
         if self.slots.end(id, &[SlotKind::Call, SlotKind::OneWay], error) { Effect::Ended(id) } else { Effect::Nothing }
     }
@@ -482,6 +500,11 @@ impl Session {
             }
         }
     }
+}
+
+/// Events came for the subscription that this call asked for, if anybody still wants them.
+fn told(id: Option<Serial>) -> Effect {
+    id.map_or(Effect::Nothing, Effect::Ended)
 }
 
 fn not_sent(text: &str) -> Error {

@@ -14,12 +14,13 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     error::{Error, Result},
     request::{Request, Response},
-    session::{Payload, patience::to_ms},
+    session::{Keep, Payload, patience::to_ms},
 };
 
-/// A call on its way out. Its id is given where it leaves.
+/// A call, or an event, on its way out. Its id is given where it leaves.
 #[derive(Clone, Debug)]
 pub(crate) struct Outgoing<'a> {
+    pub(crate) what: What,
     pub(crate) routing: &'a Routing,
     pub(crate) encoding: Encoding,
     /// As on the wire: 0 means the broker's default.
@@ -30,18 +31,35 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) parent: Option<NonZeroU64>,
 }
 
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A call of a service.
+    Call,
+    /// A call of the broker that asks for events.
+    Subscribe(Keep),
+    /// An event.
+    Event {
+        /// Whether it is kept as the last of its topic.
+        retained: bool,
+    },
+}
+
 /// Whether a call wants a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Wanted,
-    /// One way.
+    /// One way. That the broker has taken it is wanted.
     Unwanted,
+    /// One way, and nothing is wanted to be known.
+    Unheard,
 }
 
 impl<'a> Outgoing<'a> {
     /// A call of bytes.
     pub(crate) fn of_request(request: &Request, routing: &'a Routing, answer: Answer) -> Self {
         Self {
+            what: What::Call,
             routing,
             encoding: request.encoding,
             timeout_ms: request.timeout.map_or(0, to_ms),
@@ -81,6 +99,7 @@ impl Operated {
 
     pub(crate) fn outgoing(&self) -> Outgoing<'_> {
         Outgoing {
+            what: What::Call,
             routing: &self.routing,
             encoding: Encoding::JSON,
             timeout_ms: self.timeout_ms,

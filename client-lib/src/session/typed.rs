@@ -19,7 +19,7 @@ use crate::{
     method::Method,
     session::{
         Outcome, Outgoing, Patience, Payload,
-        outgoing::{Answer, decode_reply},
+        outgoing::{Answer, What, decode_reply},
         patience::to_ms,
         routes::Routes,
     },
@@ -63,6 +63,7 @@ impl Asked {
     /// The call with its encoded request.
     pub(crate) fn outgoing<'a>(&'a self, body: Payload<'a>) -> Outgoing<'a> {
         Outgoing {
+            what: What::Call,
             routing: &self.routing,
             encoding: self.encoding,
             timeout_ms: self.patience.timeout_ms(),

@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use ipc_client::{Address, AppError, Client, Encoding, ErrorCode, Identity, Method, PeerNumber, control};
 use ipc_protocol::{
-    Call, Cancel, Failure, Features, Incoming, Message, Reply, Routing, Welcome, codec,
+    Call, Cancel, Event, Failure, Features, FieldTag, Incoming, Message, Reply, Routing, Welcome, codec,
     transport::{Inbox, Outbox, Pool, ReadBuffer, Received},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -247,6 +247,29 @@ impl Line {
         self.reply_json(call.id, &control::Empty {});
     }
 
+    /// Takes a call of `ipc.subscribe`, and agrees with this number.
+    pub(crate) fn expect_subscribe(&mut self, subscription: u64) -> control::Subscribe {
+        let call = self.expect_call();
+        assert_eq!((call.routing.service(), call.routing.method()), (&b"ipc"[..], &b"subscribe"[..]));
+        self.reply_json(call.id, &control::Subscribed { subscription });
+        codec::decode(call.encoding, &call.body).unwrap()
+    }
+
+    /// Takes a call of `ipc.unsubscribe`, and tells which subscription it ends.
+    pub(crate) fn expect_unsubscribe(&mut self) -> u64 {
+        let call = self.expect_call();
+        assert_eq!((call.routing.service(), call.routing.method()), (&b"ipc"[..], &b"unsubscribe"[..]));
+        self.reply_json(call.id, &control::Empty {});
+        codec::decode::<control::Unsubscribe>(call.encoding, &call.body).unwrap().subscription
+    }
+
+    pub(crate) fn expect_event(&mut self) -> Event {
+        match self.next() {
+            Message::Event(event) => event,
+            other => panic!("no event: {other:?}"),
+        }
+    }
+
     pub(crate) fn reply<T: Serialize>(&mut self, id: u64, value: &T) {
         self.reply_in(Encoding::BINCODE, id, value);
     }
@@ -335,6 +358,24 @@ fn opened(client: Client, greeted: impl FnOnce() -> Line) -> (Client, Line) {
         line
     });
     (client, line)
+}
+
+/// An event of plain bytes as a broker delivers it, the publisher's number `sequence`.
+pub(crate) fn told(subscription: u64, topic: &str, sequence: u64, body: impl Into<Bytes>) -> Message {
+    Message::Event(event(subscription, topic, sequence, body))
+}
+
+/// The event alone.
+pub(crate) fn event(subscription: u64, topic: &str, sequence: u64, body: impl Into<Bytes>) -> Event {
+    Event {
+        id: subscription,
+        one_way: false,
+        retained: false,
+        encoding: Encoding::BYTES,
+        publisher: Identity::new(1_000, 100).stamp(Some(PeerNumber(7))),
+        routing: Routing::on(topic).put(FieldTag::SEQUENCE, &sequence.to_le_bytes()).build(),
+        body: body.into().into(),
+    }
 }
 
 /// A call as a broker delivers it.

@@ -16,6 +16,7 @@
 //! - A thread whose frame has not left waits for the socket to become writable instead of parking; nothing can be owed to it yet,
 //!   except the end of the connection, which wakes poll(2) too.
 
+mod listening;
 mod reading;
 mod state;
 pub(crate) mod waker;
@@ -37,7 +38,7 @@ use rustix::{
     net::{SendFlags, Shutdown, send},
 };
 
-pub(crate) use self::reading::Receiver;
+pub(crate) use self::{listening::Heard, reading::Receiver};
 use self::{
     state::{HIGH_WATER, Locked, State},
     waker::Waker,
@@ -58,8 +59,9 @@ pub(crate) enum Departure {
 }
 
 /// Why a wait is over.
-enum Waited {
-    Ended(Outcome),
+enum Waited<T = Outcome> {
+    /// What was waited for is here.
+    Ended(T),
     TimeIsUp,
     Interrupted,
 }
@@ -157,9 +159,16 @@ impl Connection {
         self.finish(self.lock(), id, Wait { patience, at_most: None, interrupt })
     }
 
-    /// Waits for the end of a call until `at_most`, and leaves it under way if it has not come by then.
-    pub(crate) fn wait_until(&self, id: Serial, patience: Patience, at_most: Option<Instant>) -> Option<Outcome> {
-        let (mut state, waited) = self.rounds(self.lock(), id, Wait { patience, at_most, interrupt: None });
+    /// Waits for the end of a call until `at_most` or `interrupt`, and leaves it under way if it has not come by then.
+    pub(crate) fn wait_until(
+        &self,
+        id: Serial,
+        patience: Patience,
+        at_most: Option<Instant>,
+        interrupt: Option<BorrowedFd<'_>>,
+    ) -> Option<Outcome> {
+        let wait = Wait { patience, at_most, interrupt };
+        let (mut state, waited) = self.rounds_of_call(self.lock(), id, wait);
         state.hand_over();
         match waited {
             Waited::Ended(outcome) => Some(outcome),
@@ -170,7 +179,9 @@ impl Connection {
     /// Gives a call up: the broker is told, without waiting for anything.
     pub(crate) fn abandon(&self, id: Serial) {
         let mut state = self.lock();
-        if state.session.abandon(id, ErrorCode::CANCELLED).is_none() {
+        let gathered = state.session.end();
+        state.session.abandon(id, ErrorCode::CANCELLED);
+        if state.session.end() > gathered {
             self.flush(&mut state);
         }
         state.hand_over();
@@ -209,6 +220,11 @@ impl Connection {
         let mut state = self.lock();
         state.end_nested(parent, reason);
         self.flush(&mut state);
+    }
+
+    /// When a call is given up here.
+    pub(crate) fn until(&self, patience: Patience) -> Instant {
+        self.lock().session.until(patience)
     }
 
     /// Deadline of a call that names none, in milliseconds.
@@ -279,7 +295,7 @@ impl Connection {
 
     /// Waits for the end of a call, or gives it up.
     fn finish<'a>(&'a self, state: Locked<'a>, id: Serial, wait: Wait<'_>) -> Outcome {
-        let (mut state, waited) = self.rounds(state, id, wait);
+        let (mut state, waited) = self.rounds_of_call(state, id, wait);
         let outcome = match waited {
             Waited::Ended(outcome) => outcome,
             Waited::TimeIsUp => self.give_up(&mut state, id, ErrorCode::DEADLINE),
@@ -289,16 +305,27 @@ impl Connection {
         outcome
     }
 
-    /// Waits, reading or parked, until a call has ended or there is a reason to stop.
-    fn rounds<'a>(&'a self, mut state: Locked<'a>, id: Serial, wait: Wait<'_>) -> (Locked<'a>, Waited) {
+    /// Waits until a call has ended or there is a reason to stop.
+    fn rounds_of_call<'a>(&'a self, mut state: Locked<'a>, id: Serial, wait: Wait<'_>) -> (Locked<'a>, Waited) {
         if let Err(misuse) = state.refuse_reading_thread() {
             let outcome = state.session.abandon(id, ErrorCode::CANCELLED).unwrap_or(Err(misuse));
             return (state, Waited::Ended(outcome));
         }
+        self.rounds(state, id, wait, |session| session.take(id))
+    }
+
+    /// Waits, reading or parked, until `take` finds something or there is a reason to stop. `id` is what the thread is woken for.
+    fn rounds<'a, T>(
+        &'a self,
+        mut state: Locked<'a>,
+        id: Serial,
+        wait: Wait<'_>,
+        mut take: impl FnMut(&mut Session) -> Option<T>,
+    ) -> (Locked<'a>, Waited<T>) {
         let (mut interrupted, mut has_waited) = (false, false);
         loop {
-            if let Some(outcome) = state.session.take(id) {
-                return (state, Waited::Ended(outcome)); // what has gathered goes on gathering: nothing had to be waited for
+            if let Some(taken) = take(&mut state.session) {
+                return (state, Waited::Ended(taken)); // what has gathered goes on gathering: nothing had to be waited for
             }
             if interrupted {
                 return (state, Waited::Interrupted);

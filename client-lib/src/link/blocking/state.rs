@@ -1,7 +1,7 @@
 //! What the threads of a connection share under its lock.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     mem,
     num::NonZeroU64,
     ops::{Deref, DerefMut},
@@ -9,7 +9,10 @@ use std::{
     thread::{self, ThreadId},
 };
 
-use ipc_protocol::{ErrorCode, Violation, transport::poll::PollFlags};
+use ipc_protocol::{
+    ErrorCode, Violation,
+    transport::{Bell, poll::PollFlags},
+};
 
 use super::{Receiver, waker::Waker};
 use crate::{
@@ -23,6 +26,8 @@ pub(super) struct State {
     pub(super) receiver: Option<Box<Receiver>>,
     /// Threads that wait for a call and do not read, oldest call first.
     pub(super) parked: BTreeMap<Serial, Waker>,
+    /// What rings when a subscription has something to tell, of those whose programs wait in loops of their own.
+    pub(super) bells: HashMap<Serial, Bell>,
     /// Threads to wake when the lock is released.
     wake: Vec<Waker>,
     /// The thread that reads for life, on the connection of a service.
@@ -35,6 +40,7 @@ impl State {
             session,
             receiver: Some(Box::new(receiver)),
             parked: BTreeMap::new(),
+            bells: HashMap::new(),
             wake: Vec::new(),
             reading_thread: None,
         }
@@ -72,8 +78,13 @@ impl State {
     /// # Errors
     /// As [`Session::receive`].
     pub(super) fn receive(&mut self, receiver: &mut Receiver) -> Result<(), Violation> {
-        let Self { session, parked, wake, .. } = self;
-        session.receive(&mut receiver.inbox, |id| wake.extend(parked.remove(&id)))
+        let Self { session, parked, bells, wake, .. } = self;
+        session.receive(&mut receiver.inbox, |id| {
+            wake.extend(parked.remove(&id));
+            if !bells.is_empty() {
+                bells.get(&id).into_iter().for_each(Bell::ring);
+            }
+        })
     }
 
     /// Ends the calls made on behalf of a delivered call.
@@ -84,6 +95,7 @@ impl State {
 
     pub(super) fn wake_all(&mut self) {
         self.wake.extend(mem::take(&mut self.parked).into_values());
+        self.bells.values().for_each(Bell::ring);
     }
 
     /// The thread that reads for a service would wait for itself.

@@ -7,11 +7,12 @@ use std::{
 use ipc_protocol::{Encoding, Goodbye, Message, Routing};
 
 use super::*;
-use crate::session::{CROWD, Payload, outgoing::Answer};
+use crate::session::{CROWD, Payload, What, outgoing::Answer};
 
 fn submit(connection: &Connection, now: Instant) -> Option<Serial> {
     let routing = Routing::to("calc", "add").build();
     let call = Outgoing {
+        what: What::Call,
         routing: &routing,
         encoding: Encoding::BYTES,
         timeout_ms: 0,

@@ -29,6 +29,7 @@ fn welcome() -> Message {
 
 fn with_body(len: usize, answer: Answer) -> Outgoing<'static> {
     Outgoing {
+        what: What::Call,
         routing: Box::leak(Box::new(Routing::to("calc", "add").build())),
         encoding: Encoding::JSON,
         timeout_ms: 0,

@@ -1,0 +1,14 @@
+//! The subscribing side of a client: what it is told, and how it comes back after the broker died.
+
+mod notice;
+mod place;
+mod subscribe;
+mod subscription;
+mod watch;
+
+pub use self::{
+    notice::{Event, Notice},
+    subscribe::Subscribe,
+    subscription::Subscription,
+    watch::Watched,
+};

@@ -1,0 +1,96 @@
+//! The publishing side of a client.
+
+use std::time::Instant;
+
+use ipc_protocol::control::Published;
+
+use crate::{
+    client::Client,
+    error::Result,
+    publication::{Publication, name_of},
+    session::outgoing::{Answer, decode_reply},
+    topic::Topic,
+};
+
+impl Client {
+    /// Publishes an event, and returns the number of subscriptions that it was sent to. Each receives it at most once, and a publisher
+    /// waits for none of them, only for the broker's answer.
+    ///
+    /// ```
+    /// # use std::borrow::Cow;
+    /// # use ipc_client::{Client, Notice, Topic};
+    /// # struct Kitchen;
+    /// # impl Topic for Kitchen {
+    /// #     type Event = f64;
+    /// #     fn name(&self) -> Cow<'_, str> {
+    /// #         "home.kitchen.temperature".into()
+    /// #     }
+    /// # }
+    /// # let directory = tempfile::tempdir()?;
+    /// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
+    /// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
+    /// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
+    /// # std::thread::spawn(move || broker.run(stopped.into()));
+    /// let client = Client::connect_to(&address)?;
+    /// let mut readings = client.subscribe("home.*.temperature")?;
+    /// assert_eq!(client.publish(&Kitchen, &21.5)?, 1);
+    /// let Some(Notice::Event(reading)) = readings.next().transpose()? else { panic!() };
+    /// assert_eq!((reading.topic.as_str(), reading.decode::<f64>()?), ("home.kitchen.temperature", 21.5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The broker's refusal: `denied`, `invalid` for a topic of the broker's own, `too_large`. `broker_lost` if the connection ended
+    /// before the broker said anything. `usage` if the name of the topic isn't valid, `invalid` if the event can't be encoded.
+    pub fn publish<T: Topic>(&self, topic: &T, event: &T::Event) -> Result<u32> {
+        self.publish_bytes(&Publication::of(topic, event)?)
+    }
+
+    /// Publishes an event and has the broker keep it as the last of its topic, for subscribers that come later.
+    ///
+    /// # Errors
+    /// As [`Client::publish`]; `busy` past the limit of what is kept for one user: it is published to nobody then.
+    pub fn retain<T: Topic>(&self, topic: &T, event: &T::Event) -> Result<u32> {
+        self.publish_bytes(&Publication::of(topic, event)?.retained())
+    }
+
+    /// Has the broker forget the last event of a topic. Subscribers receive an event without a body.
+    ///
+    /// # Errors
+    /// As [`Client::publish`].
+    pub fn clear<T: Topic>(&self, topic: &T) -> Result<u32> {
+        self.publish_bytes(&Publication::clearing(name_of(topic)?))
+    }
+
+    /// Publishes an event and waits for nothing: whether the broker takes it isn't told. Events leave in the order in which they are
+    /// announced, with what is called and published on the same client; while it is [corked](Client::cork) they gather.
+    ///
+    /// Blocks only while the broker does not take what is written.
+    ///
+    /// # Errors
+    /// `unavailable`, `denied` or `broker_lost` if there is no connection, `usage` if the name of the topic isn't valid, `invalid` or
+    /// `too_large` if the event can't be encoded.
+    pub fn announce<T: Topic>(&self, topic: &T, event: &T::Event) -> Result<()> {
+        self.announce_bytes(&Publication::of(topic, event)?)
+    }
+
+    /// Publishes an event whose body is already encoded, as [`Client::publish`] does.
+    ///
+    /// # Errors
+    /// As [`Client::publish`], and as [`Client::retain`] for one that is to be kept.
+    pub fn publish_bytes(&self, publication: &Publication) -> Result<u32> {
+        let routing = publication.routing()?;
+        let outgoing = publication.outgoing(&routing, Answer::Wanted);
+        let response = self.calls().exchange(self.connection(), Instant::now(), &outgoing)?;
+        decode_reply::<Published>("ipc", "event", &response).map(|published| published.subscribers)
+    }
+
+    /// Publishes an event whose body is already encoded, as [`Client::announce`] does.
+    ///
+    /// # Errors
+    /// As [`Client::announce`].
+    pub fn announce_bytes(&self, publication: &Publication) -> Result<()> {
+        let routing = publication.routing()?;
+        self.calls().submit(&publication.outgoing(&routing, Answer::Unheard)).map(drop)
+    }
+}
