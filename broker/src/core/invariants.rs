@@ -83,7 +83,7 @@ impl<F: Debug> Switchboard<F> {
             charge(peer.account, Account::bytes(instance.charge));
         }
         for (_, slot) in self.calls.iter() {
-            charge(slot.payer, Account::bytes(SLOT));
+            charge(slot.payer, Account::bytes(SLOT + slot.stream.as_ref().map_or(0, |stream| stream.charge())));
             match &slot.stage {
                 Stage::Queued(_, call) | Stage::Direct(_, call) => charge(slot.payer, Account::bytes(charge_of(call))),
                 Stage::Watching(wait) => charge(slot.payer, Account::bytes(watches::charge_of(wait))),

@@ -87,6 +87,11 @@ impl Post {
         self.send_made(to, cost, out, || message);
     }
 
+    /// Sends the last message of a call with streams. Its receiver is not cut for it, because each call has one at most.
+    pub(crate) fn send_last<F>(&mut self, to: PeerId, message: Message<F>, out: &mut impl Outputs<F>) {
+        self.send_up_to(u64::MAX, to, item::cost(&message), out, || message);
+    }
+
     /// Sends a message that is built in place, as calls and replies are.
     #[inline]
     pub(crate) fn send_made<F>(
@@ -96,9 +101,22 @@ impl Post {
         out: &mut impl Outputs<F>,
         message: impl FnOnce() -> Message<F>,
     ) {
+        self.send_up_to(self.limits.unread_hard_bytes, to, cost, out, message);
+    }
+
+    /// Sends a message, or cuts a receiver that does not read and would have more than `most` bytes unread.
+    #[inline]
+    fn send_up_to<F>(
+        &mut self,
+        most: u64,
+        to: PeerId,
+        cost: usize,
+        out: &mut impl Outputs<F>,
+        message: impl FnOnce() -> Message<F>,
+    ) {
         let Some(peer) = self.peers.get_mut(to).filter(|peer| peer.stage != Stage::Leaving) else { return };
-        if peer.backlog > 0 && (peer.unread + cost) as u64 > self.limits.unread_hard_bytes {
-            let violation = not_reading(peer.unread + cost, self.limits.unread_hard_bytes);
+        if peer.backlog > 0 && (peer.unread + cost) as u64 > most {
+            let violation = not_reading(peer.unread + cost, most);
             return self.violate(to, &violation, out);
         }
         let account = peer.account;
