@@ -56,6 +56,7 @@ impl<F: Debug> Switchboard<F> {
         self.assert_lists();
         self.post.assert_congested();
         self.calls.assert_timed();
+        self.calls.iter().filter_map(|(_, slot)| slot.stream.as_ref()).for_each(|stream| stream.assert_credit());
         self.post.peers.assert_timed();
         self.watches.assert_watching(self.calls.iter().filter_map(|(id, slot)| match &slot.stage {
             Stage::Watching(wait) => Some((id, &**wait)),

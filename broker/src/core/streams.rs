@@ -12,6 +12,7 @@ use std::{fmt, time::Duration};
 
 use ipc_protocol::{
     Credit, End, ErrorCode, Streams,
+    limits::MAX_BODY,
     wire::{Call, Element, Failure, Message},
 };
 use serde::{Deserialize, Serialize};
@@ -138,11 +139,10 @@ impl Stream {
     /// Checks its credit. For the invariants.
     ///
     /// # Panics
-    /// If it was overdrawn by more than one item of `longest` bytes.
-    pub(crate) fn assert_credit(&self, longest: u64) {
+    /// If it was overdrawn by more than one item.
+    pub(crate) fn assert_credit(&self) {
         for way in [self.request, self.reply].into_iter().flatten() {
-            let least = -i64::try_from(longest).unwrap_or(i64::MAX);
-            assert!((least..=BYTES).contains(&way.bytes), "{way:?}");
+            assert!((-i64::from(MAX_BODY)..=BYTES).contains(&way.bytes), "{way:?}");
         }
     }
 }

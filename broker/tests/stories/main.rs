@@ -19,6 +19,7 @@ mod quotas;
 mod registration;
 mod reload;
 mod shutdown;
+mod streams;
 mod targets;
 mod unread;
 mod waits;

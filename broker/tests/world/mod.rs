@@ -16,13 +16,14 @@ mod ledger;
 mod model;
 mod operate;
 mod request;
+mod streams;
 mod token;
 pub(crate) mod walk;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
-use ipc_protocol::{Body, Frame, Goodbye, Identity, Kind, Message, Streams, wire};
+use ipc_protocol::{Body, Frame, Goodbye, Identity, Kind, Message, wire};
 use ipcd::{
     core::{Event, Input, Item, Limits, Moment, Output, PeerId, Policy, Router, Turn, Work},
     front::Incoming,
@@ -208,6 +209,7 @@ impl World {
             Ok(Some(Incoming::Begun(frame))) => {
                 fake.has_begun = true;
                 fake.begun_answer = matches!(frame.kind, Kind::REPLY | Kind::ERROR).then_some(frame.id);
+                fake.begun_item = (frame.kind == Kind::ITEM).then_some((frame.id, frame.delivered));
                 fake.holds = false; // until the decision is carried out
                 return self.pass(Input::Begun { from, frame });
             }
@@ -241,6 +243,9 @@ impl World {
             let (id, answer) = (*id, plain(answer));
             self.note_answer(peer, id, Promise::Answer(answer));
         }
+        if let Input::Message { message, .. } = &input {
+            self.note_stream(peer, message);
+        }
         self.pass(input);
     }
 
@@ -253,6 +258,9 @@ impl World {
                 let of = self.by_id[&peer.to_bits()];
                 if let Some(id) = self.fakes[of.0].begun_answer.take() {
                     self.note_answer(of, id, Promise::TooLong); // a header is enough to count as an answer
+                }
+                if let Some(item) = self.fakes[of.0].begun_item.take() {
+                    self.note_skipped_item(of, item);
                 }
                 self.resume(peer, |fake| fake.inlet.skip());
             }
@@ -317,6 +325,7 @@ impl World {
                 let ticket = self.ledger.delivered(&arrival, &self.model.directory);
                 self.check_stamp(ticket, call);
                 self.fakes[to.0].owe(call.id, ticket);
+                self.model.streams.deliver(to, call.id, ticket);
                 let (owed, window) = (self.fakes[to.0].owes(), self.model.directory.window(to));
                 assert!(
                     window.is_none_or(|window| owed <= window),
@@ -325,10 +334,17 @@ impl World {
             }
             Message::Reply(_) | Message::Error(_) => {
                 let ended = self.ledger.ended(Sender::Peer(to), message, self.now);
+                if !ended.is_answered {
+                    self.model.streams.check_end(&ended, self.fakes.iter().any(|fake| !fake.reads));
+                }
                 self.model.check_end(&ended, self.router.limits(), |peer| self.fakes[peer.0].is_open());
                 self.model.directory.note(to, ended.request.asked.clone(), message);
             }
-            Message::Cancel(cancel) => self.fakes[to.0].cancel(cancel.id),
+            Message::Cancel(cancel) => {
+                self.fakes[to.0].cancel(cancel.id);
+                self.check_cancelled_stream(to, cancel);
+            }
+            Message::Item(_) | Message::End(_) | Message::Credit(_) => self.observe_stream(to, message),
             Message::Welcome(_) | Message::Pong(_) | Message::Ping(_) => {}
             other => panic!("the router sent {other:?}"),
         }
@@ -405,7 +421,7 @@ fn plain(message: &wire::Message<Token>) -> Message {
         wire::Message::Call(call) => Message::Call(ipc_protocol::Call {
             id: call.id,
             one_way: call.one_way,
-            streams: Streams::NONE,
+            streams: call.streams,
             encoding: call.encoding,
             timeout_ms: call.timeout_ms,
             caller: call.caller.clone(),
