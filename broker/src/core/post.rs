@@ -29,6 +29,14 @@ pub(crate) struct Post {
     congested: usize,
 }
 
+/// A message on its way.
+struct Parcel {
+    to: PeerId,
+    cost: usize,
+    /// The most bytes that a receiver may have unread that does not read.
+    most: u64,
+}
+
 /// The most that one peer or one name ever used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Peaks {
@@ -89,7 +97,8 @@ impl Post {
 
     /// Sends the last message of a call with streams. Its receiver is not cut for it, because each call has one at most.
     pub(crate) fn send_last<F>(&mut self, to: PeerId, message: Message<F>, out: &mut impl Outputs<F>) {
-        self.send_up_to(u64::MAX, to, item::cost(&message), out, || message);
+        let parcel = Parcel { to, cost: item::cost(&message), most: u64::MAX };
+        self.deliver(parcel, out, || message);
     }
 
     /// Sends a message that is built in place, as calls and replies are.
@@ -101,19 +110,13 @@ impl Post {
         out: &mut impl Outputs<F>,
         message: impl FnOnce() -> Message<F>,
     ) {
-        self.send_up_to(self.limits.unread_hard_bytes, to, cost, out, message);
+        self.deliver(Parcel { to, cost, most: self.limits.unread_hard_bytes }, out, message);
     }
 
-    /// Sends a message, or cuts a receiver that does not read and would have more than `most` bytes unread.
+    /// Sends a message, or cuts its receiver if that does not read.
     #[inline]
-    fn send_up_to<F>(
-        &mut self,
-        most: u64,
-        to: PeerId,
-        cost: usize,
-        out: &mut impl Outputs<F>,
-        message: impl FnOnce() -> Message<F>,
-    ) {
+    fn deliver<F>(&mut self, parcel: Parcel, out: &mut impl Outputs<F>, message: impl FnOnce() -> Message<F>) {
+        let Parcel { to, cost, most } = parcel;
         let Some(peer) = self.peers.get_mut(to).filter(|peer| peer.stage != Stage::Leaving) else { return };
         if peer.backlog > 0 && (peer.unread + cost) as u64 > most {
             let violation = not_reading(peer.unread + cost, most);

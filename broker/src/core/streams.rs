@@ -246,8 +246,8 @@ impl<F> Switchboard<F> {
             return self.break_off(call, Broken::Item(side), out);
         }
         let Some((to, id, delivered)) = self.other_side(call, side) else { return };
-        let passed = || Message::Item(Element { id, delivered, ..sent.take() });
-        if !self.forward(call, (to, side.other()), item::ITEM + len, out, passed) {
+        let item = Message::Item(Element { id, delivered, ..sent.take() });
+        if !self.forward(call, (to, side.other()), item, out) {
             return;
         }
         self.post.counters.items += 1;
@@ -282,7 +282,7 @@ impl<F> Switchboard<F> {
         let text = std::mem::take(&mut end.text);
         let end = End { id: call.to_bits(), text, ..*end };
         match self.other_side(call, side) {
-            Some((to, ..)) => self.pass_end(call, to, end, out),
+            Some((to, ..)) => _ = self.forward(call, (to, Side::Service), Message::End(end), out),
             None => self.hold(call, from, end, out),
         }
     }
@@ -297,8 +297,7 @@ impl<F> Switchboard<F> {
         };
         stream.grant(now, side, credit);
         if let Some((to, id, delivered)) = self.other_side(call, side) {
-            let passed = || Message::Credit(Credit { id, delivered, ..credit });
-            self.forward(call, (to, side.other()), item::ITEM, out, passed);
+            self.forward(call, (to, side.other()), Message::Credit(Credit { id, delivered, ..credit }), out);
         }
     }
 
@@ -314,13 +313,13 @@ impl<F> Switchboard<F> {
         }
         if let Some(Way { items, bytes, .. }) = granted {
             let bytes = u64::try_from(bytes).unwrap_or(0);
-            let credit = || Message::Credit(Credit { id: call.to_bits(), delivered: true, items, bytes });
-            if !self.forward(call, (to, Side::Service), item::ITEM, out, credit) {
+            let credit = Message::Credit(Credit { id: call.to_bits(), delivered: true, items, bytes });
+            if !self.forward(call, (to, Side::Service), credit, out) {
                 return;
             }
         }
         if let Some(end) = held {
-            self.pass_end(call, to, *end, out);
+            self.forward(call, (to, Side::Service), Message::End(*end), out);
         }
     }
 
@@ -340,11 +339,6 @@ impl<F> Switchboard<F> {
                 }
             }
         }
-    }
-
-    fn pass_end(&mut self, call: CallId, to: PeerId, end: End, out: &mut impl Outputs<F>) {
-        let cost = item::ITEM + end.text.len();
-        self.forward(call, (to, Side::Service), cost, out, || Message::End(end));
     }
 
     /// The call that a frame belongs to, and who has sent it. What belongs to none may have been on its way when its call ended: it is
@@ -391,16 +385,16 @@ impl<F> Switchboard<F> {
         &mut self,
         call: CallId,
         (to, side): (PeerId, Side),
-        cost: usize,
+        message: Message<F>,
         out: &mut impl Outputs<F>,
-        message: impl FnOnce() -> Message<F>,
     ) -> bool {
+        let cost = item::cost(&message);
         let Some(peer) = self.post.peers.get(to).filter(|peer| peer.stage != PeerStage::Leaving) else { return false };
         if peer.backlog > 0 && (peer.unread + cost) as u64 > self.post.limits.unread_hard_bytes {
             self.break_off(call, Broken::NotReading(side), out);
             return false;
         }
-        self.post.send_made(to, cost, out, message);
+        self.post.send_made(to, cost, out, || message);
         self.post.peers.get(to).is_some_and(|peer| peer.stage != PeerStage::Leaving) // it may have been cut for a full quota
     }
 

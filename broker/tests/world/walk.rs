@@ -177,7 +177,7 @@ impl<'a> Walk<'a> {
         match self.dice.below(24) {
             0 => self.world.send_item_back(&delivered, &body),
             1..=12 if self.world.may_send_item_back(&delivered) => {
-                self.world.send_item_back_cut(&delivered, &body, cut)
+                self.world.send_item_back_cut(&delivered, &body, cut);
             }
             13 => self.world.grant_back(&delivered, 0, 0),
             14 => self.world.grant_back(&delivered, u32::MAX, u64::MAX >> 8),
