@@ -195,6 +195,12 @@ impl<F: std::fmt::Debug> Calls<F> {
 }
 
 impl<F> Slot<F> {
+    /// When the call ends, if nothing more is heard of its streams.
+    pub(crate) fn ends(&self) -> Moment {
+        let due = self.stream.as_ref().and_then(|stream| stream.due());
+        due.map_or(self.deadline, |due| due.max(self.deadline))
+    }
+
     /// The instance that runs the call.
     pub(crate) fn runs_on(&self) -> Option<InstanceId> {
         match self.stage {

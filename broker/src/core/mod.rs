@@ -11,7 +11,7 @@
 //! post, assembly                         sending and charging; incomplete frames
 //! turns, visits                          whose turn it is; who connects too often
 //! switchboard, ending, registration      calls from acceptance to end
-//! streams                                items and credit of a call
+//! streams, streaming                     items and credit of a call
 //! routing, answer, control               targets; the broker's own service
 //! router, requests, frames               everything together
 //! ```
@@ -44,6 +44,7 @@ mod registration;
 mod requests;
 mod router;
 mod routing;
+mod streaming;
 mod streams;
 mod switchboard;
 mod table;
