@@ -288,7 +288,8 @@ impl World {
         if fake.is_open() && !fake.ended {
             let mut bytes = message.to_vec();
             if !fake.rest.is_empty() {
-                return fake.rest.extend(bytes); // it follows the frame that waits for room
+                fake.rest.extend(bytes); // it follows the frame that waits for room, or until its sender reads
+                return self.ledger.hold_back(Sender::Peer(from));
             }
             fake.rest = bytes.split_off(at.min(bytes.len()));
             fake.kernel.extend(bytes);
