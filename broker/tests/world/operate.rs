@@ -289,6 +289,7 @@ impl World {
             let mut bytes = message.to_vec();
             if !fake.rest.is_empty() {
                 fake.rest.extend(bytes); // it follows the frame that waits for room, or until its sender reads
+                fake.cut_call = None; // it has not begun, and its time neither
                 return self.ledger.hold_back(Sender::Peer(from));
             }
             fake.rest = bytes.split_off(at.min(bytes.len()));
