@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ipc_protocol::{Goodbye, Identity, Message};
 use ipcd::{
-    core::{Item, PeerId},
+    core::{Item, Moment, PeerId},
     front::{Inlet, Outlet, Pool, Sheet},
 };
 
@@ -25,8 +25,8 @@ pub(crate) struct Fake {
     pub(crate) holds: bool,
     /// Whether its messages wait until it has read.
     pub(crate) held_back: bool,
-    /// Whether the router knows that a message of its has begun to arrive.
-    pub(crate) has_begun: bool,
+    /// When the router was told that a message of its has begun to arrive.
+    pub(crate) begun: Option<Moment>,
     /// Whether it has finished sending.
     pub(crate) ended: bool,
     /// Bytes sent to the broker and not read there.
@@ -72,7 +72,7 @@ impl Fake {
             parked: false,
             holds: false,
             held_back: false,
-            has_begun: false,
+            begun: None,
             ended: false,
             kernel: Vec::new(),
             rest: Vec::new(),
@@ -121,6 +121,11 @@ impl Fake {
         self.sent.push_back(message);
         self.outlet.push(item, &mut Pool::new());
         self.dirty = true;
+    }
+
+    /// Notes that the router is told of the beginning of a message.
+    pub(crate) fn begin(&mut self, now: Moment) {
+        self.begun.get_or_insert(now);
     }
 
     /// Whether a write is due: something was queued, or the peer has begun to read.
@@ -178,7 +183,7 @@ impl Fake {
             parked: self.parked,
             holds: self.holds,
             held_back: self.held_back,
-            has_begun: self.has_begun,
+            begun: self.begun,
             ended: self.ended,
             kernel: self.kernel.clone(),
             rest: self.rest.clone(),

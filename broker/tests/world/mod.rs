@@ -189,7 +189,7 @@ impl World {
                 fake.inlet.detach();
                 let (from, held) = (fake.id, fake.inlet.held());
                 if held > 0 {
-                    self.fakes[peer.0].has_begun = true;
+                    self.fakes[peer.0].begin(self.now);
                     self.pass(Input::Partial { from, held });
                     self.router.assert_invariants();
                 }
@@ -207,7 +207,7 @@ impl World {
             Ok(Some(Incoming::Misnamed { id, error })) => Input::Misnamed { from, id, error },
             Ok(Some(Incoming::Skipped)) => Input::Skipped { from },
             Ok(Some(Incoming::Begun(frame))) => {
-                fake.has_begun = true;
+                fake.begin(self.now);
                 fake.begun_answer = matches!(frame.kind, Kind::REPLY | Kind::ERROR).then_some(frame.id);
                 fake.begun_item = (frame.kind == Kind::ITEM).then_some((frame.id, frame.delivered));
                 fake.holds = false; // until the decision is carried out
@@ -217,7 +217,7 @@ impl World {
                 fake.holds = false;
                 match fake.inlet.partial() {
                     Some(held) => {
-                        fake.has_begun = true;
+                        fake.begin(self.now);
                         return self.pass(Input::Partial { from, held });
                     }
                     None => return,
@@ -228,12 +228,12 @@ impl World {
                 return self.pass(Input::Violation { from, violation });
             }
         };
-        let (has_begun, now) = (std::mem::take(&mut self.fakes[peer.0].has_begun), self.now);
+        let since = self.fakes[peer.0].begun.take().unwrap_or(self.now);
         if let Input::Message { message: wire::Message::Call(wire::Call { id, .. }), .. } | Input::Misnamed { id, .. } =
             &input
         {
             let limits = self.router.limits();
-            let began = |timeout_ms| if has_begun { Moment(0) } else { now.after(limits.timeout(timeout_ms)) };
+            let began = |timeout_ms| since.after(limits.timeout(timeout_ms));
             self.ledger.route(Sender::Peer(peer), *id, began, &self.model.directory);
         }
         if let Input::Message { message: answer, .. } = &input
