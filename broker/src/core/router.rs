@@ -285,6 +285,9 @@ impl<F> Router<F> {
                 false => self.board.answered(now, from, Ok(reply), out),
             },
             Message::Error(failure) => self.take_error(now, from, failure, out),
+            Message::Item(item) => self.board.item(now, from, item, out),
+            Message::End(end) => self.board.end_request(now, from, end, out),
+            Message::Credit(credit) => self.board.credit(now, from, *credit, out),
             Message::Event(event) => return self.take_event(arrival, event, out),
             Message::Cancel(cancel) => self.board.cancel(from, cancel.id, out),
             Message::Ping(id) => self.board.post.send(from, Message::Pong(*id), out),
@@ -427,6 +430,9 @@ impl<F> Router<F> {
     #[inline(never)]
     fn expire(&mut self, now: Moment, out: &mut impl Outputs<F>) {
         for call in self.board.calls.expired(now, SLICE) {
+            if self.board.calls.put_off(call, now) {
+                continue; // its streams are in use
+            }
             if let Some((caller, progress)) = self.board.abandon(call, ErrorCode::DEADLINE, out) {
                 self.board.refuse(&caller, Refusal::Deadline(progress), out);
             }
@@ -517,7 +523,7 @@ fn of_service<F>(failure: Failure<F>) -> Failure<F> {
         let text = format!("the service answered with {}: {}", failure.code, failure.text);
         return Failure::new(failure.id, ErrorCode::INTERNAL, text);
     }
-    Failure { retry: failure.code.retry(), ..failure }
+    Failure { retry: failure.code.retry(), delivered: None, ..failure }
 }
 
 /// The number of deadlines handled at once.

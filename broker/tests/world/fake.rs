@@ -45,6 +45,8 @@ pub(crate) struct Fake {
     pub(crate) cut_call: Option<Ticket>,
     /// The call that an unfinished frame answers.
     pub(crate) begun_answer: Option<u64>,
+    /// The call that an unfinished item belongs to.
+    pub(crate) begun_item: Option<(u64, bool)>,
     /// The messages in the outlet, which the peer has not read. Events are not among them, because they may be dropped.
     sent: VecDeque<Message>,
     /// The cost of the items in the outlet.
@@ -90,6 +92,7 @@ impl Fake {
             rest: Vec::new(),
             cut_call: None,
             begun_answer: None,
+            begun_item: None,
             sent: VecDeque::new(),
             unread: 0,
             sunk: 0,
@@ -247,6 +250,7 @@ impl Fake {
             shed: self.shed,
             part: self.part.clone(),
             events: self.events.clone(),
+            begun_item: self.begun_item,
             sent: self.sent.clone(),
             unread: self.unread,
             sunk: self.sunk,
@@ -284,6 +288,11 @@ impl Fake {
     /// Notes its answer to a call; `None` if it has no call with this number.
     pub(crate) fn answer(&mut self, id: u64) -> Option<Ticket> {
         self.owes.remove(&id).map(|owed| owed.ticket)
+    }
+
+    /// The call that it has not answered and owes with this number.
+    pub(crate) fn owed_as(&self, id: u64) -> Option<Ticket> {
+        self.owes.get(&id).map(|owed| owed.ticket)
     }
 
     /// Calls that it has not answered, and whether it has received a cancel of each.

@@ -17,6 +17,7 @@ mod ledger;
 mod model;
 mod operate;
 mod request;
+mod streams;
 mod subscribing;
 mod token;
 pub(crate) mod walk;
@@ -27,7 +28,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use ipc_protocol::{Body, Frame, Goodbye, Identity, Kind, Message, Streams, wire};
+use ipc_protocol::{Body, Frame, Goodbye, Identity, Kind, Message, wire};
 use ipcd::{
     core::{Event, Input, Item, Limits, Moment, Output, PeerId, Policy, Router, Turn},
     front::{Incoming, Shed},
@@ -143,6 +144,9 @@ impl World {
         if let Some(id) = self.fakes[peer.0].begun_answer.take() {
             self.note_answer(peer, id, Promise::TooLong);
         }
+        if let Some(item) = self.fakes[peer.0].begun_item.take() {
+            self.note_skipped_item(peer, item);
+        }
     }
 
     /// Carries out the router's outputs and has turns, as `server` does, until no peer waits for one.
@@ -233,6 +237,7 @@ impl World {
             Ok(Some(Incoming::Begun(frame))) => {
                 let began = *fake.begins.get_or_insert(self.now);
                 fake.begun_answer = matches!(frame.kind, Kind::REPLY | Kind::ERROR).then_some(frame.id);
+                fake.begun_item = (frame.kind == Kind::ITEM).then_some((frame.id, frame.delivered));
                 fake.holds = false; // until the decision is carried out
                 if frame.kind == Kind::CALL {
                     self.ledger.begin(Sender::Peer(peer), frame.id, deadline(began, self.router.limits()));
@@ -266,6 +271,9 @@ impl World {
         {
             let (id, answer) = (*id, plain(answer));
             self.note_answer(peer, id, Promise::Answer(answer));
+        }
+        if let Input::Message { message, .. } = &input {
+            self.note_stream(peer, message);
         }
         if let Input::Message { message: wire::Message::Event(event), .. } = &input {
             let (topic, kept) = (event.topic().to_owned(), event.retained.then(|| event.body.to_vec()));
@@ -369,6 +377,7 @@ impl World {
                 let ticket = self.ledger.delivered(&arrival, &self.model.directory);
                 self.check_stamp(ticket, call);
                 self.fakes[to.0].owe(call.id, ticket);
+                self.model.streams.deliver(to, call.id, ticket);
                 let (owed, window) = (self.fakes[to.0].owes(), self.model.directory.window(to));
                 assert!(
                     window.is_none_or(|window| owed <= window),
@@ -379,12 +388,19 @@ impl World {
             Message::Reply(_) | Message::Error(_) if self.events.is_answer(to, message) => {}
             Message::Reply(_) | Message::Error(_) => {
                 let ended = self.ledger.ended(Sender::Peer(to), message, self.now);
+                if !ended.is_answered {
+                    self.model.streams.check_end(&ended, self.fakes.iter().any(|fake| !fake.reads));
+                }
                 self.model.check_end(&ended, self.router.limits(), |peer| self.fakes[peer.0].is_open());
                 let asked = ended.request.asked.clone();
                 self.events.note(to, &asked, message);
                 self.model.directory.note(to, asked, message);
             }
-            Message::Cancel(cancel) => self.fakes[to.0].cancel(cancel.id),
+            Message::Cancel(cancel) => {
+                self.fakes[to.0].cancel(cancel.id);
+                self.check_cancelled_stream(to, cancel);
+            }
+            Message::Item(_) | Message::End(_) | Message::Credit(_) => self.observe_stream(to, message),
             Message::Welcome(_) | Message::Pong(_) | Message::Ping(_) => {}
             other => panic!("the router sent {other:?}"),
         }
@@ -489,7 +505,7 @@ fn plain(message: &wire::Message<Token>) -> Message {
         wire::Message::Call(call) => Message::Call(ipc_protocol::Call {
             id: call.id,
             one_way: call.one_way,
-            streams: Streams::NONE,
+            streams: call.streams,
             encoding: call.encoding,
             timeout_ms: call.timeout_ms,
             caller: call.caller.clone(),
