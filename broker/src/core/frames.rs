@@ -76,7 +76,8 @@ impl<F> Router<F> {
 
     /// A peer's deadline has passed: its hello or the rest of a frame is due, or its frame has waited for room.
     pub(super) fn overdue(&mut self, now: Moment, id: PeerId, out: &mut impl Outputs<F>) {
-        let Some(peer) = self.board.post.peers.get(id) else { return };
+        let peer = self.board.post.peers.get(id).filter(|peer| peer.stage != Stage::Leaving);
+        let Some(peer) = peer else { return }; // or it was cut because of another one that is overdue
         let limits = &self.board.post.limits;
         let (what, allowed_ms) = match &peer.frame {
             _ if peer.stage == Stage::Greeting => ("hello", limits.hello_ms),
