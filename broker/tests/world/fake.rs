@@ -223,9 +223,9 @@ impl Fake {
         self.number.is_some() || self.sent.iter().any(|message| matches!(message, Message::Welcome(_)))
     }
 
-    /// The cost of the items that it has not read.
+    /// The cost of the items that it has not read, as far as the router knows.
     pub(crate) fn unread(&self) -> usize {
-        self.unread
+        self.unread + self.shed.cost
     }
 
     /// A second one in the same state.
