@@ -200,7 +200,8 @@ impl World {
         self.send_rest(from);
         let fake = &mut self.fakes[from.0];
         fake.last_call += 1;
-        let (id, who) = (fake.id, (Sender::Peer(from), fake.last_call, fake.identity.uid));
+        let (id, number) = (fake.id, fake.last_call);
+        let who = (Sender::Peer(from), number, fake.identity.uid);
         let (ticket, call) = self.enter(who, request.body(DESCRIPTOR.as_bytes()));
         let call = wire::Call {
             id: call.id,
