@@ -11,6 +11,7 @@ use super::{
     ids::{AccountId, CallId, InstanceId, NameId, OfCall, PeerId},
     list::{Link, List, Node},
     moment::Moment,
+    streams::Stream,
     table::Table,
     wheel::{Timed, Wheel},
 };
@@ -28,6 +29,8 @@ pub(crate) struct Slot<F> {
     pub(crate) sequence: u64,
     /// The account that is charged for it: that of the caller's user, even once the caller is gone.
     pub(crate) payer: AccountId,
+    /// Its streams, if it has any.
+    pub(crate) stream: Option<Box<Stream>>,
     links: [Link<OfCall>; 2],
 }
 
@@ -90,7 +93,8 @@ impl<F> Calls<F> {
     pub(crate) fn open(&mut self, caller: Caller, stage: Stage<F>, deadline: Moment, payer: AccountId) -> CallId {
         self.sequence += 1;
         let links = Default::default();
-        let id = self.slots.insert(Slot { caller, stage, deadline, sequence: self.sequence, payer, links });
+        let id =
+            self.slots.insert(Slot { caller, stage, deadline, sequence: self.sequence, payer, stream: None, links });
         self.wheel.arm(&mut self.slots, id);
         id
     }
@@ -105,9 +109,20 @@ impl<F> Calls<F> {
         caller
     }
 
-    /// Closes a slot, which must have left its lists. Returns the account that was charged for it.
-    pub(crate) fn close(&mut self, id: CallId) -> Option<AccountId> {
-        self.slots.drop_row(id, |slot| slot.payer)
+    /// Closes a slot, which must have left its lists. Returns the account that was charged for it, and for its streams how much.
+    pub(crate) fn close(&mut self, id: CallId) -> Option<(AccountId, usize)> {
+        self.slots.drop_row(id, |slot| (slot.payer, slot.stream.as_ref().map_or(0, |stream| stream.charge())))
+    }
+
+    /// Puts off the deadline of a call whose streams were heard of since it was set, and says whether they were.
+    pub(crate) fn put_off(&mut self, id: CallId, now: Moment) -> bool {
+        let Some(ends) = self.slots.get(id).map(Slot::ends).filter(|ends| *ends > now) else { return false };
+        self.wheel.disarm(&mut self.slots, id);
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.deadline = ends;
+        }
+        self.wheel.arm(&mut self.slots, id);
+        true
     }
 
     /// Appends a call to a list.
@@ -180,6 +195,12 @@ impl<F: std::fmt::Debug> Calls<F> {
 }
 
 impl<F> Slot<F> {
+    /// When the call ends, if nothing more is heard of its streams.
+    pub(crate) fn ends(&self) -> Moment {
+        let due = self.stream.as_ref().and_then(|stream| stream.due());
+        due.map_or(self.deadline, |due| due.max(self.deadline))
+    }
+
     /// The instance that runs the call.
     pub(crate) fn runs_on(&self) -> Option<InstanceId> {
         match self.stage {

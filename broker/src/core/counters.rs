@@ -48,6 +48,10 @@ counters! {
     events_delivered "events",
     /// Events that a subscription lost, because its peer didn't keep up.
     events_lost "events",
+    /// Items of streams passed on.
+    items "items",
+    /// Items, ends and credits dropped because their call had ended.
+    stream_frames_late "frames",
     /// Datagrams received.
     datagrams "datagrams",
     /// Datagrams dropped: truncated, or not a frame that a datagram may carry.
@@ -79,12 +83,11 @@ impl Counters {
     }
 }
 
-/// Errors that don't end a call: the tools detect them before there is one, or they end the connection.
-const NEVER_SENT: [ErrorCode; 5] = [
+/// Errors that don't end a call: the tools detect them before there is one.
+const NEVER_SENT: [ErrorCode; 4] = [
     ErrorCode::USAGE,
     ErrorCode::NO_INPUT,
     ErrorCode::CONFIG,
-    ErrorCode::PROTOCOL,
     ErrorCode::ACTIVATION_FAILED, // nothing is activated yet
 ];
 

@@ -8,7 +8,7 @@ use ipc_protocol::{
 
 use super::{
     accounts::Account,
-    calls::{Caller, Stage},
+    calls::{Caller, Slot, Stage},
     ids::{CallId, InstanceId, PeerId},
     item,
     moment::Moment,
@@ -136,14 +136,19 @@ impl<F> Switchboard<F> {
         let slot = self.calls.get(id)?;
         match &slot.stage {
             Stage::Running(instance) => {
-                let instance = *instance;
+                let (instance, progress) = (*instance, slot.progress());
+                let (is_stream, delivered) = (slot.stream.is_some(), slot.stream.as_ref().and_then(|s| s.of_reply()));
                 let caller = self.settle(id);
                 if caller != Caller::Gone
                     && let Some(peer) = self.peer_of(instance)
                 {
-                    self.post.send(peer, Message::Cancel(Cancel { id: id.to_bits(), reason, delivered: None }), out);
+                    let cancel = Message::Cancel(Cancel { id: id.to_bits(), reason, delivered });
+                    match is_stream {
+                        true => self.post.send_last(peer, cancel, out),
+                        false => self.post.send(peer, cancel, out),
+                    }
                 }
-                return Some((caller, Progress::Delivered));
+                return Some((caller, progress));
             }
             Stage::Watching(wait) => {
                 self.watches.forget(id, wait);
@@ -159,10 +164,11 @@ impl<F> Switchboard<F> {
     /// Ends the running calls of an instance whose peer is gone.
     pub(crate) fn end_running(&mut self, instance: InstanceId, out: &mut impl Outputs<F>) {
         while let Some(id) = self.names.instance(instance).and_then(|instance| instance.running.head()) {
+            let progress = self.calls.get(id).map_or(Progress::Delivered, Slot::progress);
             let caller = self.settle(id);
             self.vacate(id, instance);
             if caller != Caller::Gone {
-                self.refuse(&caller, Refusal::ServiceGone(Progress::Delivered), out);
+                self.refuse(&caller, Refusal::ServiceGone(progress), out);
             }
         }
         self.remove_instance(instance);
@@ -208,13 +214,13 @@ impl<F> Switchboard<F> {
         }
     }
 
-    fn peer_of(&self, instance: InstanceId) -> Option<PeerId> {
+    pub(crate) fn peer_of(&self, instance: InstanceId) -> Option<PeerId> {
         self.names.instance(instance).map(|instance| instance.peer)
     }
 
-    /// A reply to a call that is not running at this peer. It is dropped and counted, and too many of them cut the peer.
+    /// A reply to a call that is not running at this peer, or an item of one that never was. It is dropped and counted, and too many of them cut the peer.
     #[cold]
-    fn stray(&mut self, from: PeerId, out: &mut impl Outputs<F>) {
+    pub(crate) fn stray(&mut self, from: PeerId, out: &mut impl Outputs<F>) {
         self.post.counters.replies_stray += 1;
         let Some(peer) = self.post.peers.get_mut(from) else { return };
         peer.strays += 1;

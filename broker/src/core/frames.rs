@@ -38,7 +38,7 @@ impl<F> Router<F> {
             return self.refuse_long(now, from, frame, out);
         }
         if !self.assembly.begin(&mut self.board.post, now, from, frame) {
-            return match self.is_unwanted(frame) {
+            return match self.is_unwanted(from, frame) {
                 true => self.leave_out(now, from, frame, out),
                 false => out.push(Output::Park { peer: from }),
             };
@@ -70,6 +70,7 @@ impl<F> Router<F> {
             Kind::REPLY | Kind::ERROR => {
                 self.board.answered(now, from, Err(long_answer(frame.id, len, limit)), out);
             }
+            Kind::ITEM => self.board.skip_item(from, (frame.id, frame.delivered), len, out),
             other => self.board.post.violate(from, &Violation::UnexpectedKind(other), out),
         }
     }
@@ -108,7 +109,7 @@ impl<F> Router<F> {
             let caller = Caller::Peer { peer: id, id: waiting.id };
             return self.board.refuse(&caller, Refusal::Deadline(Progress::NotDelivered), out);
         }
-        if self.is_unwanted(waiting) {
+        if self.is_unwanted(id, waiting) {
             return self.leave_out(now, id, waiting, out);
         }
         // Frames in assembly and queued calls have deadlines. Unread messages have none, so the peer that holds most of them is
@@ -120,19 +121,27 @@ impl<F> Router<F> {
         self.assembly.watch(&mut self.board.post, now, id);
     }
 
-    /// Whether a frame is an answer that no caller waits for. The room that it would wait for may be held by the very calls that
-    /// its sender has still to answer.
-    fn is_unwanted(&self, frame: Begun) -> bool {
-        let slot = CallId::from_bits(frame.id).and_then(|call| self.board.calls.get(call));
-        let is_awaited = slot.is_some_and(|slot| matches!(slot.caller, Caller::Peer { .. } | Caller::Datagram(_)));
-        matches!(frame.kind, Kind::REPLY | Kind::ERROR) && !is_awaited
+    /// Whether a frame is an answer or an item that no one waits for. The room that it would wait for may be held by the very calls
+    /// that its sender has still to answer.
+    fn is_unwanted(&self, from: PeerId, frame: Begun) -> bool {
+        let call = match frame.kind {
+            Kind::REPLY | Kind::ERROR => CallId::from_bits(frame.id),
+            Kind::ITEM if frame.delivered => CallId::from_bits(frame.id),
+            Kind::ITEM => self.board.post.peers.get(from).and_then(|peer| peer.pending.find(frame.id)),
+            _ => return false,
+        };
+        let slot = call.and_then(|call| self.board.calls.get(call));
+        !slot.is_some_and(|slot| matches!(slot.caller, Caller::Peer { .. } | Caller::Datagram(_)))
     }
 
-    /// An answer that no caller waits for is skipped. It frees its place in the window.
+    /// An answer or an item that no one waits for is skipped. An answer frees its place in the window.
     fn leave_out(&mut self, now: Moment, from: PeerId, frame: Begun, out: &mut impl Outputs<F>) {
         self.give_up(now, from, out);
         let (len, limit) = (u64::from(frame.body_len), self.board.post.limits.body_bytes);
-        self.board.answered(now, from, Err(long_answer(frame.id, len, limit)), out);
+        match frame.kind {
+            Kind::ITEM => self.board.skip_item(from, (frame.id, frame.delivered), len, out),
+            _ => self.board.answered(now, from, Err(long_answer(frame.id, len, limit)), out),
+        }
     }
 
     /// A frame that waits for room is skipped instead.

@@ -1,6 +1,6 @@
 //! Inputs: everything that can happen to the router.
 
-use ipc_protocol::{Header, Kind, RoutingError, Violation, wire::Message};
+use ipc_protocol::{Flags, Header, Kind, RoutingError, Violation, wire::Message};
 
 use super::{datagrams::Datagram, ids::PeerId, limits::Limits};
 
@@ -114,6 +114,8 @@ pub struct Begun {
     pub timeout_ms: u32,
     /// The length of its body.
     pub body_len: u32,
+    /// Whether the number is the broker's, of a delivered call, where the kind leaves that open.
+    pub delivered: bool,
     /// The memory that its assembly needs, in bytes.
     pub len: usize,
     /// Bytes of it that the front holds.
@@ -129,6 +131,7 @@ impl Begun {
             id: header.id,
             timeout_ms: header.time_ms,
             body_len: header.body_len,
+            delivered: header.flags.contains(Flags::DELIVERED),
             len: header.frame_len(),
             held,
         }

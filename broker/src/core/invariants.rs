@@ -60,6 +60,7 @@ impl<F: Debug> Switchboard<F> {
         self.retained.assert_sums();
         self.post.assert_congested();
         self.calls.assert_timed();
+        self.calls.iter().filter_map(|(_, slot)| slot.stream.as_ref()).for_each(|stream| stream.assert_credit());
         self.post.peers.assert_timed();
         self.watches.assert_watching(self.calls.iter().filter_map(|(id, slot)| match &slot.stage {
             Stage::Watching(wait) => Some((id, &**wait)),
@@ -94,7 +95,7 @@ impl<F: Debug> Switchboard<F> {
             charge(kept.payer, Account::bytes(kept.charge()));
         }
         for (_, slot) in self.calls.iter() {
-            charge(slot.payer, Account::bytes(SLOT));
+            charge(slot.payer, Account::bytes(SLOT + slot.stream.as_ref().map_or(0, |stream| stream.charge())));
             match &slot.stage {
                 Stage::Queued(_, call) | Stage::Direct(_, call) => charge(slot.payer, Account::bytes(charge_of(call))),
                 Stage::Watching(wait) => charge(slot.payer, Account::bytes(watches::charge_of(wait))),

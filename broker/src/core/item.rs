@@ -75,12 +75,12 @@ pub(crate) fn cost<F>(message: &Message<F>) -> usize {
     ITEM + match message {
         Message::Call(call) => call.caller.len() + call.routing.raw().len() + call.body.len(),
         Message::Reply(reply) => reply.body.len(),
+        Message::Item(item) => item.body.len(),
+        Message::End(end) => end.text.len(),
         Message::Error(failure) => failure.text.len() + failure.body.len(),
         Message::Welcome(welcome) => welcome.agent.len(),
         Message::Hello(hello) => hello.agent.len(),
         Message::Goodbye(goodbye) => goodbye.text.len(),
-        Message::Item(item) => item.body.len(),
-        Message::End(end) => end.text.len(),
         Message::Event(event) => return cost_of_event(event),
         _ => 0,
     }

@@ -13,6 +13,7 @@
 //! turns, visits                          whose turn it is; who connects too often
 //! switchboard, ending, registration      calls from acceptance to end
 //! publishing                             events, from their publisher to the subscriptions
+//! streams, streaming                     items and credit of a call
 //! routing, answer, control               targets; the broker's own service
 //! router, requests, frames               everything together
 //! ```
@@ -48,6 +49,8 @@ mod requests;
 mod retained;
 mod router;
 mod routing;
+mod streaming;
+mod streams;
 mod subscriptions;
 mod switchboard;
 mod table;

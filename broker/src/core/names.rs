@@ -18,6 +18,8 @@ pub(crate) struct Name {
     pub(crate) name: ServiceName,
     /// Whether several instances may offer it.
     pub(crate) shared: bool,
+    /// Whether all of its instances take calls with streams.
+    pub(crate) streams: bool,
     /// Its instances, never empty. The first one takes the next call, if it has room: then none behind it has any either. Those with
     /// the fewest calls come first, and among equals the one whose turn was longest ago. The place of a lone instance is not kept
     /// up to date.
@@ -55,6 +57,8 @@ pub(crate) struct Instance {
     /// Calls to `@N` that wait for room.
     pub(crate) direct: List<OfCall>,
     pub(crate) methods: Vec<MethodName>,
+    /// Whether it takes calls with streams.
+    pub(crate) streams: bool,
     /// Bytes charged to its peer's user for it.
     pub(crate) charge: usize,
     /// Its place in the order of its name.
@@ -106,6 +110,7 @@ impl Instance {
             running: List::default(),
             direct: List::default(),
             methods: request.methods,
+            streams: request.streams,
             charge: ROWS + name + methods,
             load: Load::default(),
             turn: 0,
@@ -163,19 +168,21 @@ impl Names {
 
     /// Adds an instance, with a name or without one. The caller has checked that the name is free.
     pub(crate) fn register(&mut self, name: Option<&ServiceName>, shared: bool, instance: Instance) -> InstanceId {
+        let streams = instance.streams;
         let id = self.instances.insert(instance);
         if let Some(name) = name {
-            let name_id = self.by_name.get(name).copied().unwrap_or_else(|| self.add_name(name, shared));
+            let name_id = self.by_name.get(name).copied().unwrap_or_else(|| self.add_name(name, shared, streams));
             self.enlist(name_id, id);
         }
         id
     }
 
-    fn add_name(&mut self, name: &ServiceName, shared: bool) -> NameId {
+    fn add_name(&mut self, name: &ServiceName, shared: bool, streams: bool) -> NameId {
         self.epoch += 1;
         let id = self.names.insert(Name {
             name: name.clone(),
             shared,
+            streams,
             order: BTreeSet::new(),
             first: None,
             turns: 0,

@@ -32,6 +32,14 @@ pub(crate) struct Post {
     congested: usize,
 }
 
+/// A message on its way.
+struct Parcel {
+    to: PeerId,
+    cost: usize,
+    /// The most bytes that a receiver may have unread that does not read.
+    most: u64,
+}
+
 /// The most that one peer or one name ever used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Peaks {
@@ -92,6 +100,12 @@ impl Post {
         self.send_made(to, cost, out, || message);
     }
 
+    /// Sends the last message of a call with streams. Its receiver is not cut for it, because each call has one at most.
+    pub(crate) fn send_last<F>(&mut self, to: PeerId, message: Message<F>, out: &mut impl Outputs<F>) {
+        let parcel = Parcel { to, cost: item::cost(&message), most: u64::MAX };
+        self.deliver(parcel, out, || message);
+    }
+
     /// Sends a message that is built in place, as calls and replies are.
     #[inline]
     pub(crate) fn send_made<F>(
@@ -101,9 +115,16 @@ impl Post {
         out: &mut impl Outputs<F>,
         message: impl FnOnce() -> Message<F>,
     ) {
+        self.deliver(Parcel { to, cost, most: self.limits.unread_hard_bytes }, out, message);
+    }
+
+    /// Sends a message, or cuts its receiver if that does not read.
+    #[inline]
+    fn deliver<F>(&mut self, parcel: Parcel, out: &mut impl Outputs<F>, message: impl FnOnce() -> Message<F>) {
+        let Parcel { to, cost, most } = parcel;
         let Some(peer) = self.peers.get_mut(to).filter(|peer| peer.stage != Stage::Leaving) else { return };
-        if peer.backlog > 0 && (peer.unread + cost) as u64 > self.limits.unread_hard_bytes {
-            let violation = not_reading(peer.unread + cost, self.limits.unread_hard_bytes);
+        if peer.backlog > 0 && (peer.unread + cost) as u64 > most {
+            let violation = not_reading(peer.unread + cost, most);
             return self.violate(to, &violation, out);
         }
         let account = peer.account;

@@ -2,6 +2,8 @@
 
 use ipc_protocol::{ErrorCode, PeerNumber, Retry, ServiceName, wire::Failure};
 
+use super::streams::Broken;
+
 /// Why a request is refused, or why a call ends without an answer of its service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -68,6 +70,8 @@ pub(crate) enum Refusal {
     ServiceGone(Progress),
     /// The broker stops for good.
     BrokerLost(Progress),
+    /// One side of a stream broke its rules, or did not read.
+    Broken(Broken, Progress),
 }
 
 /// How far a call had come when it ended.
@@ -77,14 +81,30 @@ pub(crate) enum Progress {
     NotDelivered,
     /// A service had received it.
     Delivered,
+    /// A service had received it, and this many items of its request.
+    Streaming(u64),
 }
 
 impl Progress {
     fn retry(self) -> Retry {
         match self {
             Self::NotDelivered => Retry::Safe,
-            Self::Delivered => Retry::Unknown,
+            Self::Delivered | Self::Streaming(_) => Retry::Unknown,
         }
+    }
+
+    /// The items of the request that were delivered, if it has any.
+    fn items(self) -> Option<u64> {
+        match self {
+            Self::NotDelivered | Self::Delivered => None,
+            Self::Streaming(items) => Some(items),
+        }
+    }
+
+    /// What happened, and when.
+    fn tell(self, what: &str) -> String {
+        self.items()
+            .map_or_else(|| what.to_owned(), |items| format!("{what}; {items} items of the request were sent on"))
     }
 }
 
@@ -108,8 +128,11 @@ impl Refusal {
     /// The error for the caller of call `id`.
     pub(crate) fn into_failure<F>(self, id: u64) -> Failure<F> {
         let failure = |code, text: String| Failure::new(id, code, text);
-        let ended =
-            |code, progress: Progress, what: &str| Failure { retry: progress.retry(), ..Failure::new(id, code, what) };
+        let ended = |code, progress: Progress, what: &str| Failure {
+            retry: progress.retry(),
+            delivered: progress.items(),
+            ..Failure::new(id, code, progress.tell(what))
+        };
         match self {
             Self::Denied { uid } => failure(
                 ErrorCode::DENIED,
@@ -168,6 +191,7 @@ impl Refusal {
             Self::Cancelled(progress) => ended(ErrorCode::CANCELLED, progress, "the caller cancelled"),
             Self::ServiceGone(progress) => ended(ErrorCode::SERVICE_GONE, progress, "the service went away"),
             Self::BrokerLost(progress) => ended(ErrorCode::BROKER_LOST, progress, "the broker shuts down"),
+            Self::Broken(why, progress) => ended(why.code(), progress, &why.to_string()),
         }
     }
 }

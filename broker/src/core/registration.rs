@@ -34,11 +34,16 @@ impl<F> Switchboard<F> {
         let Some(held) = self.names.find(name.as_str().as_bytes()).and_then(|id| self.names.name(id)) else {
             return Ok(peer.number);
         };
-        if held.shared && request.shared {
-            return Ok(peer.number);
-        }
+        let why = match (request.shared, held.shared) {
+            (true, true) if request.streams == held.streams => return Ok(peer.number),
+            (true, true) if held.streams => ", which takes streams: register it with streams too",
+            (true, true) => ", which takes no streams: register it without them",
+            (true, false) => ", which does not share it",
+            (false, true) => ", which shares it: register it as shared too",
+            (false, false) => "",
+        };
         let holder = held.instances().next();
-        let holder = holder.map_or_else(String::new, |id| self.describe(id, request.shared, held.shared));
+        let holder = holder.map_or_else(String::new, |id| self.describe(id, why));
         Err(Refusal::NameTaken { name: name.clone(), holder })
     }
 
@@ -124,16 +129,11 @@ impl<F> Switchboard<F> {
     }
 
     /// Describes the holder of a name to the peer that asked for it.
-    fn describe(&self, id: InstanceId, wants_shared: bool, is_shared: bool) -> String {
+    fn describe(&self, id: InstanceId, why: &str) -> String {
         let Some(peer) = self.names.instance(id).and_then(|instance| self.post.peers.get(instance.peer)) else {
             return "another peer".to_owned();
         };
         let pid = peer.identity.pid.map_or_else(|| "unknown pid".to_owned(), |pid| format!("pid {pid}"));
-        let why = match (wants_shared, is_shared) {
-            (true, false) => ", which does not share it",
-            (false, true) => ", which shares it: register it as shared too",
-            _ => "",
-        };
         format!("peer {} ({pid}, user {}, {}){why}", peer.number, peer.identity.uid, peer.agent.escape_debug())
     }
 

@@ -148,6 +148,9 @@ impl<F> Router<F> {
         if call.body.len() as u64 > limit {
             return Err(Refusal::TooLarge { len: call.body.len() as u64, limit });
         }
+        if call.streams.any() && call.one_way {
+            return Err(Refusal::Invalid("a one-way call has no streams".to_owned()));
+        }
         if origin.deadline <= origin.came {
             return Err(Refusal::Deadline(Progress::NotDelivered));
         }
@@ -175,6 +178,9 @@ impl<F> Router<F> {
         out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
         self.effort += OPERATION;
+        if call.streams.any() {
+            return Err(Refusal::Invalid("the broker's own service takes no streams".to_owned()));
+        }
         if call.routing.method() == operation::Subscribe::NAME.as_bytes() {
             return self.subscribe(identity, &origin, answer::parse(call)?, out);
         }
@@ -253,7 +259,7 @@ impl<F> Router<F> {
             }
         };
         let caller = match reply_to {
-            _ if !call.caller.is_empty() => None,
+            _ if !call.caller.is_empty() || call.streams.any() => None,
             _ if call.one_way => Some(Caller::OneWay),
             Some(address) => Some(Caller::Datagram(Box::new((address, call.id)))),
             None => None, // there is nowhere to send the answer

@@ -264,6 +264,18 @@ impl<F> Router<F> {
                 }
                 Ok(())
             }
+            (Stage::Ready, Message::Item(item)) => {
+                self.board.item(now, from, item, out);
+                Ok(())
+            }
+            (Stage::Ready, Message::End(end)) => {
+                self.board.end_request(now, from, end, out);
+                Ok(())
+            }
+            (Stage::Ready, Message::Credit(credit)) => {
+                self.board.credit(now, from, *credit, out);
+                Ok(())
+            }
             (Stage::Ready, Message::Error(failure)) => {
                 self.take_error(now, from, failure, out);
                 Ok(())
@@ -420,6 +432,9 @@ impl<F> Router<F> {
     #[inline(never)]
     fn expire(&mut self, now: Moment, out: &mut impl Outputs<F>) {
         for call in self.board.calls.expired(now, SLICE) {
+            if self.board.calls.put_off(call, now) {
+                continue; // its streams are in use
+            }
             if let Some((caller, progress)) = self.board.abandon(call, ErrorCode::DEADLINE, out) {
                 self.board.refuse(&caller, Refusal::Deadline(progress), out);
             }
@@ -510,7 +525,7 @@ fn of_service<F>(failure: Failure<F>) -> Failure<F> {
         let text = format!("the service answered with {}: {}", failure.code, failure.text);
         return Failure::new(failure.id, ErrorCode::INTERNAL, text);
     }
-    Failure { retry: failure.code.retry(), ..failure }
+    Failure { retry: failure.code.retry(), delivered: None, ..failure }
 }
 
 /// The number of deadlines handled at once.

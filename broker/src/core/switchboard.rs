@@ -17,6 +17,7 @@ use super::{
     post::Post,
     refusal::Refusal,
     retained::Retained,
+    streams::Stream,
     subscriptions::Subscriptions,
     uses::Uses,
     watches::Watches,
@@ -92,16 +93,19 @@ impl<F> Switchboard<F> {
         place: Place,
         out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
+        let stream = if call.streams.any() { Some(self.open_streams(place, call)?) } else { None };
         self.has_place_for_caller(&origin)?;
         match self.free_instance(place)? {
             Some(instance) => {
                 call.timeout_ms = left_until(origin.deadline, origin.came);
-                self.post.charge_running(origin.payer, SLOT, out)?;
+                let of_stream = stream.as_ref().map_or(0, |stream| stream.charge());
+                self.post.charge_running(origin.payer, SLOT + of_stream, out)?;
                 let id = self.open(origin, Stage::Running(instance));
+                self.attach(id, stream);
                 self.deliver(id, instance, call, out);
                 Ok(())
             }
-            None => self.enqueue(place, origin, call.take()),
+            None => self.enqueue(place, origin, call.take(), stream),
         }
     }
 
@@ -111,8 +115,11 @@ impl<F> Switchboard<F> {
             let Some(mut call) = self.dequeue(next) else { return };
             let Some(slot) = self.calls.get_mut(next) else { return };
             slot.stage = Stage::Running(id);
-            call.timeout_ms = left_until(slot.deadline, now);
+            call.timeout_ms = left_until(slot.ends(), now);
             self.deliver(next, id, &mut call, out);
+            if call.streams.any() {
+                self.deliver_held(next, id, out);
+            }
         }
     }
 
@@ -190,8 +197,18 @@ impl<F> Switchboard<F> {
 
     /// Closes a slot that has left its lists.
     pub(crate) fn close(&mut self, id: CallId) {
-        if let Some(payer) = self.calls.close(id) {
-            self.post.accounts.discharge_bytes(payer, SLOT);
+        if let Some((payer, of_stream)) = self.calls.close(id) {
+            self.post.accounts.discharge_bytes(payer, SLOT + of_stream);
+        }
+    }
+
+    /// Gives a call its streams, which are charged already.
+    #[inline]
+    fn attach(&mut self, id: CallId, stream: Option<Box<Stream>>) {
+        if stream.is_some()
+            && let Some(slot) = self.calls.get_mut(id)
+        {
+            slot.stream = stream;
         }
     }
 
@@ -246,14 +263,21 @@ impl<F> Switchboard<F> {
         [direct, queued].into_iter().flatten().min_by_key(age)
     }
 
-    fn enqueue(&mut self, place: Place, origin: Origin, mut call: Call<F>) -> Result<(), Refusal> {
+    fn enqueue(
+        &mut self,
+        place: Place,
+        origin: Origin,
+        mut call: Call<F>,
+        stream: Option<Box<Stream>>,
+    ) -> Result<(), Refusal> {
         call.detach();
-        let bytes = charge_of(&call);
+        let bytes = charge_of(&call) + stream.as_ref().map_or(0, |stream| stream.charge());
         let stage = match place {
             Place::Name(name) => Stage::Queued(name, Box::new(call)),
             Place::Instance(instance) => Stage::Direct(instance, Box::new(call)),
         };
         let id = self.open_waiting(origin, stage, bytes)?;
+        self.attach(id, stream);
         self.post.counters.calls_queued += 1;
         let queue = match place {
             Place::Name(name) => self.names.name_mut(name).map(|name| &mut name.queue),

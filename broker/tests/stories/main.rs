@@ -20,6 +20,7 @@ mod quotas;
 mod registration;
 mod reload;
 mod shutdown;
+mod streams;
 mod targets;
 mod unread;
 mod waits;

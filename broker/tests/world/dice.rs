@@ -24,7 +24,7 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
-    const MOST: u64 = 16;
+    const MOST: u64 = 20;
 
     /// Before the first sequence of `depth` choices.
     pub(crate) fn new(depth: usize) -> Self {

@@ -19,6 +19,7 @@ struct Offer {
     name: Option<String>,
     window: usize,
     shared: bool,
+    streams: bool,
 }
 
 impl Directory {
@@ -38,8 +39,9 @@ impl Directory {
 
     /// Whether a registration must be refused, because the name has an owner who does not share it with this one.
     pub(crate) fn is_taken(&self, asked: &Asked) -> bool {
-        let Asked::Register { name: Some(name), shared, .. } = asked else { return false };
-        self.offers.iter().any(|offer| offer.name.as_ref() == Some(name) && !(offer.shared && *shared))
+        let Asked::Register { name: Some(name), shared, streams, .. } = asked else { return false };
+        let agrees = |offer: &Offer| offer.shared && *shared && offer.streams == *streams;
+        self.offers.iter().any(|offer| offer.name.as_ref() == Some(name) && !agrees(offer))
     }
 
     /// Peers that offer a service and nothing else, with their windows.
@@ -67,11 +69,11 @@ impl Directory {
         assert!(!self.is_taken(&asked), "{asked:?} is granted to {peer:?}, but held: {:?}", self.offers);
         match asked {
             Asked::Call | Asked::Subscribe { .. } | Asked::Unsubscribe { .. } => {}
-            Asked::Register { name, window, shared } => {
+            Asked::Register { name, window, shared, streams } => {
                 let registered: ipc_protocol::control::Registered =
                     serde_json::from_slice(&reply.body).expect("the answer to a registration");
                 let window = usize::try_from(window.max(1)).unwrap_or(usize::MAX);
-                self.offers.push(Offer { peer, number: registered.peer.0, name, window, shared });
+                self.offers.push(Offer { peer, number: registered.peer.0, name, window, shared, streams });
             }
             Asked::Unregister { name } => {
                 let is_it = |offer: &Offer| offer.peer == peer && offer.name == name;

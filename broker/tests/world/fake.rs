@@ -7,7 +7,7 @@ use std::{
 
 use ipc_protocol::{Frame, Goodbye, Header, Identity, Kind, Message};
 use ipcd::{
-    core::{Class, Item, PeerId},
+    core::{Class, Item, Moment, PeerId},
     front::{Inlet, Outlet, Pool, Shed, Sheet},
 };
 
@@ -34,8 +34,8 @@ pub(crate) struct Fake {
     pub(crate) holds: bool,
     /// Whether its messages wait until it has read.
     pub(crate) held_back: bool,
-    /// Whether the router knows that a message of its has begun to arrive.
-    pub(crate) has_begun: bool,
+    /// When the router was told that a message of its has begun to arrive.
+    pub(crate) begun: Option<Moment>,
     /// Whether it has finished sending.
     pub(crate) ended: bool,
     /// Bytes sent to the broker and not read there.
@@ -45,6 +45,8 @@ pub(crate) struct Fake {
     pub(crate) cut_call: Option<Ticket>,
     /// The call that an unfinished frame answers.
     pub(crate) begun_answer: Option<u64>,
+    /// The call that an unfinished item belongs to.
+    pub(crate) begun_item: Option<(u64, bool)>,
     /// The messages in the outlet, which the peer has not read. Events are not among them, because they may be dropped.
     sent: VecDeque<Message>,
     /// The cost of the items in the outlet.
@@ -82,12 +84,13 @@ impl Fake {
             parked: false,
             holds: false,
             held_back: false,
-            has_begun: false,
+            begun: None,
             ended: false,
             kernel: Vec::new(),
             rest: Vec::new(),
             cut_call: None,
             begun_answer: None,
+            begun_item: None,
             sent: VecDeque::new(),
             unread: 0,
             dirty: false,
@@ -134,6 +137,11 @@ impl Fake {
         self.unread -= shed.cost;
         self.shed.add(shed);
         self.dirty = true;
+    }
+
+    /// Notes that the router is told of the beginning of a message.
+    pub(crate) fn begin(&mut self, now: Moment) {
+        self.begun.get_or_insert(now);
     }
 
     /// Whether a write is due: something was queued, or the peer has begun to read.
@@ -235,7 +243,7 @@ impl Fake {
             parked: self.parked,
             holds: self.holds,
             held_back: self.held_back,
-            has_begun: self.has_begun,
+            begun: self.begun,
             ended: self.ended,
             kernel: self.kernel.clone(),
             rest: self.rest.clone(),
@@ -244,6 +252,7 @@ impl Fake {
             shed: self.shed,
             part: self.part.clone(),
             events: self.events.clone(),
+            begun_item: self.begun_item,
             sent: self.sent.clone(),
             unread: self.unread,
             dirty: self.dirty,
@@ -280,6 +289,11 @@ impl Fake {
     /// Notes its answer to a call; `None` if it has no call with this number.
     pub(crate) fn answer(&mut self, id: u64) -> Option<Ticket> {
         self.owes.remove(&id).map(|owed| owed.ticket)
+    }
+
+    /// The call that it has not answered and owes with this number.
+    pub(crate) fn owed_as(&self, id: u64) -> Option<Ticket> {
+        self.owes.get(&id).map(|owed| owed.ticket)
     }
 
     /// Calls that it has not answered, and whether it has received a cancel of each.

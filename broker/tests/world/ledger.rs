@@ -27,7 +27,7 @@ pub(crate) enum Sender {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     Call,
-    Register { name: Option<String>, window: u32, shared: bool },
+    Register { name: Option<String>, window: u32, shared: bool, streams: bool },
     Unregister { name: Option<String> },
     Subscribe { pattern: String, last: bool },
     Unsubscribe { number: u64 },
@@ -187,11 +187,12 @@ impl Ledger {
 
     /// The oldest call without a mark that this can be. Its caller may have been cut because of it, just before it is delivered.
     fn oldest(&self, arrival: &Arrival<'_>) -> Ticket {
-        let Call { one_way, routing, body, .. } = arrival.call;
+        let Call { one_way, streams, routing, body, .. } = arrival.call;
         let is_it = |entry: &Entry| {
             let is_due = entry.delivered.is_none() && entry.ended.is_none() && entry.deadline > arrival.now;
             let to = entry.goes_to.as_ref().map(|(service, method)| (service.as_bytes(), method.as_bytes()));
-            let is_same = entry.request.one_way == *one_way && *body == entry.request.body[..];
+            let flags = (entry.request.one_way, entry.request.streams);
+            let is_same = flags == (*one_way, *streams) && *body == entry.request.body[..];
             is_due && is_same && entry.arrived && to == Some((routing.service(), routing.method()))
         };
         let mut of_caller = self.by_id.range((arrival.from, 0)..=(arrival.from, u64::MAX)).map(|(_, ticket)| *ticket);
@@ -256,6 +257,17 @@ impl Ledger {
         (!self.entries[ticket.0].request.one_way).then(|| self.open.contains(&ticket))
     }
 
+    /// A call by its sender's number.
+    pub(crate) fn find(&self, sender: Sender, id: u64) -> Option<Ticket> {
+        self.by_id.get(&(sender, id)).copied()
+    }
+
+    /// Notes that a call ends later, because its streams are in use.
+    pub(crate) fn put_off(&mut self, ticket: Ticket, deadline: Moment) {
+        let entry = &mut self.entries[ticket.0];
+        entry.deadline = entry.deadline.max(deadline);
+    }
+
     /// Calls that want an answer and were not delivered.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = Ticket> {
         self.waiting.iter().copied()
@@ -317,8 +329,9 @@ impl Ledger {
 
 impl Entry {
     fn check_content(&self, arrival: &Arrival<'_>) {
-        let Call { one_way, encoding, timeout_ms, body, .. } = arrival.call;
+        let Call { one_way, streams, encoding, timeout_ms, body, .. } = arrival.call;
         assert_eq!((*one_way, *encoding), (self.request.one_way, self.request.encoding), "of {self:?}");
+        assert_eq!(*streams, self.request.streams, "of {self:?}");
         assert!(*body == self.request.body[..], "the body of {self:?}");
         let left = self.deadline.since(arrival.now).as_millis().max(1);
         assert_eq!(u128::from(*timeout_ms), left, "milliseconds left of {self:?}");

@@ -17,6 +17,7 @@ mod ledger;
 mod model;
 mod operate;
 mod request;
+mod streams;
 mod subscribing;
 mod token;
 pub(crate) mod walk;
@@ -27,7 +28,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use ipc_protocol::{Body, Frame, Goodbye, Identity, Kind, Message, Streams, wire};
+use ipc_protocol::{Body, Frame, Goodbye, Identity, Kind, Message, wire};
 use ipcd::{
     core::{Event, Input, Item, Limits, Moment, Output, PeerId, Policy, Router, Turn, Work},
     front::{Incoming, Shed},
@@ -198,7 +199,7 @@ impl World {
                 fake.inlet.detach();
                 let (from, held) = (fake.id, fake.inlet.held());
                 if held > 0 {
-                    self.fakes[peer.0].has_begun = true;
+                    self.fakes[peer.0].begin(self.now);
                     self.pass(Input::Partial { from, held });
                     self.router.assert_invariants();
                 }
@@ -216,8 +217,9 @@ impl World {
             Ok(Some(Incoming::Misnamed { id, error })) => Input::Misnamed { from, id, error },
             Ok(Some(Incoming::Skipped)) => Input::Skipped { from },
             Ok(Some(Incoming::Begun(frame))) => {
-                fake.has_begun = true;
+                fake.begin(self.now);
                 fake.begun_answer = matches!(frame.kind, Kind::REPLY | Kind::ERROR).then_some(frame.id);
+                fake.begun_item = (frame.kind == Kind::ITEM).then_some((frame.id, frame.delivered));
                 fake.holds = false; // until the decision is carried out
                 return self.pass(Input::Begun { from, frame });
             }
@@ -225,7 +227,7 @@ impl World {
                 fake.holds = false;
                 match fake.inlet.partial() {
                     Some(held) => {
-                        fake.has_begun = true;
+                        fake.begin(self.now);
                         return self.pass(Input::Partial { from, held });
                     }
                     None => return,
@@ -236,12 +238,12 @@ impl World {
                 return self.pass(Input::Violation { from, violation });
             }
         };
-        let (has_begun, now) = (std::mem::take(&mut self.fakes[peer.0].has_begun), self.now);
+        let since = self.fakes[peer.0].begun.take().unwrap_or(self.now);
         if let Input::Message { message: wire::Message::Call(wire::Call { id, .. }), .. } | Input::Misnamed { id, .. } =
             &input
         {
             let limits = self.router.limits();
-            let began = |timeout_ms| if has_begun { Moment(0) } else { now.after(limits.timeout(timeout_ms)) };
+            let began = |timeout_ms| since.after(limits.timeout(timeout_ms));
             self.ledger.route(Sender::Peer(peer), *id, began, &self.model.directory);
         }
         if let Input::Message { message: answer, .. } = &input
@@ -256,6 +258,9 @@ impl World {
             let seen = self.out.len();
             self.pass(input);
             return self.check_published(peer, id, &topic, retained.then_some(body), seen);
+        }
+        if let Input::Message { message, .. } = &input {
+            self.note_stream(peer, message);
         }
         self.pass(input);
     }
@@ -299,6 +304,9 @@ impl World {
                 let of = self.by_id[&peer.to_bits()];
                 if let Some(id) = self.fakes[of.0].begun_answer.take() {
                     self.note_answer(of, id, Promise::TooLong); // a header is enough to count as an answer
+                }
+                if let Some(item) = self.fakes[of.0].begun_item.take() {
+                    self.note_skipped_item(of, item);
                 }
                 self.resume(peer, |fake| fake.inlet.skip());
             }
@@ -363,6 +371,7 @@ impl World {
                 let ticket = self.ledger.delivered(&arrival, &self.model.directory);
                 self.check_stamp(ticket, call);
                 self.fakes[to.0].owe(call.id, ticket);
+                self.model.streams.deliver(to, call.id, ticket);
                 let (owed, window) = (self.fakes[to.0].owes(), self.model.directory.window(to));
                 assert!(
                     window.is_none_or(|window| owed <= window),
@@ -373,12 +382,19 @@ impl World {
             Message::Reply(_) | Message::Error(_) if self.events.is_answer(to, message) => {}
             Message::Reply(_) | Message::Error(_) => {
                 let ended = self.ledger.ended(Sender::Peer(to), message, self.now);
+                if !ended.is_answered {
+                    self.model.streams.check_end(&ended, self.fakes.iter().any(|fake| !fake.reads));
+                }
                 self.model.check_end(&ended, self.router.limits(), |peer| self.fakes[peer.0].is_open());
                 let asked = ended.request.asked.clone();
                 self.events.note(to, &asked, message);
                 self.model.directory.note(to, asked, message);
             }
-            Message::Cancel(cancel) => self.fakes[to.0].cancel(cancel.id),
+            Message::Cancel(cancel) => {
+                self.fakes[to.0].cancel(cancel.id);
+                self.check_cancelled_stream(to, cancel);
+            }
+            Message::Item(_) | Message::End(_) | Message::Credit(_) => self.observe_stream(to, message),
             Message::Welcome(_) | Message::Pong(_) | Message::Ping(_) => {}
             other => panic!("the router sent {other:?}"),
         }
@@ -478,7 +494,7 @@ fn plain(message: &wire::Message<Token>) -> Message {
         wire::Message::Call(call) => Message::Call(ipc_protocol::Call {
             id: call.id,
             one_way: call.one_way,
-            streams: Streams::NONE,
+            streams: call.streams,
             encoding: call.encoding,
             timeout_ms: call.timeout_ms,
             caller: call.caller.clone(),

@@ -19,12 +19,14 @@ use super::{
     Fake, OWNER, Peer, Ticket, Token, World,
     directory::Directory,
     ledger::{Asked, Ended, Sender},
+    streams::Streams,
 };
 
 /// What the model remembers beside the [`Directory`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     pub(crate) directory: Directory,
+    pub(crate) streams: Streams,
     /// Connections that are closed, or are to be closed: nothing may be sent to them.
     left: BTreeSet<u64>,
     /// Whether a peer is cut in this step: its names are free only after it.
@@ -181,6 +183,7 @@ impl World {
             assert!(!is_awaited, "{promise:?} is not passed on: {}", self.ledger.describe(ticket));
         }
         self.assert_told();
+        self.assert_streams();
         let mut stored: usize = self.fakes.iter().filter(|fake| fake.is_open()).map(Fake::unread).sum();
         for ticket in self.ledger.waiting().filter(|ticket| self.has_come(*ticket)) {
             let request = self.ledger.request(ticket);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ipc_protocol::{
     Body, Call, Cancel, Encoding, ErrorCode, Failure, FieldTag, Goodbye, Header, Hello, Identity, Kind, Message,
-    Routing, Streams, Violation, control, wire,
+    Routing, Violation, control, wire,
 };
 use ipcd::{
     core::{Begun, Input, Limits, Moment, PeerId, ReturnAddress},
@@ -114,6 +114,15 @@ impl World {
         peer
     }
 
+    /// A peer of the broker's user that offers a name exclusively and takes streams.
+    pub(crate) fn streamer(&mut self, name: &str, window: u32) -> Peer {
+        let peer = self.peer(OWNER);
+        let request = control::Register { streams: true, ..registration(Some(name), window) };
+        let ticket = self.make(peer, Request::register(&request));
+        self.expect_reply(ticket);
+        peer
+    }
+
     /// Registers an exclusive name, or no name.
     pub(crate) fn offer(&mut self, peer: Peer, name: Option<&str>, window: u32) {
         let ticket = self.register(peer, name, window);
@@ -182,7 +191,7 @@ impl World {
         let call = wire::Call {
             id: call.id,
             one_way: call.one_way,
-            streams: Streams::NONE,
+            streams: call.streams,
             encoding: call.encoding,
             timeout_ms: call.timeout_ms,
             caller: call.caller,
@@ -286,7 +295,9 @@ impl World {
         if fake.is_open() && !fake.ended {
             let mut bytes = message.to_vec();
             if !fake.rest.is_empty() {
-                return fake.rest.extend(bytes); // it follows the frame that waits for room
+                fake.rest.extend(bytes); // it follows the frame that waits for room, or until its sender reads
+                fake.cut_call = None; // it has not begun, and its time neither
+                return self.ledger.hold_back(Sender::Peer(from));
             }
             fake.rest = bytes.split_off(at.min(bytes.len()));
             fake.kernel.extend(bytes);
@@ -508,7 +519,7 @@ impl World {
         let call = Call {
             id: who.1,
             one_way: request.one_way,
-            streams: Streams::NONE,
+            streams: request.streams,
             encoding: request.encoding,
             timeout_ms: request.timeout_ms,
             caller: Bytes::new(),

@@ -1,6 +1,6 @@
 //! A call before it is made: everything but its number.
 
-use ipc_protocol::{Encoding, control};
+use ipc_protocol::{Encoding, Streams, control};
 use serde::Serialize;
 
 use super::ledger::Asked;
@@ -13,6 +13,7 @@ pub(crate) struct Request {
     pub(crate) encoding: Encoding,
     pub(crate) timeout_ms: u32,
     pub(crate) one_way: bool,
+    pub(crate) streams: Streams,
     pub(crate) asked: Asked,
 }
 
@@ -26,6 +27,7 @@ impl Request {
             encoding: Encoding::BYTES,
             timeout_ms: 0,
             one_way: false,
+            streams: Streams::NONE,
             asked: Asked::Call,
         }
     }
@@ -38,10 +40,8 @@ impl Request {
 
     pub(crate) fn register(request: &control::Register) -> Self {
         let name = request.name.as_ref().map(ToString::to_string);
-        Self {
-            asked: Asked::Register { name, window: request.window, shared: request.shared },
-            ..Self::ipc("register", request)
-        }
+        let control::Register { window, shared, streams, .. } = *request;
+        Self { asked: Asked::Register { name, window, shared, streams }, ..Self::ipc("register", request) }
     }
 
     pub(crate) fn unregister(name: Option<&str>) -> Self {
@@ -69,5 +69,15 @@ impl Request {
 
     pub(crate) fn one_way(self) -> Self {
         Self { one_way: true, ..self }
+    }
+
+    /// Items follow the request.
+    pub(crate) fn upload(self) -> Self {
+        Self { streams: Streams { request: true, ..self.streams }, ..self }
+    }
+
+    /// Items come before the answer.
+    pub(crate) fn download(self) -> Self {
+        Self { streams: Streams { reply: true, ..self.streams }, ..self }
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Walk<'a> {
     delivered: Vec<Delivered>,
     tickets: Vec<Ticket>,
     end: u64,
+    /// Items of streams sent so far.
+    sent: u64,
 }
 
 /// Walks until the given choices are used up.
@@ -45,18 +47,19 @@ impl<'a> Walk<'a> {
         let mut world = World::with_limits(small);
         let (service, caller) = (world.worker("a", 1), world.peer(OWNER));
         let tickets = world.call_each(caller, "a", ["running", "waiting"]);
-        let mut walk = Self { world, dice, peers: vec![service, caller], delivered: Vec::new(), tickets, end: 0 };
+        let mut walk =
+            Self { world, dice, peers: vec![service, caller], delivered: Vec::new(), tickets, end: 0, sent: 0 };
         walk.collect();
         walk
     }
 
     pub(crate) fn new(mut dice: Dice<'a>) -> Self {
         let (world, end) = (World::with_limits(small), dice.below(4));
-        Self { world, dice, peers: Vec::new(), delivered: Vec::new(), tickets: Vec::new(), end }
+        Self { world, dice, peers: Vec::new(), delivered: Vec::new(), tickets: Vec::new(), end, sent: 0 }
     }
 
     pub(crate) fn step(&mut self) {
-        match self.dice.arm(&[3, 5, 1, 16, 4, 16, 3, 5, 2, 1, 2, 1, 2, 1, 1, 1, 3, 8]) {
+        match self.dice.arm(&[3, 5, 1, 16, 4, 16, 3, 5, 2, 1, 2, 1, 2, 1, 1, 1, 3, 8, 12]) {
             0 => self.connect(),
             1 => self.register(),
             2 => self.unregister(),
@@ -75,7 +78,8 @@ impl<'a> Walk<'a> {
             13..=14 => self.call(),
             15 => self.rarely(),
             16 => self.subscribe(),
-            _ => self.publish(),
+            17 => self.publish(),
+            _ => self.stream(),
         }
         self.peers.retain(|peer| self.world.is_open(*peer));
         self.collect();
@@ -108,7 +112,8 @@ impl<'a> Walk<'a> {
         let Some(peer) = self.pick_ready() else { return };
         let name = Some(NAMES[self.index(NAMES.len())]).filter(|_| !self.dice.once_in(5));
         let window = u32::try_from(self.dice.below(4)).unwrap_or(1);
-        let mut request = control::Register { shared: !self.dice.once_in(3), ..registration(name, window) };
+        let (shared, streams) = (!self.dice.once_in(3), !self.dice.once_in(4));
+        let mut request = control::Register { shared, streams, ..registration(name, window) };
         let methods = if self.dice.once_in(4) { self.index(40) } else { 0 };
         request.methods = (0..methods).map(|at| format!("method-{at}").parse().expect("a good name")).collect();
         let request = Request::register(&request);
@@ -131,6 +136,81 @@ impl<'a> Walk<'a> {
         let Some(peer) = self.pick_ready() else { return };
         let request = self.request().one_way();
         self.make(peer, request);
+    }
+
+    /// A call with streams, or a frame of one.
+    fn stream(&mut self) {
+        match self.dice.below(9) {
+            0..=1 => {
+                let Some(peer) = self.pick_ready() else { return };
+                let request = self.request();
+                let request = if self.dice.once_in(3) { request } else { request.upload() };
+                let request = if self.dice.once_in(3) { request } else { request.download() };
+                let request = if self.dice.once_in(20) { request.one_way() } else { request };
+                self.make(peer, request);
+            }
+            2..=4 => self.stream_of_caller(),
+            _ => self.stream_of_service(),
+        }
+    }
+
+    fn stream_of_caller(&mut self) {
+        let Some(ticket) = self.dice.pick(&self.tickets).filter(|ticket| self.world.is_streaming(*ticket)) else {
+            return;
+        };
+        let (_, body) = self.item();
+        match self.dice.below(24) {
+            0 => self.world.end_items(ticket, None, ""),
+            1 => self.world.end_items(ticket, Some(ErrorCode::APP_ERROR), "no more"),
+            2 => self.world.send_item(ticket, &body),
+            3..=12 if self.world.may_send_item(ticket) => self.world.send_item(ticket, &body),
+            13 => self.world.grant(ticket, 0, 0),
+            14 => self.world.grant(ticket, u32::MAX, u64::MAX >> 8),
+            _ => {
+                let (items, bytes) = self.some_credit();
+                self.world.grant(ticket, items, bytes);
+            }
+        }
+    }
+
+    fn stream_of_service(&mut self) {
+        let Some(at) = self.pick_delivered() else { return };
+        let delivered = self.delivered[at].clone();
+        let (cut, body) = self.item();
+        match self.dice.below(24) {
+            0 => self.world.send_item_back(&delivered, &body),
+            1..=12 if self.world.may_send_item_back(&delivered) => {
+                self.world.send_item_back_cut(&delivered, &body, cut);
+            }
+            13 => self.world.grant_back(&delivered, 0, 0),
+            14 => self.world.grant_back(&delivered, u32::MAX, u64::MAX >> 8),
+            15 if self.dice.once_in(4) => {
+                let id = Delivered { call: Call { id: delivered.call.id ^ 1, ..delivered.call }, ..delivered };
+                self.world.grant_back(&id, 1, 1);
+            }
+            _ => {
+                let (items, bytes) = self.some_credit();
+                self.world.grant_back(&delivered, items, bytes);
+            }
+        }
+    }
+
+    fn some_credit(&mut self) -> (u32, u64) {
+        let items = u32::try_from(self.dice.below(6)).unwrap_or(1);
+        (items, self.dice.below(3_000))
+    }
+
+    /// The body of an item, which differs from all before it, and the place where its frame is cut, if it is.
+    fn item(&mut self) -> (usize, Vec<u8>) {
+        let len = match self.dice.below(30) {
+            0 => LONGEST + 1 + self.index(50),
+            1..=4 => self.index(LONGEST),
+            _ => self.index(200),
+        };
+        self.sent += 1;
+        let mut body = self.sent.to_le_bytes().to_vec();
+        body.resize(len, b'z');
+        (1 + self.index(2 * len + 64), body)
     }
 
     fn wait(&mut self) {

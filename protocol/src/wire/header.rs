@@ -97,6 +97,8 @@ impl Flags {
     pub const RETRY_SAFE: Self = Self(1 << 0);
     /// On an event: it is kept as the last of its topic, or was kept.
     pub const RETAINED: Self = Self(1 << 1);
+    /// On an item or credit: `id` is the broker's number of a delivered call, not the caller's own.
+    pub const DELIVERED: Self = Self(1 << 2);
     /// On a call or an event: the sender wants no reply. Refusals are still answered.
     pub const ONE_WAY: Self = Self(1 << 8);
     /// On a call: the request is followed by items.

@@ -172,8 +172,8 @@ impl<F> Message<F> {
         Ok(message)
     }
 
-    /// Reads a frame into this place if it needs no further check: a reply, or a call whose routing section is `last`, which was
-    /// checked. Says whether it has; otherwise the frame is where it was.
+    /// Reads a frame into this place if it needs no further check: a reply, an item, or a call whose routing section is `last`,
+    /// which was checked. Says whether it has; otherwise the frame is where it was.
     #[inline]
     #[must_use]
     pub fn decode_checked(&mut self, frame: Whole<'_>, last: &Routing) -> bool {
@@ -186,6 +186,10 @@ impl<F> Message<F> {
             Kind::REPLY if section.is_empty() => {
                 let body = frame.into_body().into_any();
                 *self = Self::Reply(Reply { id: header.id, encoding: header.encoding, body });
+            }
+            Kind::ITEM if section.is_empty() => {
+                let body = frame.into_body().into_any();
+                *self = Self::Item(Element::with(&header, body));
             }
             _ => return false,
         }
@@ -205,9 +209,7 @@ impl<F> Message<F> {
             Kind::REPLY if routing.is_empty() => {
                 Self::Reply(Reply { id: header.id, encoding: header.encoding, body: body.into_any() })
             }
-            Kind::ITEM if routing.is_empty() => {
-                Self::Item(Element { id: header.id, encoding: header.encoding, body: body.into_any() })
-            }
+            Kind::ITEM if routing.is_empty() => Self::Item(Element::with(&header, body.into_any())),
             Kind::EVENT => Self::Event(Event::decode(&header, routing, body)?),
             _ => Self::decode_rare(&header, &Routing::parse(routing)?, body)?,
         };
@@ -228,7 +230,7 @@ impl<F> Message<F> {
                 encoding: header.encoding,
                 body: body.into_any(),
             }),
-            Kind::ITEM => Self::Item(Element { id: header.id, encoding: header.encoding, body: body.into_any() }),
+            Kind::ITEM => Self::Item(Element::with(header, body.into_any())),
             Kind::END => Self::End(End::decode(header, routing)),
             Kind::CREDIT => Self::Credit(Credit::decode(header, routing)?),
             Kind::GAP => Self::Gap(Gap::decode(header, routing)?),

@@ -27,6 +27,8 @@ pub struct Streams {
 pub struct Element<F> {
     /// The call, in the numbering of the connection.
     pub id: u64,
+    /// Whether this is the broker's number of a delivered call: the service sends or receives it.
+    pub delivered: bool,
     /// Encoding of the body.
     pub encoding: Encoding,
     /// The opaque body.
@@ -51,6 +53,8 @@ pub struct End {
 pub struct Credit {
     /// The call, in the numbering of the connection.
     pub id: u64,
+    /// Whether this is the broker's number of a delivered call: the service sends or receives it.
+    pub delivered: bool,
     /// Their number.
     pub items: u32,
     /// The bytes of their bodies, together.
@@ -84,7 +88,12 @@ impl<F> Element<F> {
     /// Takes the item out of its place, where an empty one stays.
     #[must_use]
     pub fn take(&mut self) -> Self {
-        Self { id: self.id, encoding: self.encoding, body: std::mem::take(&mut self.body) }
+        Self { body: std::mem::take(&mut self.body), ..*self }
+    }
+
+    #[inline]
+    pub(crate) fn with(header: &Header, body: Body<F>) -> Self {
+        Self { id: header.id, delivered: header.flags.contains(Flags::DELIVERED), encoding: header.encoding, body }
     }
 
     /// The header of its frame.
@@ -92,6 +101,7 @@ impl<F> Element<F> {
     #[inline]
     pub fn header(&self) -> Header {
         Header {
+            flags: flags(self.delivered),
             encoding: self.encoding,
             fds: fds(&self.body),
             body_len: body_len(&self.body),
@@ -126,11 +136,16 @@ impl Credit {
     pub(crate) fn decode(header: &Header, routing: &Routing) -> Result<Self, Violation> {
         let missing = RoutingError::Missing(FieldTag::COUNT.0);
         let bytes = routing.number(FieldTag::COUNT).ok_or(missing)?;
-        Ok(Self { id: header.id, items: header.detail, bytes })
+        let delivered = header.flags.contains(Flags::DELIVERED);
+        Ok(Self { id: header.id, delivered, items: header.detail, bytes })
     }
 
     pub(crate) fn head(self) -> (Header, Routing) {
         let routing = RoutingBuilder::default().put(FieldTag::COUNT, &self.bytes.to_le_bytes()).build();
-        (Header { detail: self.items, ..Header::new(Kind::CREDIT, self.id) }, routing)
+        (Header { flags: flags(self.delivered), detail: self.items, ..Header::new(Kind::CREDIT, self.id) }, routing)
     }
+}
+
+fn flags(delivered: bool) -> Flags {
+    if delivered { Flags::DELIVERED } else { Flags::NONE }
 }

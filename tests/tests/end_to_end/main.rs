@@ -21,5 +21,6 @@ mod serves;
 mod shell;
 mod signals;
 mod start;
+mod streams;
 mod waits;
 mod watchdog;
