@@ -18,6 +18,8 @@ struct Cause {
     retry: Retry,
     text: String,
     app_code: u32,
+    /// Items that had been sent on, where the broker counted them.
+    delivered: Option<u64>,
     body: Response,
     /// What the system said, if it was asked.
     source: Option<Arc<io::Error>>,
@@ -46,13 +48,33 @@ impl Error {
     #[must_use]
     pub fn new(code: ErrorCode, text: impl Into<String>) -> Self {
         let body = Response { encoding: Encoding::BYTES, body: bytes::Bytes::new() };
-        Self(Box::new(Cause { code, retry: code.retry(), text: text.into(), app_code: 0, body, source: None }))
+        Self(Box::new(Cause {
+            code,
+            retry: code.retry(),
+            text: text.into(),
+            app_code: 0,
+            delivered: None,
+            body,
+            source: None,
+        }))
     }
 
     /// The same error with another answer to whether it may be retried.
     #[must_use]
     pub fn with_retry(mut self, retry: Retry) -> Self {
         self.0.retry = retry;
+        self
+    }
+
+    /// The same error with the application's own code.
+    pub(crate) fn with_app_code(mut self, app_code: u32) -> Self {
+        self.0.app_code = app_code;
+        self
+    }
+
+    /// The same error with the number of items that had been sent on.
+    pub(crate) fn with_delivered(mut self, delivered: Option<u64>) -> Self {
+        self.0.delivered = delivered;
         self
     }
 
@@ -86,6 +108,12 @@ impl Error {
         self.0.app_code
     }
 
+    /// How many of this side's items the broker had sent on when it ended a call with streams; `None` if it didn't say.
+    #[must_use]
+    pub fn delivered(&self) -> Option<u64> {
+        self.0.delivered
+    }
+
     /// The application's own error value in an `app_error`, or an empty body.
     #[must_use]
     pub fn body(&self) -> &Response {
@@ -108,7 +136,7 @@ impl std::error::Error for Error {
 /// An error that came over the wire. One without a text gets the sentence of its code.
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
-        let Failure { code, retry, app_code, mut text, encoding, body, .. } = failure;
+        let Failure { code, retry, app_code, mut text, delivered, encoding, body, .. } = failure;
         if text.is_empty() {
             text = code.row().map_or("the broker gives no reason", |row| row.sentence).to_owned();
         }
@@ -117,6 +145,7 @@ impl From<Failure> for Error {
             retry,
             text,
             app_code,
+            delivered,
             body: Response { encoding, body: body.into_bytes() }.detached(),
             source: None,
         }))

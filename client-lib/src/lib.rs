@@ -46,6 +46,7 @@
 //! | answer calls | [`Service`], on threads of its own or in the program's loop: [`Polled`] |
 //! | say no in a typed way | [`AppError`]; in any other way [`Failed`] |
 //! | call others while answering | [`Context::client`], whose calls end with the one that is answered |
+//! | send or receive many items in a call | [`Client::stream`] with a [`StreamMethod`]; answered by [`Service::stream`] |
 //! | tell all who want to know | [`Client::publish`] on a [`Topic`], or [`Client::announce`] |
 //! | be told | [`Client::subscribe`], a [`Subscription`] |
 //! | send a single call and never wait for a broker | [`Datagram`] |
@@ -81,6 +82,8 @@ mod request;
 mod scratch;
 mod service;
 mod session;
+mod stream;
+mod stream_method;
 mod ticket;
 mod topic;
 
@@ -94,7 +97,7 @@ pub use error::{CallError, Error, Result};
 pub use events::{Event, Notice, Subscribe, Subscription, Watched};
 pub use ipc_protocol::{
     ERROR_TABLE, Encoding, ErrorCode, ErrorRow, Identity, InvalidName, MethodName, Pattern, PeerNumber, Retry,
-    ServiceName, Target, Topic as TopicName, control, limits,
+    ServiceName, Streams, Target, Topic as TopicName, control, limits,
     transport::{Address, AddressError, Bell, poll},
 };
 pub use method::Method;
@@ -102,4 +105,8 @@ pub use pending::{Pending, PendingBytes};
 pub use publication::Publication;
 pub use request::{Request, Response};
 pub use service::{Caller, Change, Context, Failed, Incoming, Polled, Service, Serving, Stopper};
+pub use stream::{
+    Downlink, DownlinkBytes, Items, ItemsBytes, Sink, SinkBytes, StreamCall, StreamCallBytes, Uplink, UplinkBytes,
+};
+pub use stream_method::StreamMethod;
 pub use topic::Topic;

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use ipc_protocol::{Encoding, Identity, PeerNumber};
 
-use crate::{cancel::CancelToken, client::Client};
+use crate::{cancel::CancelToken, client::Client, link::blocking::Connection};
 
 /// Who called: stamped by the broker, nothing in it comes from the caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Context {
     pub(crate) deadline: Instant,
     pub(crate) cancel: CancelToken,
     pub(crate) client: Client,
+    /// Where the call came from.
+    pub(crate) connection: Arc<Connection>,
 }
 
 impl Context {
@@ -54,7 +56,7 @@ impl Context {
         &self.caller
     }
 
-    /// When the caller stops waiting.
+    /// When the caller stops waiting. A call with streams has as much time again after each item of either side.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.deadline

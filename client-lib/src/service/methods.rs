@@ -14,7 +14,7 @@ use ipc_protocol::{
 use serde::de::DeserializeOwned;
 
 use super::{Context, Failed, Incoming};
-use crate::{method::Method, request::Response, session::Frames};
+use crate::{app_error::MethodError, method::Method, request::Response, session::Frames};
 
 /// Answers a call: exactly one frame is pushed.
 pub(super) type Responder = Arc<dyn Fn(&Call, &Context, &mut Frames) + Send + Sync>;
@@ -30,6 +30,8 @@ pub(super) enum Place {
 /// How a method is answered.
 pub(super) struct Way {
     pub(super) place: Place,
+    /// Whether it takes calls with streams, and only those.
+    pub(super) is_streamed: bool,
     pub(super) answer: Responder,
 }
 
@@ -38,6 +40,7 @@ pub(super) struct Way {
 pub(super) struct Methods {
     by_name: Vec<(MethodName, Way)>,
     any: Option<Way>,
+    any_stream: Option<Way>,
 }
 
 impl Methods {
@@ -45,23 +48,35 @@ impl Methods {
         &mut self,
         name: MethodName,
         place: Place,
+        is_streamed: bool,
         answer: impl Fn(&Call, &Context, &mut Frames) + Send + Sync + 'static,
     ) {
         if let Err(at) = self.position(name.as_str().as_bytes()) {
-            self.by_name.insert(at, (name, Way { place, answer: Arc::new(answer) }));
+            self.by_name.insert(at, (name, Way { place, is_streamed, answer: Arc::new(answer) }));
         }
     }
 
-    pub(super) fn set_any(&mut self, answer: impl Fn(&Call, &Context, &mut Frames) + Send + Sync + 'static) {
-        self.any = Some(Way { place: Place::Pool, answer: Arc::new(answer) });
+    pub(super) fn set_any(
+        &mut self,
+        is_streamed: bool,
+        answer: impl Fn(&Call, &Context, &mut Frames) + Send + Sync + 'static,
+    ) {
+        let way = Some(Way { place: Place::Pool, is_streamed, answer: Arc::new(answer) });
+        if is_streamed { self.any_stream = way } else { self.any = way }
     }
 
-    /// How the method of a frame is answered.
-    pub(super) fn find(&self, method: &[u8]) -> Option<&Way> {
+    /// How the method of a frame is answered. One that takes no streams, or nothing else, is found all the same.
+    pub(super) fn find(&self, method: &[u8], is_streamed: bool) -> Option<&Way> {
         match self.position(method) {
             Ok(at) => self.by_name.get(at).map(|(_, way)| way),
-            Err(_) => self.any.as_ref(),
+            Err(_) if is_streamed => self.any_stream.as_ref().or(self.any.as_ref()),
+            Err(_) => self.any.as_ref().or(self.any_stream.as_ref()),
         }
+    }
+
+    /// Whether any of them takes streams.
+    pub(super) fn have_streams(&self) -> bool {
+        self.ways().any(|way| way.is_streamed)
     }
 
     pub(super) fn has(&self, name: &MethodName) -> bool {
@@ -69,7 +84,11 @@ impl Methods {
     }
 
     pub(super) fn need_pool(&self) -> bool {
-        self.any.iter().chain(self.by_name.iter().map(|(_, way)| way)).any(|way| way.place == Place::Pool)
+        self.ways().any(|way| way.place == Place::Pool)
+    }
+
+    fn ways(&self) -> impl Iterator<Item = &Way> {
+        self.any.iter().chain(&self.any_stream).chain(self.by_name.iter().map(|(_, way)| way))
     }
 
     /// The named methods, sorted.
@@ -88,8 +107,17 @@ pub(super) fn answer_typed<M: Method + DeserializeOwned>(
     answers: &mut Frames,
     run: impl FnOnce(M) -> Result<M::Reply, Failed<M::Error>>,
 ) {
+    answer_request(call, answers, run);
+}
+
+/// Answers a call with what is made of its request.
+pub(super) fn answer_request<Q: DeserializeOwned, A: serde::Serialize, E: MethodError>(
+    call: &Call,
+    answers: &mut Frames,
+    run: impl FnOnce(Q) -> Result<A, Failed<E>>,
+) {
     guarded(call, answers, |answers| {
-        let request = match codec::decode::<M>(call.encoding, &call.body) {
+        let request = match codec::decode::<Q>(call.encoding, &call.body) {
             Ok(request) => request,
             Err(error) => return Err(undecodable(call.id, &error)),
         };
@@ -148,7 +176,7 @@ fn too_long(id: u64, len: usize) -> Failure {
     Failure::new(id, ErrorCode::INTERNAL, text)
 }
 
-fn reply_encoding(request: Encoding) -> Encoding {
+pub(super) fn reply_encoding(request: Encoding) -> Encoding {
     if request == Encoding::BINCODE { Encoding::BINCODE } else { Encoding::JSON }
 }
 

@@ -9,6 +9,7 @@ mod offer;
 mod polled;
 mod serving;
 mod stopper;
+mod streamed;
 mod turns;
 mod unanswered;
 mod workers;
@@ -29,6 +30,7 @@ use self::{
     life::Life,
     methods::{Methods, Place, answer_any, answer_typed},
     offer::Offer,
+    streamed::{answer_any_stream, answer_stream},
 };
 use crate::{
     connect::Connect,
@@ -36,6 +38,8 @@ use crate::{
     method::Method,
     request::Response,
     session::{Frames, outgoing::misnamed},
+    stream::{Items, ItemsBytes, Sink, SinkBytes},
+    stream_method::StreamMethod,
 };
 
 /// A service: made here, then [`run`](Service::run) or [`start`](Service::start)ed.
@@ -203,8 +207,41 @@ impl Service {
         mut self,
         answer: impl Fn(&Incoming, &Context) -> Result<Response, Failed> + Send + Sync + 'static,
     ) -> Self {
-        self.methods.set_any(move |call, context, answers| {
+        self.methods.set_any(false, move |call, context, answers| {
             answer_any(call, answers, |incoming| answer(incoming, context));
+        });
+        self
+    }
+
+    /// Answers a method with streams, on the pool: a thread is taken as long as the call lasts. `items` are those of the caller; what is
+    /// sent to the sink, the caller receives before the reply. Both wait for the caller, and end with an error when it cancels or dies,
+    /// which `?` passes on. See [`Client::stream`](crate::Client::stream).
+    pub fn stream<M: StreamMethod + DeserializeOwned>(
+        mut self,
+        answer: impl Fn(M, Items<M::In>, Sink<M::Out>, &Context) -> Result<M::Reply, Failed<M::Error>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        if let Some(name) = self.method_name(M::METHOD) {
+            self.methods.add(name, Place::Pool, true, move |call, context, answers| {
+                answer_stream::<M>(&context.connection, call, answers, |request, items, sink| {
+                    answer(request, items, sink, context)
+                });
+            });
+        }
+        self
+    }
+
+    /// Answers every call with streams whose method is not named otherwise, with bodies as they are, on the pool.
+    pub fn any_stream(
+        mut self,
+        answer: impl Fn(&Incoming, ItemsBytes, SinkBytes, &Context) -> Result<Response, Failed> + Send + Sync + 'static,
+    ) -> Self {
+        self.methods.set_any(true, move |call, context, answers| {
+            answer_any_stream(&context.connection, call, answers, |incoming, items, sink| {
+                answer(incoming, items, sink, context)
+            });
         });
         self
     }
@@ -263,20 +300,20 @@ impl Service {
         place: Place,
         answer: impl Fn(M, &Context) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,
     ) -> Self {
-        if let Some(name) = self.method_name::<M>() {
+        if let Some(name) = self.method_name(M::METHOD) {
             let answer = move |call: &Call, context: &Context, answers: &mut Frames| {
                 answer_typed::<M>(call, answers, |request| answer(request, context));
             };
-            self.methods.add(name, place, answer);
+            self.methods.add(name, place, false, answer);
         }
         self
     }
 
-    fn method_name<M: Method>(&mut self) -> Option<MethodName> {
-        let mistake = match MethodName::parse(M::METHOD) {
-            Ok(name) if !self.methods.has(&name) => return Some(name),
-            Ok(name) => Error::new(ErrorCode::USAGE, format!("the method {name:?} is given twice")),
-            Err(error) => misnamed("method", M::METHOD, &error),
+    fn method_name(&mut self, name: &str) -> Option<MethodName> {
+        let mistake = match MethodName::parse(name) {
+            Ok(parsed) if !self.methods.has(&parsed) => return Some(parsed),
+            Ok(_) => Error::new(ErrorCode::USAGE, format!("the method {name:?} is given twice")),
+            Err(error) => misnamed("method", name, &error),
         };
         self.mistake.get_or_insert(mistake);
         None

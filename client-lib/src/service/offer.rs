@@ -60,7 +60,7 @@ impl Offer {
     /// `too_large` if the names of the methods don't fit a body.
     pub(super) fn registration(&self) -> Result<Operated> {
         let register = Register {
-            streams: false,
+            streams: self.methods.have_streams(),
             name: self.name.clone(),
             window: self.window(),
             shared: self.shared,

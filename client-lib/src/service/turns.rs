@@ -21,6 +21,7 @@ use crate::{
     client::Client,
     link::blocking::{Connection, Receiver},
     session::{Frames, Inbound, Loss},
+    stream,
 };
 
 /// What all connections of a service have in common.
@@ -57,6 +58,7 @@ impl Turns {
             deadline: Instant::now(),
             cancel: CancelToken::default(),
             client: common.client.clone(),
+            connection: connection.clone(),
         };
         Self {
             common: common.clone(),
@@ -131,23 +133,29 @@ impl Turns {
     fn take(&mut self, call: Call, now: Instant) {
         if !self.recognise(&call.caller) {
             let text = "the broker did not say who calls";
-            return self.refuse(Failure::new(call.id, ErrorCode::PROTOCOL, text));
+            return self.refuse(&call, ErrorCode::PROTOCOL, text);
         }
         let deadline = now + Duration::from_millis(u64::from(self.time_of(&call)));
         let Self { common, context, answers, .. } = self;
-        match common.offer.methods.find(call.routing.method()) {
-            Some(Way { place: Place::Here, answer }) => {
+        let is_streamed = call.streams.any();
+        match common.offer.methods.find(call.routing.method(), is_streamed) {
+            Some(way) if way.is_streamed != is_streamed => {
+                let takes = if is_streamed { "takes no streams" } else { "takes only calls with streams" };
+                let text = format!("{} {takes}", target(&call));
+                self.refuse(&call, ErrorCode::INVALID, text);
+            }
+            Some(Way { place: Place::Here, answer, .. }) => {
                 context.deadline = deadline;
                 answer(&call, context, answers);
                 self.flush_if_many();
             }
-            Some(Way { place: Place::Pool, answer }) => {
+            Some(Way { place: Place::Pool, answer, .. }) => {
                 let answer = answer.clone();
                 self.hand_to_pool(call, answer, deadline);
             }
             None => {
                 let text = no_method(&common.offer, &call);
-                self.refuse(Failure::new(call.id, ErrorCode::NO_METHOD, text));
+                self.refuse(&call, ErrorCode::NO_METHOD, text);
             }
         }
     }
@@ -158,19 +166,24 @@ impl Turns {
     }
 
     fn hand_to_pool(&mut self, call: Call, answer: Responder, deadline: Instant) {
-        let ends = (!call.one_way).then_some(deadline); // the caller of a one-way call waits for nothing
+        // The caller of a one-way call waits for nothing, and that of one with streams as long as it hears anything.
+        let ends = (!call.one_way && !call.streams.any()).then_some(deadline);
         let Some(cancel) = self.unanswered.enter(call.id, ends, self.common.offer.limit()) else {
             let text = format!("{} takes {} calls at once", target(&call), self.common.offer.window());
-            return self.refuse(Failure::new(call.id, ErrorCode::BUSY, text));
+            return self.refuse(&call, ErrorCode::BUSY, text);
         };
         let client = self.common.client.bound_to(cancel.clone());
-        let context = Context { caller: self.context.caller.clone(), deadline, cancel, client };
         let (connection, unanswered) = (self.connection.clone(), self.unanswered.clone());
+        let caller = self.context.caller.clone();
+        let context = Context { caller, deadline, cancel, client, connection: connection.clone() };
         self.common.workers.push(Task { call: detached(call), context, answer, connection, unanswered });
     }
 
-    fn refuse(&mut self, failure: Failure) {
-        self.answers.push_message(Message::Error(failure));
+    fn refuse(&mut self, call: &Call, code: ErrorCode, text: impl Into<String>) {
+        if call.streams.any() {
+            drop(stream::Place::of_delivered(&self.connection, call)); // what still comes is ignored
+        }
+        self.answers.push_message(Message::Error(Failure::new(call.id, code, text)));
         self.flush_if_many();
     }
 

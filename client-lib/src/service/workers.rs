@@ -14,6 +14,7 @@ use crate::{
     error::{Error, Result},
     link::blocking::Connection,
     session::Frames,
+    stream::Place,
 };
 
 /// A call for the pool.
@@ -140,6 +141,9 @@ impl Task {
                     Failure::new(self.call.id, reason, "the caller stopped waiting before the call's turn came");
                 answers.push_message(Message::Error(Failure { retry: Retry::Safe, ..failure }));
             }
+        }
+        if self.call.streams.any() {
+            drop(Place::of_delivered(&self.connection, &self.call)); // of a call that never ran
         }
         self.context.cancel.end(&self.connection);
         self.connection.answer_one(answers);

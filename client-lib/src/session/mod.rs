@@ -19,6 +19,8 @@
 
 mod feed;
 mod feeds;
+mod flow;
+mod flowing;
 mod frames;
 mod last_call;
 pub(crate) mod outgoing;
@@ -42,6 +44,8 @@ use ipc_protocol::{
 
 pub(crate) use self::{
     feed::{Keep, Taken},
+    flow::Flowed,
+    flowing::Sending,
     frames::{Frames, Payload},
     outgoing::{Answer, Outgoing, What},
     patience::Patience,
@@ -49,6 +53,7 @@ pub(crate) use self::{
 };
 use self::{
     feeds::Feeds,
+    flowing::Flows,
     last_call::LastCall,
     slots::{Slot, SlotKind, Slots, Waiting},
 };
@@ -84,6 +89,8 @@ enum Effect {
     Nothing,
     /// This call, or ping, has ended; or this subscription has something to tell.
     Ended(Serial),
+    /// A call with streams has ended: for the thread that takes its items, and for the one that sends.
+    BothEnded(Serial, Serial),
     /// All calls have ended, and the connection with them.
     Closed,
 }
@@ -115,6 +122,7 @@ pub(crate) struct Session {
     inbound: Vec<Inbound>,
     last_call: LastCall,
     feeds: Feeds,
+    flows: Flows,
     transmit: Frames,
     /// Calls started since something was last received: each may bring a frame back.
     unread_ends: usize,
@@ -134,6 +142,7 @@ impl Session {
             inbound: Vec::new(),
             last_call: LastCall::default(),
             feeds: Feeds::default(),
+            flows: Flows::default(),
             transmit: Frames::default(),
             unread_ends: 0,
             stale_at: now + PAUSE,
@@ -173,6 +182,12 @@ impl Session {
                 self.feeds.ask(id, keep);
                 Header { time_ms: call.timeout_ms, flags, ..Header::new(Kind::CALL, id.0) }
             }
+            What::Stream(streams) => {
+                let flag = |is_set: bool, flag: Flags| if is_set { flag } else { Flags::NONE };
+                let flags = flags.with(flag(streams.request, Flags::REQUEST_STREAM));
+                let flags = flags.with(flag(streams.reply, Flags::REPLY_STREAM));
+                Header { time_ms: call.timeout_ms, flags, ..Header::new(Kind::CALL, id.0) }
+            }
             What::Event { retained: false } => Header { flags, ..Header::new(Kind::EVENT, id.0) },
             What::Event { retained: true } => {
                 Header { flags: flags.with(Flags::RETAINED), ..Header::new(Kind::EVENT, id.0) }
@@ -183,6 +198,9 @@ impl Session {
         let header = Header { encoding: call.encoding, routing_len, body_len, ..header };
         self.transmit.push(&header, routing, call.body.clone());
         self.slots.wait_for(id, Waiting { kind, end: self.transmit.pushed(), parent: call.parent });
+        if let What::Stream(streams) = call.what {
+            self.open_flow(id, streams);
+        }
         if call.answer == Answer::Unwanted
             && let Some(ping) = self.next_id()
         {
@@ -236,6 +254,9 @@ impl Session {
             let text = "the call that this one was made for has ended";
             self.slots.end(id, &[SlotKind::Call], Err(Error::new(reason, text).with_retry(Retry::Unknown)));
             ended(id);
+            if self.sender_of(id) != id {
+                ended(self.sender_of(id));
+            }
         }
     }
 
@@ -270,6 +291,10 @@ impl Session {
             match event {
                 Ok(Effect::Nothing | Effect::Closed) => {}
                 Ok(Effect::Ended(id)) => ended(id),
+                Ok(Effect::BothEnded(receiver, sender)) => {
+                    ended(receiver);
+                    ended(sender);
+                }
                 Err(violation) => {
                     self.say_goodbye(&violation);
                     return Err(violation);
@@ -306,8 +331,11 @@ impl Session {
                 if self.role == Role::Service {
                     self.inbound.push(Inbound::Cancel(cancel));
                 }
-                Ok(Effect::Nothing)
+                Ok(self.flow_cancelled(cancel.id, cancel.reason, cancel.delivered))
             }
+            Message::Item(item) => Ok(self.item_came(item)),
+            Message::Credit(credit) => Ok(self.credit_came(credit)),
+            Message::End(end) => Ok(self.end_came(end)),
             Message::Event(event) => Ok(told(self.feeds.push(event))),
             Message::Gap(gap) => Ok(told(self.feeds.lose(gap.id, gap.lost))),
             wrong => Err(unexpected(&wrong)),
@@ -476,11 +504,13 @@ impl Session {
         let id = Serial(failure.id);
         self.feeds.refuse(id);
         let error = Err(Error::from(failure));
-        if self.slots.end(id, &[SlotKind::Call, SlotKind::OneWay], error) { Effect::Ended(id) } else { Effect::Nothing }
+        let has_ended = self.slots.end(id, &[SlotKind::Call, SlotKind::OneWay], error);
+        self.with_sender(if has_ended { Effect::Ended(id) } else { Effect::Nothing })
     }
 
     fn ended(&mut self, id: u64, kind: SlotKind, outcome: Outcome) -> Effect {
-        if self.slots.end(Serial(id), &[kind], outcome) { Effect::Ended(Serial(id)) } else { Effect::Nothing }
+        let has_ended = self.slots.end(Serial(id), &[kind], outcome);
+        self.with_sender(if has_ended { Effect::Ended(Serial(id)) } else { Effect::Nothing })
     }
 
     /// A pong ends its ping, or the one-way call that the ping was sent behind: the broker has taken it.
@@ -493,7 +523,12 @@ impl Session {
 
     fn delivered(&mut self, call: Call) {
         match self.role {
-            Role::Service => self.inbound.push(Inbound::Call(call)),
+            Role::Service => {
+                if call.streams.any() {
+                    self.open_delivered_flow(call.id, call.streams);
+                }
+                self.inbound.push(Inbound::Call(call));
+            }
             Role::Caller => {
                 let failure = Failure::new(call.id, ErrorCode::NO_METHOD, "this process answers no calls");
                 self.push(Message::Error(failure));

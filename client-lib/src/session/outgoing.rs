@@ -4,7 +4,7 @@ use std::{num::NonZeroU64, time::Duration};
 
 use bytes::Bytes;
 use ipc_protocol::{
-    Encoding, ErrorCode, FieldTag, MethodName, Retry, Routing,
+    Encoding, ErrorCode, FieldTag, MethodName, Retry, Routing, Streams,
     codec::{self, CodecError},
     control::{self, Operation},
     limits::MAX_NAME,
@@ -38,6 +38,8 @@ pub(crate) enum What {
     Call,
     /// A call of the broker that asks for events.
     Subscribe(Keep),
+    /// A call of a service, with streams.
+    Stream(Streams),
     /// An event.
     Event {
         /// Whether it is kept as the last of its topic.

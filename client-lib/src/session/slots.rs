@@ -79,6 +79,14 @@ impl Slots {
         }
     }
 
+    /// The end of a call that has one, which stays.
+    pub(super) fn peek(&self, id: Serial) -> Option<&Outcome> {
+        match self.0.get(&id)? {
+            Slot::Waiting(_) => None,
+            Slot::Ended(outcome) => Some(outcome),
+        }
+    }
+
     /// Drops the end of a call if it is of a certain kind.
     pub(super) fn remove_if(&mut self, id: Serial, which: impl FnOnce(&Outcome) -> bool) -> bool {
         match self.0.get(&id) {

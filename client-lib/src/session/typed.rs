@@ -88,18 +88,18 @@ impl Asked {
 pub(crate) fn read_end<M: Method>(outcome: Outcome) -> Result<M::Reply, CallError<M::Error>> {
     match outcome {
         Ok(response) => decode_reply(M::SERVICE, M::METHOD, &response).map_err(CallError::Failed),
-        Err(error) => Err(said_no::<M>(error)),
+        Err(error) => Err(said_no(error)),
     }
 }
 
 /// An `app_error` that carries a value of the application's type is that value. A service in another language may send a text
 /// alone: bytes that are empty or are not such a value.
-fn said_no<M: Method>(error: Error) -> CallError<M::Error> {
+pub(crate) fn said_no<E: MethodError>(error: Error) -> CallError<E> {
     let value = error.body();
     if error.code() != ErrorCode::APP_ERROR || (value.encoding == Encoding::BYTES && value.body.is_empty()) {
         return CallError::Failed(error);
     }
-    match M::Error::decode(value.encoding, &value.body) {
+    match E::decode(value.encoding, &value.body) {
         Some(value) => CallError::App(value),
         None => CallError::Failed(error),
     }

@@ -19,6 +19,7 @@
 mod listening;
 mod reading;
 mod state;
+mod streaming;
 pub(crate) mod waker;
 
 use std::{
@@ -38,7 +39,7 @@ use rustix::{
     net::{SendFlags, Shutdown, send},
 };
 
-pub(crate) use self::{listening::Heard, reading::Receiver};
+pub(crate) use self::{listening::Heard, reading::Receiver, streaming::Patient};
 use self::{
     state::{HIGH_WATER, Locked, State},
     waker::Waker,

@@ -93,6 +93,12 @@ impl State {
         session.end_nested(parent, reason, |id| wake.extend(parked.remove(&id)));
     }
 
+    /// Wakes the thread that waits for this, if one does.
+    pub(super) fn wake(&mut self, id: Serial) {
+        let Self { parked, wake, .. } = self;
+        wake.extend(parked.remove(&id));
+    }
+
     pub(super) fn wake_all(&mut self) {
         self.wake.extend(mem::take(&mut self.parked).into_values());
         self.bells.values().for_each(Bell::ring);

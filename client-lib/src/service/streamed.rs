@@ -1,0 +1,79 @@
+//! Answering calls with streams.
+
+use std::sync::Arc;
+
+use ipc_protocol::{Call, ErrorCode, Failure, Message, Streams};
+use serde::de::DeserializeOwned;
+
+use super::{
+    Failed, Incoming,
+    methods::{answer_any, answer_request, reply_encoding, target},
+};
+use crate::{
+    link::blocking::Connection,
+    request::Response,
+    session::Frames,
+    stream::{Items, ItemsBytes, Place, Receiving, Sending, Sink, SinkBytes},
+    stream_method::StreamMethod,
+};
+
+/// Answers a call of a typed method with streams.
+pub(super) fn answer_stream<M: StreamMethod + DeserializeOwned>(
+    connection: &Arc<Connection>,
+    call: &Call,
+    answers: &mut Frames,
+    run: impl FnOnce(M, Items<M::In>, Sink<M::Out>) -> Result<M::Reply, Failed<M::Error>>,
+) {
+    let wanted = Streams { request: M::UPLOAD, reply: M::DOWNLOAD };
+    if call.streams != wanted {
+        let text = format!("{} takes {}", target(call), spell(wanted));
+        return refuse(call, answers, text);
+    }
+    let Some(place) = entered(connection, call) else {
+        return refuse(call, answers, "the call has ended".to_owned());
+    };
+    let (items, sink) = (Items::new(Receiving::new(place.clone())), sending(&place, call));
+    answer_request(call, answers, |request| run(request, items, Sink::new(sink)));
+    place.close();
+}
+
+/// Answers a call with streams with what an untyped method makes of it.
+pub(super) fn answer_any_stream(
+    connection: &Arc<Connection>,
+    call: &Call,
+    answers: &mut Frames,
+    run: impl FnOnce(&Incoming, ItemsBytes, SinkBytes) -> Result<Response, Failed>,
+) {
+    let Some(place) = entered(connection, call) else {
+        return refuse(call, answers, "the call has ended".to_owned());
+    };
+    let (items, sink) = (ItemsBytes::new(Receiving::new(place.clone())), sending(&place, call));
+    answer_any(call, answers, |incoming| run(incoming, items, SinkBytes::new(sink)));
+    place.close();
+}
+
+/// Refuses a call that has streams and should have none, or the other way round.
+pub(super) fn refuse(call: &Call, answers: &mut Frames, text: String) {
+    answers.push_message(Message::Error(Failure::new(call.id, ErrorCode::INVALID, text)));
+}
+
+fn entered(connection: &Arc<Connection>, call: &Call) -> Option<Arc<Place>> {
+    let place = Arc::new(Place::of_delivered(connection, call)?);
+    if call.streams.request {
+        place.welcome_items();
+    }
+    Some(place)
+}
+
+fn sending(place: &Arc<Place>, call: &Call) -> Sending {
+    Sending::new(place.clone(), reply_encoding(call.encoding))
+}
+
+fn spell(streams: Streams) -> &'static str {
+    match (streams.request, streams.reply) {
+        (true, true) => "items and sends some",
+        (true, false) => "items and sends none",
+        (false, true) => "no items and sends some",
+        (false, false) => "no items and sends none",
+    }
+}

@@ -1,0 +1,79 @@
+//! The place of a call with streams on its connection.
+
+use std::{
+    os::fd::BorrowedFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ipc_protocol::Call;
+
+use crate::{
+    link::blocking::{Connection, Patient},
+    session::{Outcome, Patience, Serial},
+};
+
+/// Shared by the halves of a call. Dropping it ends the call, if that has not happened before.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(super) connection: Arc<Connection>,
+    pub(super) id: Serial,
+    /// How long both sides may be silent.
+    idle: Duration,
+    is_delivered: bool,
+}
+
+impl Place {
+    /// Of a call that was started.
+    pub(super) fn of_caller(connection: Arc<Connection>, id: Serial, idle_ms: u32) -> Self {
+        let idle_ms = if idle_ms == 0 { connection.call_default_ms() } else { idle_ms };
+        Self { connection, id, idle: Duration::from_millis(u64::from(idle_ms)), is_delivered: false }
+    }
+
+    /// Of a call that was delivered. `None` if it has no streams, or has ended.
+    pub(crate) fn of_delivered(connection: &Arc<Connection>, call: &Call) -> Option<Self> {
+        let id = connection.delivered_flow(call.id)?;
+        let idle = Duration::from_millis(u64::from(call.timeout_ms));
+        Some(Self { connection: connection.clone(), id, idle, is_delivered: true })
+    }
+
+    /// Allows the first items of the caller.
+    pub(crate) fn welcome_items(&self) {
+        self.connection.welcome_items(self.id);
+    }
+
+    /// From now on nothing is sent or received: the call is answered.
+    pub(crate) fn close(&self) {
+        self.connection.close_flow(self.id);
+    }
+
+    /// A wait that shows the other side, three times before it would be given up, that this one is there.
+    pub(super) fn patient<'a>(&self, until: Option<Instant>, interrupt: Option<BorrowedFd<'a>>) -> Patient<'a> {
+        Patient { until, interrupt, sign: (self.idle / 3).max(SHORTEST) }
+    }
+
+    /// Waits for the end of the call.
+    pub(super) fn outcome(&self) -> Outcome {
+        let sign = self.patient(None, None).sign;
+        loop {
+            let now = Instant::now();
+            let patience = Patience::new(now, u32::MAX);
+            if let Some(outcome) = self.connection.wait_until(self.id, patience, Some(now + sign), None) {
+                return outcome;
+            }
+            self.connection.show_sign(self.id);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.is_delivered {
+            self.connection.abandon(self.id);
+        }
+        self.close();
+    }
+}
+
+/// Signs of life come no closer than this.
+const SHORTEST: Duration = Duration::from_millis(5);

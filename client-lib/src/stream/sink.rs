@@ -1,0 +1,59 @@
+//! The service's items, as it sends them.
+
+use std::{fmt, marker::PhantomData};
+
+use bytes::Bytes;
+use ipc_protocol::Encoding;
+use serde::Serialize;
+
+use super::sending::Sending;
+use crate::{error::Result, session::Payload};
+
+/// Sends items to a caller.
+pub struct Sink<T> {
+    half: Sending,
+    items: PhantomData<fn(T)>,
+}
+
+impl<T> Sink<T> {
+    pub(crate) fn new(half: Sending) -> Self {
+        Self { half, items: PhantomData }
+    }
+}
+
+impl<T: Serialize> Sink<T> {
+    /// Sends an item; waits until the caller takes it.
+    ///
+    /// # Errors
+    /// `cancelled` or `deadline` when the caller has stopped waiting or has gone, `broker_lost`; `usage` if it takes no items; `invalid` or
+    /// `too_large` if the item can't be encoded.
+    pub fn send(&mut self, item: &T) -> Result<()> {
+        self.half.send_value(item)
+    }
+}
+
+impl<T> fmt::Debug for Sink<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Sink").field(&self.half).finish()
+    }
+}
+
+/// Sends items of bytes to a caller. As [`Sink`] otherwise.
+#[derive(Debug)]
+pub struct SinkBytes {
+    half: Sending,
+}
+
+impl SinkBytes {
+    pub(crate) fn new(half: Sending) -> Self {
+        Self { half }
+    }
+
+    /// Sends an item in an encoding; waits until the caller takes it.
+    ///
+    /// # Errors
+    /// As [`Sink::send`].
+    pub fn send(&mut self, encoding: Encoding, item: impl Into<Bytes>) -> Result<()> {
+        self.half.send(encoding, &Payload::Shared(item.into()), None, None)
+    }
+}
