@@ -297,6 +297,10 @@ impl Client {
         }
     }
 
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.0
+    }
+
     /// Puts a registered connection in place of a dead one.
     pub(crate) fn adopt(&self, connection: Arc<Connection>) {
         self.0.line.adopt(connection);
@@ -305,10 +309,6 @@ impl Client {
     /// No connection follows the one at hand.
     pub(crate) fn retire(&self) {
         self.0.line.retire();
-    }
-
-    pub(crate) fn calls(&self) -> &Calls {
-        &self.0
     }
 
     /// The number of a service's connection, which it has been told by the time it is registered.

@@ -22,7 +22,8 @@ pub(crate) fn of(bounded: Bounded, value: u64, limits: &Limits) -> Option<u64> {
         | Bounded::SubscriptionsOfOnePeer
         | Bounded::PatternsOfOnePeer
         | Bounded::KeptOfOneUser
-        | Bounded::Kept => return None,
+        | Bounded::Kept
+        | Bounded::LocksOfOnePeer => return None,
     };
     Some(bytes)
 }

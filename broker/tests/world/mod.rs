@@ -14,6 +14,7 @@ mod events;
 mod expect;
 mod fake;
 mod ledger;
+mod locks;
 mod model;
 mod operate;
 mod request;
@@ -36,7 +37,8 @@ use ipcd::{
 
 use events::Events;
 use fake::Fake;
-use ledger::{Arrival, Ledger, Sender};
+use ledger::{Arrival, Asked, Ledger, Sender};
+use locks::Locks;
 use model::{Model, Promise};
 
 pub(crate) use dice::{Counter, Dice};
@@ -60,6 +62,7 @@ pub(crate) struct World {
     ledger: Ledger,
     model: Model,
     pub(crate) events: Events,
+    locks: Locks,
     datagrams: u64,
     /// Whether answers to datagrams can be sent.
     takes_answers: bool,
@@ -94,6 +97,7 @@ impl World {
             ledger: Ledger::default(),
             model: Model::default(),
             events: Events::default(),
+            locks: Locks::default(),
             datagrams: 0,
             takes_answers: true,
             answers: Vec::new(),
@@ -392,8 +396,12 @@ impl World {
                     self.model.streams.check_end(&ended, self.fakes.iter().any(|fake| !fake.reads));
                 }
                 self.model.check_end(&ended, self.router.limits(), |peer| self.fakes[peer.0].is_open());
-                let asked = ended.request.asked.clone();
+                self.locks.note(to, &ended);
+                let (ticket, asked) = (ended.ticket, ended.request.asked.clone());
                 self.events.note(to, &asked, message);
+                if let (Asked::Lock { name, .. }, Message::Reply(_)) = (&asked, message) {
+                    self.assert_first_in_line(ticket, name);
+                }
                 self.model.directory.note(to, asked, message);
             }
             Message::Cancel(cancel) => {
@@ -445,6 +453,7 @@ impl World {
         self.ledger.withdraw(peer);
         self.model.directory.forget(peer);
         self.events.forget(peer);
+        self.locks.forget(peer);
         let id = self.fakes[peer.0].id;
         self.pass(Input::Closed { peer: id });
     }

@@ -135,7 +135,8 @@ impl Model {
             ErrorCode::NO_METHOD => assert_eq!(ended.request.service.split('.').next(), Some("ipc"), "{what:?}"),
             ErrorCode::DENIED => {
                 let asked = &ended.request.asked;
-                let is_brokers = matches!(asked, Asked::Register { name: Some(name), .. } if name.starts_with("ipc"));
+                let is_brokers = matches!(asked, Asked::Register { name: Some(name), .. } | Asked::Lock { name, .. }
+                    if name.starts_with("ipc"));
                 assert!(![0, OWNER].contains(&ended.uid) || is_brokers, "may do everything: {what:?}");
             }
             _ => {}
@@ -189,6 +190,7 @@ impl World {
             let request = self.ledger.request(ticket);
             match self.ledger.goes_to(ticket) {
                 Some(("ipc", "wait")) => self.assert_waits_for_something(ticket, &request.body),
+                Some(("ipc", "lock")) => self.assert_waits_for_lock(ticket),
                 Some((service, _)) if service != "ipc" => {
                     stored += request.body.len();
                     self.assert_no_room(ticket, service);
