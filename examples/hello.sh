@@ -10,6 +10,7 @@ exec 2>&1 # errors appear in their place, also when this is piped
 say() { printf '\n# %s\n' "$*"; }
 show() { printf '$ %s\n' "$1"; eval "$1"; }
 
+say "Building calc_service, a typed service."
 cargo build --quiet --release -p ipc-client --example calc_service
 PATH=${CARGO_TARGET_DIR:-target}/release/examples:$PATH
 

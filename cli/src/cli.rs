@@ -60,11 +60,11 @@ pub(crate) enum Verb {
     Peers(With<peers::Args>),
     /// Print the broker's counters
     Stats(With<stats::Args>),
-    /// Print the broker's limits and how much of them is used
+    /// Print the broker's limits, their use, and the memory they allow
     Limits(With<limits::Args>),
     /// Measure a round trip to the broker
     Ping(With<ping::Args>),
-    /// Measure calls and connections through the running broker
+    /// Measure calls through the running broker
     Bench(With<bench::Args>),
     /// Print the script that completes command lines in a shell
     Completions(With<completions::Args>),

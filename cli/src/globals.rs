@@ -24,8 +24,8 @@ pub(crate) struct Globals {
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Common options")]
 pub(crate) struct Options {
-    /// The broker's socket: a path, @NAME (abstract) or fd:N (inherited) [default: $IPCD_SOCKET, else ipcd/ipcd.sock
-    /// in $XDG_RUNTIME_DIR]
+    /// The broker's socket: a path, @NAME (abstract) or fd:N (inherited) [default: $IPCD_SOCKET, else
+    /// $XDG_RUNTIME_DIR/ipcd/ipcd.sock, else /run/ipcd/ipcd.sock (root) or /tmp/ipcd-UID/ipcd.sock]
     #[arg(short, long, value_name = "ADDR")]
     socket: Option<OsString>,
 

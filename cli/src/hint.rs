@@ -35,7 +35,7 @@ pub(crate) fn way_out(subject: &str, error: &Error) -> String {
 fn unavailable(error: &Error) -> &'static str {
     match error.source().and_then(|source| source.downcast_ref()).map(io::Error::kind) {
         Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            "start one with 'ipcd', or run the command under 'ipcctl run -- CMD'"
+            "start one with 'ipcd', name its socket with -s, or run the command under 'ipcctl run -- CMD'"
         }
         Some(io::ErrorKind::TimedOut) => "is it stopped, or overloaded?",
         _ => "",

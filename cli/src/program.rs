@@ -30,11 +30,11 @@ impl Program {
     /// Finds the program of a command line as execvp(3) would. Exits are those of env(1): 127 when there is no such program, 126
     /// when it cannot be executed.
     pub(crate) fn find(command: &[OsString], subject: &str) -> Result<Self> {
-        let path = env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
-        Self::find_in(command, &path, subject)
+        Self::find_in(command, &search_path(), subject)
     }
 
-    fn find_in(command: &[OsString], path: &OsStr, subject: &str) -> Result<Self> {
+    /// The same, with `path` in place of PATH.
+    pub(crate) fn find_in(command: &[OsString], path: &OsStr, subject: &str) -> Result<Self> {
         let (name, arguments) = command.split_first().ok_or_else(|| Problem::usage(subject, "which command?"))?;
         let found = |path| Self { path, name: name.clone(), arguments: arguments.to_vec() };
         let mut refused = None;
@@ -76,6 +76,11 @@ impl Program {
     pub(crate) fn name(&self) -> std::ffi::os_str::Display<'_> {
         self.name.display()
     }
+}
+
+/// Where programs are looked for.
+pub(crate) fn search_path() -> OsString {
+    env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into())
 }
 
 /// Why a file that is there does not run.

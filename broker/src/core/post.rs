@@ -236,11 +236,21 @@ impl Post {
         out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
         let Err(full) = self.accounts.charge_bytes(payer, bytes, Use::Unread, &self.limits) else { return Ok(()) };
-        if !self.cut_hog(full, payer, out) {
+        if !self.cut_hog(full, payer, out) && !self.fits_beside_kernel(payer, bytes) {
             return Err(self.busy(full, Use::Unread));
         }
         self.accounts.charge(payer, Account::bytes(bytes));
         Ok(())
+    }
+
+    /// Whether bytes fit a user's quota but for what lies unread in the kernel. Whether that is read shows only after some time, and
+    /// until then the user's other calls go on.
+    #[cold]
+    fn fits_beside_kernel(&self, account: AccountId, bytes: usize) -> bool {
+        let own = self.peers.iter().filter(|(_, peer)| peer.account == account);
+        let sunk = own.map(|(_, peer)| peer.sunk as u64).sum::<u64>();
+        let held = self.accounts.held(account).bytes.saturating_sub(sunk) + bytes as u64;
+        sunk > 0 && held <= self.limits.bytes_per_uid
     }
 
     /// Charges bytes for what cannot be refused. If a quota is full, this cuts the peer that holds most of it among those that do not
@@ -298,7 +308,7 @@ impl Post {
             Full::Strangers => self.limits.bytes_total / 8,
             Full::Broker => self.limits.bytes_total,
         };
-        let violation = not_reading(hog.unread + hog.sunk, limit);
+        let violation = Violation::FillingQuota(hog.unread + hog.sunk, limit);
         self.violate(id, &violation, out); // nothing, if it is on its way out already: its bytes are about to be free
         true
     }

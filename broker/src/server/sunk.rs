@@ -32,6 +32,8 @@ pub(crate) struct Depth {
     pub(crate) bytes: usize,
     is_fresh: bool,
     is_waiting: bool,
+    /// Looks in a row at which nothing had been read.
+    still: u8,
 }
 
 impl Sunk {
@@ -77,7 +79,7 @@ impl Sunk {
         self.look
     }
 
-    /// Notes what a look at a connection has found. Returns whether its peer has read nothing since the last one.
+    /// Notes what a look at a connection has found. Returns whether its peer has read nothing for a while.
     pub(crate) fn looked(&mut self, now: Moment, (id, why): (PeerId, Look), depth: &mut Depth, found: usize) -> bool {
         let had = mem::replace(&mut depth.bytes, found);
         match why {
@@ -88,7 +90,9 @@ impl Sunk {
             self.waiting.push_back(id);
             self.look.get_or_insert_with(|| now.after_ms(AGAIN_MS));
         }
-        why == Look::Waiting && found > 0 && found >= had && !depth.is_fresh
+        let is_still = why == Look::Waiting && found > 0 && found >= had && !depth.is_fresh;
+        depth.still = if is_still { depth.still.saturating_add(1) } else { 0 };
+        depth.still >= STUCK
     }
 
     /// Gives back memory that is kept for reuse.
@@ -114,6 +118,9 @@ pub(crate) const UNSEEN: u64 = 4 * 1_024 * 1_024;
 const PER_WRITE: u64 = 1_024;
 /// Time between two looks at a connection that doesn't read.
 const AGAIN_MS: u64 = 1_000;
+/// Looks without a change after which a peer counts as one that doesn't read. The kernel frees a buffer only once all of it is read,
+/// so that a slow reader may show no change for a while.
+const STUCK: u8 = 3;
 /// Connections that are looked at again at once.
 const SLICE: usize = 2_048;
 
@@ -155,12 +162,14 @@ mod tests {
 
         assert!(!sunk.looked(Moment(0), (id(1), Look::Fresh), &mut depth, 50_000), "it may be about to read");
         assert_eq!(sunk.next_look(), Some(later(1)));
-        assert_eq!(sunk.take_due(later(1)), [(id(1), Look::Waiting)]);
-        assert!(sunk.looked(later(1), (id(1), Look::Waiting), &mut depth, 50_000), "it reads nothing");
-        sunk.take_due(later(2));
-        assert!(!sunk.looked(later(2), (id(1), Look::Waiting), &mut depth, 40_000), "it reads");
-        sunk.take_due(later(3));
-        assert!(!sunk.looked(later(3), (id(1), Look::Waiting), &mut depth, 0));
+        let mut look = |at: u64, found: usize| {
+            assert_eq!(sunk.take_due(later(at)), [(id(1), Look::Waiting)]);
+            sunk.looked(later(at), (id(1), Look::Waiting), &mut depth, found)
+        };
+        assert_eq!([look(1, 50_000), look(2, 50_000)], [false; 2], "it may be within a long buffer");
+        assert!(look(3, 50_000), "it reads nothing");
+        assert!(!look(4, 40_000), "it reads");
+        assert!(!look(5, 0));
         assert_eq!(sunk.next_look(), None);
     }
 

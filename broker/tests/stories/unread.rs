@@ -102,9 +102,23 @@ fn connections_that_leave_much_in_the_kernel_are_cut_when_the_quota_is_full() {
 
     w.look(stuck[0], 9_000);
 
-    w.expect_cut(stuck[1], "15000 bytes wait to be read, the limit is 40000");
+    w.expect_cut(stuck[1], "15000 bytes wait to be read, while the quota of 40000 bytes is full");
     [reader, stuck[0], stuck[2]].iter().for_each(|peer| w.expect_open(*peer));
     assert!(w.bytes_held() <= 40_000);
+}
+
+#[test]
+fn a_quota_that_is_full_of_what_the_kernel_holds_refuses_no_call_that_runs_at_once() {
+    let mut w = narrow();
+    let (svc, caller) = (w.service("clock"), w.peer(OWNER));
+    let slow = [(); 6].map(|()| w.peer(OWNER));
+    slow.iter().for_each(|peer| w.look(*peer, 9_000));
+
+    let call = w.call(caller, "clock", "", b"");
+    w.reply_next(svc, b"now");
+
+    w.expect_reply(call);
+    slow.iter().for_each(|peer| w.expect_open(*peer));
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn sentence(error: &Error) -> String {
 /// The nearest that is right.
 fn suggestion(error: &Error) -> Option<String> {
     let kinds = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
-    let nearest = kinds.into_iter().find_map(|kind| words(error, kind).into_iter().next())?;
+    let nearest = kinds.into_iter().find_map(|kind| words(error, kind).pop())?; // clap puts the nearest last
     Some(format!("did you mean '{nearest}'?"))
 }
 
@@ -153,6 +153,14 @@ fn format(value: Option<&str>) -> Option<Format> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_nearest_of_several_is_suggested() {
+        let verbs = ["limits", "list", "wait"].map(clap::Command::new);
+        let wrong =
+            clap::Command::new("ipcctl").subcommands(verbs).try_get_matches_from(["ipcctl", "limit"]).unwrap_err();
+        assert_eq!(suggestion(&wrong).unwrap(), "did you mean 'limits'?");
+    }
 
     fn manner_of(args: &str) -> (Format, Loudness) {
         let args: Vec<OsString> =

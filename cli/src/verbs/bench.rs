@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_client::{Client, Context, Error, Incoming, PendingBytes, Request, Response, Service, Serving, Target};
+use ipc_client::{
+    Client, Context, Error, Incoming, PendingBytes, Request, Response, Service, Serving, Target, control::Empty,
+};
 use serde::Serialize;
 
 use crate::{
@@ -63,7 +65,9 @@ impl Args {
         if globals.is_inherited() {
             return Err(Problem::usage("bench", "an inherited descriptor is one connection, and two are needed"));
         }
-        globals.ask::<_, ipc_client::control::Empty>("ping", &ipc_client::control::Empty {})?; // -t holds before any thread waits
+        // -t holds before any thread waits.
+        let answered = globals.connect("bench")?.try_ask::<_, Empty>("ping", &Empty {});
+        answered.map_err(|error| Problem::from_error("bench", &error))?;
         let report = self.measure(globals)?;
         match globals.format {
             Format::Text => out::print(&table::render(&report.rows()))?,

@@ -9,11 +9,13 @@ use crate::{
     table::{self, Cell},
 };
 
-/// Print the broker's limits: name, value, then how much is used and the most that ever was, where that is counted, and the bytes of
-/// memory once all that a limit allows is there.
+/// Print the broker's limits, their use, and the memory they allow.
 ///
-/// For a limit per peer, name or user these are the figures of the one that uses most. What limits without bytes of memory bound is part
-/// of `bytes_total`. `ipcctl stats` has the sum, `bytes_worst`. The unit is part of the name, or stands last.
+/// After the name and the value, where they apply: 'used' is how much is in use now, 'peak' the most that ever was (of a limit per
+/// peer, name or user: by the one that uses most), and 'worst' the memory of broker and kernel, in bytes, once the limit is used up.
+///
+/// A limit without 'worst' takes no memory, or takes it out of bytes_total. All 'worst' together, and what the broker needs for
+/// itself, are bytes_worst in 'ipcctl stats': the most memory that it takes. The unit follows the value if the name doesn't say it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  ipcctl limits | grep calls")]
 pub(crate) struct Args {}
@@ -28,13 +30,13 @@ impl Args {
 
 fn row(limit: &control::LimitRow) -> Vec<Cell> {
     let mut row = vec![Cell::text(&limit.name), Cell::number(limit.value)];
+    row.extend(table::unit(&limit.name, &limit.unit));
     if limit.used.is_some() || limit.peak.is_some() {
         row.extend([Cell::text("used"), Cell::optional(limit.used), Cell::text("peak"), Cell::optional(limit.peak)]);
     }
     if limit.worst.is_some() {
-        row.extend([Cell::text("worst"), Cell::optional(limit.worst)]);
+        row.extend([Cell::text("worst"), Cell::optional(limit.worst), Cell::text("bytes")]);
     }
-    row.extend(table::unit(&limit.name, &limit.unit));
     row
 }
 
@@ -67,6 +69,19 @@ mod tests {
             peak: Some(20),
             worst: Some(4_000),
         };
-        assert_eq!(table::render(&[row(&limit)]), "bytes_total  3000  used  10  peak  20  worst  4000\n");
+        assert_eq!(table::render(&[row(&limit)]), "bytes_total  3000  used  10  peak  20  worst  4000  bytes\n");
+    }
+
+    #[test]
+    fn the_unit_of_the_value_is_not_taken_for_that_of_the_memory() {
+        let limit = control::LimitRow {
+            name: "backlog".into(),
+            value: 17,
+            unit: "connections".into(),
+            used: None,
+            peak: None,
+            worst: Some(4_000),
+        };
+        assert_eq!(table::render(&[row(&limit)]), "backlog  17  connections  worst  4000  bytes\n");
     }
 }

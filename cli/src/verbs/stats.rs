@@ -9,10 +9,37 @@ use crate::{
     table::{self, Cell},
 };
 
-/// Print the broker's counters since it started: name and value, and the unit where the name doesn't say it.
+/// Print the broker's counters: name and value, and the unit where the name doesn't say it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  ipcctl stats | grep dropped")]
+#[command(after_help = AFTER)]
 pub(crate) struct Args {}
+
+const AFTER: &str = "What there is now:
+  connections               connections
+  names                     names on offer
+  calls_pending             calls without an answer yet
+  bytes_held                memory that is charged to users
+  bytes_worst               the most memory that the limits allow, see 'ipcctl limits --help'
+
+Since the broker started:
+  connections_accepted      connections accepted
+  connections_refused       told busy: a limit was reached, or the broker was ending
+  connections_ignored       closed unheard: their user connects too often
+  connections_cut           ended by the broker: their peer broke the protocol or didn't read
+  calls                     calls received, however they ended
+  calls_delivered           calls that reached a service
+  calls_queued              calls that waited for one
+  replies                   replies passed on
+  replies_late              replies that came after the call had ended
+  replies_stray             replies to calls that the service never received
+  datagrams                 datagrams received
+  datagrams_malformed       dropped: cut short, or not what a datagram may be
+  datagrams_refused         calls that were refused: no such service, denied, busy
+  datagram_answers_dropped  answers that the caller's socket didn't take
+  errors_NAME               errors sent, see 'ipcctl help errors'
+
+Example:
+  ipcctl stats | grep dropped";
 
 impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {

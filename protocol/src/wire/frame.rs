@@ -75,6 +75,9 @@ pub enum Violation {
     /// The peer doesn't read what it is sent.
     #[error("{0} bytes wait to be read, the limit is {1}")]
     NotReading(usize, usize),
+    /// The quota that the peer's unread bytes count towards is full, and most of them are its own.
+    #[error("{0} bytes wait to be read, while the quota of {1} bytes is full")]
+    FillingQuota(usize, u64),
     /// A subscription of which nothing may be dropped has more events than fit.
     #[error("the peer doesn't keep up with a subscription whose policy is 'cut'")]
     NotKeepingUp,

@@ -69,6 +69,23 @@ fn bench_prints_what_it_measured() {
     assert!(report["count"].as_u64() > Some(0) && report["p99_us"].as_f64() > Some(0.0), "{report}");
 }
 
+#[test]
+fn help_explains_each_counter() {
+    let broker = Broker::start();
+    let stats = broker.ipcctl(["stats"]).prints_text();
+    let help = Command::ipcctl(["stats", "--help"]).prints_text();
+    let explained: Vec<_> = help.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let names = stats.lines().filter_map(|line| line.split_whitespace().next());
+    let missing: Vec<_> = names.filter(|name| !name.starts_with("errors_") && !explained.contains(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn bench_names_itself_when_there_is_no_broker() {
+    let finished = Command::ipcctl(["-s", "/nonexistent/ipcd.sock", "bench"]).run();
+    assert!(finished.refused(69).starts_with("ipcctl: bench: "), "{}", finished.stderr);
+}
+
 // ---- manual pages
 
 #[test]

@@ -567,7 +567,7 @@ fn s27_limits_are_configured_and_shown_with_their_use_and_peak() {
         let line = text.lines().find(|line| line.split_whitespace().next() == Some(name)).expect("a row").to_owned();
         line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(row("backlog")[..3], ["backlog", "17", "worst"]);
+    assert_eq!(row("backlog")[..4], ["backlog", "17", "connections", "worst"]);
     assert_eq!(row("unread_hard_bytes")[..3], ["unread_hard_bytes", "3000000", "used"]);
     let names = broker.ipcctl(["-o", "json", "limits"]).prints_text();
     let names = names.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());

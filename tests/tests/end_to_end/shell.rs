@@ -83,6 +83,12 @@ fn errors_go_to_standard_error_and_only_payload_to_standard_output() {
     assert_eq!((finished.code, finished.stdout().as_str()), (0, "A"));
 }
 
+#[test]
+fn the_command_of_run_may_be_ipcctl_wherever_that_is() {
+    let listed = Command::ipcctl(["run", "--", "ipcctl", "list"]).env("PATH", "/bin:/usr/bin").run();
+    assert_eq!((listed.code, listed.stderr.as_str()), (0, ""));
+}
+
 // ---- on a terminal
 
 /// The output of a command on a terminal.

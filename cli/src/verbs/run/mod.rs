@@ -18,15 +18,12 @@ use nix::sys::signal::Signal;
 
 use self::{children::Children, kin::Kin, private::Broker, witness::Witness};
 use crate::{
-    child::{
-        Interest, ready,
-        recipe::{Manner, Recipe},
-    },
+    child::{Interest, ready, recipe::Manner},
     exit::Exit,
     globals::Globals,
     link::PRIVATE,
     problem::{Problem, Result},
-    program::Program,
+    program::{Program, search_path},
     signals::{Origin, Signals},
 };
 
@@ -82,14 +79,15 @@ impl Args {
         }
         // Reserved now because low numbers are free: scripts say fd:3.
         let place = if self.fd { Some(private::reserve_descriptor()?) } else { None };
-        let program = Program::find(&self.command, "run")?;
+        let path = path_with_ourselves();
+        let program = Program::find_in(&self.command, &path, "run")?;
         // Before any thread is made: threads inherit what is held back.
         let signals = Signals::require_sigchld()
             .and_then(|()| Signals::hold(&WATCHED))
             .map_err(|error| Problem::host("run", "cannot watch for signals", &error))?;
         let broker = Broker::start(self.config.as_deref())?;
         globals.say(|| format!("run: a broker of its own listens at {}", broker.socket().display()));
-        let status = supervise(&program, &broker, place, &signals);
+        let status = supervise(&program, path, &broker, place, &signals);
         let ended = broker.stop();
         let status = status?;
         globals.say(|| format!("run: {} ended with {status}", program.name()));
@@ -102,12 +100,17 @@ impl Args {
 }
 
 /// Runs the command to its end, then ends what it left running.
-fn supervise(program: &Program, broker: &Broker, place: Option<OwnedFd>, signals: &Signals) -> Result<ExitStatus> {
+fn supervise(
+    program: &Program,
+    path: OsString,
+    broker: &Broker,
+    place: Option<OwnedFd>,
+    signals: &Signals,
+) -> Result<ExitStatus> {
     let own_number = std::process::id().to_string();
     let mut children = Children::adopt(Kin::before_the_command(PRIVATE, &own_number))?;
     let mut recipe = program.recipe();
-    recipe.set("IPCD_SOCKET", broker.socket()).set(PRIVATE, own_number);
-    put_ourselves_in_path(&mut recipe);
+    recipe.set("IPCD_SOCKET", broker.socket()).set(PRIVATE, own_number).set("PATH", path);
     let connection = place.map(|place| broker.connection(place)).transpose()?;
     if let Some((_, address)) = &connection {
         recipe.set("IPCD_SOCKET", address);
@@ -141,16 +144,15 @@ fn before_the_command(signals: &Signals, witness: &mut Witness) -> Vec<Signal> {
     early
 }
 
-fn put_ourselves_in_path(recipe: &mut Recipe) {
-    let own = env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from));
-    if let Some(path) = own.and_then(|own| path_with(own, env::var_os("PATH").as_deref())) {
-        recipe.set("PATH", path);
-    }
+/// The search path with our own folder first, so that the command's `ipcctl` is this one, and the command itself may be `ipcctl`.
+fn path_with_ourselves() -> OsString {
+    let path = search_path();
+    let own = env::current_exe().ok().and_then(|own| own.parent().map(PathBuf::from));
+    own.and_then(|own| path_with(own, &path)).unwrap_or(path)
 }
 
-/// The search path with our own folder first, so that the command's `ipcctl` is this one.
-fn path_with(own: PathBuf, path: Option<&OsStr>) -> Option<OsString> {
-    let path = path.unwrap_or(OsStr::new("/bin:/usr/bin"));
+/// `None` if no search path can have that folder.
+fn path_with(own: PathBuf, path: &OsStr) -> Option<OsString> {
     env::join_paths(std::iter::once(own).chain(env::split_paths(path))).ok()
 }
 
@@ -160,8 +162,7 @@ mod tests {
 
     #[test]
     fn our_own_folder_is_searched_first() {
-        assert_eq!(path_with("/x".into(), Some("/a:/b".as_ref())).unwrap(), "/x:/a:/b");
-        assert_eq!(path_with("/x".into(), None).unwrap(), "/x:/bin:/usr/bin");
-        assert_eq!(path_with("/x:y".into(), None), None);
+        assert_eq!(path_with("/x".into(), "/a:/b".as_ref()).unwrap(), "/x:/a:/b");
+        assert_eq!(path_with("/x:y".into(), "/a".as_ref()), None);
     }
 }
