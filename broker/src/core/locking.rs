@@ -181,7 +181,7 @@ fn shown<'a>(peers: &Peers, of: impl Iterator<Item = &'a PeerId>, room: &mut usi
     shown
 }
 
-/// The refusal of a lock that nobody could hold.
+/// The refusal of a lock that could never be held.
 fn needs_connection() -> Refusal {
     Refusal::Invalid("a lock is held by a connection: it cannot be taken by datagram, or one-way".to_owned())
 }

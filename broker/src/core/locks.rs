@@ -1,6 +1,6 @@
 //! Locks between processes: who holds each of them, and who waits for it, in order of arrival.
 //!
-//! A lock belongs to connections. It is there as long as somebody holds it, and whoever waits for it is a pending call
+//! A lock belongs to connections. It is there as long as a peer holds it, and each peer that waits for it is a pending call
 //! (`calls::Stage`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,7 @@ pub(crate) struct Locks {
     by_name: BTreeMap<ServiceName, LockId>,
 }
 
-/// One lock. Nobody waits for it while a place is free.
+/// One lock. No call waits for it while a place is free.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Lock {
     pub(crate) name: ServiceName,
@@ -105,7 +105,7 @@ impl Locks {
         lock.charge()
     }
 
-    /// Takes a peer out of the holders. Returns what it was charged, unless it held nothing. A lock that nobody holds is gone.
+    /// Takes a peer out of the holders. Returns what it was charged, unless it held nothing. A lock without holders is gone.
     pub(crate) fn leave(&mut self, id: LockId, peer: PeerId) -> Option<usize> {
         let lock = self.table.get_mut(id)?;
         let charge = lock.holders.remove(&peer).then(|| lock.charge())?;
@@ -132,7 +132,7 @@ impl Locks {
         self.table.iter().flat_map(|(id, lock)| lock.holders.iter().map(move |peer| (*peer, id)))
     }
 
-    /// Checks that each lock is held, that its line holds exactly the calls that wait for it, and that nobody waits for a free place.
+    /// Checks that each lock is held, that its line holds exactly the calls that wait for it, and that no call waits for a free place.
     /// For the invariants.
     ///
     /// # Panics

@@ -472,7 +472,7 @@ impl<F> Router<F> {
     #[cold]
     fn drain(&mut self, out: &mut impl Outputs<F>) {
         self.board.draining = true;
-        self.board.forget_kept(); // nobody can ask for them any more
+        self.board.forget_kept(); // no peer can ask for them any more
         let is_for_us = |stage: &CallStage<F>| matches!(stage, CallStage::Watching(_) | CallStage::Locking(_));
         let waiting = self.board.calls.iter().filter(|(_, slot)| is_for_us(&slot.stage));
         for call in waiting.map(|(id, _)| id).collect::<Vec<_>>() {

@@ -49,7 +49,7 @@ impl Locks {
         self.of(name).any(|held| held.peer == peer)
     }
 
-    /// Whether a peer that asks for so many places could have one.
+    /// Whether a peer that asks for this number of places could have one.
     fn has_place(&self, name: &str, places: u32) -> bool {
         self.of(name).count() < places as usize
     }
@@ -60,7 +60,7 @@ impl Locks {
 }
 
 impl World {
-    /// Checks that a call waits for a lock that is not free, and that nobody who came later holds it.
+    /// Checks that a call waits for a lock that is not free, and that no peer which came later holds it.
     pub(super) fn assert_waits_for_lock(&self, ticket: Ticket) {
         let Asked::Lock { name, places } = &self.ledger.request(ticket).asked else {
             panic!("waits for no lock: {}", self.ledger.describe(ticket))
@@ -68,7 +68,7 @@ impl World {
         assert!(!self.locks.has_place(name, *places), "{name} is free: {}", self.ledger.describe(ticket));
     }
 
-    /// Checks that nobody waits for a lock who came before the one that it was given to.
+    /// Checks that no peer waits for a lock that came before the one that it was given to.
     pub(super) fn assert_first_in_line(&self, granted: Ticket, name: &str) {
         let is_older = |ticket: &Ticket| self.ledger.came_before(*ticket, granted);
         let waits = |ticket: &Ticket| matches!(&self.ledger.request(*ticket).asked, Asked::Lock { name: other, .. } if other == name);

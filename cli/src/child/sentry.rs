@@ -67,7 +67,7 @@ impl Sentry {
 
     /// The command has ended, and what it left running may go on: it doesn't hold the lock.
     pub(crate) fn end(mut self) {
-        let _ = self.orders.write_all(b"end\n"); // fails if it was killed, and then there is nobody to tell
+        let _ = self.orders.write_all(b"end\n"); // fails if it was killed, and then there is no one to tell
         drop(self.orders);
         let _ = waitpid(self.pid, None); // fails only if there is no such child
     }
@@ -104,7 +104,7 @@ fn kill_all(mark: &[u8]) {
     }
 }
 
-/// The living processes that carry the mark: of a dead one that nobody has waited for, the environment is gone.
+/// The living processes that carry the mark: of a dead one that its parent hasn't waited for, the environment is gone.
 fn marked(mark: &[u8]) -> Vec<Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());

@@ -18,6 +18,9 @@ const AFTER: &str = "What there is now:
   connections               connections
   names                     names on offer
   calls_pending             calls without an answer yet
+  locks                     locks that are held
+  subscriptions             subscriptions
+  events_kept               topics whose last event is kept
   bytes_held                memory that is charged to users
   bytes_worst               the most memory that the limits allow, see 'ipcctl limits --help'
 
@@ -32,6 +35,11 @@ Since the broker started:
   replies                   replies passed on
   replies_late              replies that came after the call had ended
   replies_stray             replies to calls that the service never received
+  events                    events published
+  events_delivered          events sent to a subscription, each once for each
+  events_lost               events that a subscription lost, because it didn't keep up
+  items                     items of streams passed on
+  stream_frames_late        items, ends and credits that came after their call had ended
   datagrams                 datagrams received
   datagrams_malformed       dropped: cut short, or not what a datagram may be
   datagrams_refused         calls that were refused: no such service, denied, busy

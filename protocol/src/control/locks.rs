@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{at_least_one, one};
+use super::count;
 use crate::wire::name::{PeerNumber, ServiceName};
 
 /// `ipc.lock`: the calling peer takes a place of a lock, and keeps it until it gives it back or is gone. Answered once a place is
@@ -12,7 +12,7 @@ pub struct Lock {
     /// The lock: a name like that of a service, with which it has nothing to do.
     pub name: ServiceName,
     /// How many may hold it at once. All that hold it or wait for it must agree.
-    #[serde(default = "one", deserialize_with = "at_least_one")]
+    #[serde(default = "count::one", deserialize_with = "count::at_least_one")]
     pub places: u32,
     /// Whether to wait. If not, and no place is free, the call ends with `busy`.
     #[serde(default = "yes")]

@@ -2,11 +2,12 @@
 //!
 //! JSON, because these types must be able to grow: members are only ever added, and a reader ignores those it doesn't know.
 
+mod count;
 pub mod events;
 pub mod locks;
 pub mod operation;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Serialize};
 
 use crate::wire::name::{MethodName, PeerNumber, ServiceName};
 
@@ -27,7 +28,7 @@ pub struct Register {
     #[serde(default)]
     pub name: Option<ServiceName>,
     /// Calls the instance takes at once; the broker delivers no more. 0 is refused.
-    #[serde(default = "one", deserialize_with = "at_least_one")]
+    #[serde(default = "count::one", deserialize_with = "count::at_least_one")]
     pub window: u32,
     /// Whether other instances may share the name.
     #[serde(default)]
@@ -224,16 +225,6 @@ pub struct Wait {
 /// An object without members: the request or answer of an operation that needs none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Empty {}
-
-fn one() -> u32 {
-    1
-}
-
-/// An instance with no room for a call would never receive one.
-fn at_least_one<'de, D: Deserializer<'de>>(number: D) -> Result<u32, D::Error> {
-    let number = u32::deserialize(number)?;
-    if number == 0 { Err(de::Error::custom("must be at least 1")) } else { Ok(number) }
-}
 
 #[cfg(test)]
 mod tests {

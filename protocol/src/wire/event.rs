@@ -8,7 +8,7 @@ use crate::{
     wire::{
         frame::Violation,
         header::{Encoding, Flags, Header, Kind},
-        message::{body_len, check_section, fds, len_u16},
+        lengths::{body_len, check_section, fds, len_u16},
         routing::{FieldTag, Routing, RoutingBuilder, RoutingError},
     },
 };

@@ -14,7 +14,8 @@ use crate::{
         frame::{Frame, Violation, Whole},
         header::{Encoding, Flags, Header, Kind},
         hello::{Hello, Welcome},
-        limits::{ADDED, MAX_CALL_ROUTING, MAX_TEXT},
+        lengths::{body_len, check_section, fds, len_u16},
+        limits::MAX_TEXT,
         routing::{FieldTag, Routing, RoutingBuilder, RoutingError},
         stream::{Credit, Element, End, Streams},
     },
@@ -489,13 +490,6 @@ impl Body<NoFd> {
     }
 }
 
-/// Refuses a section that would leave the broker no room for its stamp. The broker's own may have grown by what it added.
-pub(crate) fn check_section(routing: &Routing, may_have_grown: bool) -> Result<(), Violation> {
-    let limit = if may_have_grown { MAX_CALL_ROUTING + ADDED } else { MAX_CALL_ROUTING };
-    let len = len_u16(routing.raw());
-    if len > limit { Err(Violation::CallSectionTooLong(len)) } else { Ok(()) }
-}
-
 fn text_section(text: &str, count: Option<u64>) -> Routing {
     if text.is_empty() && count.is_none() {
         return Routing::default();
@@ -508,18 +502,6 @@ fn text_section(text: &str, count: Option<u64>) -> Routing {
         section.put(FieldTag::COUNT, &count.to_le_bytes());
     }
     section.build()
-}
-
-pub(crate) fn fds<F>(body: &Body<F>) -> u8 {
-    u8::from(matches!(body, Body::Fd(_)))
-}
-
-pub(crate) fn body_len<F>(body: &Body<F>) -> u32 {
-    u32::try_from(body.len()).expect("a body is checked against MAX_BODY before it is sent")
-}
-
-pub(crate) fn len_u16(bytes: &Bytes) -> u16 {
-    u16::try_from(bytes.len()).expect("a routing section is built within MAX_ROUTING")
 }
 
 /// Longest section that a connection remembers: names of ordinary length and no trace context, which differs with each call.

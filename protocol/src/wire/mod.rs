@@ -8,6 +8,7 @@ pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod hello;
 pub(crate) mod identity;
+pub(crate) mod lengths;
 pub mod limits;
 pub(crate) mod message;
 pub(crate) mod name;

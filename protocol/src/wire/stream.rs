@@ -8,7 +8,7 @@ use crate::{
         error::ErrorCode,
         frame::Violation,
         header::{Encoding, Flags, Header, Kind},
-        message::{body_len, fds},
+        lengths::{body_len, fds},
         routing::{FieldTag, Routing, RoutingBuilder, RoutingError},
     },
 };

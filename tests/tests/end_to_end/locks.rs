@@ -30,7 +30,7 @@ fn go(broker: &Broker) {
     broker.file("go", "");
 }
 
-/// A lock as the broker shows it, if anybody holds it.
+/// A lock as the broker shows it, if there is one.
 fn shown(broker: &Broker, name: &str) -> Option<control::LockShown> {
     let client = Client::connect_to(&broker.address()).unwrap();
     let request = control::Show { name: name.parse().unwrap() };
