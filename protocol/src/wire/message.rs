@@ -187,13 +187,16 @@ impl<F> Message<F> {
                 let body = frame.into_body().into_any();
                 *self = Self::Reply(Reply { id: header.id, encoding: header.encoding, body });
             }
-            Kind::ITEM if section.is_empty() => {
-                let body = frame.into_body().into_any();
-                *self = Self::Item(Element::with(&header, body));
-            }
+            Kind::ITEM if section.is_empty() => self.put_item(&header, frame),
             _ => return false,
         }
         true
+    }
+
+    /// Out of the way of calls and replies.
+    #[inline(never)]
+    fn put_item(&mut self, header: &Header, frame: Whole<'_>) {
+        *self = Self::Item(Element::with(header, frame.into_body().into_any()));
     }
 
     /// Reads a frame of a connection whose last call had the routing section `last` into this place: most callers repeat themselves,
