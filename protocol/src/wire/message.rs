@@ -172,8 +172,8 @@ impl<F> Message<F> {
         Ok(message)
     }
 
-    /// Reads a frame into this place if it needs no further check: a reply, an item, or a call whose routing section is `last`,
-    /// which was checked. Says whether it has; otherwise the frame is where it was.
+    /// Reads a frame into this place if it needs no further check: a reply, or a call whose routing section is `last`, which was
+    /// checked. Says whether it has; otherwise the frame is where it was.
     #[inline]
     #[must_use]
     pub fn decode_checked(&mut self, frame: Whole<'_>, last: &Routing) -> bool {
@@ -187,16 +187,9 @@ impl<F> Message<F> {
                 let body = frame.into_body().into_any();
                 *self = Self::Reply(Reply { id: header.id, encoding: header.encoding, body });
             }
-            Kind::ITEM if section.is_empty() => self.put_item(&header, frame),
             _ => return false,
         }
         true
-    }
-
-    /// Out of the way of calls and replies.
-    #[inline(never)]
-    fn put_item(&mut self, header: &Header, frame: Whole<'_>) {
-        *self = Self::Item(Element::with(header, frame.into_body().into_any()));
     }
 
     /// Reads a frame of a connection whose last call had the routing section `last` into this place: most callers repeat themselves,
