@@ -117,6 +117,7 @@ impl<F> Calls<F> {
     }
 
     /// Puts off the deadline of a call whose streams were heard of since it was set, and says whether they were.
+    #[inline(never)]
     pub(crate) fn put_off(&mut self, id: CallId, now: Moment) -> bool {
         let Some(ends) = self.slots.get(id).map(Slot::ends).filter(|ends| *ends > now) else { return false };
         self.wheel.disarm(&mut self.slots, id);

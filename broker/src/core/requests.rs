@@ -75,7 +75,8 @@ impl<F> Router<F> {
         self.board.refuse(&Caller::Peer { peer: from, id }, refusal, out);
     }
 
-    /// The fast path: the call goes where the peer's last one went, which the policy has allowed.
+    /// The fast path: the call goes where the peer's last one went, which the policy has allowed. A call with streams takes the long
+    /// way, so that only that one knows of them.
     fn take_request(
         &mut self,
         from: PeerId,
@@ -87,7 +88,8 @@ impl<F> Router<F> {
         let known = peer
             .route
             .as_ref()
-            .filter(|route| route.epoch == self.board.names.epoch() && route.section == *call.routing.raw());
+            .filter(|route| route.epoch == self.board.names.epoch() && route.section == *call.routing.raw())
+            .filter(|_| !call.streams.any());
         let Some(route) = known else {
             if peer.denied && peer.effect == Effect::Deny {
                 return Err(Refusal::Denied { uid: peer.identity.uid }); // it is logged already
@@ -139,7 +141,10 @@ impl<F> Router<F> {
                     Some(peer) => peer.stamp.clone(),
                     None => identity.stamp(None),
                 };
-                self.board.place(origin, call, place, out)
+                match call.streams.any() {
+                    true => self.board.place_streaming(origin, call, place, out),
+                    false => self.board.place(origin, call, place, out),
+                }
             }
         }
     }
@@ -149,9 +154,6 @@ impl<F> Router<F> {
         let limit = self.board.post.limits.body_bytes;
         if call.body.len() as u64 > limit {
             return Err(Refusal::TooLarge { len: call.body.len() as u64, limit });
-        }
-        if call.streams.any() && call.one_way {
-            return Err(Refusal::Invalid("a one-way call has no streams".to_owned()));
         }
         if origin.deadline <= origin.came {
             return Err(Refusal::Deadline(Progress::NotDelivered));

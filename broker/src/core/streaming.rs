@@ -16,7 +16,7 @@ use super::{
     peers::Stage as PeerStage,
     refusal::{Progress, Refusal},
     streams::{Broken, Side, Stream, charge_of},
-    switchboard::Switchboard,
+    switchboard::{Origin, Switchboard},
 };
 
 impl<F> Slot<F> {
@@ -28,9 +28,17 @@ impl<F> Slot<F> {
 }
 
 impl<F> Switchboard<F> {
-    /// The streams that a call asks for, if its service takes any.
-    #[cold]
-    pub(crate) fn open_streams(&self, place: Place, call: &Call<F>) -> Result<Box<Stream>, Refusal> {
+    /// Delivers a call with streams at once, or queues it.
+    pub(crate) fn place_streaming(
+        &mut self,
+        origin: Origin,
+        call: &mut Call<F>,
+        place: Place,
+        out: &mut impl Outputs<F>,
+    ) -> Result<(), Refusal> {
+        let Caller::Peer { peer, id } = origin.caller else {
+            return Err(Refusal::Invalid("a one-way call has no streams".to_owned()));
+        };
         let takes_them = match place {
             Place::Name(id) => self.names.name(id).is_some_and(|name| name.streams),
             Place::Instance(id) => self.names.instance(id).is_some_and(|instance| instance.streams),
@@ -39,7 +47,18 @@ impl<F> Switchboard<F> {
             let service = call.routing.service().escape_ascii();
             return Err(Refusal::Invalid(format!("'{service}' takes no streams")));
         }
-        Ok(Box::new(Stream::new(call.streams, self.post.limits.timeout(call.timeout_ms))))
+        let stream = Box::new(Stream::new(call.streams, self.post.limits.timeout(call.timeout_ms)));
+        let (payer, charge) = (origin.payer, stream.charge());
+        self.post.charge_running(payer, charge, out)?;
+        if let Err(refusal) = self.place(origin, call, place, out) {
+            self.post.accounts.discharge_bytes(payer, charge);
+            return Err(refusal);
+        }
+        let call = self.post.peers.get(peer).and_then(|peer| peer.pending.find(id));
+        if let Some(slot) = call.and_then(|call| self.calls.get_mut(call)) {
+            slot.stream = Some(stream);
+        }
+        Ok(())
     }
 
     /// An item of either side.

@@ -18,7 +18,6 @@ use super::{
     post::Post,
     refusal::Refusal,
     retained::Retained,
-    streams::Stream,
     subscriptions::Subscriptions,
     uses::Uses,
     watches::Watches,
@@ -93,7 +92,7 @@ impl<F> Switchboard<F> {
         self.found = Vec::new();
     }
 
-    /// Delivers a call at once, or queues it.
+    /// Delivers an ordinary call at once, or queues it.
     pub(crate) fn place(
         &mut self,
         origin: Origin,
@@ -101,19 +100,16 @@ impl<F> Switchboard<F> {
         place: Place,
         out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
-        let stream = if call.streams.any() { Some(self.open_streams(place, call)?) } else { None };
         self.has_place_for_caller(&origin)?;
         match self.free_instance(place)? {
             Some(instance) => {
                 call.timeout_ms = left_until(origin.deadline, origin.came);
-                let of_stream = stream.as_ref().map_or(0, |stream| stream.charge());
-                self.post.charge_running(origin.payer, SLOT + of_stream, out)?;
+                self.post.charge_running(origin.payer, SLOT, out)?;
                 let id = self.open(origin, Stage::Running(instance));
-                self.attach(id, stream);
                 self.deliver(id, instance, call, out);
                 Ok(())
             }
-            None => self.enqueue(place, origin, call.take(), stream),
+            None => self.enqueue(place, origin, call.take()),
         }
     }
 
@@ -210,16 +206,6 @@ impl<F> Switchboard<F> {
         }
     }
 
-    /// Gives a call its streams, which are charged already.
-    #[inline]
-    fn attach(&mut self, id: CallId, stream: Option<Box<Stream>>) {
-        if stream.is_some()
-            && let Some(slot) = self.calls.get_mut(id)
-        {
-            slot.stream = stream;
-        }
-    }
-
     /// Refuses a call whose caller has too many pending calls.
     pub(crate) fn has_place_for_caller(&self, origin: &Origin) -> Result<(), Refusal> {
         let limit = self.post.limits.calls_per_caller;
@@ -271,21 +257,14 @@ impl<F> Switchboard<F> {
         [direct, queued].into_iter().flatten().min_by_key(age)
     }
 
-    fn enqueue(
-        &mut self,
-        place: Place,
-        origin: Origin,
-        mut call: Call<F>,
-        stream: Option<Box<Stream>>,
-    ) -> Result<(), Refusal> {
+    fn enqueue(&mut self, place: Place, origin: Origin, mut call: Call<F>) -> Result<(), Refusal> {
         call.detach();
-        let bytes = charge_of(&call) + stream.as_ref().map_or(0, |stream| stream.charge());
+        let bytes = charge_of(&call);
         let stage = match place {
             Place::Name(name) => Stage::Queued(name, Box::new(call)),
             Place::Instance(instance) => Stage::Direct(instance, Box::new(call)),
         };
         let id = self.open_waiting(origin, stage, bytes)?;
-        self.attach(id, stream);
         self.post.counters.calls_queued += 1;
         let queue = match place {
             Place::Name(name) => self.names.name_mut(name).map(|name| &mut name.queue),

@@ -173,8 +173,8 @@ impl<F> Message<F> {
         Ok(message)
     }
 
-    /// Reads a frame into this place if it needs no further check: a reply, an item, or a call whose routing section is `last`,
-    /// which was checked. Says whether it has; otherwise the frame is where it was.
+    /// Reads a frame into this place if it needs no further check: a reply, or a call whose routing section is `last`, which was
+    /// checked. Says whether it has; otherwise the frame is where it was.
     #[inline]
     #[must_use]
     pub fn decode_checked(&mut self, frame: Whole<'_>, last: &Routing) -> bool {
@@ -187,10 +187,6 @@ impl<F> Message<F> {
             Kind::REPLY if section.is_empty() => {
                 let body = frame.into_body().into_any();
                 *self = Self::Reply(Reply { id: header.id, encoding: header.encoding, body });
-            }
-            Kind::ITEM if section.is_empty() => {
-                let body = frame.into_body().into_any();
-                *self = Self::Item(Element::with(&header, body));
             }
             _ => return false,
         }
