@@ -254,8 +254,9 @@ impl Session {
             let text = "the call that this one was made for has ended";
             self.slots.end(id, &[SlotKind::Call], Err(Error::new(reason, text).with_retry(Retry::Unknown)));
             ended(id);
-            if self.sender_of(id) != id {
-                ended(self.sender_of(id));
+            let sender = self.note_end(id);
+            if sender != id {
+                ended(sender);
             }
         }
     }
