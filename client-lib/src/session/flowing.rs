@@ -1,32 +1,13 @@
 //! The session's part for calls with streams, its own and those that were delivered to it.
 
-use std::collections::HashMap;
-
 use ipc_protocol::{Credit, Element, Encoding, End, ErrorCode, Flags, Header, Kind, Message, Streams};
 
 use super::{
     Effect, Payload, Serial, Session,
     flow::{self, Flow, Flowed},
+    flows::Sending,
 };
 use crate::error::Error;
-
-/// The calls with streams of a connection, by what the thread that takes their items is woken for.
-#[derive(Debug, Default)]
-pub(super) struct Flows {
-    by_id: HashMap<Serial, Flow>,
-    /// Those that were delivered, by the broker's number.
-    delivered: HashMap<u64, Serial>,
-}
-
-/// What became of an item.
-pub(crate) enum Sending {
-    /// It leaves behind everything that was queued before.
-    Queued,
-    /// There is no credit for it yet.
-    NotAllowed,
-    /// It will never be sent.
-    Over(Error),
-}
 
 impl Session {
     /// Enters a call of this side's own whose frame was just queued, and allows its service the first items.

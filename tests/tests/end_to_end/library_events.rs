@@ -60,7 +60,7 @@ fn an_event_says_who_has_published_it() {
     let Notice::Event(event) = next(&mut subscription) else { panic!("no event") };
     let publisher_is = event.publisher.unwrap();
     assert_eq!(publisher_is.peer, Some(publisher.peer().unwrap()));
-    assert_eq!(publisher_is.identity.pid, std::process::id());
+    assert_eq!(publisher_is.identity.pid, Some(std::process::id()));
     assert_eq!((event.sequence, event.retained), (Some(1), false));
 
     Datagram::connect_to(&broker.address()).unwrap().publish(&Room(1), &8).unwrap();
@@ -156,7 +156,9 @@ fn a_loop_waits_for_two_subscriptions_at_once() {
     let (client, publisher) = (connect(&broker), connect(&broker));
     let watched = |pattern: &str| client.subscribe(pattern).unwrap().watched().unwrap();
     let mut loops = [watched("home.room1."), watched("home.room2.")];
-    (0..50).for_each(|number| publisher.announce(&Room(1 + number as usize % 2), &number).unwrap());
+    for number in 0..25 {
+        [1, 2].iter().for_each(|room| publisher.announce(&Room(*room), &number).unwrap());
+    }
     let mut seen = [0, 0];
     while seen != [25, 25] {
         let mut fds = loops.each_ref().map(|watched| ipc_client::poll::PollFd::new(watched, PollFlags::IN));
@@ -176,12 +178,12 @@ fn only_the_broker_publishes_on_its_own_topics() {
     let client = connect(&broker);
     let mut names = client.subscribe("ipc.name.*").unwrap();
     let own = Publication::new("ipc.name.added".parse().unwrap(), "{}");
-    assert_eq!(client.publish_bytes(&own).unwrap_err().code(), ErrorCode::INVALID);
+    assert_eq!(client.publish_bytes(&own).unwrap_err().code(), ErrorCode::DENIED);
     let _service = ipc_client::Service::new("calc")
         .address(&broker.address())
         .any(|_, _| Err(ipc_client::Failed::busy("")))
         .start();
     let Notice::Event(event) = next(&mut names) else { panic!("no event") };
-    assert_eq!((event.topic.as_str(), event.publisher), ("ipc.name.added", None));
+    assert_eq!((event.topic.as_str(), &event.publisher), ("ipc.name.added", &None));
     assert_eq!(event.decode::<ipc_client::control::NameEvent>().unwrap().name.as_str(), "calc");
 }

@@ -106,7 +106,9 @@ fn streams_and_calls_share_a_connection() {
             })
         })
         .collect();
-    (0..100).for_each(|_| drop(client.ping().unwrap()));
+    for _ in 0..100 {
+        client.ping().unwrap();
+    }
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
@@ -132,6 +134,7 @@ fn a_service_that_dies_ends_the_call_and_the_items_are_counted() {
     let polled = service(&broker).poll().unwrap();
     let client = connect(&broker);
     let (mut up, mut down) = client.stream(&Echo).unwrap().split();
+    client.ping().unwrap(); // the broker has delivered the call
     drop(polled); // its connection, before it has taken a turn
     let error = up.send(&item(1, 10)).unwrap_err();
     assert_eq!(error.code(), ErrorCode::SERVICE_GONE);
