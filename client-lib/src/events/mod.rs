@@ -5,10 +5,11 @@ mod place;
 mod subscribe;
 mod subscription;
 mod watch;
+mod watched;
 
 pub use self::{
     notice::{Event, Notice},
     subscribe::Subscribe,
     subscription::Subscription,
-    watch::Watched,
+    watched::Watched,
 };

@@ -11,7 +11,7 @@
 use std::{
     mem,
     ops::ControlFlow,
-    os::fd::BorrowedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,7 +24,7 @@ use ipc_protocol::{
 use super::{
     notice::{Notice, Reader},
     place::Place,
-    watch::{Watch, Watched},
+    watch::Watch,
 };
 use crate::{
     client::Client,
@@ -155,11 +155,11 @@ impl Subscription {
         next
     }
 
-    /// The same subscription, with a descriptor for the program's own loop.
+    /// Has a descriptor tell when there may be something to do.
     ///
     /// # Errors
     /// `internal` if the system has no descriptors left.
-    pub fn watched(mut self) -> Result<Watched> {
+    pub(super) fn watch(&mut self) -> Result<Arc<OwnedFd>> {
         let watch = match self.watch.take() {
             Some(watch) => watch,
             None => Watch::new()?,
@@ -170,7 +170,7 @@ impl Subscription {
         }
         self.watch = Some(watch);
         self.update_watch();
-        Ok(Watched::new(self, descriptor))
+        Ok(descriptor)
     }
 
     fn step(&mut self, until: Option<Instant>, interrupt: Option<BorrowedFd<'_>>) -> Step {

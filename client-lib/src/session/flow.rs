@@ -31,6 +31,8 @@ pub(super) struct Flow {
     end: Option<Result<(), Error>>,
     /// Why the call has ended, on the side of the service.
     over: Option<Error>,
+    /// Why nothing more can be sent, on the side of the caller.
+    stopped: Option<Error>,
 }
 
 /// Items and bytes.
@@ -62,6 +64,7 @@ impl Flow {
             taken: Allowance::default(),
             end: None,
             over: None,
+            stopped: None,
         }
     }
 
@@ -106,6 +109,11 @@ impl Flow {
         self.over = Some(Error::new(reason, text).with_retry(Retry::Unknown).with_delivered(delivered));
     }
 
+    /// The call has ended for the caller, who may still take what has arrived.
+    pub(super) fn stop(&mut self, error: Error) {
+        self.stopped = Some(error);
+    }
+
     /// Takes the next item, and says what the other side is to be allowed in its place.
     pub(super) fn take(&mut self) -> (Option<Flowed>, Option<Credit>) {
         if let Some(error) = &self.over {
@@ -136,7 +144,7 @@ impl Flow {
 
     /// Why nothing more can be sent on this side's own account.
     pub(super) fn refusal(&self) -> Option<Error> {
-        if let Some(error) = &self.over {
+        if let Some(error) = self.over.as_ref().or(self.stopped.as_ref()) {
             return Some(error.clone());
         }
         let text = "this call has no stream in this direction, or it was finished";

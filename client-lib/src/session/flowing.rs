@@ -1,32 +1,13 @@
 //! The session's part for calls with streams, its own and those that were delivered to it.
 
-use std::collections::HashMap;
-
 use ipc_protocol::{Credit, Element, Encoding, End, ErrorCode, Flags, Header, Kind, Message, Streams};
 
 use super::{
     Effect, Payload, Serial, Session,
     flow::{self, Flow, Flowed},
+    flows::Sending,
 };
 use crate::error::Error;
-
-/// The calls with streams of a connection, by what the thread that takes their items is woken for.
-#[derive(Debug, Default)]
-pub(super) struct Flows {
-    by_id: HashMap<Serial, Flow>,
-    /// Those that were delivered, by the broker's number.
-    delivered: HashMap<u64, Serial>,
-}
-
-/// What became of an item.
-pub(crate) enum Sending {
-    /// It leaves behind everything that was queued before.
-    Queued,
-    /// There is no credit for it yet.
-    NotAllowed,
-    /// It will never be sent.
-    Over(Error),
-}
 
 impl Session {
     /// Enters a call of this side's own whose frame was just queued, and allows its service the first items.
@@ -168,32 +149,35 @@ impl Session {
         }
     }
 
-    /// The call has ended: both of its threads look at that.
+    /// A call has ended: if it has streams, both of its threads look at that.
     #[inline]
-    pub(super) fn with_sender(&self, effect: Effect) -> Effect {
+    pub(super) fn with_sender(&mut self, effect: Effect) -> Effect {
         match effect {
-            Effect::Ended(id) if !self.flows.by_id.is_empty() => match self.flows.by_id.get(&id) {
-                Some(flow) => Effect::BothEnded(id, flow.sender),
-                None => effect,
-            },
+            Effect::Ended(id) if !self.flows.by_id.is_empty() => {
+                let sender = self.note_end(id);
+                if sender == id { effect } else { Effect::BothEnded(id, sender) }
+            }
             _ => effect,
         }
+    }
+
+    /// Remembers for the sending half how a call has ended: its end may be taken before that half looks. Says what it is woken for.
+    pub(super) fn note_end(&mut self, id: Serial) -> Serial {
+        let Some(flow) = self.flows.by_id.get_mut(&id) else { return id };
+        if let Some(outcome) = self.slots.peek(id) {
+            let answered = || Error::new(ErrorCode::CANCELLED, "the service has answered and takes no more items");
+            flow.stop(outcome.as_ref().err().cloned().unwrap_or_else(answered));
+        }
+        flow.sender
     }
 
     /// Why nothing more can be sent.
     fn over(&self, id: Serial) -> Option<Error> {
         let flow = self.flows.by_id.get(&id)?;
-        if !flow.delivered
-            && let Some(outcome) = self.slots.peek(id)
-        {
-            let answered = || Error::new(ErrorCode::CANCELLED, "the service has answered and takes no more items");
-            return Some(outcome.as_ref().err().cloned().unwrap_or_else(answered));
-        }
-        match self.loss() {
+        flow.refusal().or_else(|| match self.loss() {
             Some(loss) => Some(Error::new(loss.code, loss.text.clone())),
-            None if !self.takes_more() => Some(closed()),
-            None => flow.refusal(),
-        }
+            None => (!self.takes_more()).then(closed),
+        })
     }
 
     fn flow_of(&mut self, number: u64, delivered: bool) -> Option<(Serial, &mut Flow)> {

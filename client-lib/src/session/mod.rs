@@ -21,6 +21,7 @@ mod feed;
 mod feeds;
 mod flow;
 mod flowing;
+mod flows;
 mod frames;
 mod last_call;
 pub(crate) mod outgoing;
@@ -45,22 +46,19 @@ use ipc_protocol::{
 pub(crate) use self::{
     feed::{Keep, Taken},
     flow::Flowed,
-    flowing::Sending,
+    flows::Sending,
     frames::{Frames, Payload},
     outgoing::{Answer, Outgoing, What},
     patience::Patience,
-    slots::Serial,
+    slots::{Outcome, Serial},
 };
 use self::{
     feeds::Feeds,
-    flowing::Flows,
+    flows::Flows,
     last_call::LastCall,
     slots::{Slot, SlotKind, Slots, Waiting},
 };
 use crate::{error::Error, request::Response};
-
-/// How a call ended.
-pub(crate) type Outcome = Result<Response, Error>;
 
 /// What a session is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,8 +252,9 @@ impl Session {
             let text = "the call that this one was made for has ended";
             self.slots.end(id, &[SlotKind::Call], Err(Error::new(reason, text).with_retry(Retry::Unknown)));
             ended(id);
-            if self.sender_of(id) != id {
-                ended(self.sender_of(id));
+            let sender = self.note_end(id);
+            if sender != id {
+                ended(sender);
             }
         }
     }

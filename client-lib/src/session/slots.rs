@@ -6,7 +6,10 @@ use std::{
     num::NonZeroU64,
 };
 
-use crate::{error::Error, session::Outcome};
+use crate::{error::Error, request::Response};
+
+/// How a call ended.
+pub(crate) type Outcome = Result<Response, Error>;
 
 /// Number of a call or ping on its connection; grows, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -13,6 +13,8 @@ mod descriptors;
 mod helps;
 mod identity;
 mod library;
+mod library_events;
+mod library_streams;
 mod locks;
 mod runs;
 mod sandbox;
