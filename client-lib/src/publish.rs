@@ -42,7 +42,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// The broker's refusal: `denied`, `invalid` for a topic of the broker's own, `too_large`. `broker_lost` if the connection ended
+    /// The broker's refusal: `denied`, also for a topic of the broker's own; `too_large`. `broker_lost` if the connection ended
     /// before the broker said anything. `usage` if the name of the topic isn't valid, `invalid` if the event can't be encoded.
     pub fn publish<T: Topic>(&self, topic: &T, event: &T::Event) -> Result<u32> {
         self.publish_bytes(&Publication::of(topic, event)?)
