@@ -13,6 +13,7 @@ use std::{
     path::PathBuf,
 };
 
+use clap::ValueEnum;
 use ipc_client::{Encoding, ErrorCode};
 
 use crate::{
@@ -27,6 +28,22 @@ pub(crate) enum Reading {
     Grammar,
     /// As its own bytes, whatever it looks like (`--raw`).
     Raw,
+}
+
+/// An encoding that the shell can write.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum EncodingName {
+    Bytes,
+    Json,
+}
+
+impl From<EncodingName> for Encoding {
+    fn from(name: EncodingName) -> Self {
+        match name {
+            EncodingName::Bytes => Self::BYTES,
+            EncodingName::Json => Self::JSON,
+        }
+    }
 }
 
 /// Where a body comes from.

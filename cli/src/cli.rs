@@ -12,8 +12,8 @@ use crate::{
     globals::{Globals, Options},
     problem::{Problem, Result},
     verbs::{
-        bench, complete, completions, help, help::Topic, limits, list, lock, man, peers, ping, run, send, serve, show,
-        stats, wait,
+        bench, complete, completions, help, help::Topic, limits, list, lock, man, peers, ping, publish, run, send,
+        serve, show, stats, subscribe, topics, wait,
     },
 };
 
@@ -46,6 +46,10 @@ pub(crate) enum Verb {
     Send(With<send::Args>),
     /// Answer calls by running a command
     Serve(With<serve::Args>),
+    /// Publish an event
+    Publish(With<publish::Args>),
+    /// Print events, or run a command for each
+    Subscribe(With<subscribe::Args>),
     /// Run a command with a broker of its own
     Run(With<run::Args>),
     /// Run a command while holding a lock
@@ -56,6 +60,8 @@ pub(crate) enum Verb {
     List(With<list::Args>),
     /// Show everything about one name
     Show(With<show::Args>),
+    /// List the topics whose last event is kept
+    Topics(With<topics::Args>),
     /// List the processes that are connected
     Peers(With<peers::Args>),
     /// Print the broker's counters
@@ -181,11 +187,14 @@ impl Verb {
         match self {
             Self::Send(With(verb)) => verb.run(globals),
             Self::Serve(With(verb)) => verb.run(globals),
+            Self::Publish(With(verb)) => verb.run(globals),
+            Self::Subscribe(With(verb)) => verb.run(globals),
             Self::Run(With(verb)) => verb.run(globals),
             Self::Lock(With(verb)) => verb.run(globals),
             Self::Wait(With(verb)) => verb.run(globals),
             Self::List(With(verb)) => verb.run(globals),
             Self::Show(With(verb)) => verb.run(globals),
+            Self::Topics(With(verb)) => verb.run(globals),
             Self::Peers(With(verb)) => verb.run(globals),
             Self::Stats(With(verb)) => verb.run(globals),
             Self::Limits(With(verb)) => verb.run(globals),

@@ -11,14 +11,30 @@ pub(crate) fn check(bytes: &[u8]) -> serde_json::Result<()> {
 
 /// A reply as JSON without a line break at its end: the document itself, or bytes wrapped, as text where they are text.
 pub(crate) fn document(response: &Response) -> Vec<u8> {
-    if response.encoding == Encoding::JSON && check(&response.body).is_ok() {
+    if is_document(response.encoding, &response.body) {
         return response.body.trim_ascii().to_vec();
     }
-    let (member, value) = match std::str::from_utf8(&response.body) {
+    format!("{{{}}}", wrapped(response.encoding, &response.body)).into_bytes()
+}
+
+/// A body as members of an object: `"encoding":"json","body":…` for a document, else as in [`document`].
+pub(crate) fn members(encoding: Encoding, body: &[u8]) -> Vec<u8> {
+    if is_document(encoding, body) {
+        return [br#""encoding":"json","body":"#, body.trim_ascii()].concat();
+    }
+    wrapped(encoding, body).into_bytes()
+}
+
+fn is_document(encoding: Encoding, body: &[u8]) -> bool {
+    encoding == Encoding::JSON && check(body).is_ok()
+}
+
+fn wrapped(encoding: Encoding, body: &[u8]) -> String {
+    let (member, value) = match std::str::from_utf8(body) {
         Ok(text) => ("text", serde_json::to_string(text).expect("a string always serializes")),
-        Err(_) => ("base64", format!("\"{}\"", base64(&response.body))),
+        Err(_) => ("base64", format!("\"{}\"", base64(body))),
     };
-    format!(r#"{{"encoding":"{}","{member}":{value}}}"#, response.encoding).into_bytes()
+    format!(r#""encoding":"{encoding}","{member}":{value}"#)
 }
 
 /// A JSON document in one line. A line break inside a JSON string is always escaped, so those found stand between tokens.

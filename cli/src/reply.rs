@@ -54,8 +54,8 @@ fn document(response: &Response, format: Format, ending: Ending) -> Cow<'_, [u8]
     Cow::Owned(document)
 }
 
-/// The reply as one line; `None` if it is more.
-fn line(response: &Response, format: Format) -> Option<Vec<u8>> {
+/// A body as one line; `None` if it is more.
+pub(crate) fn line(response: &Response, format: Format) -> Option<Vec<u8>> {
     let mut line = match format {
         Format::Text if response.encoding != Encoding::JSON => {
             let text = response.body.strip_suffix(b"\n").unwrap_or(&response.body);

@@ -106,6 +106,7 @@ pub use lock::{LockGuard, Locking};
 pub use method::Method;
 pub use pending::{Pending, PendingBytes};
 pub use publication::Publication;
+pub use publish::Publishing;
 pub use request::{Request, Response};
 pub use service::{Caller, Change, Context, Failed, Incoming, Polled, Service, Serving, Stopper};
 pub use stream::{

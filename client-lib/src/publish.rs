@@ -8,7 +8,9 @@ use crate::{
     client::Client,
     error::Result,
     publication::{Publication, name_of},
+    request::Response,
     session::outgoing::{Answer, decode_reply},
+    ticket::Ticket,
     topic::Topic,
 };
 
@@ -82,7 +84,18 @@ impl Client {
         let routing = publication.routing()?;
         let outgoing = publication.outgoing(&routing, Answer::Wanted);
         let response = self.calls().exchange(self.connection(), Instant::now(), &outgoing)?;
-        decode_reply::<Published>("ipc", "event", &response).map(|published| published.subscribers)
+        subscribers(&response)
+    }
+
+    /// Publishes an event and does not wait for the broker's answer: for many of them, each of which is answered.
+    ///
+    /// Blocks only while the broker does not take what is written.
+    ///
+    /// # Errors
+    /// As [`Client::announce`].
+    pub fn start_publishing(&self, publication: &Publication) -> Result<Publishing> {
+        let routing = publication.routing()?;
+        self.calls().submit(&publication.outgoing(&routing, Answer::Wanted)).map(Publishing)
     }
 
     /// Publishes an event whose body is already encoded, as [`Client::announce`] does.
@@ -93,4 +106,23 @@ impl Client {
         let routing = publication.routing()?;
         self.calls().submit(&publication.outgoing(&routing, Answer::Unheard)).map(drop)
     }
+}
+
+/// An event that the broker hasn't answered yet. Dropping it doesn't take the event back.
+#[must_use = "whether the broker took the event is in its answer"]
+#[derive(Debug)]
+pub struct Publishing(Ticket);
+
+impl Publishing {
+    /// Waits for the broker's answer: the number of subscriptions that the event was sent to.
+    ///
+    /// # Errors
+    /// As [`Client::publish_bytes`].
+    pub fn wait(mut self) -> Result<u32> {
+        subscribers(&self.0.wait(None)?)
+    }
+}
+
+fn subscribers(response: &Response) -> Result<u32> {
+    decode_reply::<Published>("ipc", "event", response).map(|published| published.subscribers)
 }

@@ -38,6 +38,7 @@ pub(crate) struct Leader {
 /// What a command gets besides its pipes.
 #[derive(Clone, Debug)]
 pub(crate) struct Surroundings {
+    pub(crate) stdout: Stdout,
     pub(crate) stderr: Stderr,
     /// Ends it if we are killed.
     pub(crate) guard: Guard,
@@ -47,7 +48,8 @@ pub(crate) struct Surroundings {
 #[derive(Debug)]
 pub(crate) struct Pipes {
     pub(crate) stdin: PipeWriter,
-    pub(crate) stdout: PipeReader,
+    /// `None` unless it is [`Stdout::Pipe`].
+    pub(crate) stdout: Option<PipeReader>,
     /// `None` unless it is [`Stderr::Pipe`].
     pub(crate) stderr: Option<PipeReader>,
 }
@@ -63,6 +65,14 @@ pub(crate) enum StartError {
     Killed(io::Error),
 }
 
+/// Where its standard output goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stdout {
+    Pipe,
+    /// It shares ours.
+    Inherit,
+}
+
 /// Where its standard error goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stderr {
@@ -76,7 +86,7 @@ pub(crate) enum Stderr {
 impl Leader {
     /// Starts a command as the leader of a new process group.
     pub(crate) fn start(mut recipe: Recipe, surroundings: &Surroundings) -> Result<(Self, Pipes), StartError> {
-        let pipes = Pipes::make(&mut recipe, surroundings.stderr).map_err(StartError::Pipes)?;
+        let pipes = Pipes::make(&mut recipe, surroundings).map_err(StartError::Pipes)?;
         let group = recipe.start(Manner::OnItsOwn).map_err(StartError::NotStarted)?;
         let leader = Self::watch(group, &surroundings.guard).map_err(StartError::Killed)?;
         Ok((leader, pipes))
@@ -125,18 +135,21 @@ impl Leader {
 
 impl Pipes {
     /// Gives a command pipes for its standard streams, and keeps our ends.
-    fn make(recipe: &mut Recipe, stderr: Stderr) -> io::Result<Self> {
+    fn make(recipe: &mut Recipe, surroundings: &Surroundings) -> io::Result<Self> {
         let (its_stdin, stdin) = io::pipe()?;
-        let (stdout, its_stdout) = io::pipe()?;
-        let (stderr, its_stderr) = match stderr {
+        let (stdout, its_stdout) = match surroundings.stdout {
+            Stdout::Pipe => io::pipe().map(|(ours, its)| (Some(ours), Stream::Is(its.into())))?,
+            Stdout::Inherit => (None, Stream::Inherit),
+        };
+        let (stderr, its_stderr) = match surroundings.stderr {
             Stderr::Pipe => io::pipe().map(|(ours, its)| (Some(ours), Stream::Is(its.into())))?,
             Stderr::Inherit => (None, Stream::Inherit),
             Stderr::Null => (None, Stream::Null),
         };
         non_blocking(&stdin)?;
-        non_blocking(&stdout)?;
+        stdout.as_ref().map_or(Ok(()), non_blocking)?;
         stderr.as_ref().map_or(Ok(()), non_blocking)?;
-        recipe.streams([Stream::Is(its_stdin.into()), Stream::Is(its_stdout.into()), its_stderr]);
+        recipe.streams([Stream::Is(its_stdin.into()), its_stdout, its_stderr]);
         Ok(Self { stdin, stdout, stderr })
     }
 }

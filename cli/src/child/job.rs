@@ -22,7 +22,7 @@ use nix::sys::signal::Signal;
 
 use crate::child::{
     GRACE, Interest,
-    group::{Leader, Pipes, StartError, Stderr, Surroundings},
+    group::{Leader, Pipes, StartError, Stderr, Stdout, Surroundings},
     guard::Guard,
     log::Log,
     ready,
@@ -109,12 +109,22 @@ impl Linger {
 impl<'a> Job<'a> {
     /// Starts a command with `body` as its standard input.
     pub(crate) fn start(recipe: Recipe, body: &'a [u8], guard: &Guard, log: Log) -> Result<Self, StartError> {
-        let surroundings = Surroundings { stderr: Stderr::Pipe, guard: guard.clone() };
-        let (leader, Pipes { stdin, stdout, stderr }) = Leader::start(recipe, &surroundings)?;
+        let surroundings = Surroundings { stdout: Stdout::Pipe, stderr: Stderr::Pipe, guard: guard.clone() };
+        Self::start_in(&surroundings, recipe, body, log)
+    }
+
+    /// As [`Job::start`], with its output where `surroundings` says.
+    pub(crate) fn start_in(
+        surroundings: &Surroundings,
+        recipe: Recipe,
+        body: &'a [u8],
+        log: Log,
+    ) -> Result<Self, StartError> {
+        let (leader, Pipes { stdin, stdout, stderr }) = Leader::start(recipe, surroundings)?;
         Ok(Self {
             leader,
             stdin: Some(stdin),
-            stdout: Some(stdout),
+            stdout,
             stderr,
             unsent: body,
             reply: Vec::new(),

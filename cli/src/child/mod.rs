@@ -1,4 +1,4 @@
-//! Commands that answer calls: one process a call ([`job`]), or one process for many ([`worker`]).
+//! Commands that answer calls or take events: one process for each ([`job`]), or one process for many ([`worker`]).
 //!
 //! Each leads a process group of its own, is reaped as soon as it ends, and is gone with its whole group within a second after its
 //! call ends, or this process does ([`guard`]). Payloads travel through pipes alone, never on a command line or in the environment.
@@ -12,6 +12,7 @@ pub(crate) mod recipe;
 pub(crate) mod restarts;
 pub(crate) mod sentry;
 pub(crate) mod tail;
+pub(crate) mod trace;
 pub(crate) mod verdict;
 pub(crate) mod worker;
 

@@ -59,8 +59,7 @@ impl Worker {
     /// Starts the command.
     pub(crate) fn start(recipe: Recipe, surroundings: &Surroundings) -> Result<Self, StartError> {
         let (leader, Pipes { stdin, stdout, .. }) = Leader::start(recipe, surroundings)?;
-        let (stdin, stdout) = (Some(stdin), Some(stdout));
-        Ok(Self { leader, stdin, stdout, said: Vec::new(), started: Instant::now(), has_answered: false })
+        Ok(Self { leader, stdin: Some(stdin), stdout, said: Vec::new(), started: Instant::now(), has_answered: false })
     }
 
     /// Becomes readable when it has died.

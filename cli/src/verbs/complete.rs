@@ -1,12 +1,13 @@
 //! `ipcctl complete`: what may stand at the end of a command line, for the scripts that `ipcctl completions` prints.
 //!
-//! Verbs, options and values come from the command line's own grammar, names of services from the broker that runs. Where the shell
+//! Verbs, options and values come from the command line's own grammar, names of services and topics from the broker that runs. Where the shell
 //! itself knows better the answer is `:commands`, or `:files` and what stands before the name of the file.
 
 use std::{ffi::OsString, time::Duration};
 
 use clap::{Arg, Command};
 use ipc_client::{ServiceName, control};
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{exit::Exit, globals::Globals, out, problem::Result};
 
@@ -26,6 +27,8 @@ enum Next {
     Words(Vec<String>),
     /// The name of a service that is offered.
     Name,
+    /// A topic whose last event is kept: the broker knows no others.
+    Topic,
     /// A command of the system.
     Command,
     /// A file, after this.
@@ -39,6 +42,7 @@ impl Args {
         let text = match next(tree, before, last) {
             Next::Words(words) => lines(words, last),
             Next::Name => lines(names(globals), last),
+            Next::Topic => lines(topics(globals), last),
             Next::Command => ":commands\n".to_owned(),
             Next::File(prefix) => format!(":files{prefix}\n"),
         };
@@ -51,24 +55,50 @@ fn lines(words: impl IntoIterator<Item = String>, last: &str) -> String {
     words.into_iter().filter(|word| word.starts_with(last)).map(|word| word + "\n").collect()
 }
 
-/// The names on offer; none if there is no broker. A user who has pressed a key waits for this, so it mustn't take long.
+/// The names on offer; none if there is no broker.
 fn names(globals: &Globals) -> Vec<String> {
-    let mut names = Vec::new();
+    known(
+        globals,
+        "list",
+        |after| control::List { pattern: None, after },
+        |page: control::Names| (page.names.iter().map(ServiceName::to_string).collect(), page.next),
+    )
+}
+
+/// The topics whose last event is kept.
+fn topics(globals: &Globals) -> Vec<String> {
+    known(
+        globals,
+        "topics",
+        |after| control::Topics { pattern: None, after },
+        |page: control::TopicPage| (page.topics.iter().map(|row| row.topic.to_string()).collect(), page.next),
+    )
+}
+
+/// What the broker knows, page by page. A user who has pressed a key waits for this, so it mustn't take long.
+fn known<Q: Serialize, A: DeserializeOwned, T: Ord + Clone>(
+    globals: &Globals,
+    operation: &str,
+    question: impl Fn(Option<T>) -> Q,
+    read: impl Fn(A) -> (Vec<String>, Option<T>),
+) -> Vec<String> {
+    let mut known = Vec::new();
     let globals = globals.with_time(Duration::from_millis(300));
-    let Ok(link) = globals.connect("complete") else { return names };
-    let mut question = control::List { pattern: None, after: None };
-    while let Ok(control::Names { names: page, next }) = link.ask("list", &question) {
-        names.extend(page.iter().map(ServiceName::to_string));
-        match link.further("list", question.after, next) {
-            Ok(after @ Some(_)) if names.len() < MOST_NAMES => question.after = after,
+    let Ok(link) = globals.connect("complete") else { return known };
+    let mut after = None;
+    while let Ok(page) = link.ask(operation, &question(after.clone())) {
+        let (words, next) = read(page);
+        known.extend(words);
+        match link.further(operation, after, next) {
+            Ok(next @ Some(_)) if known.len() < MOST => after = next,
             _ => break,
         }
     }
-    names
+    known
 }
 
 /// More than anyone reads.
-const MOST_NAMES: usize = 1_000;
+const MOST: usize = 1_000;
 
 fn next(tree: &Command, before: &[String], last: &str) -> Next {
     let verb = before.iter().find_map(|word| tree.find_subcommand(word));
@@ -76,6 +106,9 @@ fn next(tree: &Command, before: &[String], last: &str) -> Next {
     if let Some(at) = before.iter().position(|word| word == "--") {
         let is_command = matches!(command.get_name(), "serve" | "run" | "lock") && at + 1 == before.len();
         return if is_command { Next::Command } else { Next::File(String::new()) };
+    }
+    if let Some(at) = before.iter().position(|word| word == "--exec") {
+        return if at + 1 == before.len() { Next::Command } else { Next::File(String::new()) };
     }
     if let Some(option) = before.last().and_then(|word| awaiting(command, tree, word)) {
         return value_of(option, "");
@@ -134,7 +167,8 @@ fn verbs(tree: &Command) -> Vec<String> {
 fn positional(verb: &Command, tree: &Command, place: usize, last: &str) -> Next {
     match (verb.get_name(), place) {
         ("send" | "show" | "list", 0) | ("wait", _) => Next::Name,
-        ("send", _) => match last.split_once('@') {
+        ("publish" | "topics", 0) | ("subscribe", _) => Next::Topic,
+        ("send" | "publish", _) => match last.split_once('@') {
             Some((key, _)) => Next::File(format!("{key}@")),
             None => Next::Words(vec![]),
         },
@@ -165,6 +199,7 @@ mod tests {
         let mut tree = Command::new("ipcctl").disable_help_subcommand(true).subcommands([
             send,
             serve,
+            Command::new("subscribe"),
             Command::new("wait"),
             Command::new("help"),
         ]);
@@ -183,8 +218,8 @@ mod tests {
 
     #[test]
     fn a_verb_comes_first_and_is_what_help_explains() {
-        assert_eq!(words("se"), ["send", "serve", "wait", "help"]);
-        assert_eq!(words("help "), ["send", "serve", "wait", "help", "errors"]);
+        assert_eq!(words("se"), ["send", "serve", "subscribe", "wait", "help"]);
+        assert_eq!(words("help "), ["send", "serve", "subscribe", "wait", "help", "errors"]);
     }
 
     #[test]
@@ -192,6 +227,14 @@ mod tests {
         for line in ["send up", "send -t 5s up", "send --wait up", "send -o json --wait=5s up", "wait ", "wait a b"] {
             assert_eq!(at_end(line), Next::Name, "{line}");
         }
+    }
+
+    #[test]
+    fn topics_stand_where_subscribers_name_them() {
+        assert_eq!(at_end("subscribe "), Next::Topic);
+        assert_eq!(at_end("subscribe news. al"), Next::Topic);
+        assert_eq!(at_end("subscribe news. --exec no"), Next::Command);
+        assert_eq!(at_end("subscribe news. --exec notify-send fi"), Next::File(String::new()));
     }
 
     #[test]

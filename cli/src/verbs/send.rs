@@ -5,15 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::ValueEnum;
 use ipc_client::{Client, Datagram, Encoding, ErrorCode, Request, ServiceName, Target, control};
 
 use crate::{
-    body::{self, Reading, Source},
+    body::{self, EncodingName, Reading, Source},
     call::Template,
     duration,
     exit::Exit,
     globals::Globals,
+    lines::Lines,
     problem::{Problem, Result},
     reply::{self, Ending},
     verbs::lines,
@@ -84,22 +84,6 @@ pub(crate) struct Args {
     encoding: Option<EncodingName>,
 }
 
-/// An encoding that the shell can write.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum EncodingName {
-    Bytes,
-    Json,
-}
-
-impl From<EncodingName> for Encoding {
-    fn from(name: EncodingName) -> Self {
-        match name {
-            EncodingName::Bytes => Self::BYTES,
-            EncodingName::Json => Self::JSON,
-        }
-    }
-}
-
 impl Args {
     pub(crate) fn run(mut self, globals: &Globals) -> Result<Exit> {
         self.check_wait()?;
@@ -107,7 +91,7 @@ impl Args {
         let source = Source::parse(std::mem::take(&mut self.args), reading, &self.target.to_string())?;
         let template = self.template(&source, globals);
         if self.lines {
-            let input = lines::Input::open(source, &template.subject)?;
+            let input = Lines::open(source, &template.subject)?;
             return lines::run(&template, input, &self.connect(globals, &template)?, globals.format);
         }
         let body = source.read(template.encoding, &template.subject)?;

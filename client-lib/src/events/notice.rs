@@ -42,6 +42,9 @@ pub struct Event {
     pub body: Bytes,
     /// W3C trace context (`traceparent`), as the publisher sent it.
     pub trace: Option<String>,
+    /// Its place among the events of all subscriptions on one connection: those that came later have higher ones. For a program that has
+    /// several subscriptions and wants their events in one order.
+    pub place: u64,
 }
 
 impl Event {
@@ -70,7 +73,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// `None` for an event that no broker sends: its topic or its publisher isn't one.
-    pub(super) fn read(&mut self, event: ipc_protocol::Event) -> Option<Event> {
+    pub(super) fn read(&mut self, place: u64, event: ipc_protocol::Event) -> Option<Event> {
         if event.publisher != self.stamp {
             self.publisher = match event.publisher.is_empty() {
                 true => None,
@@ -89,6 +92,7 @@ impl Reader {
             encoding: event.encoding,
             trace: event.routing.text(FieldTag::TRACE).map(str::to_owned),
             body: event.body.into_bytes(),
+            place,
         })
     }
 }

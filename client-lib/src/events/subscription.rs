@@ -199,7 +199,7 @@ impl Subscription {
 
     fn heard(&mut self, heard: Result<Heard>) -> Step {
         match heard {
-            Ok(Heard::Taken(Taken::Event(event))) => match self.reader.read(event) {
+            Ok(Heard::Taken(Taken::Event(place, event))) => match self.reader.read(place, event) {
                 Some(event) => Step::Break(Ok(Some(Notice::Event(event)))),
                 None => Step::Continue(()),
             },

@@ -16,7 +16,8 @@ pub(crate) struct Keep {
 /// What a subscription has for the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    Event(Event),
+    /// An event, and its place among those of all subscriptions.
+    Event(u64, Event),
     /// So many events were lost here.
     Gap(u64),
     /// It has been cut: more waited than it may keep.
@@ -29,8 +30,6 @@ pub(super) struct Feed {
     keep: Keep,
     /// By the order in which they came, which has holes.
     waiting: BTreeMap<u64, Entry>,
-    /// Where the next one goes.
-    next: u64,
     /// Bytes that wait.
     bytes: usize,
     /// Where the event of each topic is, if there is one of each at most.
@@ -50,11 +49,11 @@ struct Entry {
 impl Feed {
     pub(super) fn new(keep: Keep) -> Self {
         let (waiting, topics) = (BTreeMap::new(), HashMap::new());
-        Self { keep, waiting, next: 0, bytes: 0, topics, lost: 0, is_cut: false }
+        Self { keep, waiting, bytes: 0, topics, lost: 0, is_cut: false }
     }
 
-    /// Takes an event in, which lies in memory of its own.
-    pub(super) fn push(&mut self, event: Event) {
+    /// Takes an event in, which lies in memory of its own. `place` grows with each.
+    pub(super) fn push(&mut self, place: u64, event: Event) {
         if self.is_cut {
             return;
         }
@@ -72,11 +71,10 @@ impl Feed {
             }
         }
         if self.keep.keeping == Keeping::Latest {
-            self.topics.insert(event.topic().into(), self.next);
+            self.topics.insert(event.topic().into(), place);
         }
         self.bytes += cost;
-        self.waiting.insert(self.next, Entry { event, lost: std::mem::take(&mut self.lost) });
-        self.next += 1;
+        self.waiting.insert(place, Entry { event, lost: std::mem::take(&mut self.lost) });
     }
 
     /// Events were lost behind the last one.
@@ -96,9 +94,10 @@ impl Feed {
         if lost > 0 {
             return Some(Taken::Gap(lost));
         }
+        let place = *first.key();
         let event = first.remove().event;
         self.forget(&event);
-        Some(Taken::Event(event))
+        Some(Taken::Event(place, event))
     }
 
     /// Whether there is nothing to tell.
@@ -167,7 +166,7 @@ mod tests {
     /// What is taken, events by their bodies.
     fn told(feed: &mut Feed) -> Vec<String> {
         let tell = |taken| match taken {
-            Taken::Event(event) => String::from_utf8_lossy(&event.body).into_owned(),
+            Taken::Event(_, event) => String::from_utf8_lossy(&event.body).into_owned(),
             Taken::Gap(lost) => format!("gap {lost}"),
             Taken::Cut => "cut".to_owned(),
         };
@@ -178,7 +177,7 @@ mod tests {
 
     fn fed(keeping: Keeping, events: &[(&str, &str)]) -> Feed {
         let mut feed = Feed::new(Keep { keeping, events: 2 });
-        events.iter().for_each(|(topic, body)| feed.push(event(topic, body)));
+        events.iter().zip(0..).for_each(|((topic, body), place)| feed.push(place, event(topic, body)));
         feed
     }
 
@@ -199,7 +198,7 @@ mod tests {
     fn of_each_topic_the_latest_is_kept_in_the_order_of_its_publisher() {
         let mut feed = fed(Keeping::Latest, &[("a", "1"), ("b", "2"), ("a", "3"), ("a", "4")]);
         assert_eq!(told(&mut feed), ["gap 1", "2", "gap 1", "4"]);
-        feed.push(event("a", "5"));
+        feed.push(4, event("a", "5"));
         assert_eq!(told(&mut feed), ["5"]);
     }
 
@@ -207,8 +206,8 @@ mod tests {
     fn what_the_broker_has_lost_is_told_in_its_place() {
         let mut feed = fed(Keeping::DropOldest, &[("t", "1")]);
         feed.lose(5);
-        feed.push(event("t", "2"));
-        feed.push(event("t", "3"));
+        feed.push(1, event("t", "2"));
+        feed.push(2, event("t", "3"));
         assert_eq!(told(&mut feed), ["gap 6", "2", "3"]);
         feed.lose(7);
         assert_eq!(told(&mut feed), ["gap 7"]);
@@ -225,9 +224,9 @@ mod tests {
     fn long_events_are_bounded_by_their_bytes_and_one_is_always_kept() {
         let long = "x".repeat(MOST_BYTES);
         let mut feed = Feed::new(Keep { keeping: Keeping::DropOldest, events: 100 });
-        feed.push(event("t", &long));
-        feed.push(event("t", "2"));
-        feed.push(event("t", "3"));
+        feed.push(0, event("t", &long));
+        feed.push(1, event("t", "2"));
+        feed.push(2, event("t", "3"));
         assert_eq!(told(&mut feed), ["gap 1", "2", "3"]);
     }
 }

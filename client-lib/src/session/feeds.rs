@@ -18,6 +18,8 @@ pub(super) struct Feeds {
     numbers: HashMap<Serial, u64>,
     /// Stamp of the last publisher: most events have the same as the one before.
     stamp: Bytes,
+    /// Events that have come.
+    come: u64,
 }
 
 /// A subscription that the broker has not agreed to yet.
@@ -75,7 +77,8 @@ impl Feeds {
         }
         event.publisher = self.stamp.clone(); // all that is kept is copied out of the shared read buffer
         event.detach();
-        feed.push(event);
+        self.come += 1;
+        feed.push(self.come, event);
         Some(*id)
     }
 

@@ -6,13 +6,16 @@ use ipc_tests::{
     peer::Peer,
 };
 
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 16] = [
     "send",
     "serve",
+    "publish",
+    "subscribe",
     "run",
     "wait",
     "list",
     "show",
+    "topics",
     "peers",
     "stats",
     "limits",
@@ -35,7 +38,8 @@ fn examples(verb: &str) -> Vec<String> {
 #[test]
 fn self_contained_examples_work() {
     let broker = Broker::start();
-    let examples: Vec<_> = ["run", "list", "stats", "limits", "ping", "help", "man", "complete"].map(examples).concat();
+    let examples: Vec<_> =
+        ["run", "list", "topics", "stats", "limits", "ping", "help", "man", "complete"].map(examples).concat();
     assert!(examples.len() >= 8, "{examples:?}");
     for example in examples {
         let finished = broker.shell(&example).run();

@@ -10,6 +10,7 @@ mod containers;
 mod datagrams;
 mod deaths;
 mod descriptors;
+mod events_shell;
 mod helps;
 mod identity;
 mod library;

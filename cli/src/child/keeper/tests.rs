@@ -1,7 +1,10 @@
 use ipc_client::limits::MAX_BODY;
 
 use super::*;
-use crate::child::{group::Stderr, guard::Guard};
+use crate::child::{
+    group::{Stderr, Stdout},
+    guard::Guard,
+};
 
 struct Shop {
     keeper: Option<Keeper>,
@@ -34,7 +37,10 @@ impl Drop for Shop {
 }
 
 fn standing(recipe: impl Fn() -> Recipe + Send + 'static) -> Standing {
-    Standing { recipe: Box::new(recipe), surroundings: Surroundings { stderr: Stderr::Null, guard: Guard::absent() } }
+    Standing {
+        recipe: Box::new(recipe),
+        surroundings: Surroundings { stdout: Stdout::Pipe, stderr: Stderr::Null, guard: Guard::absent() },
+    }
 }
 
 fn text(answer: Answer) -> String {

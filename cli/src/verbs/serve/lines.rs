@@ -10,7 +10,7 @@ use ipc_client::{Bell, Context, Encoding, ErrorCode, Failed, Incoming, Response}
 
 use crate::{
     child::{
-        group::{Stderr, Surroundings},
+        group::{Stderr, Stdout, Surroundings},
         guard::Guard,
         keeper::{Keeper, Standing},
         log::Log,
@@ -57,7 +57,7 @@ impl Plan<'_> {
             Log::Pass => Stderr::Inherit,
             Log::Drop => Stderr::Null,
         };
-        let surroundings = Surroundings { stderr, guard: self.guard.clone() };
+        let surroundings = Surroundings { stdout: Stdout::Pipe, stderr, guard: self.guard.clone() };
         Keeper::start(Standing { recipe: Box::new(recipe), surroundings }, self.quit.clone())
     }
 }

@@ -1,7 +1,6 @@
 //! `ipcctl serve`: make a service out of any command.
 
 mod environment;
-mod host;
 mod journal;
 mod lines;
 mod offer;
@@ -32,6 +31,7 @@ use crate::{
     exit::Exit,
     format::Loudness,
     globals::Globals,
+    host,
     problem::{Problem, Result},
     program::Program,
     signals::Signals,

@@ -1,0 +1,86 @@
+//! `ipcctl topics`: the topics whose last event is kept.
+
+use ipc_client::{Pattern, control};
+
+use crate::{
+    exit::Exit,
+    format::Format,
+    globals::Globals,
+    out,
+    problem::Result,
+    table::{self, Cell},
+};
+
+/// List the topics whose last event the broker keeps, sorted, with its size, encoding, publisher and age.
+///
+/// These are the events that 'publish --retain' published, and 'subscribe --last' delivers. Other topics leave no trace.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  ipcctl topics\n  ipcctl topics home. -o json   # all topics below home")]
+pub(crate) struct Args {
+    /// Only topics that match: 'a.*' (one more label), 'a.**' (all below), 'a.' (the same, and needs no quotes)
+    pattern: Option<Pattern>,
+}
+
+impl Args {
+    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        let link = globals.connect("topics")?;
+        let mut topics = Vec::new();
+        let mut question = control::Topics { pattern: self.pattern, after: None };
+        loop {
+            let mut page: control::TopicPage = link.ask("topics", &question)?;
+            match globals.format {
+                Format::Text => topics.append(&mut page.topics), // columns are as wide as the widest of all rows
+                Format::Json => out::ndjson(&page.topics)?,
+            }
+            if page.next.is_none() {
+                break;
+            }
+            question.after = link.further("topics", question.after, page.next)?;
+        }
+        if globals.format == Format::Text {
+            out::print(&table::render(&rows(&topics)))?;
+        }
+        Ok(Exit::SUCCESS)
+    }
+}
+
+fn rows(topics: &[control::TopicRow]) -> Vec<Vec<Cell>> {
+    let header = vec![
+        Cell::text("topic"),
+        Cell::number("bytes"),
+        Cell::text("encoding"),
+        Cell::number("uid"),
+        Cell::number("age_s"),
+    ];
+    std::iter::once(header).chain(topics.iter().map(row)).collect()
+}
+
+fn row(topic: &control::TopicRow) -> Vec<Cell> {
+    vec![
+        Cell::text(&topic.topic),
+        Cell::number(topic.bytes),
+        Cell::text(topic.encoding),
+        Cell::number(topic.uid),
+        Cell::number(topic.age_ms / 1000),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc_client::{Encoding, TopicName};
+
+    use super::*;
+
+    #[test]
+    fn a_topic_is_a_line() {
+        let topic = control::TopicRow {
+            topic: TopicName::parse("home.kitchen").unwrap(),
+            uid: 1000,
+            encoding: Encoding::JSON,
+            bytes: 12,
+            age_ms: 61_999,
+        };
+        let text = table::render(&rows(&[topic]));
+        assert_eq!(text, "topic         bytes  encoding   uid  age_s\nhome.kitchen     12  json      1000     61\n");
+    }
+}
