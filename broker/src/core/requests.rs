@@ -190,7 +190,7 @@ impl<F> Router<F> {
         }
         if call.routing.method() == operation::Lock::NAME.as_bytes() {
             let request: control::Lock = answer::parse(call)?;
-            self.authorise_name(identity, Operation::Lock, &request.name, origin.peer, out)?;
+            self.authorise_name(identity, (Operation::Lock, &request.name), origin.peer, out)?;
             return self.board.lock(origin, &request, out);
         }
         if call.routing.method() != operation::Register::NAME.as_bytes() {
@@ -198,7 +198,7 @@ impl<F> Router<F> {
         }
         let request: control::Register = answer::parse(call)?;
         if let Some(name) = &request.name {
-            self.authorise_name(identity, Operation::Own, name, origin.peer, out)?;
+            self.authorise_name(identity, (Operation::Own, name), origin.peer, out)?;
         }
         self.board.register(origin, request, out)
     }
@@ -206,8 +206,7 @@ impl<F> Router<F> {
     fn authorise_name(
         &mut self,
         identity: &Identity,
-        operation: Operation,
-        name: &ServiceName,
+        (operation, name): (Operation, &ServiceName),
         peer: Option<PeerId>,
         out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {

@@ -94,7 +94,7 @@ impl Args {
         let command = command.map_err(|error| program.cannot_run(&error, subject));
         let exit = match command {
             // If this fails the command is left to the sentry.
-            Ok(command) => Ok(Supervised { command, guard: &guard, lost: None }.to_its_end(&signals, globals)?),
+            Ok(command) => Ok(Supervised { command, guard: &guard, lost: None }.supervise(&signals, globals)?),
             Err(problem) => Err(problem),
         };
         let _ = guard.release(); // fails if the connection has ended, and the lock with it
@@ -134,13 +134,14 @@ impl Args {
 
 impl Supervised<'_> {
     /// Passes signals on until the command has ended.
-    fn to_its_end(mut self, signals: &Signals, globals: &Globals) -> Result<Exit> {
+    fn supervise(mut self, signals: &Signals, globals: &Globals) -> Result<Exit> {
+        let guard = self.guard;
         loop {
-            let connection = self.lost.is_none().then_some(self.guard as _);
+            let connection = self.lost.is_none().then_some(guard as _);
             let watched = [(Some(signals as _), Interest::Read), (connection, Interest::Read)];
-            let poll = |error| Problem::host(self.guard.name().as_str(), "poll", &error);
+            let poll = |error| Problem::host(guard.name().as_str(), "poll", &error);
             let [_, has_news] = ready(watched, None).map_err(poll)?;
-            if has_news && !self.guard.is_held() {
+            if has_news && !guard.is_held() {
                 self.lose(globals);
             }
             while let Some(arrived) = signals.take() {

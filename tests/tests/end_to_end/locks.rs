@@ -323,7 +323,7 @@ fn crowd(seed: u64) {
         assert_eq!(running.finish().code, code, "{number}, which {fate:?}");
     }
     assert_eq!(lines(&log), expected, "in order of arrival, and one after another");
-    assert_eq!(shown(&broker, "job"), None);
+    eventually(SOON, "a lock that nobody holds", || shown(&broker, "job").is_none()); // the last may have been killed
 }
 
 /// The lines of a section, between which no other process writes any.
