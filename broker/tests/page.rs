@@ -11,7 +11,7 @@ fn the_documented_settings_are_those_of_the_broker() {
     let documented = settings();
     let of_broker: Vec<_> = documented.iter().map(|(name, _)| (name.clone(), limits[name.as_str()].as_u64())).collect();
     assert_eq!(documented, of_broker);
-    assert_eq!(documented.len(), 15);
+    assert_eq!(documented.len(), 16);
 }
 
 /// The name and default in each row of the table of settings.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     datagrams::ReturnAddress,
-    ids::{AccountId, CallId, InstanceId, NameId, OfCall, PeerId},
+    ids::{AccountId, CallId, InstanceId, LockId, NameId, OfCall, PeerId},
     list::{Link, List, Node},
     moment::Moment,
     table::Table,
@@ -60,6 +60,8 @@ pub(crate) enum Stage<F> {
     Running(InstanceId),
     /// A call of `ipc.wait`, which ends when a name is offered or goes.
     Watching(Box<Wait>),
+    /// A call of `ipc.lock`, which ends when the lock has a place for it.
+    Locking(LockId),
     /// Between two places, within one step of the router.
     Unplaced,
 }
@@ -184,7 +186,7 @@ impl<F> Slot<F> {
     pub(crate) fn runs_on(&self) -> Option<InstanceId> {
         match self.stage {
             Stage::Running(instance) => Some(instance),
-            Stage::Queued(..) | Stage::Direct(..) | Stage::Watching(_) | Stage::Unplaced => None,
+            Stage::Queued(..) | Stage::Direct(..) | Stage::Watching(_) | Stage::Locking(_) | Stage::Unplaced => None,
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use ipc_protocol::{
-    Encoding, MethodName, Pattern, PeerNumber,
+    Encoding, MethodName, Pattern, PeerNumber, ServiceName,
     control::{
-        self, Empty, LimitRow, Names, PeerPage, PeerRow, Shown, StatRow, Stats,
+        self, Empty, LimitRow, LockShown, Names, PeerPage, PeerRow, Shown, StatRow, Stats,
         operation::{self, Operation},
     },
     wire::{Call, Message, Reply},
@@ -36,6 +36,7 @@ impl<F> Switchboard<F> {
                 self.unregister(peer, request.name.as_ref(), out)?;
                 encode(&Empty {})
             }
+            operation::Unlock::NAME => return self.unlock(&origin, &parse::<control::Unlock, F>(call)?.name, out),
             operation::Ping::NAME | "" => encode(&parse::<Empty, F>(call)?),
             operation::List::NAME => encode(&self.list(&parse(call)?)),
             operation::Show::NAME => encode(&self.show(&parse(call)?)?),
@@ -97,9 +98,12 @@ impl<F> Switchboard<F> {
     }
 
     fn show(&self, request: &control::Show) -> Result<Shown, Refusal> {
+        let lock = self.show_lock(&request.name, PAGE_BYTES);
         let id = self.names.find(request.name.as_str().as_bytes());
-        let row = id.and_then(|id| self.names.name(id));
-        let row = row.ok_or_else(|| Refusal::NoService(request.name.to_string()))?;
+        let Some(row) = id.and_then(|id| self.names.name(id)) else {
+            let lock = lock.ok_or_else(|| Refusal::NoService(request.name.to_string()))?;
+            return Ok(only_lock(request.name.clone(), lock));
+        };
         let (mut instances, mut methods, mut room) = (Vec::new(), BTreeSet::new(), PAGE_BYTES);
         for id in row.instances().take(PAGE) {
             let Some((instance, its)) = self.show_instance(id) else { continue };
@@ -114,7 +118,7 @@ impl<F> Switchboard<F> {
         }
         instances.sort_by_key(|instance| instance.peer);
         Ok(Shown {
-            lock: None,
+            lock,
             name: row.name.clone(),
             shared: row.shared,
             methods: methods.into_iter().collect(),
@@ -181,6 +185,7 @@ impl<F> Switchboard<F> {
             gauge("connections", self.post.peers.len(), "connections"),
             gauge("names", self.names.len(), "names"),
             gauge("calls_pending", self.calls.len(), "calls"),
+            gauge("locks", self.locks.len(), "locks"),
             gauge("subscriptions", self.subscriptions.len(), "subscriptions"),
             gauge("events_kept", self.retained.len(), "events"),
         ];
@@ -201,6 +206,12 @@ impl<F> Switchboard<F> {
         };
         control::Limits { limits: self.post.limits.rows().map(row).collect() }
     }
+}
+
+/// A name that no process offers, and that is a lock's.
+fn only_lock(name: ServiceName, lock: LockShown) -> Shown {
+    let (methods, instances) = (Vec::new(), Vec::new());
+    Shown { name, shared: false, methods, queued: 0, calls: 0, instances, lock: Some(lock) }
 }
 
 /// The most bytes of a text in JSON: a control character becomes six.

@@ -149,6 +149,10 @@ impl<F> Switchboard<F> {
                 self.watches.forget(id, wait);
                 self.post.accounts.discharge(slot.payer, Account::bytes(watches::charge_of(wait)));
             }
+            Stage::Locking(lock) => {
+                let lock = *lock;
+                self.leave_line(id, lock);
+            }
             Stage::Queued(..) | Stage::Direct(..) | Stage::Unplaced => drop(self.dequeue(id)),
         }
         let caller = self.settle(id);

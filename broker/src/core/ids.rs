@@ -14,6 +14,8 @@ pub(crate) type NameId = Id<OfName>;
 pub(crate) type InstanceId = Id<OfInstance>;
 /// Id of a subscription. As a number, it is the one that its events carry.
 pub(crate) type SubscriptionId = Id<OfSubscription>;
+/// Id of a lock.
+pub(crate) type LockId = Id<OfLock>;
 /// Id of a user's account.
 pub(crate) type AccountId = Id<OfAccount>;
 
@@ -32,6 +34,9 @@ pub(crate) enum OfInstance {}
 /// Marks ids of subscriptions.
 #[derive(Debug)]
 pub(crate) enum OfSubscription {}
+/// Marks ids of locks.
+#[derive(Debug)]
+pub(crate) enum OfLock {}
 /// Marks ids of accounts.
 #[derive(Debug)]
 pub(crate) enum OfAccount {}

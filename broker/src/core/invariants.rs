@@ -63,8 +63,31 @@ impl<F: Debug> Switchboard<F> {
         self.post.peers.assert_timed();
         self.watches.assert_watching(self.calls.iter().filter_map(|(id, slot)| match &slot.stage {
             Stage::Watching(wait) => Some((id, &**wait)),
-            Stage::Queued(..) | Stage::Direct(..) | Stage::Running(_) | Stage::Unplaced => None,
+            Stage::Queued(..) | Stage::Direct(..) | Stage::Running(_) | Stage::Locking(_) | Stage::Unplaced => None,
         }));
+        self.assert_locks();
+    }
+
+    /// Checks that each peer knows of exactly the locks that it holds or waits for.
+    fn assert_locks(&self) {
+        let waiting = self.calls.iter().filter_map(|(id, slot)| match slot.stage {
+            Stage::Locking(lock) => Some((id, slot, lock)),
+            _ => None,
+        });
+        let peer_of = |slot: &Slot<F>| match slot.caller {
+            Caller::Peer { peer, .. } => Some(peer),
+            _ => None,
+        };
+        let waiting: Vec<_> = waiting.map(|(id, slot, lock)| (id, slot.sequence, lock, peer_of(slot))).collect();
+        let in_line = waiting.iter().filter_map(|(.., lock, peer)| Some(((*peer)?, *lock)));
+        let mut parts: Vec<_> = self.locks.holders().chain(in_line).collect();
+        let known = |(id, peer): (PeerId, &Peer)| peer.locks.iter().map(move |lock| (id, *lock)).collect::<Vec<_>>();
+        let mut of_peers: Vec<_> = self.post.peers.iter().flat_map(known).collect();
+        parts.sort_unstable();
+        of_peers.sort_unstable();
+        assert_eq!(parts, of_peers, "locks that are held or waited for, and those that peers know of");
+        assert!(parts.windows(2).all(|two| two[0] != two[1]), "a peer has two parts in a lock: {parts:?}");
+        self.locks.assert_whole(waiting.into_iter());
     }
 
     /// Recomputes every account from the tables.
@@ -90,6 +113,10 @@ impl<F: Debug> Switchboard<F> {
             let peer = self.post.peers.get(row.peer).expect("a subscription has a peer");
             charge(peer.account, Account::bytes(row.charge()));
         }
+        for (peer, lock) in self.locks.holders() {
+            let peer = self.post.peers.get(peer).expect("who holds a lock is connected");
+            charge(peer.account, Account::bytes(self.locks.charge(lock)));
+        }
         for kept in self.retained.iter() {
             charge(kept.payer, Account::bytes(kept.charge()));
         }
@@ -98,6 +125,7 @@ impl<F: Debug> Switchboard<F> {
             match &slot.stage {
                 Stage::Queued(_, call) | Stage::Direct(_, call) => charge(slot.payer, Account::bytes(charge_of(call))),
                 Stage::Watching(wait) => charge(slot.payer, Account::bytes(watches::charge_of(wait))),
+                Stage::Locking(lock) => charge(slot.payer, Account::bytes(self.locks.charge(*lock))),
                 Stage::Running(_) | Stage::Unplaced => {}
             }
             if matches!(slot.caller, Caller::Datagram(_) | Caller::OneWay) {
@@ -177,6 +205,10 @@ impl<F: Debug> Switchboard<F> {
         }
         let count = |wanted: &dyn Fn(&Slot<F>) -> bool| self.calls.iter().filter(|(_, slot)| wanted(slot)).count();
         assert_eq!(pending, count(&|slot| matches!(slot.caller, Caller::Peer { .. })), "calls in their callers' lists");
-        assert_eq!(placed, count(&|slot| !matches!(slot.stage, Stage::Watching(_))), "calls in the place they are in");
+        assert_eq!(
+            placed,
+            count(&|slot| !matches!(slot.stage, Stage::Watching(_) | Stage::Locking(_))),
+            "calls in the place they are in"
+        );
     }
 }

@@ -92,6 +92,8 @@ limits! {
     retained_bytes_per_uid = 4_194_304 "bytes" in 1..=MEMORY, bounds KeptOfOneUser;
     /// The same for all users together.
     retained_bytes = 33_554_432 "bytes" in 1..=MEMORY, bounds Kept;
+    /// Locks that one connection holds or waits for. Few programs need more than a handful at once; each costs about 0.5 KiB.
+    locks_per_peer = 64 "locks" in 1..=COUNT, bounds LocksOfOnePeer;
     /// Replies to calls that it never received, after which a peer is cut.
     stray_replies = 16 "replies" in 0..=COUNT, bounds OneFrame;
     /// Frames of one peer that are routed before the next peer's. A read counts as a frame, and so do 4 KiB in or out.
@@ -128,6 +130,7 @@ pub(crate) enum Bounded {
     NamesOfOnePeer,
     SubscriptionsOfOnePeer,
     PatternsOfOnePeer,
+    LocksOfOnePeer,
     KeptOfOneUser,
     Kept,
 }

@@ -6,13 +6,14 @@
 //! ```text
 //! ids, moment, table, list, wheel        the parts of tables and deadlines
 //! limits, accounts, policy, counters     how much, at whose charge, with what permission
-//! peers, names, calls, watches           the tables
+//! peers, names, calls, watches, locks    the tables
 //! subscriptions, topics, retained        who receives which events; the kept ones
 //! item, input, output, event, refusal    what comes in and goes out
 //! post, assembly                         sending and charging; incomplete frames
 //! turns, visits                          whose turn it is; who connects too often
 //! switchboard, ending, registration      calls from acceptance to end
 //! publishing                             events, from their publisher to the subscriptions
+//! locking                                locks, from who holds them to who waits
 //! routing, answer, control               targets; the broker's own service
 //! router, requests, frames               everything together
 //! ```
@@ -34,6 +35,8 @@ mod invariants;
 mod item;
 mod limits;
 mod list;
+mod locking;
+mod locks;
 mod moment;
 mod names;
 mod output;

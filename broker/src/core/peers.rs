@@ -7,7 +7,7 @@ use ipc_protocol::{Identity, PeerNumber, Routing, control};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ids::{AccountId, InstanceId, NameId, OfPeer, PeerId, SubscriptionId},
+    ids::{AccountId, InstanceId, LockId, NameId, OfPeer, PeerId, SubscriptionId},
     input::Begun,
     list::{Link, Node},
     moment::Moment,
@@ -42,6 +42,8 @@ pub(crate) struct Peer {
     pub(crate) subscriptions: Vec<SubscriptionId>,
     /// Bytes of their patterns.
     pub(crate) patterns: u64,
+    /// The locks that it holds or waits for.
+    pub(crate) locks: Vec<LockId>,
     /// Events that it has published.
     pub(crate) published: u64,
     /// The cost of the items sent to it that the kernel has not taken yet.
@@ -112,6 +114,12 @@ impl Peer {
         control::PeerEvent { peer: self.number, uid: self.identity.uid, pid: self.identity.pid }
     }
 
+    /// The peer, as others are told who it is.
+    pub(crate) fn describe(&self) -> String {
+        let pid = self.identity.pid.map_or_else(|| "unknown pid".to_owned(), |pid| format!("pid {pid}"));
+        format!("peer {} ({pid}, user {}, {})", self.number, self.identity.uid, self.agent.escape_debug())
+    }
+
     /// The bytes that are charged to its user as long as it is connected.
     pub(crate) fn charge(&self) -> usize {
         let frame = self.frame.as_ref().map_or(0, |frame| frame.held + frame.granted);
@@ -157,6 +165,7 @@ impl Peers {
             instances: Vec::new(),
             subscriptions: Vec::new(),
             patterns: 0,
+            locks: Vec::new(),
             published: 0,
             unread: 0,
             backlog: 0,

@@ -29,6 +29,8 @@ pub enum Operation {
     Call,
     /// Offer a name.
     Own,
+    /// Take a lock.
+    Lock,
     /// Publish on a topic.
     Publish,
     /// Receive the events of a pattern of topics.
@@ -84,9 +86,12 @@ impl Policy {
     #[must_use]
     pub fn verdict(&self, request: &Request<'_>) -> Verdict {
         match request.operation {
-            Operation::Call | Operation::Own | Operation::Publish | Operation::Subscribe | Operation::Inspect => {
-                self.of_user(request.identity.uid)
-            }
+            Operation::Call
+            | Operation::Own
+            | Operation::Lock
+            | Operation::Publish
+            | Operation::Subscribe
+            | Operation::Inspect => self.of_user(request.identity.uid),
         }
     }
 
@@ -118,6 +123,7 @@ impl fmt::Display for Operation {
         f.write_str(match self {
             Self::Call => "call",
             Self::Own => "own",
+            Self::Lock => "lock",
             Self::Publish => "publish",
             Self::Subscribe => "subscribe",
             Self::Inspect => "inspect",

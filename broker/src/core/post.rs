@@ -41,6 +41,7 @@ pub(crate) struct Peaks {
     pub(crate) names: u64,
     pub(crate) subscriptions: u64,
     pub(crate) patterns: u64,
+    pub(crate) locks: u64,
 }
 
 impl Post {

@@ -30,6 +30,12 @@ pub(crate) enum Refusal {
     TooManySubscriptions(u64),
     /// The patterns of the peer's subscriptions are as long as they may be.
     TooManyPatterns(u64),
+    /// The peer holds as many locks as it may, or waits for them.
+    TooManyLocks(u64),
+    /// The lock has no place for a peer that doesn't wait: its name, and a description of who holds it.
+    LockBusy(ServiceName, String),
+    /// The peer doesn't hold the lock.
+    NoLock(ServiceName),
     /// The user keeps as many bytes of events as it may.
     UserKeeps(u64),
     /// As many bytes of events are kept as may be.
@@ -99,6 +105,7 @@ impl Refusal {
             Self::TooManyNames(_) => Some("names_per_peer"),
             Self::TooManySubscriptions(_) => Some("subscriptions_per_peer"),
             Self::TooManyPatterns(_) => Some("pattern_bytes_per_peer"),
+            Self::TooManyLocks(_) => Some("locks_per_peer"),
             Self::UserKeeps(_) => Some("retained_bytes_per_uid"),
             Self::BrokerKeeps(_) => Some("retained_bytes"),
             _ => None,
@@ -137,6 +144,13 @@ impl Refusal {
             }
             Self::TooManyPatterns(limit) => {
                 failure(ErrorCode::BUSY, format!("the patterns of a connection have at most {limit} bytes"))
+            }
+            Self::TooManyLocks(limit) => {
+                failure(ErrorCode::BUSY, format!("a connection has at most {limit} locks, held or waited for"))
+            }
+            Self::LockBusy(name, holder) => failure(ErrorCode::BUSY, format!("the lock '{name}' is held by {holder}")),
+            Self::NoLock(name) => {
+                failure(ErrorCode::NO_SERVICE, format!("this connection does not hold the lock '{name}'"))
             }
             Self::UserKeeps(limit) => failure(
                 ErrorCode::BUSY,

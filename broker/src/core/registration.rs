@@ -128,13 +128,12 @@ impl<F> Switchboard<F> {
         let Some(peer) = self.names.instance(id).and_then(|instance| self.post.peers.get(instance.peer)) else {
             return "another peer".to_owned();
         };
-        let pid = peer.identity.pid.map_or_else(|| "unknown pid".to_owned(), |pid| format!("pid {pid}"));
         let why = match (wants_shared, is_shared) {
             (true, false) => ", which does not share it",
             (false, true) => ", which shares it: register it as shared too",
             _ => "",
         };
-        format!("peer {} ({pid}, user {}, {}){why}", peer.number, peer.identity.uid, peer.agent.escape_debug())
+        format!("{}{why}", peer.describe())
     }
 
     /// The instance that a peer registered with a name, or without one.

@@ -1,7 +1,7 @@
 //! Requests: calls from peers and datagrams, until they are resolved, authorised and passed to the switchboard.
 
 use ipc_protocol::{
-    FieldTag, Identity, Kind, RoutingError, Violation,
+    FieldTag, Identity, Kind, RoutingError, ServiceName, Violation,
     control::{
         self,
         operation::{self, Operation as _},
@@ -178,16 +178,30 @@ impl<F> Router<F> {
         if call.routing.method() == operation::Subscribe::NAME.as_bytes() {
             return self.subscribe(identity, &origin, answer::parse(call)?, out);
         }
+        if call.routing.method() == operation::Lock::NAME.as_bytes() {
+            let request: control::Lock = answer::parse(call)?;
+            self.authorise_name(identity, (Operation::Lock, &request.name), origin.peer, out)?;
+            return self.board.lock(origin, &request, out);
+        }
         if call.routing.method() != operation::Register::NAME.as_bytes() {
             return self.board.control(origin, call, out);
         }
         let request: control::Register = answer::parse(call)?;
         if let Some(name) = &request.name {
-            let service = name.as_str().as_bytes();
-            let own = Request { identity, operation: Operation::Own, service, method: b"", topic: b"" };
-            self.authorise(&own, origin.peer, out)?;
+            self.authorise_name(identity, (Operation::Own, name), origin.peer, out)?;
         }
         self.board.register(origin, request, out)
+    }
+
+    fn authorise_name(
+        &mut self,
+        identity: &Identity,
+        (operation, name): (Operation, &ServiceName),
+        peer: Option<PeerId>,
+        out: &mut impl Outputs<F>,
+    ) -> Result<(), Refusal> {
+        let service = name.as_str().as_bytes();
+        self.authorise(&Request { identity, operation, service, method: b"", topic: b"" }, peer, out)
     }
 
     // ---- the policy

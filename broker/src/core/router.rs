@@ -408,6 +408,7 @@ impl<F> Router<F> {
         while let Some(call) = self.board.post.peers.get(id).and_then(|peer| peer.pending.first()) {
             self.board.abandon(call, ErrorCode::CANCELLED, out);
         }
+        self.board.release_all(id, out);
         let gone = self.board.post.peers.get(id).filter(|peer| peer.has_greeted).map(Peer::event);
         self.board.post.dismiss(id, out);
         if let Some(gone) = gone {
@@ -454,13 +455,14 @@ impl<F> Router<F> {
         self.assembly.retry(&mut self.board.post, now, out);
     }
 
-    /// Begins to stop: new calls are refused and waits for names end, but running calls may finish.
+    /// Begins to stop: new calls are refused and waits for names and locks end, but running calls may finish.
     #[cold]
     fn drain(&mut self, out: &mut impl Outputs<F>) {
         self.board.draining = true;
         self.board.forget_kept(); // nobody can ask for them any more
-        let watching = self.board.calls.iter().filter(|(_, slot)| matches!(slot.stage, CallStage::Watching(_)));
-        for call in watching.map(|(id, _)| id).collect::<Vec<_>>() {
+        let is_for_us = |stage: &CallStage<F>| matches!(stage, CallStage::Watching(_) | CallStage::Locking(_));
+        let waiting = self.board.calls.iter().filter(|(_, slot)| is_for_us(&slot.stage));
+        for call in waiting.map(|(id, _)| id).collect::<Vec<_>>() {
             if let Some((caller, _)) = self.board.abandon(call, ErrorCode::CANCELLED, out) {
                 self.board.refuse(&caller, Refusal::Draining, out);
             }

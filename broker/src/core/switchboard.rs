@@ -10,6 +10,7 @@ use super::{
     ids::{AccountId, CallId, InstanceId, NameId, PeerId, SubscriptionId},
     item,
     limits::Limits,
+    locks::Locks,
     moment::Moment,
     names::{Instance, Names, Place},
     output::Outputs,
@@ -29,6 +30,7 @@ pub(crate) struct Switchboard<F> {
     pub(crate) names: Names,
     pub(crate) calls: Calls<F>,
     pub(crate) watches: Watches,
+    pub(crate) locks: Locks,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) retained: Retained<F>,
     /// The subscriptions of one event: memory that is used again.
@@ -61,6 +63,7 @@ impl<F> Switchboard<F> {
             names: Names::new(),
             calls: Calls::new(),
             watches: Watches::default(),
+            locks: Locks::new(),
             subscriptions: Subscriptions::new(),
             retained: Retained::new(),
             found: Vec::new(),
@@ -72,7 +75,11 @@ impl<F> Switchboard<F> {
 
     /// Whether the tables have far more room than they use.
     pub(crate) fn is_roomy(&self) -> bool {
-        self.post.peers.is_roomy() || self.calls.is_roomy() || self.names.is_roomy() || self.subscriptions.is_roomy()
+        self.post.peers.is_roomy()
+            || self.calls.is_roomy()
+            || self.names.is_roomy()
+            || self.subscriptions.is_roomy()
+            || self.locks.is_roomy()
     }
 
     /// Gives back memory that the tables do not use.
@@ -81,6 +88,7 @@ impl<F> Switchboard<F> {
         self.calls.give_back();
         self.names.give_back();
         self.subscriptions.give_back();
+        self.locks.give_back();
         self.found = Vec::new();
     }
 
@@ -125,7 +133,7 @@ impl<F> Switchboard<F> {
             Stage::Direct(instance, call) => {
                 (self.names.instance_mut(instance).map(|instance| &mut instance.direct), call)
             }
-            other @ (Stage::Running(_) | Stage::Watching(_) | Stage::Unplaced) => {
+            other @ (Stage::Running(_) | Stage::Watching(_) | Stage::Locking(_) | Stage::Unplaced) => {
                 slot.stage = other;
                 return None;
             }

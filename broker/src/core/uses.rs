@@ -20,6 +20,7 @@ pub(crate) struct Uses {
     names: u64,
     subscriptions: u64,
     patterns: u64,
+    locks: u64,
     kept: Sums,
 }
 
@@ -44,6 +45,7 @@ impl Uses {
             uses.names = uses.names.max(peer.instances.len() as u64);
             uses.subscriptions = uses.subscriptions.max(peer.subscriptions.len() as u64);
             uses.patterns = uses.patterns.max(peer.patterns);
+            uses.locks = uses.locks.max(peer.locks.len() as u64);
         }
         uses.per_caller = uses.per_caller.max(per_uid.loose_calls);
         uses.per_service = names.iter().map(|(_, name)| name.pending()).max().unwrap_or(0);
@@ -65,6 +67,7 @@ impl Uses {
             Bounded::NamesOfOnePeer => (self.names, peaks.names),
             Bounded::SubscriptionsOfOnePeer => (self.subscriptions, peaks.subscriptions),
             Bounded::PatternsOfOnePeer => (self.patterns, peaks.patterns),
+            Bounded::LocksOfOnePeer => (self.locks, peaks.locks),
             Bounded::KeptOfOneUser => (self.kept.per_uid, self.kept.peak_per_uid),
             Bounded::Kept => (self.kept.bytes, self.kept.peak),
         };

@@ -13,6 +13,7 @@ mod events;
 mod handover;
 mod hello;
 mod inspection;
+mod locks;
 mod one_way;
 mod policy;
 mod queues;

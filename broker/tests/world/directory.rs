@@ -66,7 +66,11 @@ impl Directory {
         let Message::Reply(reply) = answer else { return };
         assert!(!self.is_taken(&asked), "{asked:?} is granted to {peer:?}, but held: {:?}", self.offers);
         match asked {
-            Asked::Call | Asked::Subscribe { .. } | Asked::Unsubscribe { .. } => {}
+            Asked::Call
+            | Asked::Subscribe { .. }
+            | Asked::Unsubscribe { .. }
+            | Asked::Lock { .. }
+            | Asked::Unlock { .. } => {}
             Asked::Register { name, window, shared } => {
                 let registered: ipc_protocol::control::Registered =
                     serde_json::from_slice(&reply.body).expect("the answer to a registration");

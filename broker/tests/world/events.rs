@@ -48,7 +48,11 @@ impl Events {
                 let row = self.subscriptions.get_mut(number).filter(|row| row.peer == peer && !row.ended);
                 row.expect("only what was subscribed is given up").ended = true;
             }
-            Asked::Call | Asked::Register { .. } | Asked::Unregister { .. } => {}
+            Asked::Call
+            | Asked::Register { .. }
+            | Asked::Unregister { .. }
+            | Asked::Lock { .. }
+            | Asked::Unlock { .. } => {}
         }
     }
 

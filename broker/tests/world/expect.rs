@@ -210,8 +210,14 @@ impl World {
         let state: serde_json::Value = serde_json::from_str(&self.state()).expect("JSON was written");
         let (board, post) = (&state["board"], &state["board"]["post"]);
         let (names, calls) = (&board["names"], &board["calls"]);
-        let tables =
-            [&post["peers"]["table"], &post["accounts"]["rows"], &names["names"], &names["instances"], &calls["slots"]];
+        let tables = [
+            &post["peers"]["table"],
+            &post["accounts"]["rows"],
+            &names["names"],
+            &names["instances"],
+            &calls["slots"],
+            &board["locks"]["table"],
+        ];
         for table in tables {
             let places = table["places"].as_array().expect("a table has places");
             assert!(places.iter().all(|place| place["row"].is_null()), "a row is left: {table}");
@@ -221,6 +227,7 @@ impl World {
         assert_eq!(post["peers"]["by_number"], empty);
         assert_eq!(post["accounts"]["by_uid"], empty);
         assert_eq!(board["watches"]["by_name"], empty);
+        assert_eq!(board["locks"]["by_name"], empty);
         assert_eq!(state["assembly"]["waiting"], serde_json::json!([]));
         assert_eq!(Token::count_open(), 0, "descriptors are left open");
     }

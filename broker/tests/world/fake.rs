@@ -222,6 +222,11 @@ impl Fake {
         self.unread
     }
 
+    /// The same as the router knows it, which is told of dropped events after the next write.
+    pub(crate) fn unread_as_told(&self) -> usize {
+        self.unread + self.shed.cost
+    }
+
     /// A second one in the same state.
     pub(crate) fn fork(&self) -> Self {
         let inlet = serde_json::to_string(&self.inlet).expect("an inlet can be written");

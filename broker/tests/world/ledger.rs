@@ -31,6 +31,8 @@ pub(crate) enum Asked {
     Unregister { name: Option<String> },
     Subscribe { pattern: String, last: bool },
     Unsubscribe { number: u64 },
+    Lock { name: String, places: u32 },
+    Unlock { name: String },
 }
 
 /// A call on its way to a service.
@@ -74,8 +76,8 @@ struct Entry {
     delivered: Option<Peer>,
     /// Whether all of it has reached the broker.
     arrived: bool,
-    /// Whether the router has seen it.
-    routed: bool,
+    /// Its place among the calls that the router has seen.
+    routed: Option<u64>,
     /// Whether its service has sent an answer.
     answered: bool,
     /// Whether its caller has sent a cancel.
@@ -93,6 +95,8 @@ pub(crate) struct Ledger {
     waiting: BTreeSet<Ticket>,
     /// The last call of each sender that was delivered to a service, by the service's name.
     last: BTreeMap<(Sender, String), u64>,
+    /// Calls that the router has seen.
+    routed: u64,
 }
 
 impl Ledger {
@@ -112,7 +116,7 @@ impl Ledger {
             deadline,
             delivered: None,
             arrived: true,
-            routed: false,
+            routed: None,
             answered: false,
             cancelled: false,
             ended: None,
@@ -146,7 +150,8 @@ impl Ledger {
     /// Notes that the calls of a sender that the router has not seen wait until it reads.
     pub(crate) fn hold_back(&mut self, sender: Sender) {
         let entries = &mut self.entries;
-        let waiting = self.open.iter().filter(|ticket| entries[ticket.0].sender == sender && !entries[ticket.0].routed);
+        let waiting =
+            self.open.iter().filter(|ticket| entries[ticket.0].sender == sender && entries[ticket.0].routed.is_none());
         waiting.copied().collect::<Vec<_>>().into_iter().for_each(|ticket| entries[ticket.0].arrived = false);
     }
 
@@ -154,7 +159,8 @@ impl Ledger {
     pub(crate) fn route(&mut self, sender: Sender, id: u64, began: impl FnOnce(u32) -> Moment, directory: &Directory) {
         let Some(ticket) = self.by_id.get(&(sender, id)).copied() else { return };
         let entry = &mut self.entries[ticket.0];
-        entry.routed = true;
+        self.routed += 1;
+        entry.routed = Some(self.routed);
         if !std::mem::replace(&mut entry.arrived, true) {
             entry.deadline = entry.deadline.max(began(entry.request.timeout_ms));
             self.aim(ticket, directory);
@@ -261,6 +267,12 @@ impl Ledger {
         self.waiting.iter().copied()
     }
 
+    /// Whether the router has seen one call before the other.
+    pub(crate) fn came_before(&self, one: Ticket, other: Ticket) -> bool {
+        let came = |ticket: Ticket| self.entries[ticket.0].routed;
+        came(one).is_some_and(|one| Some(one) < came(other))
+    }
+
     pub(crate) fn has_arrived(&self, ticket: Ticket) -> bool {
         self.entries[ticket.0].arrived
     }
@@ -303,7 +315,7 @@ impl Ledger {
         for ticket in &self.open {
             let entry = &self.entries[ticket.0];
             let is_over = entry.deadline.0.div_ceil(1000) <= now.0 / 1000;
-            let is_read = entry.arrived && entry.routed;
+            let is_read = entry.arrived && entry.routed.is_some();
             assert!(!is_over || entry.request.one_way || !is_read, "out of time at {now:?}: {entry:?}");
         }
     }

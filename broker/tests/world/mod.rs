@@ -14,6 +14,7 @@ mod events;
 mod expect;
 mod fake;
 mod ledger;
+mod locks;
 mod model;
 mod operate;
 mod request;
@@ -35,7 +36,8 @@ use ipcd::{
 
 use events::Events;
 use fake::Fake;
-use ledger::{Arrival, Ledger, Sender};
+use ledger::{Arrival, Asked, Ledger, Sender};
+use locks::Locks;
 use model::{Model, Promise};
 
 pub(crate) use dice::{Counter, Dice};
@@ -59,6 +61,7 @@ pub(crate) struct World {
     ledger: Ledger,
     model: Model,
     pub(crate) events: Events,
+    locks: Locks,
     datagrams: u64,
     /// Whether answers to datagrams can be sent.
     takes_answers: bool,
@@ -93,6 +96,7 @@ impl World {
             ledger: Ledger::default(),
             model: Model::default(),
             events: Events::default(),
+            locks: Locks::default(),
             datagrams: 0,
             takes_answers: true,
             answers: Vec::new(),
@@ -374,8 +378,12 @@ impl World {
             Message::Reply(_) | Message::Error(_) => {
                 let ended = self.ledger.ended(Sender::Peer(to), message, self.now);
                 self.model.check_end(&ended, self.router.limits(), |peer| self.fakes[peer.0].is_open());
-                let asked = ended.request.asked.clone();
+                self.locks.note(to, &ended);
+                let (ticket, asked) = (ended.ticket, ended.request.asked.clone());
                 self.events.note(to, &asked, message);
+                if let (Asked::Lock { name, .. }, Message::Reply(_)) = (&asked, message) {
+                    self.assert_first_in_line(ticket, name);
+                }
                 self.model.directory.note(to, asked, message);
             }
             Message::Cancel(cancel) => self.fakes[to.0].cancel(cancel.id),
@@ -423,6 +431,7 @@ impl World {
         self.ledger.withdraw(peer);
         self.model.directory.forget(peer);
         self.events.forget(peer);
+        self.locks.forget(peer);
         let id = self.fakes[peer.0].id;
         self.pass(Input::Closed { peer: id });
     }

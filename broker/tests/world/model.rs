@@ -133,7 +133,8 @@ impl Model {
             ErrorCode::NO_METHOD => assert_eq!(ended.request.service.split('.').next(), Some("ipc"), "{what:?}"),
             ErrorCode::DENIED => {
                 let asked = &ended.request.asked;
-                let is_brokers = matches!(asked, Asked::Register { name: Some(name), .. } if name.starts_with("ipc"));
+                let is_brokers = matches!(asked, Asked::Register { name: Some(name), .. } | Asked::Lock { name, .. }
+                    if name.starts_with("ipc"));
                 assert!(![0, OWNER].contains(&ended.uid) || is_brokers, "may do everything: {what:?}");
             }
             _ => {}
@@ -186,6 +187,7 @@ impl World {
             let request = self.ledger.request(ticket);
             match self.ledger.goes_to(ticket) {
                 Some(("ipc", "wait")) => self.assert_waits_for_something(ticket, &request.body),
+                Some(("ipc", "lock")) => self.assert_waits_for_lock(ticket),
                 Some((service, _)) if service != "ipc" => {
                     stored += request.body.len();
                     self.assert_no_room(ticket, service);
@@ -225,7 +227,7 @@ impl World {
     fn assert_no_room(&self, ticket: Ticket, service: &str) {
         for (peer, window) in self.model.directory.lone_offers(service) {
             let fake = &self.fakes[peer.0];
-            let reads = (fake.unread() as u64) < self.router.limits().unread_soft_bytes;
+            let reads = (fake.unread_as_told() as u64) < self.router.limits().unread_soft_bytes;
             let has_room = fake.is_open() && !fake.ended && reads && fake.owes() < window;
             assert!(!has_room, "{peer:?} has room for {}", self.ledger.describe(ticket));
         }

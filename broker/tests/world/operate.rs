@@ -461,6 +461,7 @@ impl World {
             ledger: self.ledger.clone(),
             model: self.model.clone(),
             events: self.events.clone(),
+            locks: self.locks.clone(),
             datagrams: self.datagrams,
             takes_answers: self.takes_answers,
             answers: self.answers.clone(),

@@ -59,6 +59,16 @@ impl Request {
         Self { asked: Asked::Unsubscribe { number }, ..Self::ipc("unsubscribe", &request) }
     }
 
+    pub(crate) fn lock(request: &control::Lock) -> Self {
+        let (name, places) = (request.name.to_string(), request.places);
+        Self { asked: Asked::Lock { name, places }, ..Self::ipc("lock", request) }
+    }
+
+    pub(crate) fn unlock(name: &str) -> Self {
+        let request = control::Unlock { name: name.parse().expect("a good name") };
+        Self { asked: Asked::Unlock { name: name.to_owned() }, ..Self::ipc("unlock", &request) }
+    }
+
     pub(crate) fn body(self, body: &[u8]) -> Self {
         Self { body: body.to_vec(), ..self }
     }

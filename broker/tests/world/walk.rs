@@ -56,7 +56,7 @@ impl<'a> Walk<'a> {
     }
 
     pub(crate) fn step(&mut self) {
-        match self.dice.arm(&[3, 5, 1, 16, 4, 16, 3, 5, 2, 1, 2, 1, 2, 1, 1, 1, 3, 8]) {
+        match self.dice.arm(&[3, 5, 1, 16, 4, 16, 3, 5, 2, 1, 2, 1, 2, 1, 1, 1, 3, 8, 5]) {
             0 => self.connect(),
             1 => self.register(),
             2 => self.unregister(),
@@ -75,7 +75,8 @@ impl<'a> Walk<'a> {
             13..=14 => self.call(),
             15 => self.rarely(),
             16 => self.subscribe(),
-            _ => self.publish(),
+            17 => self.publish(),
+            _ => self.lock(),
         }
         self.peers.retain(|peer| self.world.is_open(*peer));
         self.collect();
@@ -362,6 +363,21 @@ impl<'a> Walk<'a> {
         self.make(peer, Request::subscribe(&request));
     }
 
+    fn lock(&mut self) {
+        let Some(peer) = self.pick_ready() else { return };
+        let at = self.index(LOCKS.len());
+        let (name, places) = LOCKS[at];
+        if self.dice.once_in(3) {
+            return self.make(peer, Request::unlock(name));
+        }
+        let places = if self.dice.once_in(10) { 3 } else { places };
+        let (wait, timeout) = (!self.dice.once_in(4), self.timeout());
+        let request = control::Lock { name: name.parse().expect("a good name"), places, wait };
+        let request = Request::lock(&request).within(timeout);
+        let request = if self.dice.once_in(12) { request.one_way() } else { request };
+        self.make(peer, request);
+    }
+
     fn publish(&mut self) {
         let topic = TOPICS[self.index(TOPICS.len())];
         let (retained, one_way) = (self.dice.once_in(4), self.dice.once_in(2));
@@ -413,6 +429,8 @@ const NAMES: [&str; 6] = ["a", "a.b", "a.b.c", "b", "c.d", "ipc.x"];
 const TARGETS: [&str; 7] = ["a.run", "a.b.run", "b.run", "c.d.run", "c", "nobody.run", "ipc.list"];
 const OPERATIONS: [&str; 11] =
     ["", "ping", "list", "peers", "stats", "limits", "show", "register", "unregister", "topics", "nothing"];
+/// Locks with their places. One has the name of a service.
+const LOCKS: [(&str, u32); 4] = [("a", 1), ("l", 1), ("l.many", 2), ("ipc.l", 1)];
 const TOPICS: [&str; 6] = ["t.a", "t.b", "t.a.b", "u", "u.a", "ipc.x"];
 const PATTERNS: [&str; 8] = ["t.a", "t.", "t.*", "*.a", "**", "u", "t.*.b", "u.**"];
 /// Length of the longest body.
@@ -438,6 +456,7 @@ fn small(limits: &mut Limits) {
     limits.subscriptions_per_peer = 3;
     limits.pattern_bytes_per_peer = 10;
     limits.queue_events = 4;
+    limits.locks_per_peer = 3;
     limits.retained_bytes_per_uid = 5_000;
     limits.retained_bytes = 6_000;
     limits.stray_replies = 4;
