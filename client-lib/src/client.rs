@@ -296,6 +296,10 @@ impl Client {
         }
     }
 
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.0
+    }
+
     /// Puts a registered connection in place of a dead one.
     pub(crate) fn publish(&self, connection: Arc<Connection>) {
         self.0.line.publish(connection);

@@ -43,6 +43,7 @@
 //! | call with a body of bytes or JSON | [`Client::call_bytes`] |
 //! | send a call that wants no answer | [`Client::tell`], with bytes [`Client::one_way`] |
 //! | ask the broker itself | [`Client::ask`] with an operation of [`control::operation`] |
+//! | keep others out while something runs | [`Client::lock`], which processes share: a [`LockGuard`] |
 //! | answer calls | [`Service`], on threads of its own or in the program's loop: [`Polled`] |
 //! | say no in a typed way | [`AppError`]; in any other way [`Failed`] |
 //! | call others while answering | [`Context::client`], whose calls end with the one that is answered |
@@ -70,6 +71,7 @@ mod datagram;
 mod error;
 mod line;
 mod link;
+mod lock;
 mod method;
 mod pending;
 mod request;
@@ -90,6 +92,7 @@ pub use ipc_protocol::{
     ServiceName, Target, control, limits,
     transport::{Address, AddressError, Bell, poll},
 };
+pub use lock::{LockGuard, Locking};
 pub use method::Method;
 pub use pending::{Pending, PendingBytes};
 pub use request::{Request, Response};

@@ -3,8 +3,10 @@
 use std::{os::fd::BorrowedFd, sync::Arc, time::Instant};
 
 use crate::{
-    link::blocking::Connection,
-    session::{Outcome, Patience, Serial},
+    error::Result,
+    line::gone,
+    link::blocking::{Connection, Departure},
+    session::{Outcome, Outgoing, Patience, Serial},
 };
 
 /// A place in the table of a connection. Dropping it gives the call up.
@@ -19,6 +21,21 @@ pub(crate) struct Ticket {
 impl Ticket {
     pub(crate) fn new(connection: Arc<Connection>, id: Serial, patience: Patience) -> Self {
         Self { connection, id, patience, open: true }
+    }
+
+    /// Sends a call on this connection and no other.
+    ///
+    /// # Errors
+    /// `broker_lost` if it takes no more; as [`Connection::submit`].
+    pub(crate) fn on(connection: &Arc<Connection>, call: &Outgoing<'_>) -> Result<Self> {
+        let now = Instant::now();
+        let id = connection.submit(call, Departure::AtOnce, now)?.ok_or_else(|| gone(connection))?;
+        Ok(Self::new(connection.clone(), id, Patience::new(now, call.timeout_ms)))
+    }
+
+    /// Where it is under way.
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
     }
 
     /// Waits for the end of the call, until a time.

@@ -23,7 +23,7 @@ pub(crate) mod waker;
 use std::{
     fmt, io,
     num::NonZeroU64,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Mutex,
     time::Instant,
 };
@@ -237,6 +237,13 @@ impl Connection {
         self.lock().session.takes_more()
     }
 
+    /// Whether the connection lives, after a look at what the broker has sent meanwhile.
+    pub(crate) fn is_alive(&self) -> bool {
+        let mut state = self.lock();
+        self.catch_up(&mut state);
+        self.flush(&mut state) == Flushed::Well && state.session.takes_more()
+    }
+
     /// Where the broker is.
     pub(crate) fn place(&self) -> &str {
         &self.place
@@ -433,6 +440,12 @@ impl Connection {
     /// Wakes a thread that is in poll(2) on this socket; the broker sees the end of the connection.
     fn shut_down(&self) {
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Both); // fails if the broker was first, which is as good
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
