@@ -12,8 +12,8 @@ use crate::{
     globals::{Globals, Options},
     problem::{Problem, Result},
     verbs::{
-        bench, complete, completions, help, help::Topic, limits, list, man, peers, ping, run, send, serve, show, stats,
-        wait,
+        bench, complete, completions, help, help::Topic, limits, list, lock, man, peers, ping, run, send, serve, show,
+        stats, wait,
     },
 };
 
@@ -48,6 +48,8 @@ pub(crate) enum Verb {
     Serve(With<serve::Args>),
     /// Run a command with a broker of its own
     Run(With<run::Args>),
+    /// Run a command while holding a lock
+    Lock(With<lock::Args>),
     /// Wait until a name is offered, or until it is gone
     Wait(With<wait::Args>),
     /// List the names on offer
@@ -180,6 +182,7 @@ impl Verb {
             Self::Send(With(verb)) => verb.run(globals),
             Self::Serve(With(verb)) => verb.run(globals),
             Self::Run(With(verb)) => verb.run(globals),
+            Self::Lock(With(verb)) => verb.run(globals),
             Self::Wait(With(verb)) => verb.run(globals),
             Self::List(With(verb)) => verb.run(globals),
             Self::Show(With(verb)) => verb.run(globals),

@@ -1,5 +1,7 @@
 //! How `ipcctl` ends.
 
+use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
+
 use nix::sys::signal::{SigSet, Signal, raise};
 
 /// The end of the process.
@@ -16,6 +18,17 @@ impl Exit {
     pub(crate) const SUCCESS: Self = Self::Code(0);
     /// The reader of standard output has gone: what the shell reports for a process that SIGPIPE killed.
     pub(crate) const BROKEN_PIPE: Self = Self::Code(141);
+
+    /// The same end as that of a command.
+    pub(crate) fn of(status: ExitStatus) -> Self {
+        let code = status.code().and_then(|code| u8::try_from(code).ok());
+        let signal = status.signal();
+        match (code, signal.map(Signal::try_from)) {
+            (Some(code), _) => Self::Code(code),
+            (None, Some(Ok(signal))) => Self::Signal(signal),
+            (None, _) => Self::Code(signal.and_then(|signal| u8::try_from(128 + signal).ok()).unwrap_or(125)),
+        }
+    }
 
     /// The exit code as the shell sees it in `$?`.
     pub(crate) fn code(self) -> u8 {
@@ -42,6 +55,13 @@ impl Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_exit_is_that_of_the_command() {
+        assert_eq!(Exit::of(ExitStatus::from_raw(3 << 8)), Exit::Code(3));
+        assert_eq!(Exit::of(ExitStatus::from_raw(15)), Exit::Signal(Signal::SIGTERM));
+        assert_eq!(Exit::of(ExitStatus::from_raw(40)), Exit::Code(168));
+    }
 
     #[test]
     fn a_signal_counts_from_128() {

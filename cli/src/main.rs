@@ -43,6 +43,9 @@ fn main() {
     if child::guard::is_wanted() {
         return child::guard::keep();
     }
+    if let Some(mark) = child::sentry::wanted() {
+        return child::sentry::keep(&mark);
+    }
     let (format, loudness, outcome) = match cli::parse(std::env::args_os()) {
         Parsed::Command(cli) => {
             let (format, loudness) = (cli.globals.format, cli.globals.loudness());

@@ -3,6 +3,7 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
+    io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
@@ -10,7 +11,7 @@ use std::{
 use rustix::fs::{Access, access};
 
 use crate::{
-    child::recipe::Recipe,
+    child::recipe::{Recipe, SpawnError},
     problem::{Problem, Result},
 };
 
@@ -59,6 +60,18 @@ impl Program {
         Recipe::new(&self.path, std::iter::once(&self.name).chain(&self.arguments).cloned().collect())
     }
 
+    /// Why it didn't start. It was found before: what the kernel doesn't find now is the interpreter that its first line or its ELF
+    /// header names.
+    pub(crate) fn cannot_run(&self, error: &SpawnError, subject: &str) -> Problem {
+        let (name, exit) = match error {
+            SpawnError::Host { .. } => ("failed", 125),
+            SpawnError::Program(error) if error.kind() == io::ErrorKind::NotFound => ("not_found", 127),
+            SpawnError::Program(error) if error.kind() == io::ErrorKind::WouldBlock => ("failed", 125),
+            SpawnError::Program(_) => ("not_executable", 126),
+        };
+        Problem::own(name, exit, subject, format!("cannot run {}: {error}", self.name()))
+    }
+
     /// The name it was called by.
     pub(crate) fn name(&self) -> std::ffi::os_str::Display<'_> {
         self.name.display()
@@ -93,7 +106,7 @@ fn suitability(path: &Path) -> Suitability {
     match path.metadata() {
         Ok(metadata) if metadata.is_file() && access(path, Access::EXEC_OK).is_ok() => Suitability::Runs,
         Ok(_) => Suitability::CannotRun,
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Suitability::CannotRun,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Suitability::CannotRun,
         Err(_) => Suitability::Absent,
     }
 }

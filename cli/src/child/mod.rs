@@ -10,6 +10,7 @@ pub(crate) mod keeper;
 pub(crate) mod log;
 pub(crate) mod recipe;
 pub(crate) mod restarts;
+pub(crate) mod sentry;
 pub(crate) mod tail;
 pub(crate) mod verdict;
 pub(crate) mod worker;

@@ -74,7 +74,7 @@ fn next(tree: &Command, before: &[String], last: &str) -> Next {
     let verb = before.iter().find_map(|word| tree.find_subcommand(word));
     let command = verb.unwrap_or(tree);
     if let Some(at) = before.iter().position(|word| word == "--") {
-        let is_command = matches!(command.get_name(), "serve" | "run") && at + 1 == before.len();
+        let is_command = matches!(command.get_name(), "serve" | "run" | "lock") && at + 1 == before.len();
         return if is_command { Next::Command } else { Next::File(String::new()) };
     }
     if let Some(option) = before.last().and_then(|word| awaiting(command, tree, word)) {

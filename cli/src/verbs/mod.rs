@@ -7,6 +7,7 @@ pub(crate) mod help;
 pub(crate) mod limits;
 pub(crate) mod lines;
 pub(crate) mod list;
+pub(crate) mod lock;
 pub(crate) mod man;
 pub(crate) mod peers;
 pub(crate) mod ping;

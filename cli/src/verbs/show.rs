@@ -11,7 +11,7 @@ use crate::{
     table::{self, Cell},
 };
 
-/// Show everything about one name: its methods, its calls, the processes behind it.
+/// Show everything about one name: its methods, its calls, the processes behind it; who holds a lock of that name, and who waits.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  ipcctl show calc\n  ipcctl show calc.add      # the same, of one method")]
 pub(crate) struct Args {
@@ -60,6 +60,11 @@ fn only(mut shown: control::Shown, method: &MethodName) -> std::result::Result<c
 fn rows(shown: &control::Shown) -> Vec<Vec<Cell>> {
     let row = |name: &str, value: String| vec![Cell::text(name), Cell::text(value)];
     let methods: Vec<&str> = shown.methods.iter().map(|method| method_name(method.as_str())).collect();
+    if let Some(lock) = shown.lock.as_ref().filter(|_| shown.instances.is_empty()) {
+        let mut rows = vec![row("name", shown.name.to_string())];
+        rows.extend(lock_rows(lock));
+        return rows;
+    }
     let mut rows = vec![
         row("name", shown.name.to_string()),
         row("shared", if shown.shared { "yes" } else { "no" }.to_owned()),
@@ -68,12 +73,35 @@ fn rows(shown: &control::Shown) -> Vec<Vec<Cell>> {
         row("calls", shown.calls.to_string()),
     ];
     rows.extend(shown.instances.iter().map(|instance| row("instance", describe(instance))));
+    rows.extend(shown.lock.iter().flat_map(lock_rows));
     rows
+}
+
+/// Who holds a lock, and who waits for it, in order.
+fn lock_rows(lock: &control::LockShown) -> Vec<Vec<Cell>> {
+    let row = |name: &str, value: String| vec![Cell::text(name), Cell::text(value)];
+    let mut rows = vec![row("places", lock.places.to_string())];
+    rows.extend(lock.holders.iter().map(|holder| row("holder", party(holder))));
+    rows.extend(lock.waiting.iter().map(|waiter| row("waiting", party(waiter))));
+    let more = (lock.waiters as usize).saturating_sub(lock.waiting.len());
+    if more > 0 {
+        rows.push(row("waiting", format!("and {more} more")));
+    }
+    rows
+}
+
+fn party(party: &control::LockWaiter) -> String {
+    let control::LockWaiter { peer, uid, pid, agent } = party;
+    format!("{peer} uid {uid} pid {}, {agent}", known(*pid))
+}
+
+fn known(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string())
 }
 
 fn describe(instance: &control::Instance) -> String {
     let control::Instance { peer, uid, pid, agent, window, in_flight } = instance;
-    let pid = pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
+    let pid = known(*pid);
     format!("{peer} uid {uid} pid {pid} in flight {in_flight} of {window}, {agent}")
 }
 
@@ -108,6 +136,26 @@ mod tests {
         };
         let expected = "name      calc\nshared    no\nmethods   (default) add\nqueued    0\ncalls     12\n\
                         instance  @7 uid 1000 pid 42 in flight 2 of 64, calc\\n1\n";
+        assert_eq!(table::render(&rows(&shown)), expected);
+    }
+
+    #[test]
+    fn a_lock_is_shown_with_those_who_hold_it_and_those_who_wait() {
+        let party =
+            |peer, pid| control::LockWaiter { peer: PeerNumber(peer), uid: 7, pid, agent: "ipcctl lock".into() };
+        let (holders, waiting) = (vec![party(1, Some(42))], vec![party(2, None)]);
+        let lock = control::LockShown { places: 1, holders, waiting, waiters: 3 };
+        let shown = control::Shown {
+            lock: Some(lock),
+            name: ServiceName::parse("job").unwrap(),
+            shared: false,
+            methods: vec![],
+            queued: 0,
+            calls: 0,
+            instances: vec![],
+        };
+        let expected = "name     job\nplaces   1\nholder   @1 uid 7 pid 42, ipcctl lock\n\
+                        waiting  @2 uid 7 pid unknown, ipcctl lock\nwaiting  and 2 more\n";
         assert_eq!(table::render(&rows(&shown)), expected);
     }
 }

@@ -13,6 +13,7 @@ mod descriptors;
 mod helps;
 mod identity;
 mod library;
+mod locks;
 mod runs;
 mod sandbox;
 mod scenarios;

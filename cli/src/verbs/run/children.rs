@@ -4,7 +4,6 @@
 //! session. So at the end everything that the command left running is a child of ours, or a child's child, and none gets away.
 
 use std::{
-    io,
     process::ExitStatus,
     time::{Duration, Instant},
 };
@@ -22,7 +21,7 @@ use super::kin::{Kin, Process};
 use crate::{
     child::{
         Interest, ready,
-        recipe::{Manner, Recipe, SpawnError, exit_status},
+        recipe::{Manner, Recipe, exit_status},
     },
     problem::{Problem, Result},
     program::Program,
@@ -55,7 +54,7 @@ impl Children {
 
     /// Starts the command.
     pub(crate) fn start(&mut self, recipe: Recipe, manner: Manner, program: &Program) -> Result<()> {
-        self.command = Some(recipe.start(manner).map_err(|error| cannot_run(program, &error))?);
+        self.command = Some(recipe.start(manner).map_err(|error| program.cannot_run(&error, "run"))?);
         Ok(())
     }
 
@@ -193,17 +192,6 @@ impl Round {
             }
         }
     }
-}
-
-/// The program was found before: what the kernel doesn't find now is the interpreter that its first line or its ELF header names.
-fn cannot_run(program: &Program, error: &SpawnError) -> Problem {
-    let (name, exit) = match error {
-        SpawnError::Host { .. } => ("failed", 125),
-        SpawnError::Program(error) if error.kind() == io::ErrorKind::NotFound => ("not_found", 127),
-        SpawnError::Program(error) if error.kind() == io::ErrorKind::WouldBlock => ("failed", 125),
-        SpawnError::Program(_) => ("not_executable", 126),
-    };
-    Problem::own(name, exit, "run", format!("cannot run {}: {error}", program.name()))
 }
 
 /// The time between TERM and KILL.

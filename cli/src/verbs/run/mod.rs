@@ -9,7 +9,7 @@ mod witness;
 use std::{
     env,
     ffi::{OsStr, OsString},
-    os::{fd::OwnedFd, unix::process::ExitStatusExt},
+    os::fd::OwnedFd,
     path::PathBuf,
     process::ExitStatus,
 };
@@ -59,7 +59,7 @@ pub(crate) struct Args {
 }
 
 /// Signals that would end this process, which are passed on to the command, and SIGCHLD.
-const WATCHED: [Signal; 13] = [
+pub(crate) const WATCHED: [Signal; 13] = [
     Signal::SIGTERM,
     Signal::SIGINT,
     Signal::SIGHUP,
@@ -97,7 +97,7 @@ impl Args {
         if let Err(problem) = ended {
             problem.report(globals.format, globals.loudness());
         }
-        Ok(exit(status))
+        Ok(Exit::of(status))
     }
 }
 
@@ -154,26 +154,9 @@ fn path_with(own: PathBuf, path: Option<&OsStr>) -> Option<OsString> {
     env::join_paths(std::iter::once(own).chain(env::split_paths(path))).ok()
 }
 
-fn exit(status: ExitStatus) -> Exit {
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    let signal = status.signal();
-    match (code, signal.map(Signal::try_from)) {
-        (Some(code), _) => Exit::Code(code),
-        (None, Some(Ok(signal))) => Exit::Signal(signal),
-        (None, _) => Exit::Code(signal.and_then(|signal| u8::try_from(128 + signal).ok()).unwrap_or(125)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_exit_is_that_of_the_command() {
-        assert_eq!(exit(ExitStatus::from_raw(3 << 8)), Exit::Code(3));
-        assert_eq!(exit(ExitStatus::from_raw(15)), Exit::Signal(Signal::SIGTERM));
-        assert_eq!(exit(ExitStatus::from_raw(40)), Exit::Code(168));
-    }
 
     #[test]
     fn our_own_folder_is_searched_first() {
