@@ -17,7 +17,7 @@ pub(crate) struct Keep {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     Event(Event),
-    /// So many events were lost here.
+    /// This number of events was lost here.
     Gap(u64),
     /// It has been cut: more waited than it may keep.
     Cut,
