@@ -152,6 +152,7 @@ impl Line {
             Redial::NextCall(dial) => {
                 dial.connect(until.saturating_duration_since(Instant::now()), Role::Caller).map(Arc::new)
             }
+            Redial::Service if self.state().is_last => Err(gone(dead)),
             Redial::Service => Err(reconnecting(dead)),
             Redial::Never => Err(gone(dead)),
         };

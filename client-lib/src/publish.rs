@@ -51,7 +51,7 @@ impl Client {
     /// Publishes an event and has the broker keep it as the last of its topic, for subscribers that come later.
     ///
     /// # Errors
-    /// As [`Client::publish`]; `busy` past the limit of what is kept for one user: it is published to nobody then.
+    /// As [`Client::publish`]; `busy` past the limit of what is kept for one user: it isn't published then.
     pub fn retain<T: Topic>(&self, topic: &T, event: &T::Event) -> Result<u32> {
         self.publish_bytes(&Publication::of(topic, event)?.retained())
     }

@@ -17,9 +17,9 @@ use crate::{
 pub enum Notice {
     /// An event.
     Event(Event),
-    /// So many events were lost here, at the broker or in this program, because they weren't taken in time.
+    /// This number of events was lost here, at the broker or in this program, because they weren't taken in time.
     Gap(u64),
-    /// The connection was lost, and there is another one. What was published meanwhile is lost, and nobody has counted it.
+    /// The connection was lost, and there is another one. What was published meanwhile is lost, and isn't counted.
     Resumed,
 }
 

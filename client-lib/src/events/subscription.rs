@@ -6,7 +6,7 @@
 //!                  +------- lost -------+     each ends with what can't be waited for: refused, or no other connection to have
 //! ```
 //!
-//! No thread stands behind it: whoever waits for the next notice takes these steps.
+//! No thread stands behind it: the one that waits for the next notice takes these steps.
 
 use std::{
     mem,
@@ -38,16 +38,13 @@ use crate::{
 
 /// A subscription, as an iterator of what it tells. Dropping it gives it up: the broker is told.
 ///
-/// It survives its connection: when that is lost, whoever waits for the next notice connects again, after 50 ms to 2 s, and subscribes
+/// It survives its connection: when that is lost, the thread that waits for the next notice connects again, after 50 ms to 2 s, and subscribes
 /// again; [`Notice::Resumed`] says so, once. It ends with an error where there can't be another connection ([`Client::from_fd`], a service
 /// that was stopped), or where the broker refuses it.
 ///
 /// No thread runs behind it. The thread that waits reads the connection for all that share the client, as one that waits for a call does;
-/// so a client may have many subscriptions, each on a thread of its own. What came for one that nobody waits for is kept here, up to its
-/// [queue](Subscribe::queue), and then lost by its [policy](Subscribe::policy).
-///
-/// [`Subscribe::queue`]: crate::Subscribe::queue
-/// [`Subscribe::policy`]: crate::Subscribe::policy
+/// so a client may have many subscriptions, each on a thread of its own. What came for one that no thread waits for is kept here, up to its
+/// [queue](crate::Subscribe::queue), and then lost by its [policy](crate::Subscribe::policy).
 ///
 /// ```
 /// # use ipc_client::{Client, Notice, Publication};
@@ -331,7 +328,7 @@ impl Subscription {
             }
         };
         if let Err(error) = watched {
-            watch.bell().ring(); // so that the program hears it
+            watch.bell().ring(); // so that the program looks
             self.standing = Standing::Ended { error, is_told: false };
         }
     }

@@ -166,7 +166,7 @@ impl Turns {
     }
 
     fn hand_to_pool(&mut self, call: Call, answer: Responder, deadline: Instant) {
-        // The caller of a one-way call waits for nothing, and that of one with streams as long as it hears anything.
+        // The caller of a one-way call waits for nothing, and that of one with streams as long as anything comes.
         let ends = (!call.one_way && !call.streams.any()).then_some(deadline);
         let Some(cancel) = self.unanswered.enter(call.id, ends, self.common.offer.limit()) else {
             let text = format!("{} takes {} calls at once", target(&call), self.common.offer.window());

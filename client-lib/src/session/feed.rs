@@ -18,7 +18,7 @@ pub(crate) struct Keep {
 pub(crate) enum Taken {
     /// An event, and its place among those of all subscriptions.
     Event(u64, Event),
-    /// So many events were lost here.
+    /// This number of events was lost here.
     Gap(u64),
     /// It has been cut: more waited than it may keep.
     Cut,

@@ -47,7 +47,7 @@ impl Feeds {
         self.asked.retain(|asked| asked.id != id);
     }
 
-    /// The broker has agreed. False if nobody wants it any more.
+    /// The broker has agreed. False if it isn't wanted any more.
     #[must_use]
     pub(super) fn open(&mut self, id: Serial, number: u64) -> bool {
         let Some(at) = self.asked.iter().position(|asked| asked.id == id) else { return false };

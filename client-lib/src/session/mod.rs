@@ -536,7 +536,7 @@ impl Session {
     }
 }
 
-/// Events came for the subscription that this call asked for, if anybody still wants them.
+/// Events came for the subscription that this call asked for, if they are still wanted.
 fn told(id: Option<Serial>) -> Effect {
     id.map_or(Effect::Nothing, Effect::Ended)
 }

@@ -49,7 +49,7 @@ impl Session {
         }
     }
 
-    /// Nobody waits for the answer.
+    /// The answer isn't waited for.
     fn tell_unsubscribed(&mut self, subscription: u64) {
         let Ok(body) = encode(Encoding::JSON, &control::Unsubscribe { subscription }) else { return };
         let Some(id) = self.next_id() else { return };

@@ -47,7 +47,7 @@ impl<M: StreamMethod> StreamCall<M> {
         self.up.half().finish();
     }
 
-    /// There are no more items, although they aren't complete: the service hears why.
+    /// There are no more items, although they aren't complete: the service is told why.
     pub fn fail(&mut self, code: ErrorCode, text: &str) {
         self.up.half().fail(code, text);
     }
@@ -122,7 +122,7 @@ impl StreamCallBytes {
         self.up.half().finish();
     }
 
-    /// There are no more items, although they aren't complete: the service hears why.
+    /// There are no more items, although they aren't complete: the service is told why.
     pub fn fail(&mut self, code: ErrorCode, text: &str) {
         self.up.half().fail(code, text);
     }

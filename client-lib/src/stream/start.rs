@@ -29,7 +29,7 @@ use crate::{
 };
 
 impl Client {
-    /// Starts a call with streams. Its deadline is one of silence: it begins anew with each item of either side, and whoever waits for the
+    /// Starts a call with streams. Its deadline is one of silence: it begins anew with each item of either side, and the side that waits for the
     /// other one shows that it is there. The request and its items travel as bincode.
     ///
     /// ```

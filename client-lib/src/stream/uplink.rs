@@ -33,7 +33,7 @@ impl<M: StreamMethod> Uplink<M> {
         self.half.finish();
     }
 
-    /// There are no more items, although they aren't complete: the service hears why.
+    /// There are no more items, although they aren't complete: the service is told why.
     pub fn fail(mut self, code: ErrorCode, text: &str) {
         self.half.fail(code, text);
     }
@@ -87,7 +87,7 @@ impl UplinkBytes {
         self.half.finish();
     }
 
-    /// There are no more items, although they aren't complete: the service hears why.
+    /// There are no more items, although they aren't complete: the service is told why.
     pub fn fail(mut self, code: ErrorCode, text: &str) {
         self.half.fail(code, text);
     }

@@ -96,7 +96,7 @@ impl Connection {
         self.flush(&mut state);
     }
 
-    /// Forgets the streams of a call. Whoever waits for them hears that they are over.
+    /// Forgets the streams of a call. A thread that waits for them is told that they are over.
     pub(crate) fn close_flow(&self, id: Serial) {
         let mut state = self.lock();
         let sender = state.session.sender_of(id);
