@@ -16,7 +16,7 @@ use crate::{
 
 /// Publish an event on a topic, for all who subscribe to it at the moment.
 ///
-/// Returns once the broker has taken the event, also if nobody subscribes: -v says how many received it, and -o json prints that as
+/// Returns once the broker has taken the event, also without subscribers: -v says how many received it, and -o json prints that as
 /// {"subscribers":N}. Nothing else is printed. Whether a subscriber reads it is not told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Forms of ARG, as for 'ipcctl send':

@@ -77,7 +77,7 @@ impl Crew {
         let (plan, reports) = (self.plan.clone(), self.reports.0.clone());
         thread::Builder::new().spawn(move || {
             let complaint = plan.run(&event);
-            let _ = reports.send(Report { topic: event.topic, complaint }); // fails once nobody wants to know
+            let _ = reports.send(Report { topic: event.topic, complaint }); // fails once no one reads it
             plan.ended.ring();
         })?;
         self.running += 1;

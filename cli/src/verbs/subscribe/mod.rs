@@ -212,7 +212,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Takes events, but not so many that a signal would have to wait. Returns whether there may be more.
+    /// Takes events, but no more at once than a signal can wait for. Returns whether there may be more.
     fn take_what_is_there(&mut self) -> Result<bool> {
         for _ in 0..TURN {
             if self.is_done() || !self.has_room() {
