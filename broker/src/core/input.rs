@@ -75,12 +75,8 @@ pub enum Input<'a, F> {
     Shed {
         /// The peer.
         to: PeerId,
-        /// What they cost.
-        cost: usize,
-        /// Their number.
-        events: u64,
-        /// Whether the peer has to be cut for it.
-        cut: bool,
+        /// What was dropped.
+        shed: Shed,
     },
     /// A peer has finished sending. It may still wait for answers.
     Ended {
@@ -111,6 +107,26 @@ pub enum Input<'a, F> {
     Drain,
     /// The broker stops now, and running calls end.
     Stop,
+}
+
+/// Events that were dropped before a socket took them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shed {
+    /// What they cost.
+    pub cost: usize,
+    /// Their number.
+    pub events: u64,
+    /// Whether their peer is to be cut, because nothing of its subscription may be dropped.
+    pub cut: bool,
+}
+
+impl Shed {
+    /// Adds what was dropped after it.
+    pub fn add(&mut self, more: Self) {
+        self.cost += more.cost;
+        self.events += more.events;
+        self.cut |= more.cut;
+    }
 }
 
 /// The header of a frame that is too long to be read in one go.

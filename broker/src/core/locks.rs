@@ -149,7 +149,7 @@ impl Locks {
         assert_eq!(self.table.len(), self.by_name.len(), "locks, and their names");
         for (id, lock) in self.table.iter() {
             assert_eq!(self.by_name.get(&lock.name), Some(&id), "'{}' is not found", lock.name);
-            assert!(!lock.holders.is_empty(), "nobody holds '{}'", lock.name);
+            assert!(!lock.holders.is_empty(), "'{}' has no holder", lock.name);
             assert!(lock.holders.len() <= lock.places as usize, "too many hold '{}'", lock.name);
             assert!(lock.line.is_empty() || !lock.has_place(), "'{}' has a place, and is waited for", lock.name);
         }

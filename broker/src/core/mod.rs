@@ -70,7 +70,7 @@ mod wheel;
 pub use datagrams::{Datagram, ReturnAddress};
 pub use event::{Event, NoPlace, Party};
 pub use ids::{Id, OfPeer, PeerId};
-pub use input::{Begun, Input};
+pub use input::{Begun, Input, Shed};
 pub use item::{Class, Item, Keep};
 pub use limits::{LimitError, Limits};
 pub use moment::Moment;

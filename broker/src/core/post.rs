@@ -155,8 +155,7 @@ impl Post {
     pub(crate) fn send_event<F>(
         &mut self,
         to: PeerId,
-        event: wire::Event<F>,
-        cost: usize,
+        (event, cost): (wire::Event<F>, usize),
         keep: Keep,
         out: &mut impl Outputs<F>,
     ) -> bool {

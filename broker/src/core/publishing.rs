@@ -162,7 +162,7 @@ impl<F> Switchboard<F> {
         for id in &self.found {
             let Some(row) = self.subscriptions.get(*id) else { continue };
             let keep = Keep { keeping: row.policy, queue: row.queue, room: 0 };
-            sent += u32::from(self.post.send_event(row.peer, event.share(id.to_bits()), cost, keep, out));
+            sent += u32::from(self.post.send_event(row.peer, (event.share(id.to_bits()), cost), keep, out));
         }
         (sent, (looks + self.found.len()) as u64)
     }
@@ -309,7 +309,7 @@ impl<F> Switchboard<F> {
                 return;
             }
             let event = Event { retained: true, ..kept.event.share(id.to_bits()) };
-            post.send_event(row.peer, event, item::cost_of_event(&kept.event), keep, out);
+            post.send_event(row.peer, (event, item::cost_of_event(&kept.event)), keep, out);
             last = Some(topic);
         }
         subscriptions.end_backlog(id);

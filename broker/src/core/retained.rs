@@ -67,7 +67,7 @@ impl<F> Retained<F> {
     /// Keeps an event in place of the one before, which is returned.
     pub(crate) fn keep(&mut self, kept: Kept<F>) -> Option<Kept<F>> {
         let (uid, charge) = (kept.uid, kept.charge() as u64);
-        let before = self.clear(&kept.event.topic().to_owned());
+        let before = self.clear(kept.event.topic());
         self.bytes += charge;
         let of_user = self.by_uid.entry(uid).or_default();
         *of_user += charge;

@@ -13,7 +13,7 @@ use super::{
     calls::{Caller, Stage as CallStage},
     event::{Event, NoPlace, Party},
     ids::PeerId,
-    input::{Begun, Input},
+    input::{Begun, Input, Shed},
     limits::Limits,
     moment::Moment,
     output::{Output, Outputs},
@@ -108,7 +108,7 @@ impl<F> Router<F> {
             Input::Begun { from, frame } => self.begin(now, from, frame, out),
             Input::Misnamed { from, id, error } => self.misnamed(from, id, &error, out),
             Input::Skipped { from } => drop(self.assembly.end(&mut self.board.post, from)),
-            Input::Shed { to, cost, events, cut } => self.shed(now, to, (cost, events), cut, out),
+            Input::Shed { to, shed } => self.shed(now, to, shed, out),
             Input::Partial { from, held } => self.assembly.partial(&mut self.board.post, now, from, held),
             Input::Violation { from, violation } => self.board.post.violate(from, &violation, out),
             Input::Sunk { to, bytes, is_stuck } => self.board.post.sunk(to, bytes, is_stuck, out),
@@ -348,12 +348,12 @@ impl<F> Router<F> {
 
     /// Events for a peer that is behind were dropped, which may have made room for calls.
     #[cold]
-    fn shed(&mut self, now: Moment, to: PeerId, (cost, events): (usize, u64), cut: bool, out: &mut impl Outputs<F>) {
-        self.board.post.counters.events_lost += events;
-        if self.board.post.shed(to, cost) {
+    fn shed(&mut self, now: Moment, to: PeerId, shed: Shed, out: &mut impl Outputs<F>) {
+        self.board.post.counters.events_lost += shed.events;
+        if self.board.post.shed(to, shed.cost) {
             self.feed_peer(now, to, out);
         }
-        if cut {
+        if shed.cut {
             self.board.post.violate(to, &Violation::NotKeepingUp, out);
         }
     }

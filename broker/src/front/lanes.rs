@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ipc_protocol::{Gap, control::Keeping, wire::Message};
 
-use crate::core::{Class, Item, Keep};
+use crate::core::{Class, Item, Keep, Shed};
 
 /// The events in a queue.
 #[derive(Debug, Default)]
@@ -33,26 +33,6 @@ struct Lane {
     topics: BTreeMap<Box<str>, u64>,
     /// The gap behind the last event.
     gap: Option<u64>,
-}
-
-/// What became of an event that was queued.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shed {
-    /// The cost of what was dropped, the event itself included.
-    pub cost: usize,
-    /// The number of events dropped.
-    pub events: u64,
-    /// Whether the peer is to be cut, because nothing of its subscription may be dropped.
-    pub cut: bool,
-}
-
-impl Shed {
-    /// Adds what was dropped after it.
-    pub fn add(&mut self, more: Self) {
-        self.cost += more.cost;
-        self.events += more.events;
-        self.cut |= more.cut;
-    }
 }
 
 /// Items in a queue; `None` is one that was dropped.
@@ -77,7 +57,7 @@ impl Lanes {
         if keep.keeping == Keeping::Latest
             && let Some(older) = self.lanes.get(&id).and_then(|lane| lane.topics.get(topic(&item)).copied())
         {
-            self.drop_at(items, id, older, &mut item, &mut shed);
+            self.drop_at(items, older, &mut item, &mut shed);
         }
         while self.is_over(id, cost - shed.cost + item.cost, keep) {
             let oldest = match keep.keeping {
@@ -88,7 +68,7 @@ impl Lanes {
                 Keeping::Cut => return Shed { cut: true, ..self.leave_out(items, item, shed) },
             };
             match oldest {
-                Some(oldest) => self.drop_at(items, id, oldest, &mut item, &mut shed),
+                Some(oldest) => self.drop_at(items, oldest, &mut item, &mut shed),
                 None => return self.leave_out(items, item, shed),
             }
         }
@@ -146,7 +126,8 @@ impl Lanes {
     }
 
     /// Drops an event. The next one of its lane, or else `newest`, tells of it.
-    fn drop_at<F>(&mut self, items: &mut Items<F>, id: u64, position: u64, newest: &mut Item<F>, shed: &mut Shed) {
+    fn drop_at<F>(&mut self, items: &mut Items<F>, position: u64, newest: &mut Item<F>, shed: &mut Shed) {
+        let id = newest.subscription();
         let Some(dropped) = self.place(items, position).and_then(Option::take) else { return };
         self.holes += 1;
         self.leave(position, &dropped);

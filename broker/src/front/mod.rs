@@ -17,7 +17,6 @@ mod outlet;
 mod sheet;
 
 pub use inlet::{Incoming, Inlet};
-pub use lanes::Shed;
 pub use outlet::{Outlet, Pool, Written};
 pub use sheet::Sheet;
 

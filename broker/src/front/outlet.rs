@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Dialect, Sheet,
-    lanes::{Items, Lanes, Shed},
+    lanes::{Items, Lanes},
 };
-use crate::core::{Class, Item};
+use crate::core::{Class, Item, Shed};
 
 /// The sending half of a connection.
 #[derive(Debug, Serialize, Deserialize)]
@@ -320,8 +320,10 @@ mod tests {
         }
     }
 
+    type MakeEvent = Box<dyn Fn(u64, &str, &str) -> Item<NoFd>>;
+
     /// The outlet of a peer that has left something of the first item.
-    fn outlet_behind(keeping: Keeping) -> (Outlet<NoFd>, Pool<NoFd>, impl Fn(u64, &str, &str) -> Item<NoFd>) {
+    fn outlet_behind(keeping: Keeping) -> (Outlet<NoFd>, Pool<NoFd>, MakeEvent) {
         let (mut outlet, mut pool) = outlet_with(vec![item(1, 300, Class::Required)]);
         let mut sheet = Sheet::new();
         outlet.encode(Dialect::Native, &mut sheet);
@@ -340,7 +342,7 @@ mod tests {
             let class = Class::Droppable(Keep { keeping, queue: 2, room: usize::MAX });
             Item { class, ..Item::required(message) }
         };
-        (outlet, pool, event)
+        (outlet, pool, Box::new(event))
     }
 
     /// What the peer reads behind the first item: bodies of events with their subscriptions, and numbers of lost ones.

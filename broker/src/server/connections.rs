@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     core::{Input, Item, Moment, PeerId, Turn},
-    front::{Incoming, Inlet, Outlet, Pool, Shed, Sheet},
+    front::{Incoming, Inlet, Outlet, Pool, Sheet},
 };
 
 /// All connections, each at its peer's place in the router's table.
@@ -342,8 +342,8 @@ impl Connections {
                 Then::Nothing => return Served::Gone,
             }
             wants_write = !outlet.is_empty(); // what is decided because of this write is written after it
-            if let Some(Shed { cost, events, cut }) = decisions.outlets().take_shed(id) {
-                decisions.tell(now, Input::Shed { to: id, cost, events, cut });
+            if let Some(shed) = decisions.outlets().take_shed(id) {
+                decisions.tell(now, Input::Shed { to: id, shed });
             }
             decisions.tell(now, Input::Written { to: id, cost });
         }

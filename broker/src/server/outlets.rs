@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use ipc_protocol::NoFd;
 
 use crate::{
-    core::{Item, PeerId},
-    front::{Outlet, Pool, Shed},
+    core::{Item, PeerId, Shed},
+    front::{Outlet, Pool},
 };
 
 /// The descriptor type of the real broker: no frame carries one yet.

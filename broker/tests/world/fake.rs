@@ -7,8 +7,8 @@ use std::{
 
 use ipc_protocol::{Frame, Goodbye, Header, Identity, Kind, Message};
 use ipcd::{
-    core::{Class, Item, Moment, PeerId},
-    front::{Inlet, Outlet, Pool, Shed, Sheet},
+    core::{Class, Item, Moment, PeerId, Shed},
+    front::{Inlet, Outlet, Pool, Sheet},
 };
 
 use super::{Ticket, Token};

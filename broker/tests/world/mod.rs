@@ -31,8 +31,8 @@ use std::{
 use bytes::Bytes;
 use ipc_protocol::{Body, Frame, Goodbye, Identity, Kind, Message, wire};
 use ipcd::{
-    core::{Event, Input, Item, Limits, Moment, Output, PeerId, Policy, Router, Turn},
-    front::{Incoming, Shed},
+    core::{Event, Input, Item, Limits, Moment, Output, PeerId, Policy, Router, Shed, Turn},
+    front::Incoming,
 };
 
 use events::Events;
@@ -474,7 +474,7 @@ impl World {
         let fake = &mut self.fakes[peer.0];
         let (to, shed) = (fake.id, fake.take_shed());
         if shed != Shed::default() {
-            self.pass(Input::Shed { to, cost: shed.cost, events: shed.events, cut: shed.cut });
+            self.pass(Input::Shed { to, shed });
         }
         self.pass(Input::Written { to, cost });
     }
