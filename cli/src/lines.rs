@@ -17,7 +17,7 @@ use crate::{
 
 /// Where the lines come from. Each is there as soon as it is complete, so that a user at a terminal gets an answer to each.
 pub(crate) struct Lines {
-    reader: BufReader<Box<dyn Read>>,
+    reader: BufReader<Box<dyn Read + Send>>,
     name: String,
     number: u64,
 }
@@ -25,15 +25,13 @@ pub(crate) struct Lines {
 impl Lines {
     /// Opens standard input (`-`) or a file (`@file`).
     pub(crate) fn open(source: Source, subject: &str) -> Result<Self> {
-        let (file, name) = match source {
-            Source::Stdin => (io::stdin().as_fd().try_clone_to_owned().map(File::from), "standard input".to_owned()),
-            Source::File(path) => (File::open(&path), path.display().to_string()),
-            Source::Nothing | Source::Literal(_) | Source::Object(_) => {
-                return Err(Problem::usage(subject, "--lines wants - or @file, to take the lines from"));
-            }
-        };
-        let file = file.map_err(|error| unreadable(subject, &name, &error))?;
-        Ok(Self { reader: BufReader::with_capacity(CAPACITY, Box::new(file)), name, number: 0 })
+        let (file, name) = self::source(source, subject)?;
+        Ok(Self::of(file, name))
+    }
+
+    /// The lines of an open file.
+    pub(crate) fn of(file: File, name: String) -> Self {
+        Self { reader: BufReader::with_capacity(CAPACITY, Box::new(file)), name, number: 0 }
     }
 
     /// The next line without its line break; `None` at the end.
@@ -75,7 +73,20 @@ impl Lines {
     }
 }
 
-fn unreadable(subject: &str, name: &str, error: &io::Error) -> Problem {
+/// Opens what `-` or `@file` stands for, and names it.
+pub(crate) fn source(source: Source, subject: &str) -> Result<(File, String)> {
+    let (file, name) = match source {
+        Source::Stdin => (io::stdin().as_fd().try_clone_to_owned().map(File::from), "standard input".to_owned()),
+        Source::File(path) => (File::open(&path), path.display().to_string()),
+        Source::Nothing | Source::Literal(_) | Source::Object(_) => {
+            return Err(Problem::usage(subject, "--lines wants - or @file, to take the lines from"));
+        }
+    };
+    Ok((file.map_err(|error| unreadable(subject, &name, &error))?, name))
+}
+
+/// An input can't be read.
+pub(crate) fn unreadable(subject: &str, name: &str, error: &io::Error) -> Problem {
     Problem::new(ErrorCode::NO_INPUT, subject, format!("cannot read {name}: {}", term::reason(error)))
 }
 
@@ -91,7 +102,7 @@ mod tests {
         std::iter::from_fn(|| lines.next("t").unwrap()).collect()
     }
 
-    fn from(reader: impl Read + 'static) -> Lines {
+    fn from(reader: impl Read + Send + 'static) -> Lines {
         Lines { reader: BufReader::new(Box::new(reader)), name: "it".into(), number: 0 }
     }
 

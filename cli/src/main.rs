@@ -28,6 +28,7 @@ mod number;
 mod out;
 mod problem;
 mod program;
+mod progress;
 mod reply;
 mod signals;
 mod table;

@@ -125,7 +125,8 @@ impl Leader {
         &self.exit
     }
 
-    fn end(&mut self) -> io::Result<ExitStatus> {
+    /// As [`Leader::reap`], in place: it must not be used again.
+    pub(crate) fn end(&mut self) -> io::Result<ExitStatus> {
         self.signal(Signal::SIGKILL);
         self.guard.forget(self.group);
         self.is_reaped = true;

@@ -17,6 +17,7 @@ pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod stats;
+pub(crate) mod stream;
 pub(crate) mod subscribe;
 pub(crate) mod topics;
 pub(crate) mod wait;

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    os::unix::ffi::OsStrExt,
     time::{Duration, Instant},
 };
 
@@ -13,10 +14,15 @@ use crate::{
     duration,
     exit::Exit,
     globals::Globals,
+    input::LIMIT,
     lines::Lines,
+    number::within,
     problem::{Problem, Result},
     reply::{self, Ending},
-    verbs::lines,
+    verbs::{
+        lines,
+        stream::{self, Cut},
+    },
     waiting::{GaveUp, Vigil, silent},
 };
 
@@ -41,7 +47,8 @@ Examples:
   ipcctl send calc.add a:=1 b:=2
   ipcctl send -n --wait=5s -t 2s upper hello
   ipcctl send store @photo.jpg > receipt
-  printf 'a\\nb\\n' | ipcctl send upper --lines -")]
+  printf 'a\\nb\\n' | ipcctl send upper --lines -
+  ipcctl send store.put --stream - < disk.img")]
 pub(crate) struct Args {
     /// What to call: SERVICE, SERVICE.METHOD, @PEER or @PEER.METHOD
     target: Target,
@@ -71,6 +78,16 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["oneway", "datagram", "raw"])]
     lines: bool,
 
+    /// Print the items that the service sends, as they come: bytes as they are, JSON a line each. If the last ARG is - or @file, that
+    /// is sent as items, as its bytes come, and the ARGs before it are the body. With --lines each line is an item. -t is how long
+    /// there may be silence. A reply behind items isn't printed
+    #[arg(long, conflicts_with_all = ["oneway", "datagram"])]
+    stream: bool,
+
+    /// Send items of so many bytes, the last one shorter
+    #[arg(long, value_name = "BYTES", requires = "stream", conflicts_with = "lines", value_parser = |text: &str| within(text, 1..=LIMIT))]
+    chunk: Option<usize>,
+
     /// If the service fails with a code of its own, exit with that (1 to 63) instead of 1
     #[arg(long)]
     propagate: bool,
@@ -88,8 +105,21 @@ impl Args {
     pub(crate) fn run(mut self, globals: &Globals) -> Result<Exit> {
         self.check_wait()?;
         let reading = if self.raw { Reading::Raw } else { Reading::Grammar };
-        let source = Source::parse(std::mem::take(&mut self.args), reading, &self.target.to_string())?;
+        let mut args = std::mem::take(&mut self.args);
+        let items = if self.stream { args.pop_if(|last| is_input(last)) } else { None };
+        let source = Source::parse(args, reading, &self.target.to_string())?;
         let template = self.template(&source, globals);
+        if self.stream {
+            let cut = match (self.lines, self.chunk) {
+                (true, _) => Cut::Lines,
+                (false, Some(bytes)) => Cut::Chunks(bytes),
+                (false, None) => Cut::AsTheyCome,
+            };
+            let items =
+                items.map(|items| Source::parse(vec![items], Reading::Grammar, &template.subject)).transpose()?;
+            let body = source.read(template.encoding, &template.subject)?;
+            return stream::run(&template, body, items, cut, &self.connect(globals, &template)?);
+        }
         if self.lines {
             let input = Lines::open(source, &template.subject)?;
             return lines::run(&template, input, &self.connect(globals, &template)?, globals.format);
@@ -188,6 +218,11 @@ impl Args {
         reply::print(&response, globals.format, self.ending())?;
         Ok(Exit::SUCCESS)
     }
+}
+
+/// Whether an argument stands for standard input or a file.
+fn is_input(arg: &OsString) -> bool {
+    arg == "-" || arg.as_bytes().starts_with(b"@")
 }
 
 /// Why a datagram may wait for its answer in vain: the caller's address is an abstract name, and the kernel looks those up in the

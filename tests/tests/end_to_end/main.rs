@@ -26,5 +26,6 @@ mod shell;
 mod signals;
 mod start;
 mod streams;
+mod streams_shell;
 mod waits;
 mod watchdog;

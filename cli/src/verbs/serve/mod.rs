@@ -8,6 +8,7 @@ mod once;
 mod registration;
 mod running;
 mod shift;
+mod streamed;
 mod watch;
 
 use std::{ffi::OsString, io, num::NonZeroU16, sync::Arc, time::Duration};
@@ -23,6 +24,7 @@ use self::{
     registration::Registration,
     running::Running,
     shift::{Answerer, Shift},
+    streamed::Cut,
     watch::{Waiting, Watch},
 };
 use crate::{
@@ -75,6 +77,7 @@ Examples:
   ipcctl serve upper -- tr a-z A-Z
   ipcctl serve checksum --jobs 8 --timeout 1m -- sha256sum
   ipcctl serve trim --lines -- sed -u 's/^ *//'
+  ipcctl serve squeeze --stream -- gzip -c
   ipcctl serve news --plain-exit -- git log --oneline -5
   ipcctl -v serve greet -- sh -c 'echo \"hello, user $IPC_PEER_UID\"'")]
 pub(crate) struct Args {
@@ -97,6 +100,11 @@ pub(crate) struct Args {
     /// that dies is started again, and its call ends with an error
     #[arg(long)]
     lines: bool,
+
+    /// Answer calls with streams as well, each by a command of its own: the items of the caller are its standard input, and what it
+    /// writes are items, sent as they are read. With --lines each line is an item. If the caller takes no items, it is the reply
+    #[arg(long)]
+    stream: bool,
 
     /// Let other processes offer the name, too; each call goes to the one with the fewest
     #[arg(long)]
@@ -138,7 +146,7 @@ impl Args {
         let quit = Bell::new().map_err(|error| self.failed("cannot make an eventfd", &error))?;
         let guard = Guard::start();
         let log = if globals.loudness() == Loudness::Quiet { Log::Drop } else { Log::Pass };
-        let answerer = if self.lines {
+        let answerer = if self.keeps_workers() {
             let plan =
                 Plan { program, service: self.name.as_str(), timeout: self.timeout, log, quit: &quit, guard: &guard };
             let lines = Lines::start(&plan, self.jobs().min(MOST_JOBS));
@@ -173,6 +181,7 @@ impl Args {
             agent: self.agent(),
             jobs: shift.jobs().unwrap_or(self.jobs()).min(MOST_JOBS),
             is_shared: self.shared,
+            streams: self.stream.then_some(if self.lines { Cut::Lines } else { Cut::AsItComes }),
             address: globals.address()?,
             shift,
             journal,
@@ -201,7 +210,11 @@ impl Args {
 
     /// One worker by default: it may keep state, and two would each have half of it.
     fn jobs(&self) -> u16 {
-        self.jobs.map_or(if self.lines { 1 } else { 4 }, NonZeroU16::get)
+        self.jobs.map_or(if self.keeps_workers() { 1 } else { 4 }, NonZeroU16::get)
+    }
+
+    fn keeps_workers(&self) -> bool {
+        self.lines && !self.stream
     }
 
     fn failed(&self, what: &str, error: &io::Error) -> Problem {

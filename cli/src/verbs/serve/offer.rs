@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use ipc_client::{Address, Service, ServiceName};
 
-use super::{journal::Journal, shift::Shift};
+use super::{journal::Journal, shift::Shift, streamed::Cut};
 
 /// Everything that the service consists of.
 pub(crate) struct Offer {
@@ -12,6 +12,8 @@ pub(crate) struct Offer {
     pub(crate) agent: String,
     pub(crate) jobs: u16,
     pub(crate) is_shared: bool,
+    /// Whether calls with streams are answered, and what an item is.
+    pub(crate) streams: Option<Cut>,
     pub(crate) address: Option<Address>,
     pub(crate) shift: Arc<Shift>,
     pub(crate) journal: Arc<Journal>,
@@ -31,6 +33,15 @@ impl Offer {
                 calls.call(incoming, context, began.elapsed(), &outcome);
                 outcome
             });
+        if let Some(cut) = self.streams {
+            let (shift, calls) = (self.shift.clone(), self.journal.clone());
+            service = service.any_stream(move |incoming, items, sink, context| {
+                let began = Instant::now();
+                let outcome = shift.answer_stream(cut, incoming, (items, sink), context);
+                calls.call(incoming, context, began.elapsed(), &outcome);
+                outcome
+            });
+        }
         if self.is_shared {
             service = service.shared();
         }

@@ -75,7 +75,7 @@ pub(crate) fn until(incoming: &Incoming, context: &Context, timeout: Option<Dura
 
 /// The command was there when the service started: now it is being replaced, or the host is short of something. The call hasn't
 /// run, and `busy` says so.
-fn cannot_start(program: &Program, error: &StartError) -> Failed {
+pub(super) fn cannot_start(program: &Program, error: &StartError) -> Failed {
     let code = match error {
         StartError::Pipes(_) | StartError::NotStarted(_) => ErrorCode::BUSY,
         StartError::Killed(_) => ErrorCode::INTERNAL,
@@ -87,6 +87,6 @@ fn out_of_resources(error: &io::Error) -> Failed {
     Failed::new(ErrorCode::BUSY, format!("the service cannot take a call now: {}", reason(error)))
 }
 
-fn internal(error: &io::Error) -> Failed {
+pub(super) fn internal(error: &io::Error) -> Failed {
     Failed::new(ErrorCode::INTERNAL, format!("cannot talk to the command: {}", reason(error)))
 }

@@ -1,8 +1,8 @@
 //! The commands that answer the calls of a service, and their end.
 
-use ipc_client::{Bell, Context, Failed, Incoming, Response};
+use ipc_client::{Bell, Context, ErrorCode, Failed, Incoming, ItemsBytes, Response, SinkBytes};
 
-use super::{lines::Lines, once::Once, running::Running};
+use super::{lines::Lines, once::Once, running::Running, streamed::Cut};
 use crate::child::guard::Guard;
 
 /// How calls are answered.
@@ -26,6 +26,21 @@ impl Shift {
         match &self.answerer {
             Answerer::Once(once) => once.answer(incoming, context),
             Answerer::Lines(lines) => lines.answer(incoming, context),
+        }
+    }
+
+    /// Answers a call with streams, which only a command of its own can (`--stream`).
+    pub(crate) fn answer_stream(
+        &self,
+        cut: Cut,
+        incoming: &Incoming,
+        streams: (ItemsBytes, SinkBytes),
+        context: &Context,
+    ) -> Result<Response, Failed> {
+        let _entry = self.running.enter();
+        match &self.answerer {
+            Answerer::Once(once) => once.answer_stream(cut, incoming, streams, context),
+            Answerer::Lines(_) => Err(Failed::new(ErrorCode::INVALID, "this service takes no streams")),
         }
     }
 

@@ -1,0 +1,204 @@
+//! Answers to calls with streams (`--stream`): items go into the command's standard input, what it writes are items.
+//!
+//! ```text
+//!   items of the caller ─► thread ─► stdin ┌─────────┐ stdout ─► this thread ─► items for the caller
+//!                                          │ command │
+//!                                          └─────────┘
+//! ```
+//!
+//! Who takes slowly makes the other wait: a full pipe stops the thread, which gives the caller no more credit; a caller that gives none
+//! stops us, and a full pipe the command.
+
+use std::{
+    io::{self, PipeReader, PipeWriter, Read, Write},
+    process::ExitStatus,
+    thread,
+    time::{Duration, Instant},
+};
+
+use ipc_client::{
+    Bell, Context, Encoding, ErrorCode, Failed, Incoming, ItemsBytes, Response, SinkBytes, limits::MAX_BODY,
+};
+
+use super::{
+    environment,
+    once::{Once, cancel_bell, cannot_start, check_encoding, internal},
+};
+use crate::child::{
+    GRACE, Interest,
+    group::{Leader, Pipes, Stderr, Stdout, Surroundings},
+    job::{Finished, Stop},
+    log::Log,
+    ready, verdict,
+};
+
+/// What is one item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// What is read at once.
+    AsItComes,
+    /// A line, without its line break.
+    Lines,
+}
+
+impl Once {
+    /// Answers a call with streams. Returns when the command's whole process group is gone.
+    pub(crate) fn answer_stream(
+        &self,
+        cut: Cut,
+        incoming: &Incoming,
+        (items, sink): (ItemsBytes, SinkBytes),
+        context: &Context,
+    ) -> Result<Response, Failed> {
+        check_encoding(incoming.encoding)?;
+        let cancel = cancel_bell(context)?;
+        let until = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut recipe = self.program.recipe();
+        environment::of_call(&mut recipe, incoming, context.caller(), until);
+        let stderr = if self.log == Log::Drop { Stderr::Null } else { Stderr::Inherit };
+        let surroundings = Surroundings { stdout: Stdout::Pipe, stderr, guard: self.guard.clone() };
+        let (leader, Pipes { stdin, stdout, .. }) =
+            Leader::start(recipe, &surroundings).map_err(|error| cannot_start(&self.program, &error))?;
+        let body = incoming.body.clone();
+        // It ends with the call, or when the command closes its input: nothing waits for it.
+        let feeder = thread::Builder::new().spawn(move || drop(feed(stdin, &body, items, cut)));
+        feeder.map_err(|error| internal(&error))?;
+        let run = Run { leader, stdout, unsent: Vec::new(), sink, is_taken: true, reply: Vec::new(), cut };
+        let finished = run.finish(incoming.encoding, [&cancel, &self.quit], until).map_err(|error| internal(&error))?;
+        verdict::of(finished, incoming.encoding, self.codes)
+    }
+}
+
+/// A command whose output goes to the caller.
+struct Run {
+    leader: Leader,
+    stdout: Option<PipeReader>,
+    /// The start of a line.
+    unsent: Vec<u8>,
+    sink: SinkBytes,
+    /// Whether the caller takes items; else the output is the reply.
+    is_taken: bool,
+    reply: Vec<u8>,
+    cut: Cut,
+}
+
+impl Run {
+    fn finish(mut self, asked: Encoding, [cancel, quit]: [&Bell; 2], until: Option<Instant>) -> io::Result<Finished> {
+        let mut silent_at = None;
+        let mut stop = None;
+        while stop.is_none() && self.stdout.is_some() {
+            let watched = [
+                (self.stdout.as_ref().map(|pipe| pipe as _), Interest::Read),
+                (silent_at.is_none().then_some(self.leader.exit() as _), Interest::Read),
+                (Some(cancel as _), Interest::Read),
+                (Some(quit as _), Interest::Read),
+            ];
+            let [output, exited, cancelled, quit] = ready(watched, until.into_iter().chain(silent_at).min())?;
+            let now = Instant::now();
+            if exited || (output && silent_at.is_some()) {
+                silent_at = Some(now + SILENCE);
+            }
+            stop = match (output, cancelled, quit) {
+                (_, true, _) => Some(Stop::Cancelled),
+                (_, _, true) => Some(Stop::Quit),
+                (true, ..) => self.pass(asked),
+                _ if until.is_some_and(|until| until <= now) => Some(Stop::OutOfTime),
+                _ if silent_at.is_some_and(|at| at <= now) => break,
+                _ => None,
+            };
+        }
+        if stop.is_none() && !self.unsent.is_empty() {
+            let rest = std::mem::take(&mut self.unsent);
+            stop = self.send(asked, rest);
+        }
+        let status = self.end(stop)?;
+        Ok(Finished { status, stop, reply: self.reply, complaint: String::new() })
+    }
+
+    /// Waits for the command, which has closed its output or is asked to end.
+    fn end(&mut self, stop: Option<Stop>) -> io::Result<ExitStatus> {
+        if stop.is_some() {
+            self.leader.ask_to_end();
+            ready([(Some(self.leader.exit() as _), Interest::Read)], Some(Instant::now() + GRACE))?;
+        } else {
+            ready([(Some(self.leader.exit() as _), Interest::Read)], None)?;
+        }
+        self.leader.end()
+    }
+
+    /// Passes on what is in the pipe.
+    fn pass(&mut self, asked: Encoding) -> Option<Stop> {
+        let mut piece = vec![0; PIECE];
+        match self.stdout.as_mut().map(|pipe| pipe.read(&mut piece)) {
+            Some(Ok(len @ 1..)) => piece.truncate(len),
+            Some(Err(error)) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return None;
+            }
+            Some(Ok(0) | Err(_)) | None => {
+                self.stdout = None;
+                return None;
+            }
+        }
+        if self.cut == Cut::AsItComes {
+            return self.send(asked, piece);
+        }
+        self.unsent.extend_from_slice(&piece);
+        while let Some(end) = self.unsent.iter().position(|byte| *byte == b'\n') {
+            let rest = self.unsent.split_off(end + 1);
+            let mut line = std::mem::replace(&mut self.unsent, rest);
+            line.pop();
+            if let Some(stop) = self.send(asked, line) {
+                return Some(stop);
+            }
+        }
+        (self.unsent.len() > MAX_BODY as usize).then_some(Stop::TooMuch)
+    }
+
+    fn send(&mut self, asked: Encoding, item: Vec<u8>) -> Option<Stop> {
+        if self.is_taken {
+            let Response { encoding, body, .. } = verdict::reply(item, asked);
+            match self.sink.send(encoding, body.clone()) {
+                Ok(()) => return None,
+                Err(error) if error.code() == ErrorCode::USAGE => self.is_taken = false,
+                Err(_) => return Some(Stop::Cancelled),
+            }
+            self.reply.extend_from_slice(&body);
+        } else {
+            self.reply.extend_from_slice(&item);
+        }
+        (self.reply.len() > MAX_BODY as usize).then_some(Stop::TooMuch)
+    }
+}
+
+/// Writes the body and the items. Ends early if the command closes its input, or the items aren't complete.
+fn feed(mut stdin: PipeWriter, body: &[u8], mut items: ItemsBytes, cut: Cut) -> io::Result<()> {
+    write_all(&mut stdin, body)?;
+    for item in &mut items {
+        let Ok(item) = item else { break };
+        write_all(&mut stdin, &item.body)?;
+        if cut == Cut::Lines || item.encoding == Encoding::JSON {
+            write_all(&mut stdin, b"\n")?;
+        }
+    }
+    Ok(())
+}
+
+/// The pipe doesn't block, and is waited for here.
+fn write_all(pipe: &mut PipeWriter, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match pipe.write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                ready([(Some(&*pipe as _), Interest::Write)], None)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Bytes read at once, as many as a pipe holds.
+const PIECE: usize = 64 * 1024;
+/// How long the output must be silent, after the command has exited, to count as complete.
+const SILENCE: Duration = Duration::from_millis(250);

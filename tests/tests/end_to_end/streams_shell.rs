@@ -1,0 +1,119 @@
+//! `ipcctl send --stream` and `ipcctl serve --stream`.
+
+use std::fs;
+
+use ipc_client::{Context, Failed, Items, Service, Sink, StreamMethod};
+use ipc_tests::broker::Broker;
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+
+/// Adds numbers up, and sends none itself.
+#[derive(Serialize, Deserialize)]
+struct Sum {
+    from: u64,
+}
+
+impl StreamMethod for Sum {
+    const SERVICE: &'static str = "sum";
+    const METHOD: &'static str = "";
+    const DOWNLOAD: bool = false;
+    type In = u64;
+    type Out = ();
+    type Reply = u64;
+    type Error = String;
+}
+
+fn sum(request: Sum, numbers: Items<u64>, _: Sink<()>, _: &Context) -> Result<u64, Failed<String>> {
+    let sum = numbers.sum::<ipc_client::Result<u64>>().map_err(|error| Failed::invalid(error.to_string()))?;
+    Ok(request.from + sum)
+}
+
+/// Bytes of which no part is like another.
+fn content() -> Vec<u8> {
+    (0..3_000_000_u32).flat_map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
+}
+
+#[test]
+fn items_come_out_as_they_are_written() {
+    let broker = Broker::start();
+    let script = "echo one; until [ -e go ]; do sleep 0.01; done; echo two";
+    let _service = broker.serve("tick", &["tick", "--stream", "--", "sh", "-c", script]);
+    let reader = broker.ipcctl(["send", "tick", "--stream"]).start();
+    reader.expect_output("one\n");
+    broker.file("go", "");
+    let finished = reader.finish();
+    assert_eq!((finished.code, finished.stdout().as_str(), finished.stderr.as_str()), (0, "one\ntwo\n", ""));
+}
+
+#[test]
+fn lines_go_through_a_filter_one_by_one() {
+    let broker = Broker::start();
+    let _service = broker.serve("upper", &["upper", "--stream", "--lines", "--", "sed", "-u", "s/.*/<&>/"]);
+    let mut call = broker.ipcctl(["send", "upper", "--stream", "--lines", "-"]).interactive().start();
+    call.write(b"a\n");
+    call.expect_output("<a>\n");
+    call.write(b"b\n\n");
+    call.expect_output("<a>\n<b>\n<>\n");
+    call.end_input();
+    let finished = call.finish();
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn a_long_file_goes_both_ways_and_is_the_same_at_the_end() {
+    let broker = Broker::start();
+    broker.file("big", content());
+    let _service = broker.serve("echo", &["echo", "--stream", "--", "cat"]);
+    broker
+        .shell("ipcctl send echo --stream - <big >copy; ipcctl send echo --stream --chunk 1000 @big >second")
+        .prints();
+    assert!(fs::read(broker.directory().join("copy")).unwrap() == content());
+    assert!(fs::read(broker.directory().join("second")).unwrap() == content());
+}
+
+#[test]
+fn the_body_comes_before_the_items() {
+    let broker = Broker::start();
+    let _service = broker.serve("echo", &["echo", "--stream", "--", "cat"]);
+    let echoed = broker.ipcctl(["send", "echo", "--stream", "a:=1", "-"]).input("items").prints_text();
+    assert_eq!(echoed, "{\"a\":1}items");
+    assert_eq!(broker.ipcctl(["send", "echo", "a plain call"]).prints_text(), "a plain call");
+}
+
+#[test]
+fn a_service_that_only_takes_items_answers_with_its_reply() {
+    let broker = Broker::start();
+    let _serving = Service::new("sum").address(&broker.address()).stream(sum).start().unwrap();
+    let sum = broker.ipcctl(["send", "sum", "--stream", "--lines", "from:=100", "-"]).input("1\n2\n3\n");
+    assert_eq!(sum.prints_text(), "106\n");
+}
+
+#[test]
+fn the_death_of_a_service_ends_a_stream_with_its_name() {
+    let broker = Broker::start();
+    let service = broker.serve("tick", &["tick", "--stream", "--", "sh", "-c", "echo one; exec sleep 971"]);
+    let reader = broker.ipcctl(["send", "tick", "--stream"]).start();
+    reader.expect_output("one\n");
+    service.signal(Signal::SIGKILL);
+    let finished = reader.finish();
+    assert_eq!((finished.code, finished.stdout().as_str()), (74, "one\n"));
+    assert!(finished.stderr.starts_with("ipcctl: tick: service_gone: "), "{}", finished.stderr);
+}
+
+#[test]
+fn a_reader_that_goes_ends_the_stream_and_the_command() {
+    let broker = Broker::start();
+    let _service = broker.serve("yes", &["yes", "--stream", "--", "yes"]);
+    let script =
+        "{ ipcctl send yes --stream; echo $? >code; } | head -n 1; until [ -s code ]; do sleep 0.01; done; cat code";
+    assert_eq!(broker.shell(script).prints_text(), "y\n141\n");
+    broker.expect_stat("calls_pending", 0);
+}
+
+#[test]
+fn a_command_that_fails_ends_its_stream_with_an_error() {
+    let broker = Broker::start();
+    let _service = broker.serve("half", &["half", "--stream", "--", "sh", "-c", "echo half; exit 3"]);
+    let finished = broker.ipcctl(["send", "half", "--stream", "--propagate"]).run();
+    assert_eq!((finished.code, finished.stdout().as_str()), (3, "half\n"), "{}", finished.stderr);
+}
