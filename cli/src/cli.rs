@@ -12,8 +12,8 @@ use crate::{
     globals::{Globals, Options},
     problem::{Problem, Result},
     verbs::{
-        bench, complete, completions, help, help::Topic, limits, list, lock, man, peers, ping, publish, run, send,
-        serve, show, stats, subscribe, topics, wait,
+        bench, chat, complete, completions, help, help::Topic, limits, list, lock, man, peers, ping, publish, run,
+        send, serve, show, stats, subscribe, topics, wait,
     },
 };
 
@@ -52,6 +52,8 @@ pub(crate) enum Verb {
     Subscribe(With<subscribe::Args>),
     /// Run a command with a broker of its own
     Run(With<run::Args>),
+    /// Talk with another terminal
+    Chat(With<chat::Args>),
     /// Run a command while holding a lock
     Lock(With<lock::Args>),
     /// Wait until a name is offered, or until it is gone
@@ -190,6 +192,7 @@ impl Verb {
             Self::Publish(With(verb)) => verb.run(globals),
             Self::Subscribe(With(verb)) => verb.run(globals),
             Self::Run(With(verb)) => verb.run(globals),
+            Self::Chat(With(verb)) => verb.run(globals),
             Self::Lock(With(verb)) => verb.run(globals),
             Self::Wait(With(verb)) => verb.run(globals),
             Self::List(With(verb)) => verb.run(globals),

@@ -54,7 +54,8 @@ fn line(bytes: u64, total: Option<u64>, took: Duration) -> String {
     let rate = bytes as f64 / took.as_secs_f64().max(0.001);
     let so_far = format!("{:.1} MB, {:.1} MB/s", bytes as f64 / 1e6, rate / 1e6);
     let Some(total) = total.filter(|_| rate > 0.0) else { return so_far };
-    let left = Duration::from_secs((total.saturating_sub(bytes) as f64 / rate) as u64);
+    let left =
+        Duration::try_from_secs_f64((total.saturating_sub(bytes) as f64 / rate).round()).unwrap_or(Duration::MAX);
     format!(
         "{:.1} of {:.1} MB, {:.1} MB/s, {} left",
         bytes as f64 / 1e6,

@@ -166,7 +166,7 @@ fn verbs(tree: &Command) -> Vec<String> {
 /// What may stand in this place of a verb, counted without options.
 fn positional(verb: &Command, tree: &Command, place: usize, last: &str) -> Next {
     match (verb.get_name(), place) {
-        ("send" | "show" | "list", 0) | ("wait", _) => Next::Name,
+        ("send" | "show" | "list" | "chat", 0) | ("wait", _) => Next::Name,
         ("publish" | "topics", 0) | ("subscribe", _) => Next::Topic,
         ("send" | "publish", _) => match last.split_once('@') {
             Some((key, _)) => Next::File(format!("{key}@")),

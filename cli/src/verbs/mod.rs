@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 pub(crate) mod bench;
+pub(crate) mod chat;
 pub(crate) mod complete;
 pub(crate) mod completions;
 pub(crate) mod help;

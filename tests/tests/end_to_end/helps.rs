@@ -6,12 +6,13 @@ use ipc_tests::{
     peer::Peer,
 };
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "send",
     "serve",
     "publish",
     "subscribe",
     "run",
+    "chat",
     "wait",
     "list",
     "show",

@@ -117,3 +117,50 @@ fn a_command_that_fails_ends_its_stream_with_an_error() {
     let finished = broker.ipcctl(["send", "half", "--stream", "--propagate"]).run();
     assert_eq!((finished.code, finished.stdout().as_str()), (3, "half\n"), "{}", finished.stderr);
 }
+
+// ---- S9: two people chat
+
+#[test]
+fn s09_two_people_chat_until_one_of_them_ends_it() {
+    let broker = Broker::start();
+    let mut first = broker.ipcctl(["chat", "lobby"]).interactive().start();
+    broker.wait_for("lobby");
+    let mut second = broker.ipcctl(["chat", "lobby"]).interactive().start();
+    second.write(b"hello\n");
+    first.expect_output("hello\n");
+    first.write(b"good evening\n");
+    second.expect_output("good evening\n");
+    broker.ipcctl(["chat", "lobby"]).interactive().run().refused(75);
+    second.write(b"bye\n");
+    second.end_input();
+    let (first, second) = (first.finish(), second.finish());
+    assert_eq!((first.code, first.stdout().as_str(), first.stderr.as_str()), (0, "hello\nbye\n", ""));
+    assert_eq!((second.code, second.stdout().as_str(), second.stderr.as_str()), (0, "good evening\n", ""));
+}
+
+#[test]
+fn s09_the_one_who_waited_may_end_it_as_well() {
+    let broker = Broker::start();
+    let mut first = broker.ipcctl(["chat", "lobby"]).interactive().start();
+    broker.wait_for("lobby");
+    let second = broker.ipcctl(["chat", "lobby"]).interactive().start();
+    first.write(b"last words\n");
+    second.expect_output("last words\n");
+    first.end_input();
+    let (first, second) = (first.finish(), second.finish());
+    assert_eq!((first.code, first.stderr.as_str(), second.code, second.stderr.as_str()), (0, "", 0, ""));
+}
+
+#[test]
+fn s09_the_death_of_one_is_an_error_for_the_other() {
+    let broker = Broker::start();
+    let mut first = broker.ipcctl(["chat", "lobby"]).interactive().start();
+    broker.wait_for("lobby");
+    let second = broker.ipcctl(["chat", "lobby"]).interactive().start();
+    first.write(b"hello\n");
+    second.expect_output("hello\n");
+    first.signal(Signal::SIGKILL);
+    let second = second.finish();
+    assert_eq!(second.code, 74);
+    assert!(second.stderr.starts_with("ipcctl: lobby: service_gone: "), "{}", second.stderr);
+}
