@@ -1,7 +1,7 @@
 //! The command-line tool of the ipcd broker: `ipcctl VERB …`.
 //!
 //! One file per verb in [`verbs`]; each turns its arguments into an [`Exit`] or a [`Problem`](problem::Problem). Floors, each of which
-//! imports from those below alone: `cli` parses; `verbs`; what verbs share (`call`, `waiting`, `link`, `reply`, `lines`, `body`); `problem`,
+//! imports from those below alone: `cli` parses; `verbs`; what verbs share (`call`, `waiting`, `link`, `host`, `reply`, `progress`, `lines`, `body`); `problem`,
 //! `out`, `table`; `format`, `json`, `term`. [`child`] runs the commands that answer calls.
 //!
 //! Start to exit of `ipcctl send` is what a shell script pays for each call, so nothing happens between exec and connect that

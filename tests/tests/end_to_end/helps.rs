@@ -66,6 +66,20 @@ fn the_examples_of_send_and_wait_work_with_their_services() {
 }
 
 #[test]
+fn the_examples_of_publish_subscribe_and_streams_work() {
+    let broker = Broker::start();
+    broker.file("disk.img", "an image");
+    let _store = broker.serve("store.put", &["store.put", "--stream", "--", "cat"]);
+    let example = |verb: &str, at: usize| broker.shell(&examples(verb)[at]).prints_text();
+    assert_eq!((example("publish", 0), example("publish", 1)), (String::new(), String::new()));
+    assert_eq!(example("subscribe", 1), "{\"celsius\":21.5}\n");
+    assert!(example("topics", 1).contains("home.kitchen.temperature"));
+    assert_eq!(example("publish", 2), "");
+    assert_eq!(example("topics", 1), "");
+    assert_eq!(example("send", 4), "an image");
+}
+
+#[test]
 fn bench_prints_what_it_measured() {
     let broker = Broker::start();
     let report = broker.ipcctl(["-o", "json", "bench", "--seconds", "1", "--window", "4"]).prints_text();

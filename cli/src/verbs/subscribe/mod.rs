@@ -59,7 +59,7 @@ end; a second one ends them at once.
 
 Examples:
   ipcctl subscribe news.
-  ipcctl subscribe 'home.*.temperature' --last -n 1 -t 5s
+  ipcctl subscribe home.kitchen. --last -n 1 -t 5s
   ipcctl subscribe log. alarm. -o json | jq -r .topic
   ipcctl subscribe build.done --jobs 4 --exec sh -c 'deploy \"$IPC_TOPIC\"'"
 )]
