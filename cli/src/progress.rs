@@ -38,7 +38,7 @@ impl Meter {
         meter
     }
 
-    /// So many more bytes were sent.
+    /// More bytes were sent.
     pub(crate) fn count(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }

@@ -20,7 +20,7 @@ use crate::{
     problem::{Problem, Result},
 };
 
-/// Talk with whoever names the same NAME: each line of standard input appears on the other side, and the other way round.
+/// Talk with another one who gives the same NAME: each line of standard input appears on the other side, and the other way round.
 ///
 /// The first one offers the name and waits, the second one calls it. It ends for both when the input of either ends. A third one gets
 /// 'busy'.
@@ -155,7 +155,8 @@ fn listen(items: &mut impl Iterator<Item = std::result::Result<Response, Error>>
     End::Finished
 }
 
-/// Says what stands on standard input, up to its end. `None`: the other side hears nothing more, and the end of the call says why.
+/// Says what stands on standard input, up to its end. `None`: nothing reaches the other side any more, and the end of the call
+/// says why.
 fn talk(name: &str, mut send: impl FnMut(Encoding, Vec<u8>) -> std::result::Result<(), Error>) -> Option<End> {
     let mut lines = match Lines::open(Source::Stdin, name) {
         Ok(lines) => lines,

@@ -84,7 +84,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["oneway", "datagram"])]
     stream: bool,
 
-    /// Send items of so many bytes, the last one shorter
+    /// Send items of this size; the last one may be shorter
     #[arg(long, value_name = "BYTES", requires = "stream", conflicts_with = "lines", value_parser = |text: &str| within(text, 1..=LIMIT))]
     chunk: Option<usize>,
 

@@ -26,7 +26,7 @@ use crate::{
 pub(crate) enum Cut {
     /// A line.
     Lines,
-    /// So many bytes.
+    /// This number of bytes.
     Chunks(usize),
     /// What one read brings: bytes as they come.
     AsTheyCome,
@@ -155,7 +155,7 @@ impl Call<'_> {
 /// Sends all items, or as many as the service takes.
 ///
 /// # Errors
-/// The input can't be read; the service hears of it.
+/// The input can't be read; the service is told.
 fn send(mut up: UplinkBytes, mut items: Items, encoding: Encoding, subject: &str, meter: &Meter) -> Result<Items> {
     loop {
         let item = match items.next(encoding, subject) {
