@@ -67,8 +67,14 @@ fn a07_big_endian_lengths_are_refused_before_anything_is_stored() {
 // ---- frames that make no sense
 
 #[test]
-fn a04_a_reserved_kind_is_a_violation() {
-    assert!(told_after_hello(&header(Kind(6), |_| {})).contains("not known here"));
+fn a04_a_gap_that_is_incomplete_is_a_violation() {
+    assert!(told_after_hello(&header(Kind::GAP, |_| {})).contains("tag 15 is missing"));
+}
+
+#[test]
+fn a04_a_kind_that_only_the_broker_sends_is_a_violation() {
+    let gap = Message::Gap(ipc_protocol::Gap { id: 1, lost: 1 });
+    assert!(told_after_hello(&gap.to_vec()).contains("gap is not expected here"));
 }
 
 #[test]
