@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 /// Starts `ipcctl subscribe` and waits until the broker has subscribed it.
-fn subscribe(broker: &Broker, arguments: &[&str]) -> Running {
+pub(crate) fn subscribe(broker: &Broker, arguments: &[&str]) -> Running {
     subscribed(broker, broker.ipcctl([&["subscribe"], arguments].concat()))
 }
 
@@ -42,7 +42,8 @@ fn announce<'a>(broker: &Broker, events: impl Iterator<Item = (&'a str, String)>
     client.ping().unwrap();
 }
 
-fn documents(text: &str) -> Vec<Value> {
+/// The lines of a text, each a document.
+pub(crate) fn documents(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 

@@ -20,6 +20,7 @@ mod locks;
 mod runs;
 mod sandbox;
 mod scenarios;
+mod scenarios_events;
 mod sends;
 mod serves;
 mod shell;
