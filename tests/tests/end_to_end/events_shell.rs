@@ -18,7 +18,7 @@ pub(crate) fn subscribe(broker: &Broker, arguments: &[&str]) -> Running {
 }
 
 /// Starts a command that makes one more subscription, and waits for that.
-fn subscribed(broker: &Broker, command: Command) -> Running {
+pub(crate) fn subscribed(broker: &Broker, command: Command) -> Running {
     let before = subscriptions(broker);
     let running = command.start();
     eventually(SOON, "one more subscription", || subscriptions(broker) > before);

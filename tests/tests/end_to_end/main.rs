@@ -11,6 +11,7 @@ mod datagrams;
 mod deaths;
 mod descriptors;
 mod events_shell;
+mod examples;
 mod helps;
 mod identity;
 mod library;

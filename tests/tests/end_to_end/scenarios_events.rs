@@ -35,7 +35,7 @@ use crate::{
 // ---- S20: a producer faster than its consumer
 
 /// How much memory a broker may take for those who don't read, in KiB.
-const GROWTH_KIB: u64 = 4 * 1_024;
+pub(crate) const GROWTH_KIB: u64 = 4 * 1_024;
 /// Events that are published before the subscribers that keep up are waited for.
 const BATCH: usize = 1_000;
 
@@ -85,7 +85,7 @@ fn publish_to_ten(broker: &Broker, count: usize, topic: impl Fn(usize) -> String
 }
 
 /// How much the broker's resident memory has ever been above what it is now, after `act`, in KiB.
-fn growth(broker: &mut Broker, act: impl FnOnce(&Broker)) -> u64 {
+pub(crate) fn growth(broker: &mut Broker, act: impl FnOnce(&Broker)) -> u64 {
     let pid = broker.daemon().unwrap().pid();
     let before = proc::resident_kib(pid);
     act(broker);
