@@ -50,7 +50,7 @@ fn plain(name: &[u8]) -> Option<&str> {
     (!name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0'])).then_some(name)
 }
 
-/// Writes beside the file first: nobody gets a part of it.
+/// Writes to another name first, so that an upload which is cut short leaves no file.
 fn keep(name: &str, mut items: ItemsBytes) -> Result<Response, Failed> {
     let part = format!(".{name}.{:?}", std::thread::current().id());
     let mut file = File::create(&part).map_err(failed)?;
