@@ -158,6 +158,12 @@ impl Broker {
         Command::ipcctl(arguments).socket(&self.socket).directory(self.directory())
     }
 
+    /// One of the client library's examples with arguments, connected to this broker.
+    #[must_use]
+    pub fn example(&self, name: &str, arguments: &[&str]) -> Command {
+        Command::new(Programs::get().example(name), arguments).socket(&self.socket).directory(self.directory())
+    }
+
     /// A shell script whose `ipcctl` connects to this broker.
     #[must_use]
     pub fn shell(&self, script: &str) -> Command {

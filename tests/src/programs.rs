@@ -16,12 +16,6 @@ pub struct Programs {
     pub ipcd: PathBuf,
     /// The command-line tool.
     pub ipcctl: PathBuf,
-    /// The service among the client library's examples.
-    pub calc_service: PathBuf,
-    /// The client of `calc_service`.
-    pub calc_client: PathBuf,
-    /// The key-value store among the examples.
-    pub kv: PathBuf,
 }
 
 impl Programs {
@@ -42,15 +36,15 @@ impl Programs {
         path
     }
 
+    /// The path of one of the client library's examples.
+    #[must_use]
+    pub fn example(&self, name: &str) -> PathBuf {
+        assert!(EXAMPLES.contains(&name), "{name} is not built");
+        self.directory.join("examples").join(name)
+    }
+
     fn in_directory(directory: PathBuf) -> Self {
-        Self {
-            ipcd: directory.join("ipcd"),
-            ipcctl: directory.join("ipcctl"),
-            calc_service: directory.join("examples/calc_service"),
-            calc_client: directory.join("examples/calc_client"),
-            kv: directory.join("examples/kv"),
-            directory,
-        }
+        Self { ipcd: directory.join("ipcd"), ipcctl: directory.join("ipcctl"), directory }
     }
 }
 
@@ -68,7 +62,7 @@ fn build() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("Cargo.toml");
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["build", "--quiet", "--workspace", "--bins", "--profile", &profile]);
-    command.args(["--example", "calc_service", "--example", "calc_client", "--example", "kv"]);
+    command.args(EXAMPLES.iter().flat_map(|example| ["--example", example]));
     command.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(target_directory);
     if !is_target_directory {
         command.args(["--target", name_of(above)]);
@@ -89,3 +83,6 @@ fn profile_directory() -> PathBuf {
 fn name_of(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).expect("cargo names its directories in ASCII")
 }
+
+/// The client library's examples.
+const EXAMPLES: [&str; 7] = ["calc_service", "calc_client", "chat", "kv", "queue", "sensor", "store"];

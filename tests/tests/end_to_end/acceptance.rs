@@ -273,7 +273,7 @@ fn an_error_of_a_typed_service_exits_1_with_its_text() {
 /// A broker with the Rust service from the library's examples.
 fn calc() -> (Broker, Running) {
     let broker = Broker::start();
-    let service = Command::new(&Programs::get().calc_service, [""; 0]).socket(broker.socket()).start();
+    let service = broker.example("calc_service", &[]).start();
     broker.wait_for("calc");
     (broker, service)
 }
@@ -283,7 +283,7 @@ fn members_json_text_and_the_rust_client_get_the_same_answer_from_the_same_servi
     let (broker, _service) = calc();
     assert_eq!(broker.shell("ipcctl send calc.add a:=1 b:=2").prints_text(), "3\n");
     assert_eq!(broker.shell(r#"ipcctl send calc.add '{"a":1,"b":2}'"#).prints_text(), "3\n");
-    let client = Command::new(&Programs::get().calc_client, [""; 0]).socket(broker.socket());
+    let client = broker.example("calc_client", &[]);
     assert!(client.prints_text().starts_with("1 + 2 = 3\n"));
 }
 

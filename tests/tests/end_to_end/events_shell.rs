@@ -13,12 +13,12 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 /// Starts `ipcctl subscribe` and waits until the broker has subscribed it.
-fn subscribe(broker: &Broker, arguments: &[&str]) -> Running {
+pub(crate) fn subscribe(broker: &Broker, arguments: &[&str]) -> Running {
     subscribed(broker, broker.ipcctl([&["subscribe"], arguments].concat()))
 }
 
 /// Starts a command that makes one more subscription, and waits for that.
-fn subscribed(broker: &Broker, command: Command) -> Running {
+pub(crate) fn subscribed(broker: &Broker, command: Command) -> Running {
     let before = subscriptions(broker);
     let running = command.start();
     eventually(SOON, "one more subscription", || subscriptions(broker) > before);
@@ -42,7 +42,8 @@ fn announce<'a>(broker: &Broker, events: impl Iterator<Item = (&'a str, String)>
     client.ping().unwrap();
 }
 
-fn documents(text: &str) -> Vec<Value> {
+/// The lines of a text, each a document.
+pub(crate) fn documents(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 

@@ -17,7 +17,6 @@ use ipc_tests::{
     broker::Broker,
     command::Command,
     eventually::{SOON, eventually, within},
-    programs::Programs,
 };
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
@@ -350,7 +349,7 @@ fn a_key_value_store_takes_75_lines() {
     assert_eq!(formatted.code, 0, "{}", formatted.stdout());
 
     let broker = Broker::start();
-    let kv = |arguments: &[&str]| Command::new(&Programs::get().kv, arguments).socket(broker.socket());
+    let kv = |arguments: &[&str]| broker.example("kv", arguments);
     let _service = kv(&["serve"]).start();
     broker.wait_for("kv");
 

@@ -464,7 +464,7 @@ fn s19_one_of_three_equal_servers_dies_under_load_and_each_call_ends_once_and_tr
     assert_eq!(servers, BTreeSet::from([second.pid(), third.pid()]), "the survivors share the work");
 }
 
-fn instances(broker: &Broker, name: &str) -> usize {
+pub(crate) fn instances(broker: &Broker, name: &str) -> usize {
     let shown: serde_json::Value = Peer::connect(broker).ask("show", &serde_json::json!({ "name": name }));
     shown["instances"].as_array().map_or(0, Vec::len)
 }

@@ -1,0 +1,142 @@
+//! The client library's examples, as their users run them: a program at each end.
+
+use std::fs;
+
+use ipc_tests::{
+    broker::{Broker, is_soak},
+    command::Running,
+    eventually::{SOON, eventually},
+    programs::Programs,
+};
+use nix::sys::signal::Signal;
+
+use crate::{
+    events_shell::subscribed,
+    scenarios::instances,
+    scenarios_events::{GROWTH_KIB, growth},
+};
+
+/// Starts an example that offers a name, and waits for that.
+fn serve(broker: &Broker, example: &str, arguments: &[&str], name: &str) -> Running {
+    let service = broker.example(example, arguments).start();
+    broker.wait_for(name);
+    service
+}
+
+// ---- S9: a chat
+
+#[test]
+fn s09_two_people_talk_over_one_call_until_the_caller_ends_it() {
+    let broker = Broker::start();
+    let mut waiting = broker.example("chat", &["wait"]).interactive().start();
+    broker.wait_for("chat");
+    let mut calling = broker.example("chat", &["call"]).interactive().start();
+    calling.write(b"hello\n");
+    waiting.expect_output("hello\n");
+    waiting.write(b"hello to you\n");
+    calling.expect_output("hello to you\n");
+    calling.write(b"good bye\n");
+    calling.end_input();
+    let (calling, waiting) = (calling.finish(), waiting.finish());
+    assert_eq!((calling.code, calling.stdout().as_str()), (0, "hello to you\n"), "{}", calling.stderr);
+    assert_eq!((waiting.code, waiting.stdout().as_str()), (0, "hello\ngood bye\n"), "{}", waiting.stderr);
+}
+
+#[test]
+fn s09_a_third_party_is_told_busy_and_the_one_who_was_called_ends_the_chat() {
+    let broker = Broker::start();
+    let mut waiting = broker.example("chat", &["wait"]).interactive().start();
+    broker.wait_for("chat");
+    let mut calling = broker.example("chat", &["call"]).interactive().start();
+    calling.write(b"hello\n");
+    waiting.expect_output("hello\n");
+    let third = broker.example("chat", &["call"]).interactive().run();
+    assert!(third.code == 1 && third.stderr.contains("two talk already"), "{} {}", third.code, third.stderr);
+    waiting.write(b"good bye\n");
+    waiting.end_input();
+    let (calling, waiting) = (calling.finish(), waiting.finish());
+    assert_eq!((calling.code, calling.stdout().as_str()), (0, "good bye\n"), "{}", calling.stderr);
+    assert_eq!((waiting.code, waiting.stdout().as_str()), (0, "hello\n"), "{}", waiting.stderr);
+}
+
+// ---- S17: a store of files
+
+#[test]
+fn s17_a_file_goes_up_and_down_as_a_stream_and_the_broker_stays_as_it_is() {
+    let mut broker = Broker::in_process("");
+    let len = if is_soak() { 1 << 30 } else { 32 << 20 };
+    let kept = broker.directory().join("kept");
+    fs::create_dir(&kept).unwrap();
+    let _store = serve(&broker, "store", &["serve", "kept"], "store");
+    broker.shell(&format!("head -c {len} /dev/urandom >file")).prints();
+    let file = broker.directory().join("file");
+    let grown = growth(&mut broker, |broker| {
+        let put = broker.example("store", &["put", "copy"]).input_descriptor(fs::File::open(&file).unwrap());
+        assert_eq!(put.prints_text(), "");
+        assert_eq!(fs::metadata(kept.join("copy")).unwrap().len(), len);
+        let get = broker.shell("exec \"$STORE\" get copy >back").env("STORE", Programs::get().example("store"));
+        assert_eq!(get.prints_text(), "");
+    });
+    broker.shell("cmp file kept/copy && cmp file back").prints();
+    assert!(grown < GROWTH_KIB, "{grown} KiB");
+}
+
+#[test]
+fn s17_an_upload_that_is_cut_short_leaves_no_file_and_a_name_stays_in_the_directory() {
+    let broker = Broker::start();
+    let kept = broker.directory().join("kept");
+    fs::create_dir(&kept).unwrap();
+    let files = || fs::read_dir(&kept).unwrap().count();
+    let _store = serve(&broker, "store", &["serve", "kept"], "store");
+    let mut put = broker.example("store", &["put", "copy"]).interactive().start();
+    put.write(b"the first part");
+    eventually(SOON, "a file that is being written", || files() == 1);
+    put.signal(Signal::SIGKILL);
+    eventually(SOON, "no file", || files() == 0);
+    for name in ["../copy", ".copy", ""] {
+        let refused = broker.example("store", &["put", name]).input("x").run();
+        assert!(refused.code == 1 && refused.stderr.contains("plain name"), "{name}: {}", refused.stderr);
+    }
+    assert_eq!(files(), 0);
+}
+
+// ---- S18: a sensor
+
+#[test]
+fn s18_who_watches_late_sees_the_last_reading_of_each_room_and_then_each_change() {
+    let broker = Broker::start();
+    let report = |room: &str, readings: &str| broker.example("sensor", &["report", room]).input(readings).prints();
+    report("kitchen", "20\n21.5\n");
+    report("hall", "18\n");
+    let late = subscribed(&broker, broker.example("sensor", &["watch"]));
+    late.expect_output("home.kitchen.temperature 21.5\n");
+    late.expect_output("home.hall.temperature 18.0\n");
+    report("kitchen", "22\n");
+    let output = late.expect_output("home.kitchen.temperature 22.0\n");
+    assert_eq!(output.lines().count(), 3, "{output}");
+    let shell = broker.ipcctl(["subscribe", "home.hall.", "--last", "-n", "1"]).prints_text();
+    assert_eq!(shell, "{\"celsius\":18.0}\n");
+}
+
+// ---- S23: a queue of work
+
+#[test]
+fn s23_workers_share_the_jobs_and_one_that_fails_is_told_as_dead() {
+    let broker = Broker::with_config("[limits]\ncalls_per_service = 2\n");
+    let script = "[ $1 != bad ] || exit 3; until [ -e go ]; do sleep 0.01; done; echo $PPID";
+    let work = || broker.example("queue", &["work", "sh", "-c", script, "sh"]).start();
+    let workers = [work(), work()];
+    broker.wait_for("jobs");
+    eventually(SOON, "two workers", || instances(&broker, "jobs") == 2);
+    let dead = subscribed(&broker, broker.example("queue", &["dead"]));
+    let puts = ["one", "two", "three"].map(|job| broker.example("queue", &["put", job]).start());
+    eventually(SOON, "a job that is put again", || broker.stat("errors_busy") > 0);
+    broker.file("go", "");
+    let printed = puts.map(|put| put.finish().stdout());
+    let worker = |line: &str| line.rsplit(' ').next().unwrap().trim().parse::<u32>().unwrap();
+    assert!(printed.iter().all(|line| workers.iter().any(|one| one.pid() == worker(line))), "{printed:?}");
+    let failed = broker.example("queue", &["put", "bad", "four"]).run();
+    assert_eq!(failed.code, 0, "{}", failed.stderr);
+    assert!(failed.stdout().starts_with("bad: dead, ") && failed.stdout().contains("\nfour: "), "{}", failed.stdout());
+    assert_eq!(dead.expect_output("\n"), "bad\n");
+}
