@@ -13,7 +13,7 @@ use std::{collections::VecDeque, mem};
 use crate::core::{Moment, PeerId};
 
 /// Connections that may have something unread in the kernel.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sunk {
     fresh: Vec<PeerId>,
     /// Memory for the next list of those to look at.
@@ -34,6 +34,14 @@ pub(crate) struct Depth {
     is_waiting: bool,
     /// Looks in a row at which nothing had been read.
     still: u8,
+}
+
+impl Default for Sunk {
+    /// With room for a few connections, so that a look in a warm broker allocates nothing.
+    fn default() -> Self {
+        let (fresh, spare) = (Vec::with_capacity(FEW), Vec::with_capacity(FEW));
+        Self { fresh, spare, unseen: 0, waiting: VecDeque::with_capacity(FEW), look: None }
+    }
 }
 
 impl Sunk {
@@ -121,6 +129,8 @@ const AGAIN_MS: u64 = 1_000;
 /// Looks without a change after which a peer counts as one that doesn't read. The kernel frees a buffer only once all of it is read,
 /// so that a slow reader may show no change for a while.
 const STUCK: u8 = 3;
+/// Connections that there is always room for.
+const FEW: usize = 16;
 /// Connections that are looked at again at once.
 const SLICE: usize = 2_048;
 
