@@ -20,6 +20,7 @@ use super::{
     moment::Moment,
     output::Outputs,
     peers::Peer,
+    publishing,
     refusal::Refusal,
     registration::needs_connection,
     switchboard::{Origin, Switchboard},
@@ -45,7 +46,7 @@ impl<F> Switchboard<F> {
             operation::Stats::NAME => encode(&self.stats()),
             operation::Unsubscribe::NAME => {
                 let request: control::Unsubscribe = parse(call)?;
-                let Caller::Peer { peer, .. } = origin.caller else { return Err(needs_connection()) };
+                let Caller::Peer { peer, .. } = origin.caller else { return Err(publishing::needs_connection()) };
                 self.unsubscribe(peer, request.subscription)?;
                 encode(&Empty {})
             }

@@ -339,9 +339,9 @@ impl<F> Switchboard<F> {
 }
 
 /// The refusal of what lasts as long as a connection.
-fn needs_connection() -> Refusal {
+pub(crate) fn needs_connection() -> Refusal {
     Refusal::Invalid(
-        "a subscription lasts as long as its connection: it cannot be made by datagram, or one-way".to_owned(),
+        "a subscription lasts as long as its connection: it cannot be made or ended by datagram, or one-way".to_owned(),
     )
 }
 

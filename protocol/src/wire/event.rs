@@ -60,17 +60,6 @@ impl<F> Event<F> {
         })
     }
 
-    /// Takes the event out of its place, where an empty one stays.
-    #[must_use]
-    pub fn take(&mut self) -> Self {
-        Self {
-            publisher: std::mem::take(&mut self.publisher),
-            routing: std::mem::take(&mut self.routing),
-            body: std::mem::take(&mut self.body),
-            ..*self
-        }
-    }
-
     /// The same event for a subscription. The bytes are shared; a body in a descriptor is left out.
     #[must_use]
     pub fn share(&self, id: u64) -> Self {
