@@ -13,6 +13,7 @@ use std::{
 
 use world::{
     Counter, Dice,
+    script::{events_given, streams_given},
     walk::{Walk, walk_counted, walk_given},
 };
 
@@ -29,11 +30,39 @@ fn walks_of_odd_seeds_keep_every_promise() {
 
 #[test]
 fn walks_of_the_fuzz_corpus_keep_every_promise() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus/core_ops");
+    run_corpus("core_ops", walk_given);
+}
+
+#[test]
+fn scripts_of_the_corpus_of_events_keep_every_promise() {
+    run_corpus("events", events_given);
+}
+
+#[test]
+fn scripts_of_the_corpus_of_streams_keep_every_promise() {
+    run_corpus("streams", streams_given);
+}
+
+/// Runs the committed inputs of a fuzz target.
+fn run_corpus(target: &str, run: fn(&[u8])) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus").join(target);
     let inputs: Vec<_> =
         fs::read_dir(directory).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
-    assert!(inputs.len() >= 10, "the corpus has {} inputs", inputs.len());
-    inputs.iter().for_each(|choices| walk_given(choices));
+    assert!(inputs.len() >= 10, "the corpus of {target} has {} inputs", inputs.len());
+    inputs.iter().for_each(|choices| run(choices));
+}
+
+/// Scripts of streams from seeds, for those whom no fuzzer serves.
+#[test]
+fn scripts_of_streams_from_seeds_keep_every_promise() {
+    (0..seeds() / 2).for_each(|seed| {
+        let mut dice = Dice::seeded(seed);
+        let choices: Vec<u8> = (0..600).map(|_| u8::try_from(dice.below(256)).unwrap()).collect();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| streams_given(&choices))) {
+            eprintln!("seed {seed}");
+            resume_unwind(panic);
+        }
+    });
 }
 
 /// Every sequence of the first choices, so that no combination of two steps is left to chance.

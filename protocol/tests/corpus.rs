@@ -25,6 +25,11 @@ fn the_datagram_corpus_holds() {
 }
 
 #[test]
+fn the_pattern_corpus_holds() {
+    run("pattern", invariants::pattern);
+}
+
+#[test]
 fn the_codec_corpus_holds() {
     run("codec", invariants::codec);
 }

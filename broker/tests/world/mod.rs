@@ -5,7 +5,7 @@
 //! After each step the router's invariants are checked, and the [`Ledger`] checks its output: each call ends exactly once, a call
 //! whose error says `retry: safe` was never delivered, and no peer that reads is cut for not reading.
 //!
-//! Used by the stories (`stories/`), the random walks (`walks.rs`) and the fuzz target `core_ops`.
+//! Used by the stories (`stories/`), the random walks (`walks.rs`) and the fuzz targets `core_ops`, `events` and `streams`.
 #![allow(dead_code, reason = "each test file uses its own part of the world")]
 
 mod dice;
@@ -18,6 +18,7 @@ mod locks;
 mod model;
 mod operate;
 mod request;
+pub(crate) mod script;
 mod streams;
 mod subscribing;
 mod token;

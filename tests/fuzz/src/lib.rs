@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use ipc_protocol::{
     Decoder, Encoding, FieldTag, Frame, Header, Identity, Incoming, Message, MethodName, Pattern, PeerNumber, Routing,
-    ServiceName, Target, Violation, codec, control,
-    limits::{HEADER_LEN, MAX_ROUTING},
+    ServiceName, Target, Topic, Violation, codec, control,
+    limits::{HEADER_LEN, MAX_NAME, MAX_ROUTING},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -63,6 +63,30 @@ pub fn routing(data: &[u8]) {
     check_text::<Pattern>(text);
     if let (Ok(name), Ok(pattern)) = (ServiceName::parse(text), Pattern::parse(text)) {
         assert!(pattern.matches(name.as_str()), "a name is a pattern that matches itself");
+    }
+}
+
+/// A text is a pattern exactly if each of its labels may stand where it does, and it stands for a topic exactly if its labels, one by
+/// one, stand for those of the topic.
+///
+/// Input: lines. The first is the pattern, the others are topics.
+pub fn pattern(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let mut lines = text.split('\n');
+    let text = lines.next().unwrap_or_default();
+    let wanted = wants(text);
+    let parsed = Pattern::parse(text);
+    assert_eq!(parsed.is_ok(), wanted.is_some(), "{text:?} is {parsed:?}");
+    let (Ok(pattern), Some(wanted)) = (parsed, wanted) else { return };
+    assert_eq!(pattern.to_string(), text);
+    for topic in lines {
+        let labels: Vec<&str> = topic.split('.').collect();
+        let is_topic = topic.len() <= MAX_NAME && labels.iter().all(|label| is_label(label));
+        assert_eq!(Topic::parse(topic).is_ok(), is_topic, "{topic:?}");
+        if is_topic {
+            assert_eq!(pattern.matches(topic), stands_for(&wanted, &labels), "{text} for {topic}");
+            assert!(!pattern.matches(topic) || topic.starts_with(pattern.prefix()));
+        }
     }
 }
 
@@ -238,6 +262,50 @@ fn check_retarget(section: &Routing) {
 fn check_text<T: FromStr + Display>(text: &str) {
     if let Ok(value) = text.parse::<T>() {
         assert_eq!(value.to_string(), text);
+    }
+}
+
+// ---- patterns
+
+/// What a pattern asks of the labels of a topic, one after another.
+#[derive(Debug)]
+enum Want<'a> {
+    Label(&'a str),
+    Any,
+    /// One label or more.
+    Rest,
+}
+
+/// The parts of a pattern; `None` if it is none.
+fn wants<'a>(text: &'a str) -> Option<Vec<Want<'a>>> {
+    let mut labels: Vec<&str> = text.split('.').collect();
+    let is_open = labels.len() > 1 && labels.last() == Some(&"");
+    if is_open {
+        labels.pop();
+    }
+    let last = labels.len() - 1;
+    let want = |(at, label): (usize, &&'a str)| match *label {
+        "*" => Some(Want::Any),
+        "**" if at == last && !is_open => Some(Want::Rest),
+        label => is_label(label).then_some(Want::Label(label)),
+    };
+    let wanted: Option<Vec<_>> = labels.iter().enumerate().map(want).collect();
+    let rest = is_open.then_some(Want::Rest);
+    wanted.filter(|_| text.len() <= MAX_NAME).map(|wanted| wanted.into_iter().chain(rest).collect())
+}
+
+fn is_label(text: &str) -> bool {
+    let is_taken = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+    !text.is_empty() && text.bytes().all(is_taken)
+}
+
+fn stands_for(wanted: &[Want<'_>], labels: &[&str]) -> bool {
+    match (wanted, labels) {
+        ([], []) => true,
+        ([Want::Rest], [_, ..]) => true,
+        ([Want::Any, wanted @ ..], [_, labels @ ..]) => stands_for(wanted, labels),
+        ([Want::Label(label), wanted @ ..], [found, labels @ ..]) => label == found && stands_for(wanted, labels),
+        _ => false,
     }
 }
 

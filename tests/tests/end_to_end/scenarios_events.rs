@@ -36,8 +36,11 @@ use crate::{
 
 /// How much memory a broker may take for those who don't read, in KiB.
 pub(crate) const GROWTH_KIB: u64 = 4 * 1_024;
-/// Events that are published before the subscribers that keep up are waited for.
+/// Events that are announced before the subscribers that keep up are waited for. The long version waits for none of them, only for
+/// the broker's answer to each event.
 const BATCH: usize = 1_000;
+/// Events that may wait for each of them.
+const QUEUE: u32 = 65_536;
 
 fn connect(broker: &Broker) -> Client {
     Client::connect_to(&broker.address()).unwrap()
@@ -64,7 +67,7 @@ fn hear_all(mut subscription: Subscription, count: usize, heard: &AtomicUsize) {
 fn publish_to_ten(broker: &Broker, count: usize, topic: impl Fn(usize) -> String) -> Latencies {
     let (heard, done) = (AtomicUsize::new(0), AtomicBool::new(false));
     let mut bystander = Bystander::start(broker.socket(), "bystander");
-    let subscribe = |_| connect(broker).subscription("count.").policy(Keeping::Cut).start().unwrap();
+    let subscribe = |_| connect(broker).subscription("count.").policy(Keeping::Cut).queue(QUEUE).start().unwrap();
     let ten: Vec<Subscription> = (0..10).map(subscribe).collect();
     let publisher = connect(broker);
     thread::scope(|scope| {
@@ -72,6 +75,10 @@ fn publish_to_ten(broker: &Broker, count: usize, topic: impl Fn(usize) -> String
         let readers: Vec<_> = ten.into_iter().map(|reader| scope.spawn(|| hear_all(reader, count, &heard))).collect();
         for number in 0..count {
             let event = Publication::new(topic(number).parse().unwrap(), number.to_string());
+            if is_soak() {
+                assert_eq!(publisher.publish_bytes(&event).unwrap(), 11);
+                continue;
+            }
             publisher.announce_bytes(&event).unwrap();
             if (number + 1) % BATCH == 0 {
                 let all = 10 * (number + 1);
