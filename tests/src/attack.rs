@@ -13,7 +13,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use ipc_protocol::{Call, Cancel, Encoding, ErrorCode, Header, Kind, Message, Reply, Routing, limits::MAX_BODY};
+use ipc_protocol::{
+    Call, Cancel, Element, Encoding, ErrorCode, Event, Header, Kind, Message, Reply, Routing, limits::MAX_BODY,
+};
 use nix::{
     errno::Errno,
     sys::socket::{
@@ -66,6 +68,18 @@ pub enum Attack {
     UnreadLimits,
     /// Waits for names that never appear.
     Waits,
+    /// Publishes, and reads the events.
+    Events,
+    /// Publishes, and never reads the events.
+    UnreadEvents,
+    /// Subscriptions, far more than a connection may have.
+    Subscribes,
+    /// Takes the same lock, again and again.
+    Locks,
+    /// Items of calls that do not exist.
+    Items,
+    /// Items and credit of calls that were never delivered to it.
+    StrayItems,
     /// Random bytes instead of a hello.
     Garbage,
     /// Random bytes after the hello.
@@ -239,6 +253,12 @@ impl Attack {
             Self::Lists => flood(&call("ipc.list", "{}", 0)),
             Self::UnreadLimits => flood(&call("ipc.limits", "{}", 0)).unread(),
             Self::Waits => flood(&call("ipc.wait", r#"{"name":"never"}"#, 0)),
+            Self::Events => flood(&event()).subscribed(),
+            Self::UnreadEvents => flood(&event()).subscribed().unread(),
+            Self::Subscribes => flood(&call("ipc.subscribe", r#"{"pattern":"a.*.b.*.c.**","last":true}"#, 0)),
+            Self::Locks => flood(&call("ipc.lock", r#"{"name":"mine"}"#, 0)),
+            Self::Items => flood(&item(false)),
+            Self::StrayItems => flood(&item(true)),
             Self::Garbage => Style::bytes(garbage(), Then::Hold).unheralded(),
             Self::LateGarbage => Style::bytes(garbage(), Then::Hold),
             Self::Strays => {
@@ -269,6 +289,13 @@ impl Style {
 
     fn unread(self) -> Self {
         Self { reads: Reads::Nothing, ..self }
+    }
+
+    /// With a subscription to its own events.
+    fn subscribed(mut self) -> Self {
+        let subscribe = Message::Call(crate::peer::call(u64::MAX, "ipc.subscribe", r#"{"pattern":"flood."}"#));
+        self.greeting.extend(subscribe.to_vec());
+        self
     }
 
     /// Without a greeting.
@@ -469,6 +496,22 @@ fn call(target: &str, body: impl Into<Bytes>, timeout_ms: u32) -> Message {
 
 fn one_way(target: &str) -> Message {
     Message::Call(Call { one_way: true, ..crate::peer::call(1, target, "") })
+}
+
+fn event() -> Message {
+    Message::Event(Event {
+        id: 1,
+        one_way: true,
+        retained: false,
+        encoding: Encoding::BYTES,
+        publisher: Bytes::new(),
+        routing: Routing::on("flood.of.events").build(),
+        body: vec![7; 500].into(),
+    })
+}
+
+fn item(delivered: bool) -> Message {
+    Message::Item(Element { id: 1, delivered, encoding: Encoding::BYTES, body: vec![7; 500].into() })
 }
 
 /// A call whose header announces 1 MiB, and as much of its body.

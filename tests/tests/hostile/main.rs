@@ -8,6 +8,7 @@
 mod conduct;
 mod datagrams;
 mod descriptors;
+mod events;
 mod exhaustion;
 mod fairness;
 mod framing;
@@ -16,5 +17,6 @@ mod life;
 mod load;
 mod offence;
 mod side_by_side;
+mod streams;
 mod surroundings;
 mod time;
