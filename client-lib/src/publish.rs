@@ -67,7 +67,9 @@ impl Client {
     /// Publishes an event and waits for nothing: whether the broker takes it isn't told. Events leave in the order in which they are
     /// announced, with what is called and published on the same client; while it is [corked](Client::cork) they gather.
     ///
-    /// Blocks only while the broker does not take what is written.
+    /// Blocks only while the broker does not take what is written. That may be faster than some subscribers are: they lose events, and
+    /// are told how many. [`Client::publish`] waits for the broker's answer, which leaves subscribers more time; what none of them
+    /// may lose is an item of a [stream](Client::stream).
     ///
     /// # Errors
     /// `unavailable`, `denied` or `broker_lost` if there is no connection, `usage` if the name of the topic isn't valid, `invalid` or
