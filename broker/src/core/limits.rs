@@ -254,6 +254,12 @@ impl Limits {
         (value < least).then_some(LimitError::HardTooLow { value, least, soft, body })
     }
 
+    /// The most that may wait for a peer with an item of a stream. It leaves room for the largest frame: who doesn't read a stream loses
+    /// that, and is not cut for the next thing that it is told.
+    pub(crate) fn unread_stream_bytes(&self) -> u64 {
+        self.unread_hard_bytes.saturating_sub(self.frame_bytes()).max(self.unread_soft_bytes)
+    }
+
     /// The largest frame there can be.
     pub(crate) fn frame_bytes(&self) -> u64 {
         self.body_bytes + (HEADER_LEN + usize::from(MAX_ROUTING)) as u64

@@ -215,7 +215,7 @@ impl<F> Switchboard<F> {
     ) -> bool {
         let cost = item::cost(&message);
         let Some(peer) = self.post.peers.get(to).filter(|peer| peer.stage != PeerStage::Leaving) else { return false };
-        if peer.backlog > 0 && (peer.unread + cost) as u64 > self.post.limits.unread_hard_bytes {
+        if peer.backlog > 0 && (peer.unread + cost) as u64 > self.post.limits.unread_stream_bytes() {
             self.break_off(call, Broken::NotReading(side), out);
             return false;
         }

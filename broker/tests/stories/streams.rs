@@ -382,10 +382,17 @@ fn an_ordinary_call_is_not_kept_alive_by_credit() {
     w.expect_unknown(call, ErrorCode::DEADLINE);
 }
 
+/// A world in which 100,000 bytes of streams may wait for a peer, besides a frame of 20,000.
+fn small() -> World {
+    World::with_limits(|limits| {
+        limits.body_bytes = 20_000;
+        (limits.unread_soft_bytes, limits.unread_hard_bytes) = (50_000, 100_000 + 20_000 + 4_128);
+    })
+}
+
 #[test]
 fn a_caller_that_does_not_read_loses_the_stream_but_not_its_connection() {
-    let w = World::with_limits(|limits| (limits.unread_soft_bytes, limits.unread_hard_bytes) = (50_000, 100_000));
-    let Scene { mut w, c, call, at_service, .. } = Scene::in_world(w, get());
+    let Scene { mut w, c, call, at_service, .. } = Scene::in_world(small(), get());
     w.grant(call, 99, 1_000_000);
     w.pause_reading(c);
     (0..9).for_each(|_| w.send_item_back(&at_service, &[b'x'; 10_000]));
@@ -403,8 +410,7 @@ fn a_caller_that_does_not_read_loses_the_stream_but_not_its_connection() {
 
 #[test]
 fn a_service_that_does_not_read_loses_the_stream_but_not_its_connection() {
-    let w = World::with_limits(|limits| (limits.unread_soft_bytes, limits.unread_hard_bytes) = (50_000, 100_000));
-    let Scene { mut w, svc, call, at_service, .. } = Scene::in_world(w, put());
+    let Scene { mut w, svc, call, at_service, .. } = Scene::in_world(small(), put());
     w.grant_back(&at_service, 99, 1_000_000);
     w.pause_reading(svc);
 
@@ -414,6 +420,29 @@ fn a_service_that_does_not_read_loses_the_stream_but_not_its_connection() {
     w.resume_reading(svc);
     w.expect_open(svc);
     assert_eq!(w.cancel_of(&at_service), (ErrorCode::BUSY, None));
+}
+
+#[test]
+fn what_comes_behind_a_stream_that_was_not_read_does_not_cut_its_receiver() {
+    let Scene { mut w, svc, c, call, at_service } = Scene::in_world(small(), put());
+    let ordinary = w.call(c, "store", "", b"");
+    let first = w.next_call(svc);
+    let asked = w.call(svc, "ipc", "list", b"{}");
+    w.expect_reply(asked);
+    w.clear_inbox(svc);
+    w.grant_back(&at_service, 100_000, 1_000_000);
+    w.pause_reading(svc);
+
+    while !w.has_ended(call) {
+        w.send_item(call, b"x");
+    }
+    w.cancel(ordinary);
+    w.send(svc, Message::Ping(7));
+
+    w.resume_reading(svc);
+    w.expect_open(svc);
+    assert_eq!((w.cancel_of(&at_service).0, w.cancel_of(&first).0), (ErrorCode::BUSY, ErrorCode::CANCELLED));
+    assert!(w.inbox(svc).contains(&Message::Pong(7)));
 }
 
 #[test]
