@@ -26,6 +26,7 @@ mod lines;
 mod link;
 mod number;
 mod out;
+mod pages;
 mod problem;
 mod program;
 mod progress;

@@ -278,6 +278,12 @@ impl Running {
         eventually(SOON, &what, || self.stderr.so_far().contains(text));
     }
 
+    /// Its output so far.
+    #[must_use]
+    pub fn output_so_far(&self) -> String {
+        self.stdout.so_far()
+    }
+
     /// Its standard error so far.
     #[must_use]
     pub fn error_so_far(&self) -> String {

@@ -6,10 +6,16 @@
 use std::{ffi::OsString, time::Duration};
 
 use clap::{Arg, Command};
-use ipc_client::{ServiceName, control};
-use serde::{Serialize, de::DeserializeOwned};
+use ipc_client::control;
+use serde::Serialize;
 
-use crate::{exit::Exit, globals::Globals, out, problem::Result};
+use crate::{
+    exit::Exit,
+    globals::Globals,
+    out,
+    pages::{self, Page},
+    problem::Result,
+};
 
 /// Print what may follow, a word a line.
 #[derive(Debug, clap::Args)]
@@ -57,43 +63,31 @@ fn lines(words: impl IntoIterator<Item = String>, last: &str) -> String {
 
 /// The names on offer; none if there is no broker.
 fn names(globals: &Globals) -> Vec<String> {
-    known(
-        globals,
-        "list",
-        |after| control::List { pattern: None, after },
-        |page: control::Names| (page.names.iter().map(ServiceName::to_string).collect(), page.next),
-    )
+    let question = |after| control::List { pattern: None, after };
+    known::<control::Names, _>(globals, "list", question, ToString::to_string)
 }
 
 /// The topics whose last event is kept.
 fn topics(globals: &Globals) -> Vec<String> {
-    known(
-        globals,
-        "topics",
-        |after| control::Topics { pattern: None, after },
-        |page: control::TopicPage| (page.topics.iter().map(|row| row.topic.to_string()).collect(), page.next),
-    )
+    let question = |after| control::Topics { pattern: None, after };
+    known::<control::TopicPage, _>(globals, "topics", question, |row| row.topic.to_string())
 }
 
-/// What the broker knows, page by page. A user who has pressed a key waits for this, so it mustn't take long.
-fn known<Q: Serialize, A: DeserializeOwned, T: Ord + Clone>(
+/// What the broker knows. A user who has pressed a key waits for this, so it mustn't take long.
+fn known<P: Page, Q: Serialize>(
     globals: &Globals,
     operation: &str,
-    question: impl Fn(Option<T>) -> Q,
-    read: impl Fn(A) -> (Vec<String>, Option<T>),
+    question: impl Fn(Option<P::Place>) -> Q,
+    word: impl Fn(&P::Row) -> String,
 ) -> Vec<String> {
     let mut known = Vec::new();
     let globals = globals.with_time(Duration::from_millis(300));
     let Ok(link) = globals.connect("complete") else { return known };
-    let mut after = None;
-    while let Ok(page) = link.ask(operation, &question(after.clone())) {
-        let (words, next) = read(page);
-        known.extend(words);
-        match link.further(operation, after, next) {
-            Ok(next @ Some(_)) if known.len() < MOST => after = next,
-            _ => break,
-        }
-    }
+    // What has come before an error is offered.
+    let _ = pages::each::<P, Q>(&link, operation, question, |rows| {
+        known.extend(rows.iter().map(&word));
+        Ok(known.len() < MOST)
+    });
     known
 }
 

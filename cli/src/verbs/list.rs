@@ -3,7 +3,7 @@
 use ipc_client::{Pattern, ServiceName, control};
 use serde::Serialize;
 
-use crate::{exit::Exit, format::Format, globals::Globals, out, problem::Result};
+use crate::{exit::Exit, format::Format, globals::Globals, out, pages, problem::Result};
 
 /// List the names on offer, sorted, one per line.
 #[derive(Debug, clap::Args)]
@@ -21,17 +21,14 @@ struct Row<'a> {
 impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let link = globals.connect("list")?;
-        let mut question = control::List { pattern: self.pattern, after: None };
-        loop {
-            let page: control::Names = link.ask("list", &question)?;
+        let question = |after| control::List { pattern: self.pattern.clone(), after };
+        pages::each::<control::Names, _>(&link, "list", question, |names| {
             match globals.format {
-                Format::Text => out::print(&page.names.iter().map(|name| format!("{name}\n")).collect::<String>())?,
-                Format::Json => out::ndjson(&page.names.iter().map(|name| Row { name }).collect::<Vec<_>>())?,
+                Format::Text => out::print(&names.iter().map(|name| format!("{name}\n")).collect::<String>())?,
+                Format::Json => out::ndjson(&names.iter().map(|name| Row { name }).collect::<Vec<_>>())?,
             }
-            if page.next.is_none() {
-                return Ok(Exit::SUCCESS);
-            }
-            question.after = link.further("list", question.after, page.next)?;
-        }
+            Ok(true)
+        })?;
+        Ok(Exit::SUCCESS)
     }
 }

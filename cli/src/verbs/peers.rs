@@ -2,14 +2,7 @@
 
 use ipc_client::{ServiceName, control};
 
-use crate::{
-    exit::Exit,
-    format::Format,
-    globals::Globals,
-    out,
-    problem::Result,
-    table::{self, Cell},
-};
+use crate::{exit::Exit, globals::Globals, pages, problem::Result, table::Cell};
 
 /// List the processes that are connected, oldest connection first. The last is this command itself.
 ///
@@ -23,23 +16,7 @@ pub(crate) struct Args {}
 
 impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let link = globals.connect("peers")?;
-        let mut peers = Vec::new();
-        let mut question = control::Peers::default();
-        loop {
-            let mut page: control::PeerPage = link.ask("peers", &question)?;
-            match globals.format {
-                Format::Text => peers.append(&mut page.peers), // columns are as wide as the widest of all rows
-                Format::Json => out::ndjson(&page.peers)?,
-            }
-            if page.next.is_none() {
-                break;
-            }
-            question.after = link.further("peers", question.after, page.next)?;
-        }
-        if globals.format == Format::Text {
-            out::print(&table::render(&rows(&peers)))?;
-        }
+        pages::print::<control::PeerPage, _>(globals, "peers", |after| control::Peers { after }, rows)?;
         Ok(Exit::SUCCESS)
     }
 }
@@ -81,6 +58,7 @@ mod tests {
     use ipc_client::PeerNumber;
 
     use super::*;
+    use crate::table;
 
     #[test]
     fn a_peer_is_a_line_and_its_program_stands_last() {

@@ -2,14 +2,7 @@
 
 use ipc_client::{Pattern, control};
 
-use crate::{
-    exit::Exit,
-    format::Format,
-    globals::Globals,
-    out,
-    problem::Result,
-    table::{self, Cell},
-};
+use crate::{exit::Exit, globals::Globals, pages, problem::Result, table::Cell};
 
 /// List the topics whose last event the broker keeps, sorted, with its size, encoding, publisher and age.
 ///
@@ -23,23 +16,8 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let link = globals.connect("topics")?;
-        let mut topics = Vec::new();
-        let mut question = control::Topics { pattern: self.pattern, after: None };
-        loop {
-            let mut page: control::TopicPage = link.ask("topics", &question)?;
-            match globals.format {
-                Format::Text => topics.append(&mut page.topics), // columns are as wide as the widest of all rows
-                Format::Json => out::ndjson(&page.topics)?,
-            }
-            if page.next.is_none() {
-                break;
-            }
-            question.after = link.further("topics", question.after, page.next)?;
-        }
-        if globals.format == Format::Text {
-            out::print(&table::render(&rows(&topics)))?;
-        }
+        let question = |after| control::Topics { pattern: self.pattern.clone(), after };
+        pages::print::<control::TopicPage, _>(globals, "topics", question, rows)?;
         Ok(Exit::SUCCESS)
     }
 }
@@ -70,6 +48,7 @@ mod tests {
     use ipc_client::{Encoding, TopicName};
 
     use super::*;
+    use crate::table;
 
     #[test]
     fn a_topic_is_a_line() {

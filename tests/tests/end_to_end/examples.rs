@@ -1,6 +1,10 @@
 //! The client library's examples, as their users run them: a program at each end.
 
-use std::fs;
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    path::Path,
+};
 
 use ipc_tests::{
     broker::{Broker, is_soak},
@@ -11,7 +15,7 @@ use ipc_tests::{
 use nix::sys::signal::Signal;
 
 use crate::{
-    events_shell::subscribed,
+    events_shell::{subscribe, subscribed},
     scenarios::instances,
     scenarios_events::{GROWTH_KIB, growth},
 };
@@ -116,6 +120,40 @@ fn s18_who_watches_late_sees_the_last_reading_of_each_room_and_then_each_change(
     assert_eq!(output.lines().count(), 3, "{output}");
     let shell = broker.ipcctl(["subscribe", "home.hall.", "--last", "-n", "1"]).prints_text();
     assert_eq!(shell, "{\"celsius\":18.0}\n");
+}
+
+// ---- S18: a follower of logs
+
+#[test]
+fn s18_each_line_of_a_log_reaches_all_who_follow_it_in_order() {
+    let broker = Broker::start();
+    let (app, web) = (broker.file("App.log", ""), broker.file("web.log", "an old line\n"));
+    let readers: Vec<Running> = (0..5).map(|_| subscribe(&broker, &["log."])).collect();
+    let only_app = subscribe(&broker, &["log.app"]);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("examples").join("follow.sh");
+    let follower = broker.shell("exec \"$SCRIPT\" App.log web.log").env("SCRIPT", script).start();
+    let write = |path: &Path, line: &str| writeln!(OpenOptions::new().append(true).open(path).unwrap(), "{line}");
+    for (path, start) in [(&app, "app begins"), (&web, "web begins")] {
+        // Lines before the follower looks are not told.
+        eventually(SOON, "a line that is told", || {
+            write(path, start).unwrap();
+            readers.iter().all(|reader| reader.output_so_far().contains(start))
+        });
+    }
+
+    (0..100).for_each(|number| write(&app, &format!("line {number}")).unwrap());
+
+    let is_numbered = |line: &&str| line.starts_with("line ");
+    let lines: Vec<String> = (0..100).map(|number| format!("line {number}")).collect();
+    for reader in readers.iter().chain([&only_app]) {
+        let told = reader.expect_output("line 99\n");
+        assert_eq!(told.lines().filter(is_numbered).collect::<Vec<_>>(), lines);
+        assert!(!told.contains("an old line"));
+    }
+    assert!(!only_app.output_so_far().contains("web"));
+    follower.signal(Signal::SIGTERM);
+    assert_eq!(follower.finish().code, 143);
+    eventually(SOON, "no publisher", || broker.peers().iter().all(|peer| !peer.agent.contains("publish")));
 }
 
 // ---- S23: a queue of work
