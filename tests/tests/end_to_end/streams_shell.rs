@@ -3,7 +3,10 @@
 use std::fs;
 
 use ipc_client::{Context, Failed, Items, Service, Sink, StreamMethod};
-use ipc_tests::broker::Broker;
+use ipc_tests::{
+    broker::{Broker, can},
+    command::Command,
+};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +83,18 @@ fn the_body_comes_before_the_items() {
     assert_eq!(broker.ipcctl(["send", "echo", "a plain call"]).prints_text(), "a plain call");
 }
 
+/// Where the output of a command is cut depends on when it writes. A piece may look like a JSON document.
+#[test]
+fn pieces_of_an_output_are_bytes_whatever_they_look_like() {
+    let broker = Broker::start();
+    let script = "printf 12; until [ -e go ]; do sleep 0.01; done; printf 34";
+    let _service = broker.serve("pieces", &["pieces", "--stream", "--", "sh", "-c", script]);
+    let reader = broker.ipcctl(["send", "pieces", "--stream", "a:=1"]).start();
+    reader.expect_output("12");
+    broker.file("go", "");
+    assert_eq!(reader.finish().stdout(), "1234");
+}
+
 #[test]
 fn a_service_that_only_takes_items_answers_with_its_reply() {
     let broker = Broker::start();
@@ -116,6 +131,49 @@ fn a_command_that_fails_ends_its_stream_with_an_error() {
     let _service = broker.serve("half", &["half", "--stream", "--", "sh", "-c", "echo half; exit 3"]);
     let finished = broker.ipcctl(["send", "half", "--stream", "--propagate"]).run();
     assert_eq!((finished.code, finished.stdout().as_str()), (3, "half\n"), "{}", finished.stderr);
+}
+
+// ---- on a terminal
+
+/// A command on a terminal of its own, whose output and errors come out of `script`.
+fn on_terminal(broker: &Broker, command: &str) -> Command {
+    broker.shell(&format!("exec script -qefc '{command}' /dev/null"))
+}
+
+#[test]
+fn a_long_upload_shows_how_far_it_is_and_when_it_will_end() {
+    if !can("script -qec true /dev/null") {
+        return;
+    }
+    let broker = Broker::start();
+    broker.file("big", content());
+    let script = "head -c 1000 >/dev/null; until [ -e go ]; do sleep 0.01; done; cat >/dev/null; echo kept";
+    let _service = broker.serve("slow", &["slow", "--stream", "--", "sh", "-c", script]);
+    let sender = on_terminal(&broker, "ipcctl send slow --stream @big").start();
+    let shown = sender.expect_output(" left");
+    assert!(shown.contains(" of 12.0 MB, ") && shown.contains(" MB/s, "), "{shown:?}");
+    broker.file("go", "");
+    let finished = sender.finish();
+    assert_eq!(finished.code, 0);
+    assert!(finished.stdout().ends_with("\r\u{1b}[Kkept\r\n"), "{:?}", finished.stdout());
+}
+
+#[test]
+fn a_long_download_shows_its_rate_unless_it_is_to_be_quiet() {
+    if !can("script -qec true /dev/null") {
+        return;
+    }
+    let broker = Broker::start();
+    let script = "head -c 1000000 /dev/zero; until [ -e go ]; do sleep 0.01; done";
+    let _service = broker.serve("slow", &["slow", "--stream", "--jobs", "2", "--", "sh", "-c", script]);
+    let quiet = on_terminal(&broker, "ipcctl -q send slow --stream >copied").start();
+    let reader = on_terminal(&broker, "ipcctl send slow --stream >copy").start();
+    reader.expect_output("1.0 MB, ");
+    broker.file("go", "");
+    let finished = reader.finish();
+    assert!(finished.stdout().ends_with(" MB/s\u{1b}[K\r\u{1b}[K"), "{:?}", finished.stdout());
+    assert_eq!((finished.code, fs::read(broker.directory().join("copy")).unwrap().len()), (0, 1_000_000));
+    assert_eq!(quiet.finish().stdout(), "");
 }
 
 // ---- S9: two people chat

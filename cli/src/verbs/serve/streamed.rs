@@ -156,6 +156,8 @@ impl Run {
 
     fn send(&mut self, asked: Encoding, item: Vec<u8>) -> Option<Stop> {
         if self.is_taken {
+            // A piece may look like a JSON document, which is nothing but chance.
+            let asked = if self.cut == Cut::Lines { asked } else { Encoding::BYTES };
             let Response { encoding, body, .. } = verdict::reply(item, asked);
             match self.sink.send(encoding, body.clone()) {
                 Ok(()) => return None,
