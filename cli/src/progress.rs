@@ -4,7 +4,7 @@ use std::{
     io::{self, IsTerminal},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -12,18 +12,21 @@ use std::{
 
 use crate::{duration, format::Loudness, globals::Globals, term};
 
-/// Counts bytes, and tells of them on standard error once a second, if that is a terminal.
+/// Counts bytes, and tells of them on standard error once a second, if that is a terminal. The line goes when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Meter {
     bytes: AtomicU64,
     total: Option<u64>,
     began: Instant,
+    /// Whether there is a line on the terminal.
+    is_shown: AtomicBool,
 }
 
 impl Meter {
     /// Begins to count. `total` is the size of a file.
     pub(crate) fn start(total: Option<u64>, globals: &Globals) -> Arc<Self> {
-        let meter = Arc::new(Self { bytes: AtomicU64::new(0), total, began: Instant::now() });
+        let (bytes, is_shown) = (AtomicU64::new(0), AtomicBool::new(false));
+        let meter = Arc::new(Self { bytes, total, began: Instant::now(), is_shown });
         if io::stderr().is_terminal() && globals.loudness() > Loudness::Quiet {
             let shown = Arc::downgrade(&meter);
             // Without a thread the transfer runs all the same.
@@ -38,14 +41,28 @@ impl Meter {
         meter
     }
 
-    /// More bytes were sent.
+    /// More bytes went by.
     pub(crate) fn count(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Makes room on the terminal for something else.
+    pub(crate) fn clear(&self) {
+        if self.is_shown.swap(false, Ordering::Relaxed) {
+            let _ = term::write_all(io::stderr(), b"\r\x1b[K"); // there is nowhere else to say it
+        }
+    }
+
     fn show(&self) {
+        self.is_shown.store(true, Ordering::Relaxed);
         let line = format!("\r{}\x1b[K", line(self.bytes.load(Ordering::Relaxed), self.total, self.began.elapsed()));
         let _ = term::write_all(io::stderr(), line.as_bytes()); // there is nowhere else to say it
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

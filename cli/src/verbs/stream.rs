@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, IsTerminal, Read},
     sync::Arc,
     thread,
 };
@@ -53,21 +53,21 @@ pub(crate) fn run(
     cut: Cut,
     client: &Client,
 ) -> Result<Exit> {
-    let call = Call { template, cut, client, body };
+    let call = |meter| Call { template, cut, client, body, meter };
     let Some(source) = items else {
-        call.download()?;
+        call(Meter::start(None, template.globals)).download()?;
         return Ok(Exit::SUCCESS);
     };
     let (file, name) = lines::source(source, &template.subject)?;
-    let meter =
-        Meter::start(file.metadata().ok().filter(std::fs::Metadata::is_file).map(|file| file.len()), template.globals);
+    let total = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|file| file.len());
+    let call = call(Meter::start(total, template.globals));
     let source = match cut {
         Cut::Lines => Origin::Lines(Lines::of(file, name)),
         Cut::Chunks(most) => Origin::Bytes { file, name, most, cut },
         Cut::AsTheyCome => Origin::Bytes { file, name, most: READ, cut },
     };
     let items = Items { source, kept: None, sent: 0 };
-    call.upload(items, &meter)?;
+    call.upload(items)?;
     Ok(Exit::SUCCESS)
 }
 
@@ -77,6 +77,8 @@ struct Call<'a> {
     cut: Cut,
     client: &'a Client,
     body: Body,
+    /// Of the items that are sent, or else of those that come.
+    meter: Arc<Meter>,
 }
 
 impl Call<'_> {
@@ -87,21 +89,24 @@ impl Call<'_> {
     fn download(&self) -> Result<()> {
         let call = self.client.stream_bytes(self.request(), Streams { request: false, reply: true });
         let (_, down) = call.map_err(|error| self.template.problem(&error))?.split();
-        let reply = self.print(down)?.map_err(|error| self.template.problem(&error))?;
+        let reply = self
+            .print(down, |item| self.meter.count(item.body.len()))?
+            .map_err(|error| self.template.problem(&error))?;
         self.template.globals.say(|| format!("the reply behind the items has {} bytes", reply.body.len()));
         Ok(())
     }
 
     /// First both ways: a service that takes items and sends none refuses that before it takes any.
-    fn upload(&self, items: Items, meter: &Arc<Meter>) -> Result<()> {
+    fn upload(&self, items: Items) -> Result<()> {
         let both = Streams { request: true, reply: true };
-        let (outcome, items) = self.exchange(items, both, meter)?;
+        let (outcome, items) = self.exchange(items, both)?;
         let is_refused = |error: &Error| error.code() == ErrorCode::INVALID && error.retry() == Retry::Safe;
         match outcome {
             Err(error) if is_refused(&error) && items.as_ref().is_some_and(|items| items.sent == 0) => {
                 let Some(items) = items else { return Err(self.template.problem(&error)) };
-                let (outcome, _) = self.exchange(items, Streams { request: true, reply: false }, meter)?;
+                let (outcome, _) = self.exchange(items, Streams { request: true, reply: false })?;
                 let reply = outcome.map_err(|error| self.template.problem(&error))?;
+                self.meter.clear();
                 reply::print(&reply, self.template.globals.format, Ending::AsItIs)
             }
             outcome => outcome.map(drop).map_err(|error| self.template.problem(&error)),
@@ -113,15 +118,14 @@ impl Call<'_> {
         &self,
         items: Items,
         streams: Streams,
-        meter: &Arc<Meter>,
     ) -> Result<(std::result::Result<Response, Error>, Option<Items>)> {
         let call = self.client.stream_bytes(self.request(), streams).map_err(|error| self.template.problem(&error))?;
         let (up, down) = call.split();
         let encoding = self.template.encoding.unwrap_or(Encoding::BYTES);
-        let (subject, meter) = (self.template.subject.clone(), meter.clone());
+        let (subject, meter) = (self.template.subject.clone(), self.meter.clone());
         let sender = thread::Builder::new().spawn(move || send(up, items, encoding, &subject, &meter));
         let sender = sender.map_err(|error| Problem::host(&self.template.subject, "cannot start a thread", &error))?;
-        let outcome = self.print(down)?;
+        let outcome = self.print(down, |_| {})?;
         match &outcome {
             // A service may answer without having taken all; our input may never end.
             Ok(_) if !sender.is_finished() => Ok((outcome, None)),
@@ -135,10 +139,17 @@ impl Call<'_> {
     }
 
     /// Prints items, and returns what the call ended with.
-    fn print(&self, mut down: DownlinkBytes) -> Result<std::result::Result<Response, Error>> {
+    fn print(
+        &self,
+        mut down: DownlinkBytes,
+        count: impl Fn(&Response),
+    ) -> Result<std::result::Result<Response, Error>> {
         for item in &mut down {
             match item {
-                Ok(item) => self.print_item(&item)?,
+                Ok(item) => {
+                    self.print_item(&item)?;
+                    count(&item);
+                }
                 Err(error) => return Ok(Err(error)),
             }
         }
@@ -146,6 +157,9 @@ impl Call<'_> {
     }
 
     fn print_item(&self, item: &Response) -> Result<()> {
+        if io::stdout().is_terminal() {
+            self.meter.clear();
+        }
         let format = self.template.globals.format;
         let is_raw = format == Format::Text && self.cut != Cut::Lines && item.encoding != Encoding::JSON;
         if is_raw { out::payload(&item.body) } else { reply::print_line(item, format, &self.template.subject) }
