@@ -1,8 +1,6 @@
 //! A client whose broker sends items, credit, events and gaps in any order: all is told, once and in order.
 #![no_main]
 
-#[path = "../../../client-lib/tests/common/mod.rs"]
-mod common;
 #[path = "../../../client-lib/tests/scripts/given.rs"]
 mod given;
 

@@ -115,7 +115,7 @@ const FLOORS_OF_IPCCTL: [&[&str]; 6] = [
     &["main"],
     &["cli"],
     &["verbs"],
-    &["body", "call", "child", "host", "input", "lines", "link", "program", "progress", "reply", "waiting"],
+    &["body", "call", "child", "host", "input", "lines", "link", "pages", "program", "progress", "reply", "waiting"],
     &["exit", "globals", "hint", "out", "problem", "signals", "table"],
     &["duration", "escape", "format", "json", "number", "term"],
 ];
