@@ -52,7 +52,7 @@ fn run_corpus(target: &str, run: fn(&[u8])) {
     inputs.iter().for_each(|choices| run(choices));
 }
 
-/// Scripts of streams from seeds, for those whom no fuzzer serves.
+/// The same without a fuzzer.
 #[test]
 fn scripts_of_streams_from_seeds_keep_every_promise() {
     (0..seeds() / 2).for_each(|seed| {
