@@ -25,7 +25,7 @@ use crate::{
         blocking::Connection,
         dial::{self, Dial},
     },
-    method::Method,
+    method::{AsRequest, ErrorOf, ReplyOf},
     pending::{Pending, PendingBytes},
     request::{Request, Response},
     scratch::with_body,
@@ -109,7 +109,7 @@ impl Client {
     ///
     /// # Errors
     /// [`CallError::App`] is the service's own error. [`CallError::Failed`] says what else went wrong and whether a retry is safe.
-    pub fn call<M: Method>(&self, request: &M) -> Result<M::Reply, CallError<M::Error>> {
+    pub fn call<Q: AsRequest>(&self, request: &Q) -> Result<ReplyOf<Q>, CallError<ErrorOf<Q>>> {
         self.call_in(request, None)
     }
 
@@ -117,7 +117,11 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::call`]; `deadline` when the time is over.
-    pub fn call_within<M: Method>(&self, request: &M, timeout: Duration) -> Result<M::Reply, CallError<M::Error>> {
+    pub fn call_within<Q: AsRequest>(
+        &self,
+        request: &Q,
+        timeout: Duration,
+    ) -> Result<ReplyOf<Q>, CallError<ErrorOf<Q>>> {
         self.call_in(request, Some(timeout))
     }
 
@@ -128,8 +132,8 @@ impl Client {
     ///
     /// # Errors
     /// `unavailable`, `denied` or `broker_lost` if there is no connection, `too_large`, `usage` if the names in `M` aren't valid.
-    pub fn start<M: Method>(&self, request: M) -> Result<Pending<M>> {
-        let (connection, now, asked) = self.0.prepare::<M>(None)?;
+    pub fn start<Q: AsRequest>(&self, request: Q) -> Result<Pending<Q>> {
+        let (connection, now, asked) = self.0.prepare::<Q::Method>(None)?;
         let ticket =
             with_body(asked.encoding, &request, |body| self.0.submit_on(connection, now, &asked.outgoing(body)))?;
         Ok(Pending::new(self.0.clone(), ticket, asked, request))
@@ -199,8 +203,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::one_way`]; `usage` if the names in `M` are not valid, `invalid` if the request cannot be encoded.
-    pub fn tell<M: Method>(&self, request: &M) -> Result<()> {
-        let (routing, _) = self.0.line.routes(Routes::of::<M>)?;
+    pub fn tell<Q: AsRequest>(&self, request: &Q) -> Result<()> {
+        let (routing, _) = self.0.line.routes(Routes::of::<Q::Method>)?;
         with_body(Encoding::JSON, request, |body| {
             self.0.submit(&Outgoing {
                 what: What::Call,
@@ -325,8 +329,12 @@ impl Client {
         Self(Calls { line: Arc::new(Line::new(connection, redial)), scope: None })
     }
 
-    fn call_in<M: Method>(&self, request: &M, timeout: Option<Duration>) -> Result<M::Reply, CallError<M::Error>> {
-        let (connection, now, asked) = self.0.prepare::<M>(timeout)?;
+    fn call_in<Q: AsRequest>(
+        &self,
+        request: &Q,
+        timeout: Option<Duration>,
+    ) -> Result<ReplyOf<Q>, CallError<ErrorOf<Q>>> {
+        let (connection, now, asked) = self.0.prepare::<Q::Method>(timeout)?;
         let outcome =
             with_body(asked.encoding, request, |body| self.0.exchange(connection, now, &asked.outgoing(body)));
         self.0.settle(outcome, asked, request)

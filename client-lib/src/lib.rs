@@ -103,7 +103,7 @@ pub use ipc_protocol::{
     transport::{Address, AddressError, Bell, poll},
 };
 pub use lock::{LockGuard, Locking};
-pub use method::Method;
+pub use method::{AsRequest, Method};
 pub use pending::{Pending, PendingBytes};
 pub use publication::Publication;
 pub use publish::Publishing;

@@ -26,7 +26,7 @@ use crate::app_error::MethodError;
 ///     type Error = String;
 /// }
 /// ```
-pub trait StreamMethod: Serialize {
+pub trait StreamMethod: Serialize + DeserializeOwned {
     /// Name of the service that a client calls.
     const SERVICE: &'static str;
     /// Name of the method; empty for the default method of the service.

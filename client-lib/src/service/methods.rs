@@ -102,7 +102,7 @@ impl Methods {
 }
 
 /// Answers a call of a typed method: in the encoding of the request, and in JSON to a caller that sent bytes.
-pub(super) fn answer_typed<M: Method + DeserializeOwned>(
+pub(super) fn answer_typed<M: Method>(
     call: &Call,
     answers: &mut Frames,
     run: impl FnOnce(M) -> Result<M::Reply, Failed<M::Error>>,

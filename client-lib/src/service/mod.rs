@@ -15,7 +15,6 @@ mod unanswered;
 mod workers;
 
 use ipc_protocol::{Call, ErrorCode, MethodName, ServiceName, transport::Address};
-use serde::de::DeserializeOwned;
 
 pub use self::{
     call::{Caller, Context, Incoming},
@@ -186,7 +185,7 @@ impl Service {
 
     /// Answers a method on the pool. It may block and make calls of its own with [`Context::client`]. It should end soon after
     /// [`Context::cancel`] says that the caller has stopped waiting.
-    pub fn method<M: Method + DeserializeOwned>(
+    pub fn method<M: Method>(
         self,
         answer: impl Fn(M, &Context) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,
     ) -> Self {
@@ -195,7 +194,7 @@ impl Service {
 
     /// Answers a method on the thread that reads: it must not block, for everything else waits meanwhile, and it cannot call. The
     /// replies to all quick calls of one read leave with one write.
-    pub fn quick<M: Method + DeserializeOwned>(
+    pub fn quick<M: Method>(
         self,
         answer: impl Fn(M, &Context) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,
     ) -> Self {
@@ -216,7 +215,7 @@ impl Service {
     /// Answers a method with streams, on the pool: a thread is taken as long as the call lasts. `items` are those of the caller; what is
     /// sent to the sink, the caller receives before the reply. Both wait for the caller, and end with an error when it cancels or dies,
     /// which `?` passes on. See [`Client::stream`](crate::Client::stream).
-    pub fn stream<M: StreamMethod + DeserializeOwned>(
+    pub fn stream<M: StreamMethod>(
         mut self,
         answer: impl Fn(M, Items<M::In>, Sink<M::Out>, &Context) -> Result<M::Reply, Failed<M::Error>>
         + Send
@@ -295,7 +294,7 @@ impl Service {
         Ok((Offer { name, methods, threads, window, shared, dial, observer }, self.stopper))
     }
 
-    fn typed<M: Method + DeserializeOwned>(
+    fn typed<M: Method>(
         mut self,
         place: Place,
         answer: impl Fn(M, &Context) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,

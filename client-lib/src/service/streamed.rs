@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use ipc_protocol::{Call, ErrorCode, Failure, Message, Streams};
-use serde::de::DeserializeOwned;
 
 use super::{
     Failed, Incoming,
@@ -18,7 +17,7 @@ use crate::{
 };
 
 /// Answers a call of a typed method with streams.
-pub(super) fn answer_stream<M: StreamMethod + DeserializeOwned>(
+pub(super) fn answer_stream<M: StreamMethod>(
     connection: &Arc<Connection>,
     call: &Call,
     answers: &mut Frames,
