@@ -84,6 +84,7 @@ mod request;
 mod scratch;
 mod service;
 mod session;
+mod shape;
 mod stream;
 mod stream_method;
 mod ticket;
@@ -109,6 +110,7 @@ pub use publication::Publication;
 pub use publish::Publishing;
 pub use request::{Request, Response};
 pub use service::{Caller, Change, Context, Failed, Incoming, Polled, Service, Serving, Stopper};
+pub use shape::{Composition, Field, Mismatch, Shape, Type, Variant};
 pub use stream::{
     Downlink, DownlinkBytes, Items, ItemsBytes, Sink, SinkBytes, StreamCall, StreamCallBytes, Uplink, UplinkBytes,
 };
