@@ -7,8 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use ipc_protocol::{
-    Encoding, PeerNumber,
+    DESCRIBE, Encoding, PeerNumber, Routing, Target,
     control::{self, Operation},
     transport::Address,
 };
@@ -19,6 +20,7 @@ use crate::{
     cancel::CancelToken,
     connect::Connect,
     cork::Corked,
+    description::Description,
     error::{CallError, Result},
     line::{Line, Redial, gone},
     link::{
@@ -186,6 +188,19 @@ impl Client {
     pub fn start_bytes(&self, request: Request) -> Result<PendingBytes> {
         let routing = routing_of(&request)?;
         self.0.submit(&Outgoing::of_request(&request, &routing, Answer::Wanted)).map(PendingBytes::new)
+    }
+
+    /// Asks a service what it says of itself: its methods, their types and what they are for. `timeout` as for [`Client::ask`].
+    ///
+    /// # Errors
+    /// What the call ended with: `no_method` from a service that says nothing. `protocol` if it isn't a description.
+    pub fn describe(&self, service: &Target, timeout: Option<Duration>) -> Result<Description> {
+        let routing = Routing::to(&service.service(), DESCRIBE).build();
+        let request = Request::new(service.clone(), Bytes::new());
+        let request = Request { timeout, ..request };
+        let outgoing = Outgoing::of_request(&request, &routing, Answer::Wanted);
+        let response = self.0.submit(&outgoing)?.wait(None)?;
+        decode_reply(&service.to_string(), DESCRIBE, &response)
     }
 
     /// Sends a call that wants no reply. Returns once the broker has accepted or refused it; whether it runs, and what it ends

@@ -69,8 +69,10 @@ mod calls;
 mod cancel;
 mod client;
 mod connect;
+mod contract;
 mod cork;
 mod datagram;
+mod description;
 mod error;
 mod events;
 mod line;
@@ -96,11 +98,12 @@ pub use client::Client;
 pub use connect::Connect;
 pub use cork::Corked;
 pub use datagram::Datagram;
+pub use description::{Description, EventDescription, MethodDescription};
 pub use error::{CallError, Error, Result};
 pub use events::{Event, Notice, Subscribe, Subscription, Watched};
 pub use ipc_protocol::{
-    ERROR_TABLE, Encoding, ErrorCode, ErrorRow, Identity, InvalidName, MethodName, Pattern, PeerNumber, Retry,
-    ServiceName, Streams, Target, Topic as TopicName, control, limits,
+    DESCRIBE, ERROR_TABLE, Encoding, ErrorCode, ErrorRow, Fingerprint, Identity, InvalidName, MethodName, Pattern,
+    PeerNumber, Retry, ServiceName, Streams, Target, Topic as TopicName, control, limits,
     transport::{Address, AddressError, Bell, poll},
 };
 pub use lock::{LockGuard, Locking};

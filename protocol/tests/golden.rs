@@ -47,7 +47,10 @@ fn the_bodies_of_the_registration_are_those_of_the_ipc_service() {
     let register: control::Register = codec::decode(call.encoding, &call.body).unwrap();
     let registered: control::Registered = codec::decode(reply.encoding, &reply.body).unwrap();
     let calc = ServiceName::parse("calc").ok();
-    assert_eq!(register, control::Register { name: calc, window: 4, shared: false, streams: false, methods: vec![] });
+    assert_eq!(
+        register,
+        control::Register { name: calc, window: 4, shared: false, streams: false, methods: vec![], description: None }
+    );
     assert_eq!(registered, control::Registered { peer: PeerNumber(8) });
 }
 
@@ -207,7 +210,8 @@ fn the_members_of_the_ipc_service_are_those_of_the_code() {
     let shown =
         control::Shown { name: calc(), shared: false, methods: vec![], queued: 0, calls: 0, instances: vec![], lock };
     let methods = vec![MethodName::default()];
-    let register = control::Register { name: None, window: 1, shared: false, streams: false, methods };
+    let register =
+        control::Register { name: None, window: 1, shared: false, streams: false, methods, description: None };
     let pattern = "home.".parse().unwrap();
     let subscribe = control::Subscribe { pattern, policy: control::Keeping::DropOldest, queue: 1_024, last: false };
     let topics = control::TopicPage { topics: vec![], next: Topic::parse("home.temp").ok() };

@@ -124,6 +124,7 @@ mod tests {
             agent: "calc\n1".into(),
             window: 64,
             in_flight: 2,
+            description: None,
         };
         let shown = control::Shown {
             lock: None,

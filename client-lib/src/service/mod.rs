@@ -27,12 +27,14 @@ pub use self::{
 use self::{
     change::Observer,
     life::Life,
-    methods::{Methods, Place, answer_any, answer_typed},
+    methods::{Built, Methods, Place, answer_any, answer_typed},
     offer::Offer,
     streamed::{answer_any_stream, answer_stream},
 };
 use crate::{
     connect::Connect,
+    contract::Contract,
+    description::Description,
     error::{Error, Result},
     method::Method,
     request::Response,
@@ -109,6 +111,8 @@ pub struct Service {
     connect: Connect,
     stopper: Option<Stopper>,
     observer: Option<Observer>,
+    /// What the service says of itself, besides its methods.
+    description: Description,
     /// The first mistake in what was asked for; `start` reports it.
     mistake: Option<Error>,
 }
@@ -142,6 +146,7 @@ impl Service {
             connect: Connect::default(),
             stopper: None,
             observer: None,
+            description: Description::default(),
             mistake: None,
         }
     }
@@ -168,6 +173,19 @@ impl Service {
     /// What the list of peers shows for this service, up to 255 bytes; the program's name by default.
     pub fn agent(mut self, agent: &str) -> Self {
         self.connect = self.connect.agent(agent);
+        self
+    }
+
+    /// What the service is for, as `ipcctl show` prints it.
+    pub fn about(mut self, about: &str) -> Self {
+        about.clone_into(&mut self.description.about);
+        self
+    }
+
+    /// What the service says of itself: texts, and types of methods that are answered by [`Service::any`]. Types of typed methods are
+    /// traced; what is said of them here besides is kept.
+    pub fn described(mut self, description: Description) -> Self {
+        self.description = description;
         self
     }
 
@@ -223,8 +241,10 @@ impl Service {
         + 'static,
     ) -> Self {
         if let Some(name) = self.method_name(M::METHOD) {
-            self.methods.add(name, Place::Pool, true, move |call, context, answers| {
-                answer_stream::<M>(&context.connection, call, answers, |request, items, sink| {
+            let contract = Contract::of_stream::<M>();
+            let built = Built(contract.fingerprint);
+            self.methods.add(name, Place::Pool, contract, move |call, context, answers| {
+                answer_stream::<M>(&context.connection, call, built, answers, |request, items, sink| {
                     answer(request, items, sink, context)
                 });
             });
@@ -291,7 +311,8 @@ impl Service {
         let window = self.window.or((threads == 0).then_some(QUICK_WINDOW));
         let shared = self.sharing == Sharing::Shared;
         let (name, methods, observer, dial) = (self.name, self.methods, self.observer, self.connect.dial()?);
-        Ok((Offer { name, methods, threads, window, shared, dial, observer }, self.stopper))
+        let description = self.description.completed(methods.described()).encoded();
+        Ok((Offer { name, methods, description, threads, window, shared, dial, observer }, self.stopper))
     }
 
     fn typed<M: Method>(
@@ -300,10 +321,12 @@ impl Service {
         answer: impl Fn(M, &Context) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,
     ) -> Self {
         if let Some(name) = self.method_name(M::METHOD) {
+            let contract = Contract::of::<M>();
+            let built = Built(contract.fingerprint);
             let answer = move |call: &Call, context: &Context, answers: &mut Frames| {
-                answer_typed::<M>(call, answers, |request| answer(request, context));
+                answer_typed::<M>(call, built, answers, |request| answer(request, context));
             };
-            self.methods.add(name, place, false, answer);
+            self.methods.add(name, place, contract, answer);
         }
         self
     }

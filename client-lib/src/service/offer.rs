@@ -12,6 +12,7 @@ use super::{
     methods::Methods,
 };
 use crate::{
+    description::EncodedDescription,
     error::{Error, Result},
     link::blocking::{Connection, Departure},
     link::dial::Dial,
@@ -25,6 +26,7 @@ use crate::{
 pub(super) struct Offer {
     pub(super) name: Option<ServiceName>,
     pub(super) methods: Methods,
+    pub(super) description: EncodedDescription,
     /// Threads of the pool, 0 if there is nothing for them to do.
     pub(super) threads: usize,
     /// Calls taken at once; `None`: as many as there are threads.
@@ -65,6 +67,7 @@ impl Offer {
             window: self.window(),
             shared: self.shared,
             methods: self.methods.names(),
+            description: Some(self.description.fingerprint),
         };
         Operated::of::<operation::Register>(&register, Some(REGISTER_TIMEOUT))
     }

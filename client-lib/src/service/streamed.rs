@@ -6,7 +6,7 @@ use ipc_protocol::{Call, ErrorCode, Failure, Message, Streams};
 
 use super::{
     Failed, Incoming,
-    methods::{answer_any, answer_request, reply_encoding, target},
+    methods::{Built, answer_any, answer_request, reply_encoding, target},
 };
 use crate::{
     link::blocking::Connection,
@@ -20,6 +20,7 @@ use crate::{
 pub(super) fn answer_stream<M: StreamMethod>(
     connection: &Arc<Connection>,
     call: &Call,
+    built: Built,
     answers: &mut Frames,
     run: impl FnOnce(M, Items<M::In>, Sink<M::Out>) -> Result<M::Reply, Failed<M::Error>>,
 ) {
@@ -32,7 +33,7 @@ pub(super) fn answer_stream<M: StreamMethod>(
         return refuse(call, answers, "the call has ended".to_owned());
     };
     let (items, sink) = (Items::new(Receiving::new(place.clone())), sending(&place, call));
-    answer_request(call, answers, |request| run(request, items, Sink::new(sink)));
+    answer_request(call, built, answers, |request| run(request, items, Sink::new(sink)));
     place.close();
 }
 

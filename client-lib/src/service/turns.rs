@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message, transport::Bell};
+use ipc_protocol::{Call, DESCRIBE, Encoding, ErrorCode, Failure, Identity, Message, Reply, transport::Bell};
 
 use super::{
     Caller, Context,
@@ -135,6 +135,9 @@ impl Turns {
             let text = "the broker did not say who calls";
             return self.refuse(&call, ErrorCode::PROTOCOL, text);
         }
+        if call.routing.method() == DESCRIBE.as_bytes() {
+            return self.describe(&call);
+        }
         let deadline = now + Duration::from_millis(u64::from(self.time_of(&call)));
         let Self { common, context, answers, .. } = self;
         let is_streamed = call.streams.any();
@@ -177,6 +180,13 @@ impl Turns {
         let caller = self.context.caller.clone();
         let context = Context { caller, deadline, cancel, client, connection: connection.clone() };
         self.common.workers.push(Task { call: detached(call), context, answer, connection, unanswered });
+    }
+
+    /// What the service says of itself. Answered here, so that no method has to end first.
+    fn describe(&mut self, call: &Call) {
+        let body = self.common.offer.description.json.clone().into();
+        self.answers.push_message(Message::Reply(Reply { id: call.id, encoding: Encoding::JSON, body }));
+        self.flush_if_many();
     }
 
     fn refuse(&mut self, call: &Call, code: ErrorCode, text: impl Into<String>) {

@@ -19,6 +19,8 @@ pub use self::check::Mismatch;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Shape {
+    /// No value at all: the error of a method that never says no.
+    Never,
     /// No value: `null` in JSON, nothing in bincode.
     Unit,
     /// `true` or `false`.

@@ -57,6 +57,7 @@ impl<'de> DeserializeSeed<'de> for Value<'_, '_> {
         let Self { shape, page, depth } = self;
         page.step(depth)?;
         match shape {
+            Shape::Never => Err(D::Error::custom("no value is described here")),
             Shape::Unit => page.put(&()),
             Shape::Bool => page.put(&bool::deserialize(source)?),
             Shape::I8 => page.put(&i8::deserialize(source)?),

@@ -49,6 +49,7 @@ fn reference(name: &str) -> String {
 
 fn of(shape: &Shape) -> Value {
     match shape {
+        Shape::Never => json!({ "not": {} }),
         Shape::Unit => json!({ "type": "null" }),
         Shape::Bool => json!({ "type": "boolean" }),
         Shape::I8 => integer(i8::MIN.into(), i8::MAX.into()),

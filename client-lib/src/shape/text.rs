@@ -7,6 +7,7 @@ use super::{Composition, Field, Shape, Variant};
 impl Display for Shape {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Never => f.write_str("never"),
             Self::Unit => f.write_str("nothing"),
             Self::Bool => f.write_str("bool"),
             Self::I8 => f.write_str("i8"),

@@ -140,6 +140,7 @@ impl Serialize for Shaped<'_> {
             return Err(S::Error::custom("the shape is nested too deeply"));
         }
         match self.shape {
+            Shape::Never => Err(self.wrong("no value")),
             Shape::Unit => out.serialize_unit(),
             Shape::Bool => match self.value {
                 Value::Bool(value) => out.serialize_bool(*value),

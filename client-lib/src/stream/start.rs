@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_protocol::{Encoding, MethodName, Routing, ServiceName, Streams};
+use ipc_protocol::Streams;
 
 use super::{
     call::{StreamCall, StreamCallBytes},
@@ -22,15 +22,17 @@ use crate::{
     scratch::with_body,
     session::{
         Outgoing,
-        outgoing::{Answer, What, misnamed, routing_of},
+        outgoing::{Answer, What, routing_of},
         patience::to_ms,
+        routes::Routes,
     },
     stream_method::StreamMethod,
 };
 
 impl Client {
     /// Starts a call with streams. Its deadline is one of silence: it begins anew with each item of either side, and the side that waits for the
-    /// other one shows that it is there. The request and its items travel as bincode.
+    /// other one shows that it is there. The request and its items travel as bincode, or as JSON once the service has said that it
+    /// doesn't take bincode from this build (`unsupported_encoding`, retry safe).
     ///
     /// ```
     /// use ipc_client::{Client, Service, StreamMethod};
@@ -99,15 +101,13 @@ impl Client {
     }
 
     fn stream_in<M: StreamMethod>(&self, request: &M, silence: Option<Duration>) -> Result<StreamCall<M>> {
-        let service = ServiceName::parse(M::SERVICE).map_err(|error| misnamed("service", M::SERVICE, &error))?;
-        let method = MethodName::parse(M::METHOD).map_err(|error| misnamed("method", M::METHOD, &error))?;
-        let routing = Routing::to(service.as_str(), method.as_str()).build();
+        let (routing, encoding) = self.calls().line.routes(Routes::of_stream::<M>)?;
         let streams = Streams { request: M::UPLOAD, reply: M::DOWNLOAD };
-        let (sending, receiving) = with_body(Encoding::BINCODE, request, |body| {
+        let (sending, receiving) = with_body(encoding, request, |body| {
             let outgoing = Outgoing {
                 what: What::Stream(streams),
                 routing: &routing,
-                encoding: Encoding::BINCODE,
+                encoding,
                 timeout_ms: silence.map_or(0, to_ms),
                 body,
                 answer: Answer::Wanted,
@@ -115,7 +115,7 @@ impl Client {
             };
             self.open(&outgoing, streams)
         })?;
-        Ok(StreamCall::new(Uplink::new(sending), Downlink::new(receiving)))
+        Ok(StreamCall::new(Uplink::new(sending), Downlink::new(receiving, self.calls().line.clone())))
     }
 
     fn open(&self, outgoing: &Outgoing<'_>, streams: Streams) -> Result<(Sending, Receiving)> {
