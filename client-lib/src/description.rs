@@ -100,9 +100,13 @@ impl Description {
         self
     }
 
-    pub(crate) fn encoded(&self) -> EncodedDescription {
-        let json: Bytes = serde_json::to_vec(self).unwrap_or_default().into(); // texts and names: nothing in it can fail
-        EncodedDescription { fingerprint: Fingerprint::of(&json), json }
+    /// As it is sent; none if there is nothing to say.
+    pub(crate) fn encoded(&self) -> Option<EncodedDescription> {
+        if *self == Self::default() {
+            return None;
+        }
+        let json: Bytes = serde_json::to_vec(self).ok()?.into();
+        Some(EncodedDescription { fingerprint: Fingerprint::of(&json), json })
     }
 }
 

@@ -73,6 +73,7 @@ fn append<T: Serialize + ?Sized>(encoding: Encoding, value: &T, out: &mut Vec<u8
     let appended = match encoding {
         Encoding::BINCODE => match bincode::serde::encode_into_std_write(value, out, BINCODE) {
             Ok(_) => Ok(()),
+            Err(bincode::error::EncodeError::OtherString(reason)) => Err(reason), // without the name of the variant
             Err(error) => Err(error.to_string()),
         },
         Encoding::BYTES | Encoding::JSON => json::encode_into(value, out).map_err(JsonError::into_reason),
@@ -101,8 +102,13 @@ pub fn decode<T: DeserializeOwned>(encoding: Encoding, body: &[u8]) -> Result<T,
 /// # Errors
 /// As [`decode`].
 pub fn decode_bincode_seed<'de, S: DeserializeSeed<'de>>(seed: S, body: &'de [u8]) -> Result<S::Value, CodecError> {
-    let (value, used) = bincode::serde::seed_decode_from_slice(seed, body, BINCODE)
-        .map_err(|e| CodecError::Decode { encoding: Encoding::BINCODE, reason: e.to_string() })?;
+    let (value, used) = bincode::serde::seed_decode_from_slice(seed, body, BINCODE).map_err(|error| {
+        let reason = match error {
+            bincode::error::DecodeError::OtherString(reason) => reason,
+            error => error.to_string(),
+        };
+        CodecError::Decode { encoding: Encoding::BINCODE, reason }
+    })?;
     if used < body.len() {
         return Err(CodecError::TrailingBytes(body.len() - used));
     }

@@ -8,8 +8,8 @@ use std::{collections::BTreeSet, fmt::Write};
 use bytes::Bytes;
 use ipc_protocol::{
     Call, Cancel, Credit, Decoder, ERROR_TABLE, Element, Encoding, End, ErrorCode, Event, Failure, Features, FieldTag,
-    Flags, Gap, Goodbye, Header, Hello, Identity, Incoming, Kind, Message, MethodName, PeerNumber, Reply, Retry,
-    Routing, ServiceName, Streams, Topic, Versions, Welcome, codec,
+    Fingerprint, Flags, Gap, Goodbye, Header, Hello, Identity, Incoming, Kind, Message, MethodName, PeerNumber, Reply,
+    Retry, Routing, ServiceName, Streams, Topic, Versions, Welcome, codec,
     control::{self, Operation, operation},
     limits,
 };
@@ -153,6 +153,7 @@ fn the_table_of_tags_is_that_of_the_code() {
         ("TOPIC", FieldTag::TOPIC),
         ("SEQUENCE", FieldTag::SEQUENCE),
         ("COUNT", FieldTag::COUNT),
+        ("FINGERPRINT", FieldTag::FINGERPRINT),
     ];
     assert_eq!(documented, known.map(|(name, tag)| (name, u64::from(tag.0))));
 }
@@ -210,8 +211,14 @@ fn the_members_of_the_ipc_service_are_those_of_the_code() {
     let shown =
         control::Shown { name: calc(), shared: false, methods: vec![], queued: 0, calls: 0, instances: vec![], lock };
     let methods = vec![MethodName::default()];
-    let register =
-        control::Register { name: None, window: 1, shared: false, streams: false, methods, description: None };
+    let register = control::Register {
+        name: None,
+        window: 1,
+        shared: false,
+        streams: false,
+        methods,
+        description: Some(Fingerprint(0)),
+    };
     let pattern = "home.".parse().unwrap();
     let subscribe = control::Subscribe { pattern, policy: control::Keeping::DropOldest, queue: 1_024, last: false };
     let topics = control::TopicPage { topics: vec![], next: Topic::parse("home.temp").ok() };

@@ -311,8 +311,10 @@ impl Service {
         let window = self.window.or((threads == 0).then_some(QUICK_WINDOW));
         let shared = self.sharing == Sharing::Shared;
         let (name, methods, observer, dial) = (self.name, self.methods, self.observer, self.connect.dial()?);
-        let description = self.description.completed(methods.described()).encoded();
-        Ok((Offer { name, methods, description, threads, window, shared, dial, observer }, self.stopper))
+        let description = self.description.completed(methods.described());
+        let described = description.encoded();
+        let names = description.methods.into_keys().collect();
+        Ok((Offer { name, methods, names, described, threads, window, shared, dial, observer }, self.stopper))
     }
 
     fn typed<M: Method>(

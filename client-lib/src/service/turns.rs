@@ -184,7 +184,10 @@ impl Turns {
 
     /// What the service says of itself. Answered here, so that no method has to end first.
     fn describe(&mut self, call: &Call) {
-        let body = self.common.offer.description.json.clone().into();
+        let Some(description) = &self.common.offer.described else {
+            return self.refuse(call, ErrorCode::NO_METHOD, format!("{} says nothing of itself", service_of(call)));
+        };
+        let body = description.json.clone().into();
         self.answers.push_message(Message::Reply(Reply { id: call.id, encoding: Encoding::JSON, body }));
         self.flush_if_many();
     }
@@ -219,6 +222,10 @@ impl Turns {
         self.stamp = stamp.clone();
         true
     }
+}
+
+fn service_of(call: &Call) -> String {
+    String::from_utf8_lossy(call.routing.service()).into_owned()
 }
 
 /// A call in memory of its own: one that runs for long must not pin the buffer that all calls are read into.

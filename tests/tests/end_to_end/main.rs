@@ -9,6 +9,7 @@ mod acceptance;
 mod containers;
 mod datagrams;
 mod deaths;
+mod descriptions;
 mod descriptors;
 mod events_shell;
 mod examples;
