@@ -65,6 +65,7 @@
 #![forbid(unsafe_code)]
 
 mod app_error;
+mod attempts;
 mod calls;
 mod cancel;
 mod client;
@@ -73,6 +74,8 @@ mod cork;
 mod datagram;
 mod error;
 mod events;
+#[doc(hidden)]
+pub mod generated;
 mod line;
 mod link;
 mod lock;
@@ -80,6 +83,7 @@ mod method;
 mod pending;
 mod publication;
 mod publish;
+mod remote;
 mod request;
 mod scratch;
 mod service;
@@ -90,6 +94,7 @@ mod ticket;
 mod topic;
 
 pub use app_error::{AppError, MethodError};
+pub use attempts::{Attempts, Repeatable};
 pub use cancel::CancelToken;
 pub use client::Client;
 pub use connect::Connect;
@@ -107,10 +112,13 @@ pub use method::{AsRequest, Method};
 pub use pending::{Pending, PendingBytes};
 pub use publication::Publication;
 pub use publish::Publishing;
+pub use remote::Remote;
 pub use request::{Request, Response};
-pub use service::{Caller, Change, Context, Failed, Incoming, Polled, Service, Serving, Stopper};
+pub use service::{
+    Caller, Change, Context, EventDoc, Failed, Incoming, MethodDoc, Polled, Service, ServiceDoc, Serving, Stopper,
+};
 pub use stream::{
     Downlink, DownlinkBytes, Items, ItemsBytes, Sink, SinkBytes, StreamCall, StreamCallBytes, Uplink, UplinkBytes,
 };
-pub use stream_method::StreamMethod;
-pub use topic::Topic;
+pub use stream_method::{AsStreamRequest, StreamMethod};
+pub use topic::{FixedTopic, Topic};

@@ -2,6 +2,7 @@
 
 mod call;
 mod change;
+mod doc;
 mod failed;
 mod life;
 mod methods;
@@ -19,6 +20,7 @@ use ipc_protocol::{Call, ErrorCode, MethodName, ServiceName, transport::Address}
 pub use self::{
     call::{Caller, Context, Incoming},
     change::Change,
+    doc::{EventDoc, MethodDoc, ServiceDoc},
     failed::Failed,
     polled::Polled,
     serving::Serving,
@@ -109,6 +111,7 @@ pub struct Service {
     connect: Connect,
     stopper: Option<Stopper>,
     observer: Option<Observer>,
+    doc: Option<&'static ServiceDoc>,
     /// The first mistake in what was asked for; `start` reports it.
     mistake: Option<Error>,
 }
@@ -123,12 +126,30 @@ enum Sharing {
 impl Service {
     /// A service under a name, such as `org.example.clock`. A bad name is an error of [`Service::start`].
     pub fn new(name: &str) -> Self {
-        let mut service = Self::anonymous();
+        Self::anonymous().named(name)
+    }
+
+    /// Another name, for one of several services whose methods are the same. A bad name is an error of [`Service::start`].
+    pub fn named(mut self, name: &str) -> Self {
         match ServiceName::parse(name) {
-            Ok(name) => service.name = Some(name),
-            Err(error) => service.mistake = Some(misnamed("service", name, &error)),
+            Ok(name) => self.name = Some(name),
+            Err(error) => {
+                self.mistake.get_or_insert(misnamed("service", name, &error));
+            }
         }
-        service
+        self
+    }
+
+    /// Says what the service and its methods are for. A service that is made of a trait is described by its doc comments.
+    pub fn described(mut self, doc: &'static ServiceDoc) -> Self {
+        self.doc = Some(doc);
+        self
+    }
+
+    /// What the service says about itself.
+    #[must_use]
+    pub fn doc(&self) -> Option<&'static ServiceDoc> {
+        self.doc
     }
 
     /// A service without a name: callable by its number alone, as `@17`.
@@ -142,6 +163,7 @@ impl Service {
             connect: Connect::default(),
             stopper: None,
             observer: None,
+            doc: None,
             mistake: None,
         }
     }

@@ -25,7 +25,7 @@ use crate::{
         outgoing::{Answer, What, misnamed, routing_of},
         patience::to_ms,
     },
-    stream_method::StreamMethod,
+    stream_method::{AsStreamRequest, StreamMethod},
 };
 
 impl Client {
@@ -73,8 +73,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::start`]. That the service takes no streams, the call says later.
-    pub fn stream<M: StreamMethod>(&self, request: &M) -> Result<StreamCall<M>> {
-        self.stream_in(request, None)
+    pub fn stream<Q: AsStreamRequest>(&self, request: &Q) -> Result<StreamCall<Q::Method>> {
+        self.stream_at(None, request, None)
     }
 
     /// Starts a call with streams that ends when neither side is heard for `silence`: 1 ms to 1 h, other values are moved to the nearer
@@ -82,8 +82,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::stream`].
-    pub fn stream_within<M: StreamMethod>(&self, request: &M, silence: Duration) -> Result<StreamCall<M>> {
-        self.stream_in(request, Some(silence))
+    pub fn stream_within<Q: AsStreamRequest>(&self, request: &Q, silence: Duration) -> Result<StreamCall<Q::Method>> {
+        self.stream_at(None, request, Some(silence))
     }
 
     /// Starts a call with streams and a request of bytes. Its timeout is one of silence, as for [`Client::stream`].
@@ -98,11 +98,18 @@ impl Client {
         Ok(StreamCallBytes::new(UplinkBytes::new(sending), DownlinkBytes::new(receiving)))
     }
 
-    fn stream_in<M: StreamMethod>(&self, request: &M, silence: Option<Duration>) -> Result<StreamCall<M>> {
-        let service = ServiceName::parse(M::SERVICE).map_err(|error| misnamed("service", M::SERVICE, &error))?;
-        let method = MethodName::parse(M::METHOD).map_err(|error| misnamed("method", M::METHOD, &error))?;
+    /// As [`Client::stream_within`], under another name than the method's own.
+    pub(crate) fn stream_at<Q: AsStreamRequest>(
+        &self,
+        name: Option<&str>,
+        request: &Q,
+        silence: Option<Duration>,
+    ) -> Result<StreamCall<Q::Method>> {
+        let (name, method) = (name.unwrap_or(Q::Method::SERVICE), Q::Method::METHOD);
+        let service = ServiceName::parse(name).map_err(|error| misnamed("service", name, &error))?;
+        let method = MethodName::parse(method).map_err(|error| misnamed("method", method, &error))?;
         let routing = Routing::to(service.as_str(), method.as_str()).build();
-        let streams = Streams { request: M::UPLOAD, reply: M::DOWNLOAD };
+        let streams = Streams { request: Q::Method::UPLOAD, reply: Q::Method::DOWNLOAD };
         let (sending, receiving) = with_body(Encoding::BINCODE, request, |body| {
             let outgoing = Outgoing {
                 what: What::Stream(streams),
