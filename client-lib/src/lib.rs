@@ -102,6 +102,8 @@ pub use cork::Corked;
 pub use datagram::Datagram;
 pub use error::{CallError, Error, Result};
 pub use events::{Event, Notice, Subscribe, Subscription, Watched};
+#[doc(inline)]
+pub use ipc_client_macros::{AppError, service};
 pub use ipc_protocol::{
     ERROR_TABLE, Encoding, ErrorCode, ErrorRow, Identity, InvalidName, MethodName, Pattern, PeerNumber, Retry,
     ServiceName, Streams, Target, Topic as TopicName, control, limits,
