@@ -22,7 +22,7 @@ pub(super) fn write(contract: &Contract) -> TokenStream {
         #[allow(dead_code)]
         #vis struct #client { remote: ::ipc_client::Remote }
 
-        #[allow(dead_code)]
+        #[allow(dead_code, clippy::too_many_arguments)]
         impl #client {
             /// What the service and its methods are for.
             #vis const DOC: &'static ::ipc_client::ServiceDoc = #doc;
