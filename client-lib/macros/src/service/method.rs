@@ -71,7 +71,10 @@ impl Method {
         let marks = Marks::take(function)?;
         let signature = &function.sig;
         if let Some(asyncness) = &signature.asyncness {
-            return Err(wrong(asyncness, "a method that is async can't be answered: this service has threads"));
+            return Err(wrong(
+                asyncness,
+                "nothing runs an async method here: threads answer the calls of this service",
+            ));
         }
         if let Some(generic) = signature.generics.params.first() {
             return Err(wrong(generic, "a method has no parameters of types or lifetimes: its request is one type"));
