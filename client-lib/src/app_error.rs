@@ -10,6 +10,8 @@ use crate::shape::{Shape, Type};
 /// An error of a service's own, as a value: a Rust caller has it as [`CallError::App`](crate::CallError::App), a caller in another
 /// language as JSON, and a shell as its `Display` text and its code.
 ///
+/// The [derive](derive@crate::AppError) writes it; by hand it is this:
+///
 /// ```
 /// use ipc_client::AppError;
 /// use serde::{Deserialize, Serialize};

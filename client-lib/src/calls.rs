@@ -28,13 +28,17 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// What a typed call needs before its request is encoded.
+    /// What a typed call needs before its request is encoded. It goes to the service called `name`, or to the one that `M` names.
     ///
     /// # Errors
     /// `usage` if the names in `M` aren't valid.
-    pub(crate) fn prepare<M: Method>(&self, timeout: Option<Duration>) -> Result<(Arc<Connection>, Instant, Asked)> {
+    pub(crate) fn prepare<M: Method>(
+        &self,
+        name: Option<&str>,
+        timeout: Option<Duration>,
+    ) -> Result<(Arc<Connection>, Instant, Asked)> {
         let now = Instant::now();
-        let (connection, asked) = self.line.ask::<M>(now, timeout)?;
+        let (connection, asked) = self.line.ask::<M>(name, now, timeout)?;
         Ok((connection, now, asked))
     }
 
@@ -57,7 +61,7 @@ impl Calls {
     /// Sends a typed call once more, as its service wants it.
     pub(crate) fn send_again<Q: AsRequest>(&self, asked: &mut Asked, request: &Q) -> Result<Ticket> {
         let now = Instant::now();
-        self.line.routes(|routes| routes.ask_again::<Q::Method>(now, asked));
+        self.line.routes(|routes| routes.ask_again(now, asked));
         with_body(asked.encoding, request, |body| self.submit_on(self.line.connection(), now, &asked.outgoing(body)))
     }
 

@@ -35,7 +35,6 @@ use crate::{
         Outgoing, Patience, Role,
         outgoing::{Answer, Operated, What, decode_reply, routing_of},
         patience::to_ms,
-        routes::Routes,
     },
 };
 
@@ -112,7 +111,7 @@ impl Client {
     /// # Errors
     /// [`CallError::App`] is the service's own error. [`CallError::Failed`] says what else went wrong and whether a retry is safe.
     pub fn call<Q: AsRequest>(&self, request: &Q) -> Result<ReplyOf<Q>, CallError<ErrorOf<Q>>> {
-        self.call_in(request, None)
+        self.call_at(None, request, None)
     }
 
     /// Calls a method and waits for its reply, up to `timeout`: 1 ms to 1 h, other values are moved to the nearer end.
@@ -124,7 +123,7 @@ impl Client {
         request: &Q,
         timeout: Duration,
     ) -> Result<ReplyOf<Q>, CallError<ErrorOf<Q>>> {
-        self.call_in(request, Some(timeout))
+        self.call_at(None, request, Some(timeout))
     }
 
     /// Sends a call and does not wait; its deadline of 30 s starts now. Dropping what is returned cancels the call.
@@ -135,10 +134,7 @@ impl Client {
     /// # Errors
     /// `unavailable`, `denied` or `broker_lost` if there is no connection, `too_large`, `usage` if the names in `M` aren't valid.
     pub fn start<Q: AsRequest>(&self, request: Q) -> Result<Pending<Q>> {
-        let (connection, now, asked) = self.0.prepare::<Q::Method>(None)?;
-        let ticket =
-            with_body(asked.encoding, &request, |body| self.0.submit_on(connection, now, &asked.outgoing(body)))?;
-        Ok(Pending::new(self.0.clone(), ticket, asked, request))
+        self.start_at(None, request, None)
     }
 
     /// Lets calls that are started gather, so that many leave with one write: when the returned value is dropped, when 32 KiB have
@@ -219,20 +215,7 @@ impl Client {
     /// # Errors
     /// As [`Client::one_way`]; `usage` if the names in `M` are not valid, `invalid` if the request cannot be encoded.
     pub fn tell<Q: AsRequest>(&self, request: &Q) -> Result<()> {
-        let (routing, _) = self.0.line.routes(Routes::of::<Q::Method>)?;
-        with_body(Encoding::JSON, request, |body| {
-            self.0.submit(&Outgoing {
-                what: What::Call,
-                routing: &routing,
-                encoding: Encoding::JSON,
-                timeout_ms: 0,
-                body,
-                answer: Answer::Unwanted,
-                parent: None,
-            })
-        })?
-        .wait(None)
-        .map(drop)
+        self.tell_at(None, request, None)
     }
 
     /// Asks the broker itself: one of the operations in [`control::operation`].
@@ -344,15 +327,53 @@ impl Client {
         Self(Calls { line: Arc::new(Line::new(connection, redial)), scope: None })
     }
 
-    fn call_in<Q: AsRequest>(
+    /// As [`Client::call_within`], under another name than the method's own.
+    pub(crate) fn call_at<Q: AsRequest>(
         &self,
+        name: Option<&str>,
         request: &Q,
         timeout: Option<Duration>,
     ) -> Result<ReplyOf<Q>, CallError<ErrorOf<Q>>> {
-        let (connection, now, asked) = self.0.prepare::<Q::Method>(timeout)?;
+        let (connection, now, asked) = self.0.prepare::<Q::Method>(name, timeout)?;
         let outcome =
             with_body(asked.encoding, request, |body| self.0.exchange(connection, now, &asked.outgoing(body)));
         self.0.settle(outcome, asked, request)
+    }
+
+    /// As [`Client::start`], under another name and with another deadline.
+    pub(crate) fn start_at<Q: AsRequest>(
+        &self,
+        name: Option<&str>,
+        request: Q,
+        timeout: Option<Duration>,
+    ) -> Result<Pending<Q>> {
+        let (connection, now, asked) = self.0.prepare::<Q::Method>(name, timeout)?;
+        let ticket =
+            with_body(asked.encoding, &request, |body| self.0.submit_on(connection, now, &asked.outgoing(body)))?;
+        Ok(Pending::new(self.0.clone(), ticket, asked, request))
+    }
+
+    /// As [`Client::tell`], under another name and with another deadline.
+    pub(crate) fn tell_at<Q: AsRequest>(
+        &self,
+        name: Option<&str>,
+        request: &Q,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
+        let (routing, _) = self.0.line.routes(|routes| routes.of::<Q::Method>(name))?;
+        with_body(Encoding::JSON, request, |body| {
+            self.0.submit(&Outgoing {
+                what: What::Call,
+                routing: &routing,
+                encoding: Encoding::JSON,
+                timeout_ms: timeout.map_or(0, to_ms),
+                body,
+                answer: Answer::Unwanted,
+                parent: None,
+            })
+        })?
+        .wait(None)
+        .map(drop)
     }
 }
 

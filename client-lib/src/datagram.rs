@@ -304,7 +304,7 @@ fn call_of(request: Request, answer: Answer) -> Result<Call> {
 
 /// A typed call in JSON: a sender of datagrams has no other chance should its service not take bincode.
 fn typed_call<Q: AsRequest>(request: &Q, answer: Answer) -> Result<Call> {
-    let (routing, _) = Routes::default().of::<Q::Method>()?;
+    let (routing, _) = Routes::default().of::<Q::Method>(None)?;
     let body = encode(Encoding::JSON, request)?.into();
     let one_way = answer == Answer::Unwanted;
     Ok(Call {

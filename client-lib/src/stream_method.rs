@@ -44,3 +44,17 @@ pub trait StreamMethod: Serialize + DeserializeOwned {
     /// What the service says when it says no.
     type Error: MethodError;
 }
+
+/// What a caller can send as the request of a method with streams, as [`AsRequest`](crate::AsRequest) is for other methods.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the request of a method with streams",
+    note = "implement `ipc_client::StreamMethod` for it, or `ipc_client::AsStreamRequest` if it borrows what a method owns"
+)]
+pub trait AsStreamRequest: Serialize {
+    /// The method whose request it is.
+    type Method: StreamMethod;
+}
+
+impl<M: StreamMethod> AsStreamRequest for M {
+    type Method = M;
+}

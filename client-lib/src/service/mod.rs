@@ -127,12 +127,18 @@ enum Sharing {
 impl Service {
     /// A service under a name, such as `org.example.clock`. A bad name is an error of [`Service::start`].
     pub fn new(name: &str) -> Self {
-        let mut service = Self::anonymous();
+        Self::anonymous().named(name)
+    }
+
+    /// Another name, for one of several services whose methods are the same. A bad name is an error of [`Service::start`].
+    pub fn named(mut self, name: &str) -> Self {
         match ServiceName::parse(name) {
-            Ok(name) => service.name = Some(name),
-            Err(error) => service.mistake = Some(misnamed("service", name, &error)),
+            Ok(name) => self.name = Some(name),
+            Err(error) => {
+                self.mistake.get_or_insert(misnamed("service", name, &error));
+            }
         }
-        service
+        self
     }
 
     /// A service without a name: callable by its number alone, as `@17`.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_protocol::ErrorCode;
+use ipc_protocol::{ErrorCode, Routing};
 
 use super::receiving::{Receiving, read};
 use crate::{
@@ -25,12 +25,14 @@ use crate::{
 pub struct Downlink<M: StreamMethod> {
     half: Receiving,
     line: Arc<Line>,
+    /// Names the service.
+    routing: Routing,
     items: PhantomData<fn() -> M::Out>,
 }
 
 impl<M: StreamMethod> Downlink<M> {
-    pub(super) fn new(half: Receiving, line: Arc<Line>) -> Self {
-        Self { half, line, items: PhantomData }
+    pub(super) fn new(half: Receiving, line: Arc<Line>, routing: Routing) -> Self {
+        Self { half, line, routing, items: PhantomData }
     }
 
     /// Drops the items that still come, and waits for the reply.
@@ -41,7 +43,7 @@ impl<M: StreamMethod> Downlink<M> {
         match self.half.outcome() {
             Ok(response) => Ok(decode_reply(M::SERVICE, M::METHOD, &response)?),
             Err(error) => {
-                learn_encoding::<M>(&self.line, &error);
+                learn_encoding(&self.line, &self.routing, &error);
                 Err(said_no(error))
             }
         }
@@ -50,9 +52,9 @@ impl<M: StreamMethod> Downlink<M> {
 
 /// Items may be on their way when a service says that it doesn't take the encoding, so the call can't be made again here. The
 /// program's own next one is in JSON.
-fn learn_encoding<M: StreamMethod>(line: &Line, error: &Error) {
+fn learn_encoding(line: &Line, routing: &Routing, error: &Error) {
     if error.code() == ErrorCode::UNSUPPORTED_ENCODING {
-        line.routes(|routes| routes.prefer_json(M::SERVICE));
+        line.routes(|routes| routes.prefer_json(routing.service()));
     }
 }
 
@@ -60,7 +62,7 @@ impl<M: StreamMethod> Iterator for Downlink<M> {
     type Item = Result<M::Out>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let item = self.half.next()?.inspect_err(|error| learn_encoding::<M>(&self.line, error));
+        let item = self.half.next()?.inspect_err(|error| learn_encoding(&self.line, &self.routing, error));
         Some(item.and_then(|item| read(&item)))
     }
 }

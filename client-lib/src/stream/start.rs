@@ -26,7 +26,7 @@ use crate::{
         patience::to_ms,
         routes::Routes,
     },
-    stream_method::StreamMethod,
+    stream_method::{AsStreamRequest, StreamMethod},
 };
 
 impl Client {
@@ -75,8 +75,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::start`]. That the service takes no streams, the call says later.
-    pub fn stream<M: StreamMethod>(&self, request: &M) -> Result<StreamCall<M>> {
-        self.stream_in(request, None)
+    pub fn stream<Q: AsStreamRequest>(&self, request: &Q) -> Result<StreamCall<Q::Method>> {
+        self.stream_at(None, request, None)
     }
 
     /// Starts a call with streams that ends when neither side is heard for `silence`: 1 ms to 1 h, other values are moved to the nearer
@@ -84,8 +84,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::stream`].
-    pub fn stream_within<M: StreamMethod>(&self, request: &M, silence: Duration) -> Result<StreamCall<M>> {
-        self.stream_in(request, Some(silence))
+    pub fn stream_within<Q: AsStreamRequest>(&self, request: &Q, silence: Duration) -> Result<StreamCall<Q::Method>> {
+        self.stream_at(None, request, Some(silence))
     }
 
     /// Starts a call with streams and a request of bytes. Its timeout is one of silence, as for [`Client::stream`].
@@ -100,9 +100,15 @@ impl Client {
         Ok(StreamCallBytes::new(UplinkBytes::new(sending), DownlinkBytes::new(receiving)))
     }
 
-    fn stream_in<M: StreamMethod>(&self, request: &M, silence: Option<Duration>) -> Result<StreamCall<M>> {
-        let (routing, encoding) = self.calls().line.routes(Routes::of_stream::<M>)?;
-        let streams = Streams { request: M::UPLOAD, reply: M::DOWNLOAD };
+    /// As [`Client::stream_within`], under another name than the method's own.
+    pub(crate) fn stream_at<Q: AsStreamRequest>(
+        &self,
+        name: Option<&str>,
+        request: &Q,
+        silence: Option<Duration>,
+    ) -> Result<StreamCall<Q::Method>> {
+        let (routing, encoding) = self.calls().line.routes(|routes| routes.of_stream::<Q::Method>(name))?;
+        let streams = Streams { request: Q::Method::UPLOAD, reply: Q::Method::DOWNLOAD };
         let (sending, receiving) = with_body(encoding, request, |body| {
             let outgoing = Outgoing {
                 what: What::Stream(streams),
@@ -115,7 +121,7 @@ impl Client {
             };
             self.open(&outgoing, streams)
         })?;
-        Ok(StreamCall::new(Uplink::new(sending), Downlink::new(receiving, self.calls().line.clone())))
+        Ok(StreamCall::new(Uplink::new(sending), Downlink::new(receiving, self.calls().line.clone(), routing)))
     }
 
     fn open(&self, outgoing: &Outgoing<'_>, streams: Streams) -> Result<(Sending, Receiving)> {

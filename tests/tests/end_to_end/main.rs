@@ -30,5 +30,6 @@ mod signals;
 mod start;
 mod streams;
 mod streams_shell;
+mod traits;
 mod waits;
 mod watchdog;
