@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
-use syn::{Attribute, Expr, ExprLit, Lit, LitInt, LitStr, Meta, Result};
+use syn::{Attribute, Expr, ExprLit, GenericArgument, Lit, LitInt, LitStr, Meta, PathArguments, Result, Type};
 
 /// The text of the doc comments, a line each.
 pub(crate) fn of_docs(attributes: &[Attribute]) -> String {
@@ -35,6 +35,29 @@ pub(crate) fn integer_of(attribute: &Attribute) -> Result<LitInt> {
         Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => Ok(number.clone()),
         other => Err(syn::Error::new_spanned(other, "expected a number")),
     }
+}
+
+/// The arguments of a type whose last name is `name`: those of `std::option::Option<u8>` for `Option`.
+pub(crate) fn arguments_of(ty: &Type, name: &str) -> Option<Vec<Type>> {
+    let Type::Path(path) = ty else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == name)?;
+    match &last.arguments {
+        PathArguments::AngleBracketed(list) => Some(
+            list.args
+                .iter()
+                .filter_map(|argument| match argument {
+                    GenericArgument::Type(ty) => Some(ty.clone()),
+                    _ => None,
+                })
+                .collect(),
+        ),
+        _ => Some(Vec::new()),
+    }
+}
+
+/// A mistake at a place.
+pub(crate) fn wrong(place: &impl ToTokens, text: &str) -> syn::Error {
+    syn::Error::new_spanned(place, text)
 }
 
 /// `find_all` as part of the name of a type: `FindAll`.

@@ -24,7 +24,6 @@ use crate::{
         Outgoing,
         outgoing::{Answer, What, routing_of},
         patience::to_ms,
-        routes::Routes,
     },
     stream_method::{AsStreamRequest, StreamMethod},
 };

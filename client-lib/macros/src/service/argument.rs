@@ -4,7 +4,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::{Ident, Lifetime, Result, Type, TypeReference};
 
-use super::{method::wrong, reply::arguments_of};
+use crate::text::{arguments_of, wrong};
 
 /// A field of a request.
 pub(super) struct Argument {

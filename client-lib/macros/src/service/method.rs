@@ -9,7 +9,7 @@ use super::{
     argument::{Argument, argument_of, is_context},
     reply::Reply,
 };
-use crate::text::{camel, of_docs, string_of, wrong_with_method, wrong_with_name};
+use crate::text::{arguments_of, camel, of_docs, string_of, wrong, wrong_with_method, wrong_with_name};
 
 /// A function that is called.
 pub(super) struct Method {
@@ -277,7 +277,7 @@ impl Marks {
 
 /// `Items<T>` or `Sink<T>`.
 fn stream_of(ty: &Type) -> Option<(&'static str, Type)> {
-    ["Items", "Sink"].into_iter().find_map(|name| match &*super::reply::arguments_of(ty, name)? {
+    ["Items", "Sink"].into_iter().find_map(|name| match &*arguments_of(ty, name)? {
         [item] => Some((name, item.clone())),
         _ => None,
     })
@@ -319,9 +319,4 @@ fn name_of(function: &Ident) -> LitStr {
 
 fn of_name(attributes: &[Attribute], name: &str) -> Vec<Attribute> {
     attributes.iter().filter(|attribute| attribute.path().is_ident(name)).cloned().collect()
-}
-
-/// A mistake at a place.
-pub(super) fn wrong(place: &impl quote::ToTokens, text: &str) -> syn::Error {
-    syn::Error::new_spanned(place, text)
 }

@@ -3,7 +3,7 @@
 use quote::ToTokens;
 use syn::{GenericArgument, PathArguments, Result, ReturnType, Type, TypeParamBound, parse_quote};
 
-use super::method::wrong;
+use crate::text::{arguments_of, wrong};
 
 /// What a method returns.
 pub(super) struct Reply {
@@ -49,24 +49,6 @@ impl Reply {
         };
         let gives = Some(Given { item, is_fallible: is_item_fallible });
         Ok(Self { ty: unit(), error: error.or(of_item), is_fallible, gives })
-    }
-}
-
-/// The arguments of a type whose last name is `name`: those of `std::option::Option<u8>` for `Option`.
-pub(super) fn arguments_of(ty: &Type, name: &str) -> Option<Vec<Type>> {
-    let Type::Path(path) = ty else { return None };
-    let last = path.path.segments.last().filter(|last| last.ident == name)?;
-    match &last.arguments {
-        PathArguments::AngleBracketed(list) => Some(
-            list.args
-                .iter()
-                .filter_map(|argument| match argument {
-                    GenericArgument::Type(ty) => Some(ty.clone()),
-                    _ => None,
-                })
-                .collect(),
-        ),
-        _ => Some(Vec::new()),
     }
 }
 
