@@ -31,8 +31,9 @@ pub(crate) enum Reading {
 }
 
 /// An encoding that the shell can write.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EncodingName {
+    Bincode,
     Bytes,
     Json,
 }
@@ -40,8 +41,9 @@ pub(crate) enum EncodingName {
 impl From<EncodingName> for Encoding {
     fn from(name: EncodingName) -> Self {
         match name {
+            // Written as JSON, and turned into bincode once the types are known.
+            EncodingName::Bincode | EncodingName::Json => Self::JSON,
             EncodingName::Bytes => Self::BYTES,
-            EncodingName::Json => Self::JSON,
         }
     }
 }
@@ -107,6 +109,11 @@ impl Source {
             Reading::Grammar if rest.is_empty() && Member::parse(&first).is_none() => Ok(Self::single(first)),
             Reading::Grammar => Self::object(std::iter::once(first).chain(rest), target),
         }
+    }
+
+    /// Whether its fields are named on the command line.
+    pub(crate) fn has_fields(&self) -> bool {
+        matches!(self, Self::Object(_))
     }
 
     /// A member that is a string and looks like a number: `a=1`, where `a:=1` may be meant.

@@ -109,6 +109,11 @@ impl Link<'_> {
         self.client.control(operation, request, self.left()).map_err(|error| self.globals.explained(error))
     }
 
+    /// For calls.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Sends a ping, which everyone may who may connect.
     pub(crate) fn ping(&self) -> Result<Duration> {
         self.globals.say(|| "pinging the broker".to_owned());

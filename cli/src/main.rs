@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod cache;
 mod call;
 mod child;
 mod cli;
@@ -24,6 +25,7 @@ mod input;
 mod json;
 mod lines;
 mod link;
+mod lookup;
 mod number;
 mod out;
 mod pages;
@@ -34,6 +36,7 @@ mod reply;
 mod signals;
 mod table;
 mod term;
+mod typed;
 mod verbs;
 mod waiting;
 

@@ -92,6 +92,14 @@ impl Problem {
         Self::own("output", 74, "stdout", format!("cannot write: {}", term::reason(error)))
     }
 
+    /// Whether it is this row of the error table.
+    pub(crate) fn is(&self, code: ErrorCode) -> bool {
+        match &self.0.cause {
+            Cause::Call { error, .. } | Cause::Row { error, .. } => error.code() == code,
+            _ => false,
+        }
+    }
+
     /// Replaces the way out that the error implies.
     pub(crate) fn hint(mut self, way_out: impl Into<String>) -> Self {
         self.0.way_out = Some(way_out.into());

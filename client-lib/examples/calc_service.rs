@@ -7,26 +7,30 @@
 
 mod calc;
 
-use calc::{Add, CalcError, Div, Factorial};
-use ipc_client::{Context, Failed, Service};
+use calc::{Calc, CalcError};
+use ipc_client::Context;
+
+struct Calculator;
+
+impl Calc for Calculator {
+    fn add(&self, a: i64, b: i64) -> Result<i64, CalcError> {
+        a.checked_add(b).ok_or(CalcError::Overflow)
+    }
+
+    fn div(&self, context: &Context, a: i64, b: i64) -> Result<i64, CalcError> {
+        if b == 0 {
+            eprintln!("uid {} divides by zero", context.caller().identity.uid);
+            return Err(CalcError::DivisionByZero);
+        }
+        a.checked_div(b).ok_or(CalcError::Overflow)
+    }
+
+    fn factorial(&self, of: u64) -> u64 {
+        let times = |product: u64, n| product.checked_mul(n).expect("a factorial fits 64 bits");
+        (1..=of).fold(1, times)
+    }
+}
 
 fn main() -> ipc_client::Result<()> {
-    Service::new("calc").threads(2).window(64).quick(add).method(div).method(factorial).run()
-}
-
-fn add(request: Add, _context: &Context) -> Result<i64, Failed<CalcError>> {
-    Ok(request.a.checked_add(request.b).ok_or(CalcError::Overflow)?)
-}
-
-fn div(request: Div, context: &Context) -> Result<i64, Failed<CalcError>> {
-    if request.b == 0 {
-        eprintln!("uid {} divides by zero", context.caller().identity.uid);
-        return Err(CalcError::DivisionByZero.into());
-    }
-    Ok(request.a.checked_div(request.b).ok_or(CalcError::Overflow)?)
-}
-
-fn factorial(request: Factorial, _context: &Context) -> Result<u64, Failed<CalcError>> {
-    let times = |product: u64, n| product.checked_mul(n).expect("a factorial fits 64 bits");
-    Ok((1..=request.of).fold(1, times))
+    Calculator.into_service().threads(2).window(64).run()
 }

@@ -5,8 +5,12 @@ use std::{convert::Infallible, fmt::Display};
 use ipc_protocol::{Encoding, codec};
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::shape::{Shape, Type};
+
 /// An error of a service's own, as a value: a Rust caller has it as [`CallError::App`](crate::CallError::App), a caller in another
 /// language as JSON, and a shell as its `Display` text and its code.
+///
+/// The [derive](derive@crate::AppError) writes it; by hand it is this:
 ///
 /// ```
 /// use ipc_client::AppError;
@@ -49,6 +53,8 @@ pub trait MethodError: Display + Sized + sealed::Sealed {
     #[doc(hidden)]
     fn app_code(&self) -> u8;
     #[doc(hidden)]
+    fn shape() -> Option<Type>;
+    #[doc(hidden)]
     fn encode(&self, encoding: Encoding) -> Option<Vec<u8>>;
     #[doc(hidden)]
     fn decode(encoding: Encoding, body: &[u8]) -> Option<Self>;
@@ -57,6 +63,10 @@ pub trait MethodError: Display + Sized + sealed::Sealed {
 impl<E: AppError> MethodError for E {
     fn app_code(&self) -> u8 {
         self.code()
+    }
+
+    fn shape() -> Option<Type> {
+        Type::of::<E>()
     }
 
     fn encode(&self, encoding: Encoding) -> Option<Vec<u8>> {
@@ -71,6 +81,10 @@ impl<E: AppError> MethodError for E {
 impl MethodError for Infallible {
     fn app_code(&self) -> u8 {
         match *self {}
+    }
+
+    fn shape() -> Option<Type> {
+        Some(Type::plain(Shape::Never))
     }
 
     fn encode(&self, _encoding: Encoding) -> Option<Vec<u8>> {

@@ -10,7 +10,7 @@ use crate::{
     error::{CallError, Result},
     line::{Line, gone},
     link::blocking::{Connection, Departure},
-    method::Method,
+    method::{AsRequest, ErrorOf, Method, ReplyOf},
     scratch::with_body,
     session::{
         Outcome, Outgoing, Patience, Serial,
@@ -28,24 +28,28 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// What a typed call needs before its request is encoded.
+    /// What a typed call needs before its request is encoded. It goes to the service called `name`, or to the one that `M` names.
     ///
     /// # Errors
     /// `usage` if the names in `M` aren't valid.
-    pub(crate) fn prepare<M: Method>(&self, timeout: Option<Duration>) -> Result<(Arc<Connection>, Instant, Asked)> {
+    pub(crate) fn prepare<M: Method>(
+        &self,
+        name: Option<&str>,
+        timeout: Option<Duration>,
+    ) -> Result<(Arc<Connection>, Instant, Asked)> {
         let now = Instant::now();
-        let (connection, asked) = self.line.ask::<M>(now, timeout)?;
+        let (connection, asked) = self.line.ask::<M>(name, now, timeout)?;
         Ok((connection, now, asked))
     }
 
     /// What a typed call ended with. It is sent once more if its service wants it in another encoding.
-    pub(crate) fn settle<M: Method>(
+    pub(crate) fn settle<Q: AsRequest>(
         &self,
         outcome: Outcome,
         mut asked: Asked,
-        request: &M,
-    ) -> Result<M::Reply, CallError<M::Error>> {
-        match asked.settle::<M>(outcome) {
+        request: &Q,
+    ) -> Result<ReplyOf<Q>, CallError<ErrorOf<Q>>> {
+        match asked.settle::<Q::Method>(outcome) {
             Settled::Done(result) => result,
             Settled::Again => {
                 let outcome = self.send_again(&mut asked, request)?.wait(None);
@@ -55,9 +59,9 @@ impl Calls {
     }
 
     /// Sends a typed call once more, as its service wants it.
-    pub(crate) fn send_again<M: Method>(&self, asked: &mut Asked, request: &M) -> Result<Ticket> {
+    pub(crate) fn send_again<Q: AsRequest>(&self, asked: &mut Asked, request: &Q) -> Result<Ticket> {
         let now = Instant::now();
-        self.line.routes(|routes| routes.ask_again::<M>(now, asked));
+        self.line.routes(|routes| routes.ask_again(now, asked));
         with_body(asked.encoding, request, |body| self.submit_on(self.line.connection(), now, &asked.outgoing(body)))
     }
 

@@ -7,8 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use ipc_protocol::{
-    Encoding, PeerNumber,
+    DESCRIBE, Encoding, PeerNumber, Routing, Target,
     control::{self, Operation},
     transport::Address,
 };
@@ -19,13 +20,14 @@ use crate::{
     cancel::CancelToken,
     connect::Connect,
     cork::Corked,
+    description::Description,
     error::{CallError, Result},
     line::{Line, Redial, gone},
     link::{
         blocking::Connection,
         dial::{self, Dial},
     },
-    method::Method,
+    method::{AsRequest, ErrorOf, ReplyOf},
     pending::{Pending, PendingBytes},
     request::{Request, Response},
     scratch::with_body,
@@ -33,7 +35,6 @@ use crate::{
         Outgoing, Patience, Role,
         outgoing::{Answer, Operated, What, decode_reply, routing_of},
         patience::to_ms,
-        routes::Routes,
     },
 };
 
@@ -109,16 +110,20 @@ impl Client {
     ///
     /// # Errors
     /// [`CallError::App`] is the service's own error. [`CallError::Failed`] says what else went wrong and whether a retry is safe.
-    pub fn call<M: Method>(&self, request: &M) -> Result<M::Reply, CallError<M::Error>> {
-        self.call_in(request, None)
+    pub fn call<Q: AsRequest>(&self, request: &Q) -> Result<ReplyOf<Q>, CallError<ErrorOf<Q>>> {
+        self.call_at(None, request, None)
     }
 
     /// Calls a method and waits for its reply, up to `timeout`: 1 ms to 1 h, other values are moved to the nearer end.
     ///
     /// # Errors
     /// As [`Client::call`]; `deadline` when the time is over.
-    pub fn call_within<M: Method>(&self, request: &M, timeout: Duration) -> Result<M::Reply, CallError<M::Error>> {
-        self.call_in(request, Some(timeout))
+    pub fn call_within<Q: AsRequest>(
+        &self,
+        request: &Q,
+        timeout: Duration,
+    ) -> Result<ReplyOf<Q>, CallError<ErrorOf<Q>>> {
+        self.call_at(None, request, Some(timeout))
     }
 
     /// Sends a call and does not wait; its deadline of 30 s starts now. Dropping what is returned cancels the call.
@@ -128,11 +133,8 @@ impl Client {
     ///
     /// # Errors
     /// `unavailable`, `denied` or `broker_lost` if there is no connection, `too_large`, `usage` if the names in `M` aren't valid.
-    pub fn start<M: Method>(&self, request: M) -> Result<Pending<M>> {
-        let (connection, now, asked) = self.0.prepare::<M>(None)?;
-        let ticket =
-            with_body(asked.encoding, &request, |body| self.0.submit_on(connection, now, &asked.outgoing(body)))?;
-        Ok(Pending::new(self.0.clone(), ticket, asked, request))
+    pub fn start<Q: AsRequest>(&self, request: Q) -> Result<Pending<Q>> {
+        self.start_at(None, request, None)
     }
 
     /// Lets calls that are started gather, so that many leave with one write: when the returned value is dropped, when 32 KiB have
@@ -184,6 +186,19 @@ impl Client {
         self.0.submit(&Outgoing::of_request(&request, &routing, Answer::Wanted)).map(PendingBytes::new)
     }
 
+    /// Asks a service what it says of itself: its methods, their types and what they are for. `timeout` as for [`Client::ask`].
+    ///
+    /// # Errors
+    /// What the call ended with: `no_method` from a service that says nothing. `protocol` if it isn't a description.
+    pub fn describe(&self, service: &Target, timeout: Option<Duration>) -> Result<Description> {
+        let routing = Routing::to(&service.service(), DESCRIBE).build();
+        let request = Request::new(service.clone(), Bytes::new());
+        let request = Request { timeout, ..request };
+        let outgoing = Outgoing::of_request(&request, &routing, Answer::Wanted);
+        let response = self.0.submit(&outgoing)?.wait(None)?;
+        decode_reply(&service.to_string(), DESCRIBE, &response)
+    }
+
     /// Sends a call that wants no reply. Returns once the broker has accepted or refused it; whether it runs, and what it ends
     /// with, is not told.
     ///
@@ -199,21 +214,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::one_way`]; `usage` if the names in `M` are not valid, `invalid` if the request cannot be encoded.
-    pub fn tell<M: Method>(&self, request: &M) -> Result<()> {
-        let (routing, _) = self.0.line.routes(Routes::of::<M>)?;
-        with_body(Encoding::JSON, request, |body| {
-            self.0.submit(&Outgoing {
-                what: What::Call,
-                routing: &routing,
-                encoding: Encoding::JSON,
-                timeout_ms: 0,
-                body,
-                answer: Answer::Unwanted,
-                parent: None,
-            })
-        })?
-        .wait(None)
-        .map(drop)
+    pub fn tell<Q: AsRequest>(&self, request: &Q) -> Result<()> {
+        self.tell_at(None, request, None)
     }
 
     /// Asks the broker itself: one of the operations in [`control::operation`].
@@ -325,11 +327,53 @@ impl Client {
         Self(Calls { line: Arc::new(Line::new(connection, redial)), scope: None })
     }
 
-    fn call_in<M: Method>(&self, request: &M, timeout: Option<Duration>) -> Result<M::Reply, CallError<M::Error>> {
-        let (connection, now, asked) = self.0.prepare::<M>(timeout)?;
+    /// As [`Client::call_within`], under another name than the method's own.
+    pub(crate) fn call_at<Q: AsRequest>(
+        &self,
+        name: Option<&str>,
+        request: &Q,
+        timeout: Option<Duration>,
+    ) -> Result<ReplyOf<Q>, CallError<ErrorOf<Q>>> {
+        let (connection, now, asked) = self.0.prepare::<Q::Method>(name, timeout)?;
         let outcome =
             with_body(asked.encoding, request, |body| self.0.exchange(connection, now, &asked.outgoing(body)));
         self.0.settle(outcome, asked, request)
+    }
+
+    /// As [`Client::start`], under another name and with another deadline.
+    pub(crate) fn start_at<Q: AsRequest>(
+        &self,
+        name: Option<&str>,
+        request: Q,
+        timeout: Option<Duration>,
+    ) -> Result<Pending<Q>> {
+        let (connection, now, asked) = self.0.prepare::<Q::Method>(name, timeout)?;
+        let ticket =
+            with_body(asked.encoding, &request, |body| self.0.submit_on(connection, now, &asked.outgoing(body)))?;
+        Ok(Pending::new(self.0.clone(), ticket, asked, request))
+    }
+
+    /// As [`Client::tell`], under another name and with another deadline.
+    pub(crate) fn tell_at<Q: AsRequest>(
+        &self,
+        name: Option<&str>,
+        request: &Q,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
+        let (routing, _) = self.0.line.routes(|routes| routes.of::<Q::Method>(name))?;
+        with_body(Encoding::JSON, request, |body| {
+            self.0.submit(&Outgoing {
+                what: What::Call,
+                routing: &routing,
+                encoding: Encoding::JSON,
+                timeout_ms: timeout.map_or(0, to_ms),
+                body,
+                answer: Answer::Unwanted,
+                parent: None,
+            })
+        })?
+        .wait(None)
+        .map(drop)
     }
 }
 

@@ -30,7 +30,7 @@ use uds::{UnixDatagramExt, UnixSocketAddr};
 use crate::{
     error::{CallError, Error, Result},
     link::dial::{Dial, own_uid, refused},
-    method::Method,
+    method::{AsRequest, ErrorOf, ReplyOf},
     publication::Publication,
     request::{Request, Response},
     session::{
@@ -124,15 +124,15 @@ impl Datagram {
     ///
     /// # Errors
     /// [`CallError::App`] is the service's own error; otherwise as [`Datagram::call_bytes`].
-    pub fn call<M: Method>(&self, request: &M) -> Result<M::Reply, CallError<M::Error>> {
-        read_end::<M>(self.exchange(typed_call(request, Answer::Wanted)?))
+    pub fn call<Q: AsRequest>(&self, request: &Q) -> Result<ReplyOf<Q>, CallError<ErrorOf<Q>>> {
+        read_end::<Q::Method>(self.exchange(typed_call(request, Answer::Wanted)?))
     }
 
     /// Tells a service something: a typed [`Datagram::one_way`].
     ///
     /// # Errors
     /// As [`Datagram::one_way`]; `usage` if the names in `M` are not valid, `invalid` if the request cannot be encoded.
-    pub fn tell<M: Method>(&self, request: &M) -> Result<()> {
+    pub fn tell<Q: AsRequest>(&self, request: &Q) -> Result<()> {
         self.send(Sent::Call(typed_call(request, Answer::Unwanted)?)).map(drop)
     }
 
@@ -303,8 +303,8 @@ fn call_of(request: Request, answer: Answer) -> Result<Call> {
 }
 
 /// A typed call in JSON: a sender of datagrams has no other chance should its service not take bincode.
-fn typed_call<M: Method>(request: &M, answer: Answer) -> Result<Call> {
-    let (routing, _) = Routes::default().of::<M>()?;
+fn typed_call<Q: AsRequest>(request: &Q, answer: Answer) -> Result<Call> {
+    let (routing, _) = Routes::default().of::<Q::Method>(None)?;
     let body = encode(Encoding::JSON, request)?.into();
     let one_way = answer == Answer::Unwanted;
     Ok(Call {

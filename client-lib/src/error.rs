@@ -1,6 +1,6 @@
 //! What a call can end with instead of a reply.
 
-use std::{fmt, io, sync::Arc};
+use std::{convert::Infallible, fmt, io, sync::Arc};
 
 use ipc_protocol::{Encoding, ErrorCode, Failure, Retry};
 
@@ -96,6 +96,12 @@ impl Error {
         self.0.retry
     }
 
+    /// Whether the same request may be sent again without running twice: [`Error::retry`] is [`Retry::Safe`].
+    #[must_use]
+    pub fn is_retry_safe(&self) -> bool {
+        self.retry() == Retry::Safe
+    }
+
     /// What happened, to what, and what to do: one sentence.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -162,9 +168,39 @@ pub enum CallError<E> {
     Failed(Error),
 }
 
+impl<E> CallError<E> {
+    /// Whether the same call may be sent again without running twice. One that the service said no to has run.
+    #[must_use]
+    pub fn is_retry_safe(&self) -> bool {
+        match self {
+            Self::App(_) => false,
+            Self::Failed(error) => error.is_retry_safe(),
+        }
+    }
+
+    /// What happened, as a row of the error table.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::App(_) => ErrorCode::APP_ERROR,
+            Self::Failed(error) => error.code(),
+        }
+    }
+}
+
 impl<E> From<Error> for CallError<E> {
     fn from(error: Error) -> Self {
         Self::Failed(error)
+    }
+}
+
+/// A method that never says no leaves the library's own errors.
+impl From<CallError<Infallible>> for Error {
+    fn from(error: CallError<Infallible>) -> Self {
+        match error {
+            CallError::App(never) => match never {},
+            CallError::Failed(error) => error,
+        }
     }
 }
 

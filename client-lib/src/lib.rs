@@ -1,6 +1,41 @@
 //! Typed calls and services over the ipcd broker: blocking, without a runtime, without a thread behind a client.
 //!
-//! A method is a type: its fields are the request, [`Method`] names the service, the reply and the error. Both sides share it.
+//! A service is a trait, which both sides share: see [`service`](macro@service).
+//!
+//! ```
+//! use ipc_client::Client;
+//!
+//! /// Sums.
+//! #[ipc_client::service(name = "calc")]
+//! trait Calc {
+//!     /// The sum of two numbers.
+//!     fn add(&self, a: i64, b: i64) -> Result<i64, String>;
+//! }
+//!
+//! struct Calculator;
+//!
+//! impl Calc for Calculator {
+//!     fn add(&self, a: i64, b: i64) -> Result<i64, String> {
+//!         a.checked_add(b).ok_or("too large".to_owned())
+//!     }
+//! }
+//!
+//! # let directory = tempfile::tempdir()?;
+//! # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
+//! # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
+//! # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
+//! # std::thread::spawn(move || broker.run(stopped.into()));
+//! let serving = Calculator.into_service().address(&address).start()?; // without an address: the broker that the environment names
+//!
+//! let calc = CalcClient::new(&Client::connect_to(&address)?);
+//! assert_eq!(calc.add(1, 2)?, 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The same service answers `ipcctl send calc.add a:=1 b:=2`, and any caller that sends JSON.
+//!
+//! Below the trait, a method is a type: its fields are the request, [`Method`] names the service, the reply and the error. Both ways
+//! work together, and each can be used alone:
 //!
 //! ```
 //! use ipc_client::{Client, Method, Service};
@@ -26,7 +61,7 @@
 //! # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
 //! # std::thread::spawn(move || broker.run(stopped.into()));
 //! let serving = Service::new("calc")
-//!     .address(&address) // without it: the broker that the environment names
+//!     .address(&address)
 //!     .quick(|add: Add, _| Ok(add.a.checked_add(add.b).ok_or("too large".to_owned())?))
 //!     .start()?;
 //!
@@ -35,16 +70,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The same service answers `ipcctl send calc.add a:=1 b:=2`, and any caller that sends JSON.
-//!
 //! | to | use |
 //! |--|--|
+//! | offer and call a service of your own | [`service`](macro@service), a trait |
 //! | call a method whose types are shared | [`Client::call`], or [`Client::start`] and [`Pending::wait`] |
 //! | call with a body of bytes or JSON | [`Client::call_bytes`] |
 //! | send a call that wants no answer | [`Client::tell`], with bytes [`Client::one_way`] |
 //! | ask the broker itself | [`Client::ask`] with an operation of [`control::operation`] |
 //! | keep others out while something runs | [`Client::lock`], which processes share: a [`LockGuard`] |
 //! | answer calls | [`Service`], on threads of its own or in the program's loop: [`Polled`] |
+//! | call one of several services with the same methods | [`Remote`] |
+//! | call again as long as that is safe | [`Attempts`] |
 //! | say no in a typed way | [`AppError`]; in any other way [`Failed`] |
 //! | call others while answering | [`Context::client`], whose calls end with the one that is answered |
 //! | send or receive many items in a call | [`Client::stream`] with a [`StreamMethod`]; answered by [`Service::stream`] |
@@ -65,52 +101,65 @@
 #![forbid(unsafe_code)]
 
 mod app_error;
+mod attempts;
 mod calls;
 mod cancel;
 mod client;
 mod connect;
+mod contract;
 mod cork;
 mod datagram;
+mod description;
 mod error;
 mod events;
+#[doc(hidden)]
+pub mod generated;
 mod line;
 mod link;
 mod lock;
+mod macros;
 mod method;
 mod pending;
 mod publication;
 mod publish;
+mod remote;
 mod request;
 mod scratch;
 mod service;
 mod session;
+mod shape;
 mod stream;
 mod stream_method;
 mod ticket;
 mod topic;
 
 pub use app_error::{AppError, MethodError};
+pub use attempts::{Attempts, Repeatable};
 pub use cancel::CancelToken;
 pub use client::Client;
 pub use connect::Connect;
 pub use cork::Corked;
 pub use datagram::Datagram;
+pub use description::{Description, EventDescription, MethodDescription};
 pub use error::{CallError, Error, Result};
 pub use events::{Event, Notice, Subscribe, Subscription, Watched};
 pub use ipc_protocol::{
-    ERROR_TABLE, Encoding, ErrorCode, ErrorRow, Identity, InvalidName, MethodName, Pattern, PeerNumber, Retry,
-    ServiceName, Streams, Target, Topic as TopicName, control, limits,
+    DESCRIBE, ERROR_TABLE, Encoding, ErrorCode, ErrorRow, Fingerprint, Identity, InvalidName, MethodName, Pattern,
+    PeerNumber, Retry, ServiceName, Streams, Target, Topic as TopicName, control, limits,
     transport::{Address, AddressError, Bell, poll},
 };
 pub use lock::{LockGuard, Locking};
-pub use method::Method;
+pub use macros::{AppError, service};
+pub use method::{AsRequest, Method};
 pub use pending::{Pending, PendingBytes};
 pub use publication::Publication;
 pub use publish::Publishing;
+pub use remote::Remote;
 pub use request::{Request, Response};
 pub use service::{Caller, Change, Context, Failed, Incoming, Polled, Service, Serving, Stopper};
+pub use shape::{Composition, Field, Mismatch, Shape, Type, Variant};
 pub use stream::{
     Downlink, DownlinkBytes, Items, ItemsBytes, Sink, SinkBytes, StreamCall, StreamCallBytes, Uplink, UplinkBytes,
 };
-pub use stream_method::StreamMethod;
-pub use topic::Topic;
+pub use stream_method::{AsStreamRequest, StreamMethod};
+pub use topic::{FixedTopic, Topic};

@@ -179,9 +179,14 @@ impl Line {
     ///
     /// # Errors
     /// `usage` if the names in `M` aren't valid.
-    pub(crate) fn ask<M: Method>(&self, now: Instant, timeout: Option<Duration>) -> Result<(Arc<Connection>, Asked)> {
+    pub(crate) fn ask<M: Method>(
+        &self,
+        name: Option<&str>,
+        now: Instant,
+        timeout: Option<Duration>,
+    ) -> Result<(Arc<Connection>, Asked)> {
         let mut state = self.state();
-        Ok((state.connection.clone(), state.routes.ask::<M>(now, timeout)?))
+        Ok((state.connection.clone(), state.routes.ask::<M>(name, now, timeout)?))
     }
 
     /// Uses what is known of methods.

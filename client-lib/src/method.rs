@@ -30,15 +30,14 @@ use crate::app_error::MethodError;
 /// ```
 ///
 /// # Requests that borrow
-/// Only a service needs a request that owns its data. A caller may have one that borrows it: a field of `Cow<'a, str>` serves both,
-/// as `Put<'static>` in the service.
+/// A service needs a request that owns its data, and a caller often has it elsewhere: see [`AsRequest`].
 ///
 /// # Bytes
 /// To serde a `Vec<u8>` is a list of numbers: in JSON `[104,105]`, four times as long, and slow to read. In bincode it takes one
 /// byte a number. A field of bytes is better a [`bytes::Bytes`] or has `#[serde(with = "serde_bytes")]`, which is quick in bincode,
 /// though JSON has no bytes, so that it is a list there too. What is nothing but bytes travels as they are: see
 /// [`Client::call_bytes`](crate::Client::call_bytes) and [`Service::any`](crate::Service::any).
-pub trait Method: Serialize {
+pub trait Method: Serialize + DeserializeOwned {
     /// Name of the service that a client calls. A service may offer the method under any name.
     const SERVICE: &'static str;
     /// Name of the method; empty for the default method of the service.
@@ -50,10 +49,59 @@ pub trait Method: Serialize {
     type Error: MethodError;
 }
 
-/// A request can be sent by reference, too.
-impl<M: Method> Method for &M {
-    const SERVICE: &'static str = M::SERVICE;
-    const METHOD: &'static str = M::METHOD;
-    type Reply = M::Reply;
-    type Error = M::Error;
+/// What a caller can send as the request of a method: each [`Method`], and types that borrow what a method owns.
+///
+/// It must serialise to the same as the method: fields of the same types in the same order, and for JSON of the same names. `&str` and
+/// `String` are the same to serde, as are `&[T]` and `Vec<T>`.
+///
+/// ```
+/// use ipc_client::{AsRequest, Method};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Put {
+///     key: String,
+///     value: String,
+/// }
+///
+/// impl Method for Put {
+///     const SERVICE: &'static str = "kv";
+///     const METHOD: &'static str = "put";
+///     type Reply = Option<String>;
+///     type Error = std::convert::Infallible;
+/// }
+///
+/// #[derive(Serialize)]
+/// struct PutRef<'a> {
+///     key: &'a str,
+///     value: &'a str,
+/// }
+///
+/// impl AsRequest for PutRef<'_> {
+///     type Method = Put;
+/// }
+///
+/// fn put(client: &ipc_client::Client, key: &str, value: &str) -> ipc_client::Result<Option<String>> {
+///     client.call(&PutRef { key, value }).map_err(|error| match error {
+///         ipc_client::CallError::Failed(error) => error,
+///         other => unreachable!("{other}"),
+///     })
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the request of a method",
+    note = "implement `ipc_client::Method` for it, or `ipc_client::AsRequest` if it borrows what a method owns"
+)]
+pub trait AsRequest: Serialize {
+    /// The method whose request it is.
+    type Method: Method;
 }
+
+impl<M: Method> AsRequest for M {
+    type Method = M;
+}
+
+/// What the method of a request replies.
+pub(crate) type ReplyOf<Q> = <<Q as AsRequest>::Method as Method>::Reply;
+/// The own errors of the method of a request.
+pub(crate) type ErrorOf<Q> = <<Q as AsRequest>::Method as Method>::Error;

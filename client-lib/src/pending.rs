@@ -10,7 +10,7 @@ use std::{
 use crate::{
     calls::Calls,
     error::{CallError, Result},
-    method::Method,
+    method::{AsRequest, ErrorOf, Method, ReplyOf},
     request::Response,
     session::typed::{Asked, Settled},
     ticket::Ticket,
@@ -18,16 +18,16 @@ use crate::{
 
 /// A typed call that is under way. Dropping it cancels the call.
 #[must_use = "dropping it cancels the call"]
-pub struct Pending<M: Method> {
+pub struct Pending<Q: AsRequest> {
     calls: Calls,
     ticket: Ticket,
     asked: Asked,
     /// Kept for a service that wants it in another encoding.
-    request: M,
+    request: Q,
 }
 
-impl<M: Method> Pending<M> {
-    pub(crate) fn new(calls: Calls, ticket: Ticket, asked: Asked, request: M) -> Self {
+impl<Q: AsRequest> Pending<Q> {
+    pub(crate) fn new(calls: Calls, ticket: Ticket, asked: Asked, request: Q) -> Self {
         Self { calls, ticket, asked, request }
     }
 
@@ -35,7 +35,7 @@ impl<M: Method> Pending<M> {
     ///
     /// # Errors
     /// As [`Client::call`](crate::Client::call).
-    pub fn wait(self) -> Result<M::Reply, CallError<M::Error>> {
+    pub fn wait(self) -> Result<ReplyOf<Q>, CallError<ErrorOf<Q>>> {
         let Self { calls, mut ticket, asked, request } = self;
         calls.settle(ticket.wait(None), asked, &request)
     }
@@ -44,9 +44,9 @@ impl<M: Method> Pending<M> {
     ///
     /// # Errors
     /// As [`Client::call`](crate::Client::call); `cancelled` after an interrupt.
-    pub fn wait_or_interrupt(mut self, interrupt: BorrowedFd<'_>) -> Result<M::Reply, CallError<M::Error>> {
+    pub fn wait_or_interrupt(mut self, interrupt: BorrowedFd<'_>) -> Result<ReplyOf<Q>, CallError<ErrorOf<Q>>> {
         loop {
-            match self.asked.settle::<M>(self.ticket.wait(Some(interrupt))) {
+            match self.asked.settle::<Q::Method>(self.ticket.wait(Some(interrupt))) {
                 Settled::Done(result) => return result,
                 Settled::Again => self.ticket = self.calls.send_again(&mut self.asked, &self.request)?,
             }
@@ -55,11 +55,11 @@ impl<M: Method> Pending<M> {
 
     /// Waits for the reply, but for no longer than `patience`: breaks with what the call ended with, or continues with the call, which
     /// is still under way.
-    pub fn wait_for(mut self, patience: Duration) -> ControlFlow<Result<M::Reply, CallError<M::Error>>, Self> {
+    pub fn wait_for(mut self, patience: Duration) -> ControlFlow<Result<ReplyOf<Q>, CallError<ErrorOf<Q>>>, Self> {
         let at_most = Instant::now().checked_add(patience);
         loop {
             let Some(outcome) = self.ticket.wait_until(at_most) else { return ControlFlow::Continue(self) };
-            match self.asked.settle::<M>(outcome) {
+            match self.asked.settle::<Q::Method>(outcome) {
                 Settled::Done(result) => return ControlFlow::Break(result),
                 Settled::Again => match self.calls.send_again(&mut self.asked, &self.request) {
                     Ok(ticket) => self.ticket = ticket,
@@ -73,9 +73,9 @@ impl<M: Method> Pending<M> {
     pub fn cancel(self) {}
 }
 
-impl<M: Method> fmt::Debug for Pending<M> {
+impl<Q: AsRequest> fmt::Debug for Pending<Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pending({}.{})", M::SERVICE, M::METHOD)
+        write!(f, "Pending({}.{})", <Q::Method as Method>::SERVICE, <Q::Method as Method>::METHOD)
     }
 }
 

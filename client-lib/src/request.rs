@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use ipc_protocol::{Encoding, MethodName, Target, transport::ReadBuffer};
+use ipc_protocol::{Encoding, Fingerprint, MethodName, Target, transport::ReadBuffer};
 
 /// A call whose body is already encoded.
 #[derive(Clone, Debug)]
@@ -22,13 +22,24 @@ pub struct Request {
     pub timeout: Option<Duration>,
     /// W3C trace context (`traceparent`), passed on untouched; up to 255 bytes.
     pub trace: Option<String>,
+    /// What the types of a body in bincode are made of, as a [`MethodDescription`](crate::MethodDescription) says: a service that was
+    /// built with others refuses it.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 impl Request {
     /// A call of `target` with a body of plain bytes.
     #[must_use]
     pub fn new(target: Target, body: impl Into<Bytes>) -> Self {
-        Self { target, method: None, encoding: Encoding::BYTES, body: body.into(), timeout: None, trace: None }
+        Self {
+            target,
+            method: None,
+            encoding: Encoding::BYTES,
+            body: body.into(),
+            timeout: None,
+            trace: None,
+            fingerprint: None,
+        }
     }
 
     /// Calls this method, instead of the one that the target names or the default method.
@@ -49,6 +60,13 @@ impl Request {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Says what the types of a body in bincode are made of.
+    #[must_use]
+    pub fn fingerprint(mut self, fingerprint: Fingerprint) -> Self {
+        self.fingerprint = Some(fingerprint);
         self
     }
 

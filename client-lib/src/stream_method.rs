@@ -26,7 +26,7 @@ use crate::app_error::MethodError;
 ///     type Error = String;
 /// }
 /// ```
-pub trait StreamMethod: Serialize {
+pub trait StreamMethod: Serialize + DeserializeOwned {
     /// Name of the service that a client calls.
     const SERVICE: &'static str;
     /// Name of the method; empty for the default method of the service.
@@ -43,4 +43,18 @@ pub trait StreamMethod: Serialize {
     type Reply: Serialize + DeserializeOwned;
     /// What the service says when it says no.
     type Error: MethodError;
+}
+
+/// What a caller can send as the request of a method with streams, as [`AsRequest`](crate::AsRequest) is for other methods.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the request of a method with streams",
+    note = "implement `ipc_client::StreamMethod` for it, or `ipc_client::AsStreamRequest` if it borrows what a method owns"
+)]
+pub trait AsStreamRequest: Serialize {
+    /// The method whose request it is.
+    type Method: StreamMethod;
+}
+
+impl<M: StreamMethod> AsStreamRequest for M {
+    type Method = M;
 }

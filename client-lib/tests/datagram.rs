@@ -199,7 +199,7 @@ fn a_deadline_does_not_wait_for_the_call_of_another_thread() {
 }
 
 /// `calc.add` by datagram.
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Add {
     a: i64,
 }

@@ -1,6 +1,11 @@
 //! Bodies of typed calls: the only module that names bincode, so that a drop-in replacement is a change of one line.
 
-use serde::{Serialize, de::DeserializeOwned};
+use std::marker::PhantomData;
+
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, DeserializeSeed},
+};
 
 use crate::{
     json::{self, JsonError},
@@ -68,6 +73,7 @@ fn append<T: Serialize + ?Sized>(encoding: Encoding, value: &T, out: &mut Vec<u8
     let appended = match encoding {
         Encoding::BINCODE => match bincode::serde::encode_into_std_write(value, out, BINCODE) {
             Ok(_) => Ok(()),
+            Err(bincode::error::EncodeError::OtherString(reason)) => Err(reason), // without the name of the variant
             Err(error) => Err(error.to_string()),
         },
         Encoding::BYTES | Encoding::JSON => json::encode_into(value, out).map_err(JsonError::into_reason),
@@ -82,7 +88,7 @@ fn append<T: Serialize + ?Sized>(encoding: Encoding, value: &T, out: &mut Vec<u8
 /// [`CodecError::Decode`] names the field that is wrong; [`CodecError::TrailingBytes`] if something follows the value.
 pub fn decode<T: DeserializeOwned>(encoding: Encoding, body: &[u8]) -> Result<T, CodecError> {
     match encoding {
-        Encoding::BINCODE => decode_bincode(body),
+        Encoding::BINCODE => decode_bincode_seed(PhantomData, body),
         Encoding::BYTES | Encoding::JSON if body.is_empty() => {
             decode_json(encoding, b"null").or_else(|_| decode_json(encoding, b"{}"))
         }
@@ -91,9 +97,18 @@ pub fn decode<T: DeserializeOwned>(encoding: Encoding, body: &[u8]) -> Result<T,
     }
 }
 
-fn decode_bincode<T: DeserializeOwned>(body: &[u8]) -> Result<T, CodecError> {
-    let (value, used) = bincode::serde::decode_from_slice(body, BINCODE)
-        .map_err(|e| CodecError::Decode { encoding: Encoding::BINCODE, reason: e.to_string() })?;
+/// Decodes a bincode body with a seed: how a body is read whose type is known only as a description.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_bincode_seed<'de, S: DeserializeSeed<'de>>(seed: S, body: &'de [u8]) -> Result<S::Value, CodecError> {
+    let (value, used) = bincode::serde::seed_decode_from_slice(seed, body, BINCODE).map_err(|error| {
+        let reason = match error {
+            bincode::error::DecodeError::OtherString(reason) => reason,
+            error => error.to_string(),
+        };
+        CodecError::Decode { encoding: Encoding::BINCODE, reason }
+    })?;
     if used < body.len() {
         return Err(CodecError::TrailingBytes(body.len() - used));
     }

@@ -21,6 +21,7 @@ pub use body::{Body, NoFd};
 pub use wire::{
     error::{ERROR_TABLE, ErrorCode, ErrorRow, MayHaveRun, Retry},
     event::Gap,
+    fingerprint::Fingerprint,
     frame::{Decoder, Frame, Incoming, Violation},
     header::{Encoding, Flags, Header, Kind},
     hello::{Features, Hello, Versions, Welcome},
@@ -29,7 +30,7 @@ pub use wire::{
     message::{Cancel, Goodbye},
     name::{InvalidName, MethodName, PeerNumber, ServiceName, Target, Topic},
     pattern::Pattern,
-    routing::{FieldTag, Routing, RoutingBuilder, RoutingError},
+    routing::{DESCRIBE, FieldTag, Routing, RoutingBuilder, RoutingError},
     stream::{Credit, End, Streams},
 };
 

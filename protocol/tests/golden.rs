@@ -8,8 +8,8 @@ use std::{collections::BTreeSet, fmt::Write};
 use bytes::Bytes;
 use ipc_protocol::{
     Call, Cancel, Credit, Decoder, ERROR_TABLE, Element, Encoding, End, ErrorCode, Event, Failure, Features, FieldTag,
-    Flags, Gap, Goodbye, Header, Hello, Identity, Incoming, Kind, Message, MethodName, PeerNumber, Reply, Retry,
-    Routing, ServiceName, Streams, Topic, Versions, Welcome, codec,
+    Fingerprint, Flags, Gap, Goodbye, Header, Hello, Identity, Incoming, Kind, Message, MethodName, PeerNumber, Reply,
+    Retry, Routing, ServiceName, Streams, Topic, Versions, Welcome, codec,
     control::{self, Operation, operation},
     limits,
 };
@@ -47,7 +47,10 @@ fn the_bodies_of_the_registration_are_those_of_the_ipc_service() {
     let register: control::Register = codec::decode(call.encoding, &call.body).unwrap();
     let registered: control::Registered = codec::decode(reply.encoding, &reply.body).unwrap();
     let calc = ServiceName::parse("calc").ok();
-    assert_eq!(register, control::Register { name: calc, window: 4, shared: false, streams: false, methods: vec![] });
+    assert_eq!(
+        register,
+        control::Register { name: calc, window: 4, shared: false, streams: false, methods: vec![], description: None }
+    );
     assert_eq!(registered, control::Registered { peer: PeerNumber(8) });
 }
 
@@ -150,6 +153,7 @@ fn the_table_of_tags_is_that_of_the_code() {
         ("TOPIC", FieldTag::TOPIC),
         ("SEQUENCE", FieldTag::SEQUENCE),
         ("COUNT", FieldTag::COUNT),
+        ("FINGERPRINT", FieldTag::FINGERPRINT),
     ];
     assert_eq!(documented, known.map(|(name, tag)| (name, u64::from(tag.0))));
 }
@@ -207,7 +211,14 @@ fn the_members_of_the_ipc_service_are_those_of_the_code() {
     let shown =
         control::Shown { name: calc(), shared: false, methods: vec![], queued: 0, calls: 0, instances: vec![], lock };
     let methods = vec![MethodName::default()];
-    let register = control::Register { name: None, window: 1, shared: false, streams: false, methods };
+    let register = control::Register {
+        name: None,
+        window: 1,
+        shared: false,
+        streams: false,
+        methods,
+        description: Some(Fingerprint(0)),
+    };
     let pattern = "home.".parse().unwrap();
     let subscribe = control::Subscribe { pattern, policy: control::Keeping::DropOldest, queue: 1_024, last: false };
     let topics = control::TopicPage { topics: vec![], next: Topic::parse("home.temp").ok() };

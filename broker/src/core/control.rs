@@ -140,6 +140,7 @@ impl<F> Switchboard<F> {
             agent: peer.agent.clone(),
             window: instance.window,
             in_flight: instance.running.len(),
+            description: instance.description,
         };
         Some((shown, &instance.methods))
     }

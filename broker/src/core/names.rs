@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, Bound};
 
-use ipc_protocol::{MethodName, ServiceName, control};
+use ipc_protocol::{Fingerprint, MethodName, ServiceName, control};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -57,6 +57,7 @@ pub(crate) struct Instance {
     /// Calls to `@N` that wait for room.
     pub(crate) direct: List<OfCall>,
     pub(crate) methods: Vec<MethodName>,
+    pub(crate) description: Option<Fingerprint>,
     /// Whether it takes calls with streams.
     pub(crate) streams: bool,
     /// Bytes charged to its peer's user for it.
@@ -110,6 +111,7 @@ impl Instance {
             running: List::default(),
             direct: List::default(),
             methods: request.methods,
+            description: request.description,
             streams: request.streams,
             charge: ROWS + name + methods,
             load: Load::default(),
@@ -407,6 +409,7 @@ mod tests {
             window: 8,
             shared: true,
             methods: Vec::new(),
+            description: None,
         };
         let peer = Id::from_bits(1 << 32).unwrap();
         let ids: Vec<_> =

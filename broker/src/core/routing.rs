@@ -77,7 +77,14 @@ mod tests {
         );
         let name = ServiceName::parse("calc").unwrap();
         let methods: Vec<MethodName> = Vec::new();
-        let request = control::Register { streams: false, name: Some(name.clone()), window: 1, shared: false, methods };
+        let request = control::Register {
+            streams: false,
+            name: Some(name.clone()),
+            window: 1,
+            shared: false,
+            methods,
+            description: None,
+        };
         let id = names.register(Some(&name), false, Instance::new(peer, request));
         post.peers.get_mut(peer).unwrap().instances.push(id);
         let mut routing = Routing::to(target, method).build();

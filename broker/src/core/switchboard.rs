@@ -320,8 +320,14 @@ mod tests {
         let peer = board.post.admit(Moment(0), Identity::new(7, 7), Effect::Allow, &mut Vec::<Output<NoFd>>::new());
         board.post.peers.get_mut(peer).unwrap().stage = PeerStage::Ready;
         let name = ServiceName::parse("calc").unwrap();
-        let request =
-            control::Register { streams: false, name: Some(name.clone()), window, shared: false, methods: Vec::new() };
+        let request = control::Register {
+            streams: false,
+            name: Some(name.clone()),
+            window,
+            shared: false,
+            methods: Vec::new(),
+            description: None,
+        };
         board.names.register(Some(&name), false, Instance::new(peer, request));
         let id = board.names.find(b"calc").unwrap();
         (board, id)

@@ -589,5 +589,5 @@ fn reply_with<F>(id: u64, body: Body<F>) -> wire::Message<F> {
 /// An exclusive registration.
 pub(crate) fn registration(name: Option<&str>, window: u32) -> control::Register {
     let name = name.map(|name| name.parse().expect("a good name"));
-    control::Register { streams: false, name, window, shared: false, methods: Vec::new() }
+    control::Register { streams: false, name, window, shared: false, methods: Vec::new(), description: None }
 }

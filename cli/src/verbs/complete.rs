@@ -6,13 +6,13 @@
 use std::{ffi::OsString, time::Duration};
 
 use clap::{Arg, Command};
-use ipc_client::control;
+use ipc_client::{Shape, Type, control};
 use serde::Serialize;
 
 use crate::{
     exit::Exit,
     globals::Globals,
-    out,
+    lookup, out,
     pages::{self, Page},
     problem::Result,
 };
@@ -35,6 +35,8 @@ enum Next {
     Name,
     /// A topic whose last event is kept: the broker knows no others.
     Topic,
+    /// A field of what this is asked, but none of those.
+    Field(String, Vec<String>),
     /// A command of the system.
     Command,
     /// A file, after this.
@@ -49,6 +51,7 @@ impl Args {
             Next::Words(words) => lines(words, last),
             Next::Name => lines(names(globals), last),
             Next::Topic => lines(topics(globals), last),
+            Next::Field(target, given) => lines(fields(globals, &target, &given), last),
             Next::Command => ":commands\n".to_owned(),
             Next::File(prefix) => format!(":files{prefix}\n"),
         };
@@ -71,6 +74,24 @@ fn names(globals: &Globals) -> Vec<String> {
 fn topics(globals: &Globals) -> Vec<String> {
     let question = |after| control::Topics { pattern: None, after };
     known::<control::TopicPage, _>(globals, "topics", question, |row| row.topic.to_string())
+}
+
+/// The fields of a method, as they are written before their values.
+fn fields(globals: &Globals, target: &str, given: &[String]) -> Vec<String> {
+    let known = || {
+        let client = globals.with_time(lookup::ASIDE).client("complete", target).ok()?;
+        lookup::method(&client, &target.parse().ok()?, lookup::ASIDE).ok()
+    };
+    let request = known().and_then(|method| method.request);
+    let fields = request.iter().flat_map(Type::named_fields).filter(|field| !given.contains(&field.name));
+    fields.map(|field| format!("{}{}", field.name, if is_text(&field.shape) { "=" } else { ":=" })).collect()
+}
+
+fn is_text(shape: &Shape) -> bool {
+    match shape {
+        Shape::Option(inner) => is_text(inner),
+        shape => matches!(shape, Shape::Str | Shape::Char),
+    }
 }
 
 /// What the broker knows. A user who has pressed a key waits for this, so it mustn't take long.
@@ -118,7 +139,8 @@ fn next(tree: &Command, before: &[String], last: &str) -> Next {
     let after_verb: Vec<&String> = before.iter().skip_while(|word| *word != verb.get_name()).skip(1).collect();
     let is_value = |at: usize| at > 0 && awaiting(verb, tree, after_verb[at - 1]).is_some();
     let places = after_verb.iter().enumerate().filter(|(at, word)| !word.starts_with('-') && !is_value(*at));
-    positional(verb, tree, places.count(), last)
+    let given: Vec<String> = places.map(|(_, word)| (*word).clone()).collect();
+    positional(verb, tree, &given, last)
 }
 
 /// The option that takes the word after it as its value.
@@ -157,14 +179,17 @@ fn verbs(tree: &Command) -> Vec<String> {
     tree.get_subcommands().filter(|verb| !verb.is_hide_set()).map(|verb| verb.get_name().to_owned()).collect()
 }
 
-/// What may stand in this place of a verb, counted without options.
-fn positional(verb: &Command, tree: &Command, place: usize, last: &str) -> Next {
-    match (verb.get_name(), place) {
+/// What may stand behind the words of a verb that are given, without options.
+fn positional(verb: &Command, tree: &Command, given: &[String], last: &str) -> Next {
+    match (verb.get_name(), given.len()) {
         ("send" | "show" | "list" | "chat", 0) | ("wait", _) => Next::Name,
         ("publish" | "topics", 0) | ("subscribe", _) => Next::Topic,
         ("send" | "publish", _) => match last.split_once('@') {
             Some((key, _)) => Next::File(format!("{key}@")),
-            None => Next::Words(vec![]),
+            None => match given.split_first().filter(|_| verb.get_name() == "send" && !last.contains('=')) {
+                Some((target, given)) => Next::Field(target.clone(), given.iter().map(|word| key(word)).collect()),
+                None => Next::Words(vec![]),
+            },
         },
         ("run", 0) => Next::Command,
         ("help", 0) => Next::Words(verbs(tree).into_iter().chain(["errors".to_owned()]).collect()),
@@ -175,6 +200,11 @@ fn positional(verb: &Command, tree: &Command, place: usize, last: &str) -> Next 
         }
         _ => Next::Words(vec![]),
     }
+}
+
+/// What stands before the value of a field.
+fn key(word: &str) -> String {
+    word.split([':', '=', '@']).next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -237,7 +267,14 @@ mod tests {
         assert_eq!(at_end("send store name@ph"), Next::File("name@".into()));
         assert_eq!(at_end("send -s /run"), Next::File(String::new()));
         assert_eq!(at_end("send --socket=/run"), Next::File("--socket=".into()));
-        assert_eq!(words("send store ph"), [""; 0]);
+        assert_eq!(words("send store name=ph"), [""; 0]);
+    }
+
+    #[test]
+    fn fields_follow_the_target_of_a_call() {
+        let field = |given: &[&str]| Next::Field("calc.add".into(), given.iter().map(ToString::to_string).collect());
+        assert_eq!(at_end("send calc.add "), field(&[]));
+        assert_eq!(at_end("send -t 5s calc.add a:=1 b"), field(&["a"]));
     }
 
     #[test]

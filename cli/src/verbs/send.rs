@@ -19,6 +19,7 @@ use crate::{
     number::within,
     problem::{Problem, Result},
     reply::{self, Ending},
+    typed::{self, Typed},
     verbs::{
         lines,
         stream::{self, Cut},
@@ -96,14 +97,21 @@ pub(crate) struct Args {
     #[arg(long)]
     raw: bool,
 
-    /// Encoding of the body [default: json for key=string and the like, else bytes; a typed service reads bytes as JSON]
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "bytes|json")]
+    /// Encoding of the body [default: json for key=string and the like, else bytes; a typed service reads bytes as JSON]. With
+    /// bincode the body is written as JSON, and turned into bincode by what the service says of its types, as is the reply
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "bytes|json|bincode")]
     encoding: Option<EncodingName>,
 }
 
 impl Args {
     pub(crate) fn run(mut self, globals: &Globals) -> Result<Exit> {
         self.check_wait()?;
+        if self.is_bincode() && (self.stream || self.lines || self.datagram || self.oneway) {
+            let message = "--encoding bincode is for a call with one reply";
+            return Err(
+                Problem::usage(self.target.to_string(), message).hint("leave out the other options, or bincode")
+            );
+        }
         let reading = if self.raw { Reading::Raw } else { Reading::Grammar };
         let mut args = std::mem::take(&mut self.args);
         let items = if self.stream { args.pop_if(|last| is_input(last)) } else { None };
@@ -124,6 +132,7 @@ impl Args {
             let input = Lines::open(source, &template.subject)?;
             return lines::run(&template, input, &self.connect(globals, &template)?, globals.format);
         }
+        let has_fields = source.has_fields();
         let body = source.read(template.encoding, &template.subject)?;
         let mut request = template.request(body);
         if self.datagram {
@@ -139,7 +148,23 @@ impl Args {
             globals.say(|| format!("the broker has accepted the call of {}", template.subject));
             return Ok(Exit::SUCCESS);
         }
-        let response = template.call(&client, request)?;
+        if self.is_bincode() {
+            let typed = Typed::find(&client, &self.target)?;
+            let response = typed.decode(template.call(&client, typed.encode(request)?)?)?;
+            reply::print(&response, globals.format, self.ending())?;
+            return Ok(Exit::SUCCESS);
+        }
+        if has_fields {
+            typed::check(&client, &self.target, &request.body)?;
+        }
+        let body = request.body.clone();
+        let response = template.call(&client, request).map_err(|problem| {
+            let explained = problem.is(ErrorCode::INVALID).then(|| typed::explain(&client, &self.target, &body));
+            match explained.flatten() {
+                Some(words) => problem.hint(words),
+                None => problem,
+            }
+        })?;
         reply::print(&response, globals.format, self.ending())?;
         Ok(Exit::SUCCESS)
     }
@@ -153,6 +178,10 @@ impl Args {
         }
         let message = format!("'{target}' stands where the service is expected");
         Err(Problem::usage("", message).hint(format!("write the time with =, as in --wait={target}")))
+    }
+
+    fn is_bincode(&self) -> bool {
+        self.encoding == Some(EncodingName::Bincode)
     }
 
     fn ending(&self) -> Ending {

@@ -5,21 +5,27 @@ use std::{
     time::Duration,
 };
 
-/// 50 ms, doubled up to 2 s. Each step is cut by up to half at random, so that the services of a broker that died do not all come
+/// A first pause, 50 ms unless said otherwise, doubled up to a longest one, 2 s. Each step is cut by up to half at random, so that the services of a broker that died do not all come
 /// back in the same instant.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     step: Duration,
+    longest: Duration,
     seed: u64,
 }
 
 impl Backoff {
     pub(crate) fn new() -> Self {
-        Self::with_seed(RandomState::new().build_hasher().finish())
+        Self::between(FIRST, LONGEST)
     }
 
-    fn with_seed(seed: u64) -> Self {
-        Self { step: FIRST, seed: seed | 1 }
+    /// Pauses from `first` to `longest`.
+    pub(crate) fn between(first: Duration, longest: Duration) -> Self {
+        Self::with_seed(first, longest, RandomState::new().build_hasher().finish())
+    }
+
+    fn with_seed(first: Duration, longest: Duration, seed: u64) -> Self {
+        Self { step: first.min(longest), longest, seed: seed | 1 }
     }
 
     /// The next wait.
@@ -29,14 +35,14 @@ impl Backoff {
         self.seed ^= self.seed >> 7;
         self.seed ^= self.seed << 17;
         let step = self.step;
-        self.step = (step * 2).min(LONGEST);
+        self.step = step.saturating_mul(2).min(self.longest);
         let cut = u32::try_from(self.seed % 512).unwrap_or(0);
-        step - step * cut / 1024
+        step - (step / 1024).saturating_mul(cut)
     }
 }
 
-const FIRST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(2);
+pub(crate) const FIRST: Duration = Duration::from_millis(50);
+pub(crate) const LONGEST: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -44,7 +50,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_two_seconds_and_keep_at_least_half_of_each_step() {
-        let mut backoff = Backoff::with_seed(42);
+        let mut backoff = Backoff::with_seed(FIRST, LONGEST, 42);
         let pauses: Vec<Duration> = (0..12).map(|_| backoff.pause()).collect();
         assert!(pauses[0] >= FIRST / 2 && pauses[0] <= FIRST);
         assert!(pauses.iter().all(|pause| *pause <= LONGEST));
@@ -53,6 +59,9 @@ mod tests {
 
     #[test]
     fn two_seeds_give_two_rhythms() {
-        assert_ne!(Backoff::with_seed(1).pause(), Backoff::with_seed(0xdead_beef).pause());
+        assert_ne!(
+            Backoff::with_seed(FIRST, LONGEST, 1).pause(),
+            Backoff::with_seed(FIRST, LONGEST, 0xdead_beef).pause()
+        );
     }
 }

@@ -2,19 +2,23 @@
 
 use std::{
     any::Any,
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
 use ipc_protocol::{
-    Call, Encoding, ErrorCode, Failure, FieldTag, Header, Kind, Message, MethodName, Reply,
+    Call, Encoding, ErrorCode, Failure, FieldTag, Fingerprint, Header, Kind, Message, MethodName, Reply,
     codec::{self, CodecError},
     limits::MAX_BODY,
 };
 use serde::de::DeserializeOwned;
 
 use super::{Context, Failed, Incoming};
-use crate::{app_error::MethodError, method::Method, request::Response, session::Frames};
+use crate::{
+    app_error::MethodError, contract::Contract, description::MethodDescription, method::Method, request::Response,
+    session::Frames,
+};
 
 /// Answers a call: exactly one frame is pushed.
 pub(super) type Responder = Arc<dyn Fn(&Call, &Context, &mut Frames) + Send + Sync>;
@@ -32,6 +36,8 @@ pub(super) struct Way {
     pub(super) place: Place,
     /// Whether it takes calls with streams, and only those.
     pub(super) is_streamed: bool,
+    /// What is said of it; nothing of a method that takes any name.
+    about: Option<MethodDescription>,
     pub(super) answer: Responder,
 }
 
@@ -48,11 +54,13 @@ impl Methods {
         &mut self,
         name: MethodName,
         place: Place,
-        is_streamed: bool,
+        contract: Contract,
         answer: impl Fn(&Call, &Context, &mut Frames) + Send + Sync + 'static,
     ) {
         if let Err(at) = self.position(name.as_str().as_bytes()) {
-            self.by_name.insert(at, (name, Way { place, is_streamed, answer: Arc::new(answer) }));
+            let is_streamed = contract.is_streamed;
+            let about = Some(MethodDescription::of_contract(contract));
+            self.by_name.insert(at, (name, Way { place, is_streamed, about, answer: Arc::new(answer) }));
         }
     }
 
@@ -61,7 +69,7 @@ impl Methods {
         is_streamed: bool,
         answer: impl Fn(&Call, &Context, &mut Frames) + Send + Sync + 'static,
     ) {
-        let way = Some(Way { place: Place::Pool, is_streamed, answer: Arc::new(answer) });
+        let way = Some(Way { place: Place::Pool, is_streamed, about: None, answer: Arc::new(answer) });
         if is_streamed { self.any_stream = way } else { self.any = way }
     }
 
@@ -91,6 +99,12 @@ impl Methods {
         self.any.iter().chain(&self.any_stream).chain(self.by_name.iter().map(|(_, way)| way))
     }
 
+    /// What is said of each named method.
+    pub(super) fn described(&self) -> BTreeMap<MethodName, MethodDescription> {
+        let about = |way: &Way| way.about.clone().unwrap_or_default();
+        self.by_name.iter().map(|(name, way)| (name.clone(), about(way))).collect()
+    }
+
     /// The named methods, sorted.
     pub(super) fn names(&self) -> Vec<MethodName> {
         self.by_name.iter().map(|(name, _)| name.clone()).collect()
@@ -101,22 +115,47 @@ impl Methods {
     }
 }
 
+/// The fingerprint of the types that a method was built with, if they can be traced.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Built(pub(super) Option<Fingerprint>);
+
+impl Built {
+    /// Refuses bincode from a caller that was built with other types: it would be read as something else. In JSON, members have
+    /// names.
+    fn check(self, call: &Call) -> Result<(), Failure> {
+        let Some(own) = self.0.filter(|_| call.encoding == Encoding::BINCODE) else { return Ok(()) };
+        match call.routing.fingerprint() {
+            Some(caller) if caller != own => {
+                let text = format!(
+                    "the caller and {} were built with different types, which bincode can't bridge; json may",
+                    target(call)
+                );
+                Err(Failure::new(call.id, ErrorCode::UNSUPPORTED_ENCODING, text))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Answers a call of a typed method: in the encoding of the request, and in JSON to a caller that sent bytes.
-pub(super) fn answer_typed<M: Method + DeserializeOwned>(
+pub(super) fn answer_typed<M: Method>(
     call: &Call,
+    built: Built,
     answers: &mut Frames,
     run: impl FnOnce(M) -> Result<M::Reply, Failed<M::Error>>,
 ) {
-    answer_request(call, answers, run);
+    answer_request(call, built, answers, run);
 }
 
 /// Answers a call with what is made of its request.
 pub(super) fn answer_request<Q: DeserializeOwned, A: serde::Serialize, E: MethodError>(
     call: &Call,
+    built: Built,
     answers: &mut Frames,
     run: impl FnOnce(Q) -> Result<A, Failed<E>>,
 ) {
     guarded(call, answers, |answers| {
+        built.check(call)?;
         let request = match codec::decode::<Q>(call.encoding, &call.body) {
             Ok(request) => request,
             Err(error) => return Err(undecodable(call.id, &error)),
@@ -242,7 +281,7 @@ mod tests {
 
     fn half(encoding: Encoding, body: &[u8]) -> Message {
         let mut answers = Frames::default();
-        answer_typed::<Half>(&call(encoding, body), &mut answers, |half| match half.of {
+        answer_typed::<Half>(&call(encoding, body), Built(None), &mut answers, |half| match half.of {
             13 => panic!("thirteen"),
             odd if odd % 2 != 0 => Err(format!("{odd} is odd").into()),
             even => Ok(even / 2),

@@ -15,7 +15,6 @@ mod unanswered;
 mod workers;
 
 use ipc_protocol::{Call, ErrorCode, MethodName, ServiceName, transport::Address};
-use serde::de::DeserializeOwned;
 
 pub use self::{
     call::{Caller, Context, Incoming},
@@ -28,12 +27,14 @@ pub use self::{
 use self::{
     change::Observer,
     life::Life,
-    methods::{Methods, Place, answer_any, answer_typed},
+    methods::{Built, Methods, Place, answer_any, answer_typed},
     offer::Offer,
     streamed::{answer_any_stream, answer_stream},
 };
 use crate::{
     connect::Connect,
+    contract::Contract,
+    description::Description,
     error::{Error, Result},
     method::Method,
     request::Response,
@@ -110,6 +111,8 @@ pub struct Service {
     connect: Connect,
     stopper: Option<Stopper>,
     observer: Option<Observer>,
+    /// What the service says of itself, besides its methods.
+    description: Description,
     /// The first mistake in what was asked for; `start` reports it.
     mistake: Option<Error>,
 }
@@ -124,12 +127,18 @@ enum Sharing {
 impl Service {
     /// A service under a name, such as `org.example.clock`. A bad name is an error of [`Service::start`].
     pub fn new(name: &str) -> Self {
-        let mut service = Self::anonymous();
+        Self::anonymous().named(name)
+    }
+
+    /// Another name, for one of several services whose methods are the same. A bad name is an error of [`Service::start`].
+    pub fn named(mut self, name: &str) -> Self {
         match ServiceName::parse(name) {
-            Ok(name) => service.name = Some(name),
-            Err(error) => service.mistake = Some(misnamed("service", name, &error)),
+            Ok(name) => self.name = Some(name),
+            Err(error) => {
+                self.mistake.get_or_insert(misnamed("service", name, &error));
+            }
         }
-        service
+        self
     }
 
     /// A service without a name: callable by its number alone, as `@17`.
@@ -143,6 +152,7 @@ impl Service {
             connect: Connect::default(),
             stopper: None,
             observer: None,
+            description: Description::default(),
             mistake: None,
         }
     }
@@ -172,6 +182,19 @@ impl Service {
         self
     }
 
+    /// What the service is for, as `ipcctl show` prints it.
+    pub fn about(mut self, about: &str) -> Self {
+        about.clone_into(&mut self.description.about);
+        self
+    }
+
+    /// What the service says of itself: texts, and types of methods that are answered by [`Service::any`]. Types of typed methods are
+    /// traced; what is said of them here besides is kept.
+    pub fn described(mut self, description: Description) -> Self {
+        self.description = description;
+        self
+    }
+
     /// Connects to this address, instead of the one that the environment gives.
     pub fn address(mut self, address: &Address) -> Self {
         self.connect = self.connect.address(address);
@@ -186,7 +209,7 @@ impl Service {
 
     /// Answers a method on the pool. It may block and make calls of its own with [`Context::client`]. It should end soon after
     /// [`Context::cancel`] says that the caller has stopped waiting.
-    pub fn method<M: Method + DeserializeOwned>(
+    pub fn method<M: Method>(
         self,
         answer: impl Fn(M, &Context) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,
     ) -> Self {
@@ -195,7 +218,7 @@ impl Service {
 
     /// Answers a method on the thread that reads: it must not block, for everything else waits meanwhile, and it cannot call. The
     /// replies to all quick calls of one read leave with one write.
-    pub fn quick<M: Method + DeserializeOwned>(
+    pub fn quick<M: Method>(
         self,
         answer: impl Fn(M, &Context) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,
     ) -> Self {
@@ -216,7 +239,7 @@ impl Service {
     /// Answers a method with streams, on the pool: a thread is taken as long as the call lasts. `items` are those of the caller; what is
     /// sent to the sink, the caller receives before the reply. Both wait for the caller, and end with an error when it cancels or dies,
     /// which `?` passes on. See [`Client::stream`](crate::Client::stream).
-    pub fn stream<M: StreamMethod + DeserializeOwned>(
+    pub fn stream<M: StreamMethod>(
         mut self,
         answer: impl Fn(M, Items<M::In>, Sink<M::Out>, &Context) -> Result<M::Reply, Failed<M::Error>>
         + Send
@@ -224,8 +247,10 @@ impl Service {
         + 'static,
     ) -> Self {
         if let Some(name) = self.method_name(M::METHOD) {
-            self.methods.add(name, Place::Pool, true, move |call, context, answers| {
-                answer_stream::<M>(&context.connection, call, answers, |request, items, sink| {
+            let contract = Contract::of_stream::<M>();
+            let built = Built(contract.fingerprint);
+            self.methods.add(name, Place::Pool, contract, move |call, context, answers| {
+                answer_stream::<M>(&context.connection, call, built, answers, |request, items, sink| {
                     answer(request, items, sink, context)
                 });
             });
@@ -292,19 +317,24 @@ impl Service {
         let window = self.window.or((threads == 0).then_some(QUICK_WINDOW));
         let shared = self.sharing == Sharing::Shared;
         let (name, methods, observer, dial) = (self.name, self.methods, self.observer, self.connect.dial()?);
-        Ok((Offer { name, methods, threads, window, shared, dial, observer }, self.stopper))
+        let description = self.description.completed(methods.described());
+        let described = description.encoded();
+        let names = description.methods.into_keys().collect();
+        Ok((Offer { name, methods, names, described, threads, window, shared, dial, observer }, self.stopper))
     }
 
-    fn typed<M: Method + DeserializeOwned>(
+    fn typed<M: Method>(
         mut self,
         place: Place,
         answer: impl Fn(M, &Context) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,
     ) -> Self {
         if let Some(name) = self.method_name(M::METHOD) {
+            let contract = Contract::of::<M>();
+            let built = Built(contract.fingerprint);
             let answer = move |call: &Call, context: &Context, answers: &mut Frames| {
-                answer_typed::<M>(call, answers, |request| answer(request, context));
+                answer_typed::<M>(call, built, answers, |request| answer(request, context));
             };
-            self.methods.add(name, place, false, answer);
+            self.methods.add(name, place, contract, answer);
         }
         self
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ipc_protocol::{
-    ErrorCode, ServiceName,
+    ErrorCode, MethodName, ServiceName,
     control::{Register, Unregister, operation},
 };
 
@@ -12,6 +12,7 @@ use super::{
     methods::Methods,
 };
 use crate::{
+    description::EncodedDescription,
     error::{Error, Result},
     link::blocking::{Connection, Departure},
     link::dial::Dial,
@@ -25,6 +26,10 @@ use crate::{
 pub(super) struct Offer {
     pub(super) name: Option<ServiceName>,
     pub(super) methods: Methods,
+    /// Of the methods that are answered, as far as they are known.
+    pub(super) names: Vec<MethodName>,
+    /// What the service says of itself, if it says anything.
+    pub(super) described: Option<EncodedDescription>,
     /// Threads of the pool, 0 if there is nothing for them to do.
     pub(super) threads: usize,
     /// Calls taken at once; `None`: as many as there are threads.
@@ -64,7 +69,8 @@ impl Offer {
             name: self.name.clone(),
             window: self.window(),
             shared: self.shared,
-            methods: self.methods.names(),
+            methods: self.names.clone(),
+            description: self.described.as_ref().map(|description| description.fingerprint),
         };
         Operated::of::<operation::Register>(&register, Some(REGISTER_TIMEOUT))
     }

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use ipc_protocol::{Call, ErrorCode, Failure, Message, Streams};
-use serde::de::DeserializeOwned;
 
 use super::{
     Failed, Incoming,
-    methods::{answer_any, answer_request, reply_encoding, target},
+    methods::{Built, answer_any, answer_request, reply_encoding, target},
 };
 use crate::{
     link::blocking::Connection,
@@ -18,9 +17,10 @@ use crate::{
 };
 
 /// Answers a call of a typed method with streams.
-pub(super) fn answer_stream<M: StreamMethod + DeserializeOwned>(
+pub(super) fn answer_stream<M: StreamMethod>(
     connection: &Arc<Connection>,
     call: &Call,
+    built: Built,
     answers: &mut Frames,
     run: impl FnOnce(M, Items<M::In>, Sink<M::Out>) -> Result<M::Reply, Failed<M::Error>>,
 ) {
@@ -33,7 +33,7 @@ pub(super) fn answer_stream<M: StreamMethod + DeserializeOwned>(
         return refuse(call, answers, "the call has ended".to_owned());
     };
     let (items, sink) = (Items::new(Receiving::new(place.clone())), sending(&place, call));
-    answer_request(call, answers, |request| run(request, items, Sink::new(sink)));
+    answer_request(call, built, answers, |request| run(request, items, Sink::new(sink)));
     place.close();
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use ipc_protocol::{Call, ErrorCode, Failure, Identity, Message, transport::Bell};
+use ipc_protocol::{Call, DESCRIBE, Encoding, ErrorCode, Failure, Identity, Message, Reply, transport::Bell};
 
 use super::{
     Caller, Context,
@@ -135,6 +135,9 @@ impl Turns {
             let text = "the broker did not say who calls";
             return self.refuse(&call, ErrorCode::PROTOCOL, text);
         }
+        if call.routing.method() == DESCRIBE.as_bytes() {
+            return self.describe(&call);
+        }
         let deadline = now + Duration::from_millis(u64::from(self.time_of(&call)));
         let Self { common, context, answers, .. } = self;
         let is_streamed = call.streams.any();
@@ -179,6 +182,16 @@ impl Turns {
         self.common.workers.push(Task { call: detached(call), context, answer, connection, unanswered });
     }
 
+    /// What the service says of itself. Answered here, so that no method has to end first.
+    fn describe(&mut self, call: &Call) {
+        let Some(description) = &self.common.offer.described else {
+            return self.refuse(call, ErrorCode::NO_METHOD, format!("{} says nothing of itself", service_of(call)));
+        };
+        let body = description.json.clone().into();
+        self.answers.push_message(Message::Reply(Reply { id: call.id, encoding: Encoding::JSON, body }));
+        self.flush_if_many();
+    }
+
     fn refuse(&mut self, call: &Call, code: ErrorCode, text: impl Into<String>) {
         if call.streams.any() {
             drop(stream::Place::of_delivered(&self.connection, call)); // what still comes is ignored
@@ -209,6 +222,10 @@ impl Turns {
         self.stamp = stamp.clone();
         true
     }
+}
+
+fn service_of(call: &Call) -> String {
+    String::from_utf8_lossy(call.routing.service()).into_owned()
 }
 
 /// A call in memory of its own: one that runs for long must not pin the buffer that all calls are read into.

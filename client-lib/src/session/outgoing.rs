@@ -126,6 +126,9 @@ pub(crate) fn routing_of(request: &Request) -> Result<Routing> {
         }
         routing.put(FieldTag::TRACE, trace.as_bytes());
     }
+    if let Some(fingerprint) = request.fingerprint {
+        routing.put(FieldTag::FINGERPRINT, &fingerprint.0.to_le_bytes());
+    }
     Ok(routing.build())
 }
 

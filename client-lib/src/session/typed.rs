@@ -42,18 +42,23 @@ pub(crate) enum Settled<M: Method> {
 }
 
 impl Routes {
-    /// Prepares a call of `M`.
+    /// Prepares a call of `M`, to the service called `name` or to the one that `M` names.
     ///
     /// # Errors
-    /// `usage` if the names in `M` are not valid.
-    pub(crate) fn ask<M: Method>(&mut self, now: Instant, timeout: Option<Duration>) -> Result<Asked, Error> {
-        let (routing, encoding) = self.of::<M>()?;
+    /// `usage` if a name is not valid.
+    pub(crate) fn ask<M: Method>(
+        &mut self,
+        name: Option<&str>,
+        now: Instant,
+        timeout: Option<Duration>,
+    ) -> Result<Asked, Error> {
+        let (routing, encoding) = self.of::<M>(name)?;
         Ok(Asked { routing, encoding, patience: Patience::new(now, timeout.map_or(0, to_ms)) })
     }
 
     /// Prepares the second attempt of a call whose service does not take bincode; calls to come start with JSON.
-    pub(crate) fn ask_again<M: Method>(&mut self, now: Instant, asked: &mut Asked) {
-        self.prefer_json(M::SERVICE);
+    pub(crate) fn ask_again(&mut self, now: Instant, asked: &mut Asked) {
+        self.prefer_json(asked.routing.service());
         asked.encoding = Encoding::JSON;
         asked.patience = asked.patience.rest(now);
     }

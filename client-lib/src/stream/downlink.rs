@@ -4,12 +4,16 @@ use std::{
     fmt,
     marker::PhantomData,
     os::fd::BorrowedFd,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use ipc_protocol::{ErrorCode, Routing};
+
 use super::receiving::{Receiving, read};
 use crate::{
-    error::{CallError, Result},
+    error::{CallError, Error, Result},
+    line::Line,
     request::Response,
     session::{outgoing::decode_reply, typed::said_no},
     stream_method::StreamMethod,
@@ -20,12 +24,15 @@ use crate::{
 /// An iteration that the end of the call has cut short yields the error once; [`Downlink::end`] has it, too.
 pub struct Downlink<M: StreamMethod> {
     half: Receiving,
+    line: Arc<Line>,
+    /// Names the service.
+    routing: Routing,
     items: PhantomData<fn() -> M::Out>,
 }
 
 impl<M: StreamMethod> Downlink<M> {
-    pub(super) fn new(half: Receiving) -> Self {
-        Self { half, items: PhantomData }
+    pub(super) fn new(half: Receiving, line: Arc<Line>, routing: Routing) -> Self {
+        Self { half, line, routing, items: PhantomData }
     }
 
     /// Drops the items that still come, and waits for the reply.
@@ -35,8 +42,19 @@ impl<M: StreamMethod> Downlink<M> {
     pub fn end(self) -> Result<M::Reply, CallError<M::Error>> {
         match self.half.outcome() {
             Ok(response) => Ok(decode_reply(M::SERVICE, M::METHOD, &response)?),
-            Err(error) => Err(said_no(error)),
+            Err(error) => {
+                learn_encoding(&self.line, &self.routing, &error);
+                Err(said_no(error))
+            }
         }
+    }
+}
+
+/// Items may be on their way when a service says that it doesn't take the encoding, so the call can't be made again here. The
+/// program's own next one is in JSON.
+fn learn_encoding(line: &Line, routing: &Routing, error: &Error) {
+    if error.code() == ErrorCode::UNSUPPORTED_ENCODING {
+        line.routes(|routes| routes.prefer_json(routing.service()));
     }
 }
 
@@ -44,7 +62,8 @@ impl<M: StreamMethod> Iterator for Downlink<M> {
     type Item = Result<M::Out>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.half.next().map(|item| read(&item?))
+        let item = self.half.next()?.inspect_err(|error| learn_encoding(&self.line, &self.routing, error));
+        Some(item.and_then(|item| read(&item)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_protocol::{Encoding, MethodName, Routing, ServiceName, Streams};
+use ipc_protocol::Streams;
 
 use super::{
     call::{StreamCall, StreamCallBytes},
@@ -22,15 +22,16 @@ use crate::{
     scratch::with_body,
     session::{
         Outgoing,
-        outgoing::{Answer, What, misnamed, routing_of},
+        outgoing::{Answer, What, routing_of},
         patience::to_ms,
     },
-    stream_method::StreamMethod,
+    stream_method::{AsStreamRequest, StreamMethod},
 };
 
 impl Client {
     /// Starts a call with streams. Its deadline is one of silence: it begins anew with each item of either side, and the side that waits for the
-    /// other one shows that it is there. The request and its items travel as bincode.
+    /// other one shows that it is there. The request and its items travel as bincode, or as JSON once the service has said that it
+    /// doesn't take bincode from this build (`unsupported_encoding`, retry safe).
     ///
     /// ```
     /// use ipc_client::{Client, Service, StreamMethod};
@@ -73,8 +74,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::start`]. That the service takes no streams, the call says later.
-    pub fn stream<M: StreamMethod>(&self, request: &M) -> Result<StreamCall<M>> {
-        self.stream_in(request, None)
+    pub fn stream<Q: AsStreamRequest>(&self, request: &Q) -> Result<StreamCall<Q::Method>> {
+        self.stream_at(None, request, None)
     }
 
     /// Starts a call with streams that ends when neither side is heard for `silence`: 1 ms to 1 h, other values are moved to the nearer
@@ -82,8 +83,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::stream`].
-    pub fn stream_within<M: StreamMethod>(&self, request: &M, silence: Duration) -> Result<StreamCall<M>> {
-        self.stream_in(request, Some(silence))
+    pub fn stream_within<Q: AsStreamRequest>(&self, request: &Q, silence: Duration) -> Result<StreamCall<Q::Method>> {
+        self.stream_at(None, request, Some(silence))
     }
 
     /// Starts a call with streams and a request of bytes. Its timeout is one of silence, as for [`Client::stream`].
@@ -98,16 +99,20 @@ impl Client {
         Ok(StreamCallBytes::new(UplinkBytes::new(sending), DownlinkBytes::new(receiving)))
     }
 
-    fn stream_in<M: StreamMethod>(&self, request: &M, silence: Option<Duration>) -> Result<StreamCall<M>> {
-        let service = ServiceName::parse(M::SERVICE).map_err(|error| misnamed("service", M::SERVICE, &error))?;
-        let method = MethodName::parse(M::METHOD).map_err(|error| misnamed("method", M::METHOD, &error))?;
-        let routing = Routing::to(service.as_str(), method.as_str()).build();
-        let streams = Streams { request: M::UPLOAD, reply: M::DOWNLOAD };
-        let (sending, receiving) = with_body(Encoding::BINCODE, request, |body| {
+    /// As [`Client::stream_within`], under another name than the method's own.
+    pub(crate) fn stream_at<Q: AsStreamRequest>(
+        &self,
+        name: Option<&str>,
+        request: &Q,
+        silence: Option<Duration>,
+    ) -> Result<StreamCall<Q::Method>> {
+        let (routing, encoding) = self.calls().line.routes(|routes| routes.of_stream::<Q::Method>(name))?;
+        let streams = Streams { request: Q::Method::UPLOAD, reply: Q::Method::DOWNLOAD };
+        let (sending, receiving) = with_body(encoding, request, |body| {
             let outgoing = Outgoing {
                 what: What::Stream(streams),
                 routing: &routing,
-                encoding: Encoding::BINCODE,
+                encoding,
                 timeout_ms: silence.map_or(0, to_ms),
                 body,
                 answer: Answer::Wanted,
@@ -115,7 +120,7 @@ impl Client {
             };
             self.open(&outgoing, streams)
         })?;
-        Ok(StreamCall::new(Uplink::new(sending), Downlink::new(receiving)))
+        Ok(StreamCall::new(Uplink::new(sending), Downlink::new(receiving, self.calls().line.clone(), routing)))
     }
 
     fn open(&self, outgoing: &Outgoing<'_>, streams: Streams) -> Result<(Sending, Receiving)> {

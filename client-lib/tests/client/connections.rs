@@ -34,7 +34,7 @@ fn without_a_broker_the_next_call_is_unavailable() {
 #[test]
 fn a_refused_connection_says_why() {
     let (client, mut line) = Line::pair();
-    let pending = client.start(&ADD).unwrap();
+    let pending = client.start(ADD).unwrap();
     line.send(Message::Goodbye(Goodbye { code: ErrorCode::DENIED, text: "not you".into() }));
     drop(line);
     let error = failed(pending.wait());
@@ -71,7 +71,7 @@ fn the_death_of_the_broker_ends_each_call_once() {
 #[test]
 fn what_came_before_the_end_is_still_taken() {
     let (client, mut line) = Line::open_pair();
-    let pending = client.start(&ADD).unwrap();
+    let pending = client.start(ADD).unwrap();
     let call = line.expect_call();
     line.reply(call.id, &3_i64);
     drop(line);
@@ -83,7 +83,7 @@ fn what_came_before_the_end_is_still_taken() {
 #[test]
 fn garbage_ends_the_connection_and_is_called_so() {
     let (client, mut line) = Line::open_pair();
-    let pending = client.start(&ADD).unwrap();
+    let pending = client.start(ADD).unwrap();
     line.expect_call();
     line.send_raw(b"HTTP/1.1 400 Bad Request\r\n\r\n, and some more of it");
     let error = failed(pending.wait());

@@ -27,7 +27,7 @@ fn corked_calls_leave_when_enough_have_gathered_or_a_thread_waits() {
     let _long = client.start(Text("x".repeat(33 * 1024))).unwrap();
     assert_eq!(line.expect_call().routing.method(), b"text");
 
-    let short = client.start(&ADD).unwrap();
+    let short = client.start(ADD).unwrap();
     assert!(line.is_silent());
     thread::scope(|scope| {
         let waiting = scope.spawn(|| short.wait().unwrap());
@@ -63,7 +63,7 @@ fn a_cork_lets_everything_go_even_if_the_socket_takes_it_in_pieces() {
 fn a_cork_says_when_it_could_not_let_go() {
     let (client, line) = Line::open_pair();
     let corked = client.cork();
-    let pending = client.start(&ADD).unwrap();
+    let pending = client.start(ADD).unwrap();
     drop(line);
     let error = corked.flush().unwrap_err();
     assert_eq!(error.code(), ErrorCode::BROKER_LOST);

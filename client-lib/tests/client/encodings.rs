@@ -13,11 +13,8 @@ use crate::{
 #[derive(serde::Serialize)]
 struct Borrowed<'a>(&'a str);
 
-impl ipc_client::Method for Borrowed<'_> {
-    const SERVICE: &'static str = "calc";
-    const METHOD: &'static str = "text";
-    type Reply = String;
-    type Error = std::convert::Infallible;
+impl ipc_client::AsRequest for Borrowed<'_> {
+    type Method = Text;
 }
 
 #[test]
@@ -39,7 +36,7 @@ fn a_request_may_borrow_even_if_it_is_sent_twice() {
 fn a_service_that_takes_no_bincode_gets_json_from_then_on() {
     let (client, mut line) = Line::open_pair();
     thread::scope(|scope| {
-        let pending = client.start(&ADD).unwrap();
+        let pending = client.start(ADD).unwrap();
         let waiting = scope.spawn(|| pending.wait().unwrap());
         let refused = line.expect_call();
         line.refuse(refused.id, ErrorCode::UNSUPPORTED_ENCODING, "json and bytes are taken");
@@ -48,7 +45,7 @@ fn a_service_that_takes_no_bincode_gets_json_from_then_on() {
         line.reply_json(again.id, &3_i64);
         assert_eq!(waiting.join().unwrap(), 3);
     });
-    let _add = client.start(&ADD).unwrap();
+    let _add = client.start(ADD).unwrap();
     assert_eq!(line.expect_call().encoding, Encoding::JSON);
     let _other = client.start(Text(String::new())).unwrap();
     assert_eq!(line.expect_call().encoding, Encoding::JSON);

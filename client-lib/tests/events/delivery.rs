@@ -130,7 +130,7 @@ fn a_thread_that_waits_for_an_event_reads_the_reply_of_another() {
 #[test]
 fn a_call_that_is_waited_for_keeps_the_events_that_come_before_its_reply() {
     let (client, mut line, mut subscription) = subscribed();
-    let pending = client.start(&ADD).unwrap();
+    let pending = client.start(ADD).unwrap();
     let call = line.expect_call();
     line.send_all([told(5, "t.x", 1, ""), told(5, "t.x", 2, "")]);
     line.reply(call.id, &3_i64);

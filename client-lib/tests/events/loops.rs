@@ -52,7 +52,7 @@ fn the_descriptor_tells_of_an_event_that_another_thread_has_read() {
     let (client, mut line, subscription) = subscribed();
     let mut watched = subscription.watched().unwrap();
     while round_is_spurious(&mut watched) {}
-    let pending = client.start(&ADD).unwrap();
+    let pending = client.start(ADD).unwrap();
     let call = line.expect_call();
     line.send_all([told(5, "t.x", 1, ""), told(5, "t.x", 2, "")]);
     line.reply(call.id, &3_i64);

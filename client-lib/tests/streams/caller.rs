@@ -121,7 +121,7 @@ fn dropping_a_call_cancels_it_and_its_late_items_are_ignored() {
     assert_eq!(line.expect_end_of(id).error, Some(ErrorCode::CANCELLED));
     assert_eq!(line.expect_cancel().id, id);
     line.send_all([item(id, false, &1_i64), credit(id, false, 1)]);
-    let pending = client.start(&ADD).unwrap();
+    let pending = client.start(ADD).unwrap();
     let call = line.expect_call();
     line.reply(call.id, &3_i64);
     assert_eq!(pending.wait().unwrap(), 3);

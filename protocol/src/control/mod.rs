@@ -9,7 +9,10 @@ pub mod operation;
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::name::{MethodName, PeerNumber, ServiceName};
+use crate::wire::{
+    fingerprint::Fingerprint,
+    name::{MethodName, PeerNumber, ServiceName},
+};
 
 pub use events::{
     InstanceEvent, Keeping, LimitEvent, NameEvent, PeerEvent, Published, Subscribe, Subscribed, TopicPage, TopicRow,
@@ -39,6 +42,9 @@ pub struct Register {
     /// Methods the instance answers, for `show`; empty if it doesn't say.
     #[serde(default)]
     pub methods: Vec<MethodName>,
+    /// Fingerprint of its description, if it answers the method [`DESCRIBE`](crate::DESCRIBE).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<Fingerprint>,
 }
 
 /// Answer to [`Register`].
@@ -119,6 +125,9 @@ pub struct Instance {
     pub window: u32,
     /// Calls it is working on.
     pub in_flight: u32,
+    /// Fingerprint of its description, if it has one: two instances with the same one are described alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<Fingerprint>,
 }
 
 /// `ipc.peers`: the connections, a page at a time.

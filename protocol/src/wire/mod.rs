@@ -4,6 +4,7 @@
 
 pub(crate) mod error;
 pub(crate) mod event;
+pub(crate) mod fingerprint;
 pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod hello;

@@ -6,6 +6,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::wire::{
+    fingerprint::Fingerprint,
     limits::{MAX_NAME, MAX_ROUTING, MAX_TEXT},
     name::{InvalidName, PeerNumber, check_dotted, check_method},
 };
@@ -45,9 +46,14 @@ impl FieldTag {
     pub const SEQUENCE: Self = Self(14);
     /// A count, u64: of events that were lost, of items that were delivered, of bytes that may be sent.
     pub const COUNT: Self = Self(15);
+    /// The fingerprint of a method's shapes, u64: on calls in bincode.
+    pub const FINGERPRINT: Self = Self(16);
 
     const FIRST_MUST_UNDERSTAND: u8 = 128;
 }
+
+/// The method that every service may answer with its description. No service can have a method of that name for itself.
+pub const DESCRIBE: &str = "?";
 
 /// Why bytes aren't a valid routing section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,6 +135,7 @@ impl Routing {
                     misnamed = check_service(value).map_err(RoutingError::Service).err();
                     service = span;
                 }
+                FieldTag::METHOD if value == DESCRIBE.as_bytes() => method = span,
                 FieldTag::METHOD => {
                     misnamed = misnamed.or(check_method(value).map_err(RoutingError::Method).err());
                     method = span;
@@ -211,6 +218,12 @@ impl Routing {
     #[must_use]
     pub fn number(&self, tag: FieldTag) -> Option<u64> {
         self.field(tag)?.try_into().ok().map(u64::from_le_bytes)
+    }
+
+    /// The fingerprint of the caller's shapes.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.number(FieldTag::FINGERPRINT).map(Fingerprint)
     }
 
     /// The section of an event as the broker delivers it: with the publisher's stamp, which is an encoded field, and its number for
@@ -346,7 +359,7 @@ fn check_value(tag: FieldTag, value: &[u8]) -> Result<(), RoutingError> {
         FieldTag::AGENT => text(MAX_NAME),
         FieldTag::VERSIONS => size(2),
         FieldTag::MAX_BODY | FieldTag::CALL_DEFAULT | FieldTag::CALL_MAX => size(4),
-        FieldTag::FEATURES | FieldTag::PEER | FieldTag::SEQUENCE | FieldTag::COUNT => size(8),
+        FieldTag::FEATURES | FieldTag::PEER | FieldTag::SEQUENCE | FieldTag::COUNT | FieldTag::FINGERPRINT => size(8),
         FieldTag(tag) if tag >= FieldTag::FIRST_MUST_UNDERSTAND => Err(RoutingError::NotUnderstood(tag)),
         _ => Ok(()),
     }

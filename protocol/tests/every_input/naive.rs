@@ -28,6 +28,7 @@ const CALL_MAX: u8 = 12;
 const TOPIC: u8 = 13;
 const SEQUENCE: u8 = 14;
 const COUNT: u8 = 15;
+const FINGERPRINT: u8 = 16;
 
 const HELLO: u8 = 1;
 const WELCOME: u8 = 2;
@@ -109,7 +110,7 @@ fn value_is_fine(tag: u8, value: &[u8]) -> bool {
         AGENT => value.len() <= 255 && String::from_utf8(value.to_vec()).is_ok(),
         VERSIONS => value.len() == 2,
         MAX_BODY..=CALL_MAX => value.len() == 4,
-        FEATURES | PEER | SEQUENCE | COUNT => value.len() == 8,
+        FEATURES | PEER | SEQUENCE | COUNT | FINGERPRINT => value.len() == 8,
         _ => tag < 128,
     }
 }
@@ -127,7 +128,7 @@ fn is_topic(name: &[u8]) -> bool {
 }
 
 fn is_method(name: &[u8]) -> bool {
-    name.is_empty() || name.len() <= 255 && is_label(name)
+    name.is_empty() || name == b"?" || name.len() <= 255 && is_label(name)
 }
 
 fn is_label(label: &[u8]) -> bool {

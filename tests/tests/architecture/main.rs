@@ -94,6 +94,14 @@ fn broker_and_client_library_do_not_depend_on_each_other() {
     assert_clean(&manifests(&["client-lib"]), |file| depends_on(&shipped(file), &["ipcd", "ipcctl"]));
 }
 
+/// What runs in the compiler is no part of a program, and compiling it must not wait for one.
+#[test]
+fn macros_depend_on_no_other_member() {
+    let shipped = |file: &Source| file.code.split("[dev-dependencies]").next().unwrap_or_default().to_owned();
+    let members = ["ipc-protocol", "ipcd", "ipc-client", "ipcctl"];
+    assert_clean(&manifests(&["client-lib/macros"]), |file| depends_on(&shipped(file), &members));
+}
+
 /// A library that pins a version cannot be built beside one that pins another.
 #[test]
 fn only_bincode_is_pinned() {
@@ -160,7 +168,7 @@ fn files_and_directories_form_no_new_circles() {
 const CIRCLES: [&str; 2] =
     ["broker/src/front: inlet lines mod native", "client-lib/src/link/blocking: mod reading state"];
 
-const CRATES: [&str; 4] = ["protocol/src", "broker/src", "client-lib/src", "cli/src"];
+const CRATES: [&str; 5] = ["protocol/src", "broker/src", "client-lib/src", "client-lib/macros/src", "cli/src"];
 
 // ---- size and map
 

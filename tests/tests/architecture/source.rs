@@ -8,7 +8,7 @@ use std::{
 
 /// The one file with unsafe code and raw descriptors.
 pub(crate) const FD: &str = "protocol/src/transport/fd.rs";
-pub(crate) const MEMBERS: [&str; 5] = ["protocol", "broker", "client-lib", "cli", "tests"];
+pub(crate) const MEMBERS: [&str; 6] = ["protocol", "broker", "client-lib", "client-lib/macros", "cli", "tests"];
 
 /// A file of the work tree.
 pub(crate) struct Source {

@@ -1,5 +1,6 @@
 //! `ipcctl serve`: make a service out of any command.
 
+mod describe;
 mod environment;
 mod journal;
 mod lines;
@@ -11,7 +12,7 @@ mod shift;
 mod streamed;
 mod watch;
 
-use std::{ffi::OsString, io, num::NonZeroU16, sync::Arc, time::Duration};
+use std::{ffi::OsString, io, num::NonZeroU16, path::PathBuf, sync::Arc, time::Duration};
 
 use ipc_client::{Bell, ServiceName};
 use nix::sys::signal::Signal;
@@ -73,6 +74,16 @@ its deadline. The way out: sed -u, grep --line-buffered, jq --unbuffered, python
 TERM, INT, HUP or QUIT: no more calls are taken, those that run have 5s to end, and the exit code is 0; a second one ends them \
 at once. Other exit codes: 69 if there is no broker, 73 if the name is taken, 126 or 127 if there is no such command.
 
+With --describe, a file such as this one, in TOML (or the same in JSON):
+  about = 'texts in other shapes'
+  [methods.\"\"]                     # the default method; others by their names
+  about = 'the text in capitals'
+  request = { text = 'string', times = 'integer?' }
+  reply = 'string'
+  example = { text = 'hello' }
+Types: string, integer, number, bool, any, nothing, T? (may be missing), [T] (a list), {T} (an object of them). A field may be \
+{ type = 'string', about = 'what it means' }. A method may have error, upload, download and one_way, too.
+
 Examples:
   ipcctl serve upper -- tr a-z A-Z
   ipcctl serve checksum --jobs 8 --timeout 1m -- sha256sum
@@ -105,6 +116,11 @@ pub(crate) struct Args {
     /// writes are items, sent as they are read. With --lines each line is an item. If the caller takes no items, it is the reply
     #[arg(long)]
     stream: bool,
+
+    /// Say what the service is for: texts, fields and types of its methods, from a file in TOML or JSON, for 'ipcctl show' and for
+    /// the completion of 'ipcctl send'
+    #[arg(long, value_name = "FILE")]
+    describe: Option<PathBuf>,
 
     /// Let other processes offer the name, too; each call goes to the one with the fewest
     #[arg(long)]
@@ -176,8 +192,10 @@ impl Args {
     }
 
     fn offer(&self, globals: &Globals, shift: Arc<Shift>, journal: Arc<Journal>) -> Result<Offer> {
+        let described = self.describe.as_deref().map(|path| describe::read(path, self.name.as_str()));
         Ok(Offer {
             name: self.name.clone(),
+            description: described.transpose()?.unwrap_or_default(),
             agent: self.agent(),
             jobs: shift.jobs().unwrap_or(self.jobs()).min(MOST_JOBS),
             is_shared: self.shared,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use ipc_client::{Address, Service, ServiceName};
+use ipc_client::{Address, Description, Service, ServiceName};
 
 use super::{journal::Journal, shift::Shift, streamed::Cut};
 
@@ -14,6 +14,7 @@ pub(crate) struct Offer {
     pub(crate) is_shared: bool,
     /// Whether calls with streams are answered, and what an item is.
     pub(crate) streams: Option<Cut>,
+    pub(crate) description: Description,
     pub(crate) address: Option<Address>,
     pub(crate) shift: Arc<Shift>,
     pub(crate) journal: Arc<Journal>,
@@ -25,6 +26,7 @@ impl Offer {
         let (shift, calls, changes) = (self.shift.clone(), self.journal.clone(), self.journal.clone());
         let mut service = Service::new(self.name.as_str())
             .agent(&self.agent)
+            .described(self.description.clone())
             .threads(self.jobs.into())
             .on_change(move |change| changes.change(change))
             .any(move |incoming, context| {

@@ -170,7 +170,7 @@ fn double(call: &Call) -> Message {
 #[test]
 fn a_typed_call_is_answered_over_bytes_alone() {
     let (mut wire, mut routes) = (Wire::new(), Routes::default());
-    let asked = routes.ask::<Double>(Instant::now(), None).unwrap();
+    let asked = routes.ask::<Double>(None, Instant::now(), None).unwrap();
     let id = wire.ask(&asked, &Double { of: 21 });
     let call = wire.delivered_call();
     assert_eq!(call.encoding, Encoding::BINCODE);
@@ -181,19 +181,19 @@ fn a_typed_call_is_answered_over_bytes_alone() {
 #[test]
 fn a_service_that_takes_json_alone_is_asked_again_and_from_then_on_at_once() {
     let (mut wire, mut routes) = (Wire::new(), Routes::default());
-    let mut asked = routes.ask::<Double>(Instant::now(), None).unwrap();
+    let mut asked = routes.ask::<Double>(None, Instant::now(), None).unwrap();
     let first = wire.ask(&asked, &Double { of: 21 });
     let refused = wire.delivered_call();
     wire.answer(Message::Error(Failure::new(refused.id, ErrorCode::UNSUPPORTED_ENCODING, "json is taken")));
     assert!(wire.settle(first, &asked).is_continue());
 
-    routes.ask_again::<Double>(Instant::now(), &mut asked);
+    routes.ask_again(Instant::now(), &mut asked);
     let second = wire.ask(&asked, &Double { of: 21 });
     let call = wire.delivered_call();
     assert_eq!((call.encoding, &call.body[..]), (Encoding::JSON, &br#"{"of":21}"#[..]));
     wire.answer(double(&call));
     assert!(matches!(wire.settle(second, &asked), ControlFlow::Break(Ok(42))));
-    assert_eq!(routes.ask::<Double>(Instant::now(), None).unwrap().encoding, Encoding::JSON);
+    assert_eq!(routes.ask::<Double>(None, Instant::now(), None).unwrap().encoding, Encoding::JSON);
 }
 
 #[test]

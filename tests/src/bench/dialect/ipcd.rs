@@ -28,6 +28,7 @@ impl Ipcd {
             window: Self::WINDOW,
             shared: false,
             methods: Vec::new(),
+            description: None,
         };
         Self::ask(socket, "register", &serde_json::to_vec(&request)?)
     }

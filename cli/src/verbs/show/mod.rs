@@ -1,19 +1,24 @@
 //! `ipcctl show`: everything about one name.
 
+mod described;
+
 use ipc_client::{Error, ErrorCode, MethodName, ServiceName, control};
 
 use crate::{
     exit::Exit,
     format::Format,
     globals::Globals,
-    out,
+    lookup, out,
     problem::{Problem, Result},
     table::{self, Cell},
 };
 
 /// Show everything about one name: its methods, its calls, the processes behind it; who holds a lock of that name, and who waits.
+///
+/// What a service says of its methods stands below: what they are for, their fields and types.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  ipcctl show calc\n  ipcctl show calc.add      # the same, of one method")]
+#[command(after_help = "Examples:\n  ipcctl show calc\n  ipcctl show calc.add      # the same, of one method\n  \
+    ipcctl show calc.add -o json    # with the JSON Schemas of its request, reply and error")]
 pub(crate) struct Args {
     /// The name of a service, or SERVICE.METHOD
     name: ServiceName,
@@ -22,26 +27,32 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let link = globals.connect("show")?;
-        let asked = |name: &ServiceName| link.try_ask("show", &control::Show { name: name.clone() });
-        let shown: control::Shown = match (asked(&self.name), split(&self.name)) {
-            (Err(error), Some((service, method))) if error.code() == ErrorCode::NO_SERVICE => {
-                asked(&service).and_then(|shown| only(shown, &method))
-            }
-            (shown, _) => shown,
+        let failed = |error: &Error| Problem::from_error(self.name.as_str(), error);
+        let mut found = lookup::find(&self.name, |show| link.try_ask("show", show)).map_err(|error| failed(&error))?;
+        // A service that doesn't answer is shown all the same.
+        let mut description = lookup::describe(link.client(), &found, lookup::ASIDE).ok().flatten().unwrap_or_default();
+        if let Some(method) = &found.method {
+            found.shown = only(found.shown, method).map_err(|error| failed(&error))?;
+            description.methods.retain(|name, _| name == method);
         }
-        .map_err(|error| Problem::from_error(self.name.as_str(), &error))?;
         match globals.format {
-            Format::Text => out::print(&table::render(&rows(&shown)))?,
-            Format::Json => out::ndjson(&[shown])?,
+            Format::Text => {
+                let table = table::render(&rows(&found.shown));
+                out::print(&(table + &described::text(found.shown.name.as_str(), &description)))?;
+            }
+            Format::Json => out::ndjson(&[Whole { shown: &found.shown, described: described::json(&description) }])?,
         }
         Ok(Exit::SUCCESS)
     }
 }
 
-/// `calc.add` may be a service, or the method `add` of `calc`.
-fn split(name: &ServiceName) -> Option<(ServiceName, MethodName)> {
-    let (service, method) = name.as_str().rsplit_once('.')?;
-    Some((ServiceName::parse(service).ok()?, MethodName::parse(method).ok()?))
+/// What the broker knows, and what the service says.
+#[derive(serde::Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    shown: &'a control::Shown,
+    #[serde(flatten)]
+    described: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What is shown, with one method alone. A service that doesn't say which methods it answers may answer any.
@@ -100,7 +111,7 @@ fn known(pid: Option<u32>) -> String {
 }
 
 fn describe(instance: &control::Instance) -> String {
-    let control::Instance { peer, uid, pid, agent, window, in_flight } = instance;
+    let control::Instance { peer, uid, pid, agent, window, in_flight, .. } = instance;
     let pid = known(*pid);
     format!("{peer} uid {uid} pid {pid} in flight {in_flight} of {window}, {agent}")
 }
@@ -124,6 +135,7 @@ mod tests {
             agent: "calc\n1".into(),
             window: 64,
             in_flight: 2,
+            description: None,
         };
         let shown = control::Shown {
             lock: None,

@@ -1,0 +1,4 @@
+#[ipc_client::service(name = "calc")]
+struct Calc;
+
+fn main() {}

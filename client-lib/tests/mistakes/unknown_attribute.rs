@@ -1,0 +1,7 @@
+#[ipc_client::service(name = "calc")]
+trait Calc {
+    #[quik]
+    fn add(&self, a: i64, b: i64) -> i64;
+}
+
+fn main() {}

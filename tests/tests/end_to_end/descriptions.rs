@@ -1,0 +1,120 @@
+//! What services say of themselves, as the shell reads it.
+
+use std::fs;
+
+use ipc_client::{Method, Service, Serving};
+use ipc_tests::{broker::Broker, command::Command};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    article: String,
+    count: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Receipt {
+    number: u64,
+    lines: Vec<(String, u32)>,
+}
+
+impl Method for Order {
+    const SERVICE: &'static str = "shop";
+    const METHOD: &'static str = "order";
+    type Reply = Receipt;
+    type Error = String;
+}
+
+fn shop(broker: &Broker) -> Serving {
+    let service = Service::new("shop").address(&broker.address()).about("sells what there is");
+    let order = |order: Order, _: &ipc_client::Context| {
+        Ok(Receipt { number: 7, lines: vec![(order.article, order.count.unwrap_or(1))] })
+    };
+    service.quick(order).start().expect("the name is free")
+}
+
+/// A call of ipcctl by a user whose home is the broker's directory.
+fn ipcctl<const N: usize>(broker: &Broker, args: [&str; N]) -> Command {
+    broker.ipcctl(args).env("XDG_CACHE_HOME", broker.directory())
+}
+
+#[test]
+fn show_prints_methods_with_their_fields_and_types() {
+    let broker = Broker::start();
+    let _shop = shop(&broker);
+    let shown = ipcctl(&broker, ["show", "shop"]).prints_text();
+    assert!(shown.contains("\nsells what there is\n"), "{shown}");
+    assert!(shown.contains("\nshop.order(article: string, count: u32?) -> Receipt, or string\n"), "{shown}");
+    assert!(shown.contains("\n    Receipt = number: u64, lines: [(string, u32)]\n"), "{shown}");
+}
+
+#[test]
+fn show_of_a_method_in_json_has_the_schemas() {
+    let broker = Broker::start();
+    let _shop = shop(&broker);
+    let shown: Value =
+        serde_json::from_str(&ipcctl(&broker, ["-o", "json", "show", "shop.order"]).prints_text()).unwrap();
+    let schema = &shown["described"]["order"]["request"];
+    assert_eq!(schema["required"], json!(["article"]));
+    assert_eq!(schema["properties"]["count"]["type"], json!(["integer", "null"]));
+}
+
+#[test]
+fn a_wrong_field_is_refused_with_the_nearest_right_one_before_the_call_is_made() {
+    let broker = Broker::start();
+    let description = broker.file("log.toml", "[methods.\"\"]\nrequest = { line = 'string' }\n");
+    let calls = broker.directory().join("calls");
+    let script = format!("cat >> {}", calls.display());
+    let describe = description.to_str().unwrap();
+    let _log = broker.serve("log", &["log", "--describe", describe, "--", "sh", "-c", &script]);
+    let shown = ipcctl(&broker, ["show", "log"]).prints_text();
+    assert!(shown.contains("log(line: string)"), "{shown}");
+    let finished = ipcctl(&broker, ["send", "log", "lien=hello"]).run();
+    let line = finished.refused(65);
+    assert!(line.contains("there is no field `lien`") && line.contains("it has not run; did you mean line?"), "{line}");
+    assert!(!calls.exists());
+    ipcctl(&broker, ["send", "log", "line=hello"]).prints_text();
+    assert_eq!(fs::read_to_string(&calls).unwrap(), r#"{"line":"hello"}"#);
+}
+
+#[test]
+fn a_service_that_refuses_a_field_is_asked_which_it_has() {
+    let broker = Broker::start();
+    let _shop = shop(&broker);
+    for _ in 0..2 {
+        let finished = ipcctl(&broker, ["send", "shop.order", "artcle=tea"]).run();
+        let line = finished.refused(65);
+        assert!(line.contains("did you mean article?"), "{line}");
+    }
+}
+
+#[test]
+fn a_method_is_called_in_bincode_by_what_it_says_of_its_types() {
+    let broker = Broker::start();
+    let _shop = shop(&broker);
+    let reply =
+        ipcctl(&broker, ["send", "--encoding", "bincode", "shop.order", "article=tea", "count:=2"]).prints_text();
+    assert_eq!(reply, "{\"number\":7,\"lines\":[[\"tea\",2]]}\n");
+    let finished = ipcctl(&broker, ["send", "--encoding", "bincode", "shop.order", "count:=-2", "article=tea"]).run();
+    let line = finished.refused(65);
+    assert!(line.contains("a whole number of 32 bits, 0 or more, found -2"), "{line}");
+}
+
+#[test]
+fn fields_are_completed_with_what_stands_before_their_values() {
+    let broker = Broker::start();
+    let _shop = shop(&broker);
+    assert_eq!(ipcctl(&broker, ["complete", "--", "send", "shop.order", ""]).prints_text(), "article=\ncount:=\n");
+    assert_eq!(ipcctl(&broker, ["complete", "--", "send", "shop.order", "article=tea", ""]).prints_text(), "count:=\n");
+}
+
+#[test]
+fn a_description_that_is_wrong_ends_the_service_with_its_line() {
+    let broker = Broker::start();
+    let description = broker.file("wrong.toml", "about = 'x'\n[methods.a]\nreply = 'strng'\n");
+    let finished = broker.ipcctl(["serve", "x", "--describe", description.to_str().unwrap(), "--", "cat"]).run();
+    let line = finished.refused(78);
+    assert!(line.contains("method 'a': \"strng\" is no type"), "{line}");
+}
