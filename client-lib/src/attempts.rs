@@ -28,11 +28,8 @@ use crate::{
 /// #     type Reply = ();
 /// #     type Error = String;
 /// # }
-/// # let directory = tempfile::tempdir()?;
-/// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
-/// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
-/// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
-/// # std::thread::spawn(move || broker.run(stopped.into()));
+/// # let broker = ipc_client::testing::broker()?;
+/// # let address = broker.address();
 ///
 /// let client = Client::connect_to(&address)?;
 /// let print = Print("a page".to_owned());

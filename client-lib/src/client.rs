@@ -151,11 +151,8 @@ impl Client {
     /// #     type Reply = u32;
     /// #     type Error = std::convert::Infallible;
     /// # }
-    /// # let directory = tempfile::tempdir()?;
-    /// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
-    /// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
-    /// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
-    /// # std::thread::spawn(move || broker.run(stopped.into()));
+    /// # let broker = ipc_client::testing::broker()?;
+    /// # let address = broker.address();
     /// # let _serving = Service::new("double").address(&address).quick(|of: Double, _| Ok(of.0 * 2)).start()?;
     /// # let client = Client::connect_to(&address)?;
     /// let corked = client.cork();
@@ -223,11 +220,8 @@ impl Client {
     /// ```
     /// use ipc_client::{Client, control, control::operation};
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
-    /// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
-    /// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
-    /// # std::thread::spawn(move || broker.run(stopped.into()));
+    /// # let broker = ipc_client::testing::broker()?;
+    /// # let address = broker.address();
     /// let client = Client::connect_to(&address)?;
     /// let page = client.ask::<operation::List>(&control::List::default(), None)?;
     /// assert!(page.names.is_empty());

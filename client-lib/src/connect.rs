@@ -13,11 +13,8 @@ use crate::{error::Result, link::dial::Dial};
 ///
 /// use ipc_client::Client;
 ///
-/// # let directory = tempfile::tempdir()?;
-/// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
-/// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
-/// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
-/// # std::thread::spawn(move || broker.run(stopped.into()));
+/// # let broker = ipc_client::testing::broker()?;
+/// # let address = broker.address();
 /// let client = Client::builder().address(&address).agent("backup 1.2").patience(Duration::from_millis(500)).connect()?;
 /// client.ping()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -20,11 +20,8 @@
 //!     }
 //! }
 //!
-//! # let directory = tempfile::tempdir()?;
-//! # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
-//! # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
-//! # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
-//! # std::thread::spawn(move || broker.run(stopped.into()));
+//! # let broker = ipc_client::testing::broker()?;
+//! # let address = broker.address();
 //! let serving = Calculator.into_service().address(&address).start()?; // without an address: the broker that the environment names
 //!
 //! let calc = CalcClient::new(&Client::connect_to(&address)?);
@@ -55,11 +52,8 @@
 //!     type Error = String;
 //! }
 //!
-//! # let directory = tempfile::tempdir()?;
-//! # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
-//! # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
-//! # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
-//! # std::thread::spawn(move || broker.run(stopped.into()));
+//! # let broker = ipc_client::testing::broker()?;
+//! # let address = broker.address();
 //! let serving = Service::new("calc")
 //!     .address(&address)
 //!     .quick(|add: Add, _| Ok(add.a.checked_add(add.b).ok_or("too large".to_owned())?))
@@ -130,6 +124,8 @@ mod session;
 mod shape;
 mod stream;
 mod stream_method;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod ticket;
 mod topic;
 

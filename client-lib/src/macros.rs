@@ -37,14 +37,10 @@
 /// }
 ///
 /// fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// #   let directory = tempfile::tempdir()?;
-/// #   let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
-/// #   let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
-/// #   let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
-/// #   std::thread::spawn(move || broker.run(stopped.into()));
-///     let serving = Calculator.into_service().address(&address).start()?;
+///     let broker = ipc_client::testing::broker()?; // feature `testing`
+///     let serving = Calculator.into_service().address(broker.address()).start()?;
 ///
-///     let calc = CalcClient::new(&Client::connect_to(&address)?);
+///     let calc = CalcClient::new(&broker.client()?);
 ///     assert_eq!(calc.add(1, 2)?, 3);
 ///     let error = calc.add(i64::MAX, 1).unwrap_err();
 ///     assert!(matches!(error, CallError::App(CalcError::TooLarge { b: 1, .. })));

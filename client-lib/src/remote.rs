@@ -25,11 +25,8 @@ use crate::{
 /// #     type Reply = u32;
 /// #     type Error = std::convert::Infallible;
 /// # }
-/// # let directory = tempfile::tempdir()?;
-/// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
-/// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
-/// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
-/// # std::thread::spawn(move || broker.run(stopped.into()));
+/// # let broker = ipc_client::testing::broker()?;
+/// # let address = broker.address();
 /// # let _serving = Service::new("double.second").address(&address).quick(|of: Double, _| Ok(of.0 * 2)).start()?;
 /// # let client = Client::connect_to(&address)?;
 /// let second = Remote::new(&client).named("double.second");

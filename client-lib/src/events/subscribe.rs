@@ -39,11 +39,8 @@ impl Client {
     /// # use ipc_client::Client;
     /// use ipc_client::control::Keeping;
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
-    /// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
-    /// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
-    /// # std::thread::spawn(move || broker.run(stopped.into()));
+    /// # let broker = ipc_client::testing::broker()?;
+    /// # let address = broker.address();
     /// # let client = Client::connect_to(&address)?;
     /// // The newest value of each topic, and first the one that the broker has kept.
     /// let readings = client.subscription("home.*.temperature").policy(Keeping::Latest).last().start()?;

@@ -20,11 +20,8 @@ use crate::error::Result;
 /// use ipc_client::{Notice, poll::{PollFd, PollFlags, wait}};
 ///
 /// # use ipc_client::{Client, Publication};
-/// # let directory = tempfile::tempdir()?;
-/// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
-/// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
-/// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
-/// # std::thread::spawn(move || broker.run(stopped.into()));
+/// # let broker = ipc_client::testing::broker()?;
+/// # let address = broker.address();
 /// # let client = Client::connect_to(&address)?;
 /// let mut news = client.subscribe("news.")?.watched()?;
 /// # client.publish_bytes(&Publication::new("news.local".parse()?, "rain"))?;

@@ -81,11 +81,8 @@ use crate::{
 ///     type Error = String;
 /// }
 ///
-/// # let directory = tempfile::tempdir()?;
-/// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
-/// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
-/// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
-/// # std::thread::spawn(move || broker.run(stopped.into()));
+/// # let broker = ipc_client::testing::broker()?;
+/// # let address = broker.address().clone();
 /// let stopper = Stopper::new()?; // stops a service that runs on the only thread: from a signal handler's thread, for example
 /// let service = Service::new(Add::SERVICE)
 ///     .address(&address)

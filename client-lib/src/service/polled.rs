@@ -21,11 +21,8 @@ use crate::{client::Client, error::Result, link::readiness::Readiness};
 /// use ipc_client::Service;
 /// use rustix::event::{PollFd, PollFlags, poll};
 ///
-/// # let directory = tempfile::tempdir()?;
-/// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
-/// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
-/// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
-/// # std::thread::spawn(move || broker.run(stopped.into()));
+/// # let broker = ipc_client::testing::broker()?;
+/// # let address = broker.address();
 /// let mut polled = Service::new("clock").address(&address).poll()?;
 /// # polled.stopper().stop();
 /// while polled.turn()?.is_continue() {

@@ -10,7 +10,7 @@ mod write;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 pub use self::check::Mismatch;
 
@@ -125,15 +125,6 @@ pub struct Type {
 }
 
 impl Type {
-    /// Traces a Rust type through its `Deserialize`: what bincode depends on, no more.
-    ///
-    /// None for a type that can't be traced: one that validates what it reads, has an attribute that bincode can't decode
-    /// (`flatten`, `untagged`, `tag`), or holds two types of one name that differ.
-    #[must_use]
-    pub fn of<T: DeserializeOwned>() -> Option<Self> {
-        trace::trace::<T>()
-    }
-
     /// A type without named types in it.
     #[must_use]
     pub fn plain(shape: Shape) -> Self {

@@ -12,19 +12,25 @@ use serde::de::{
 
 use super::{Composition, Field, MAX_DEPTH, Shape, Type, Variant};
 
-/// The shape of a type; None if it can't be traced.
-pub(super) fn trace<T: DeserializeOwned>() -> Option<Type> {
-    let mut tracer = Tracer::default();
-    for _ in 0..READINGS {
-        let mut shape = None;
-        tracer.is_open = false;
-        T::deserialize(Reader { tracer: &mut tracer, shape: &mut shape }).ok()?;
-        if !tracer.is_open {
-            let types = tracer.types.into_values().map(|named| Some((named.name, named.composition?)));
-            return Some(Type { shape: shape?, types: types.collect::<Option<_>>()? });
+impl Type {
+    /// Traces a Rust type through its `Deserialize`: what bincode depends on, no more.
+    ///
+    /// None for a type that can't be traced: one that validates what it reads, has an attribute that bincode can't decode
+    /// (`flatten`, `untagged`, `tag`), or an alias, which hides the names of the others.
+    #[must_use]
+    pub fn of<T: DeserializeOwned>() -> Option<Self> {
+        let mut tracer = Tracer::default();
+        for _ in 0..READINGS {
+            let mut shape = None;
+            tracer.is_open = false;
+            T::deserialize(Reader { tracer: &mut tracer, shape: &mut shape }).ok()?;
+            if !tracer.is_open {
+                let types = tracer.types.into_values().map(|named| Some((named.name, named.composition?)));
+                return Some(Self { shape: shape?, types: types.collect::<Option<_>>()? });
+            }
         }
+        None
     }
-    None
 }
 
 /// What is known of a type so far.

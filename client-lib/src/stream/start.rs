@@ -49,11 +49,8 @@ impl Client {
     ///     type Error = String;
     /// }
     ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let address = ipc_client::Address::Path(directory.path().join("ipcd.sock"));
-    /// # let (_stop, stopped) = std::os::unix::net::UnixStream::pair()?;
-    /// # let broker = ipcd::Server::bind(ipcd::Config::new(address.clone()))?;
-    /// # std::thread::spawn(move || broker.run(stopped.into()));
+    /// # let broker = ipc_client::testing::broker()?;
+    /// # let address = broker.address();
     /// let service = Service::new("shout").address(&address).stream(|_: Shout, items, mut out, _| {
     ///     let mut count = 0;
     ///     for item in items {
