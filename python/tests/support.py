@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import pathlib
 import shutil
@@ -23,6 +24,9 @@ from ipcd.frame import Decoder, Frame
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 ROOT = PACKAGE.parent
+# What services log when their broker goes, and a loop on a busy machine, is no news here.
+logging.getLogger("ipcd").setLevel(logging.CRITICAL)
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 #: How long something may take that takes no time, in seconds: the machine may be busy.
 SOON = 20.0
 
@@ -98,7 +102,9 @@ class Broker:
 
     def launch(self, *command: str) -> "subprocess.Popen[str]":
         """Starts a program, which ends with the broker."""
-        started = subprocess.Popen(command, env=self.environment(), stdout=subprocess.PIPE, text=True)
+        started = subprocess.Popen(
+            command, env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         self._programs.append(started)
         return started
 

@@ -210,6 +210,7 @@ class Client:
         for attempt in (1, 2):
             connection = self._line.live()
             with connection.changed:
+                connection.catch_up()
                 try:
                     pending = connection.session.call(**asked._asdict())
                 except BrokerLost:

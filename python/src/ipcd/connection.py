@@ -23,6 +23,8 @@ from .session import Session
 #: How much longer than the deadline a caller waits for the broker to say that it has passed.
 GRACE = 1.0
 _READ = 65_536
+#: Calls that are started before what came meanwhile is read.
+_CROWD = 16
 
 
 def own_name() -> str:
@@ -81,10 +83,15 @@ class Connection:
                 self._read(left)
         return True
 
-    def look(self) -> None:
-        """Takes what has come, without waiting."""
-        if not self._is_read and self.session.ended is None:
-            self._read(0)
+    def look(self) -> bool:
+        """Takes what has come, without waiting. False if there was nothing, or another thread reads."""
+        return not self._is_read and self.session.ended is None and self._read(0)
+
+    def catch_up(self) -> None:
+        """Takes all that has come, if many calls were started and nothing was read."""
+        if self.session.unread_ends >= _CROWD:
+            while self.look():
+                pass
 
     # ---- without it
 
@@ -180,8 +187,8 @@ class Connection:
         except OSError:
             session.cannot_write()
 
-    def _read(self, left: Optional[float]) -> None:
-        """Reads once, without the lock, for at most `left` seconds."""
+    def _read(self, left: Optional[float]) -> bool:
+        """Reads once, without the lock, for at most `left` seconds. False if nothing came."""
         events = select.POLLIN | select.POLLOUT if self.session.out else select.POLLIN
         if events != self._polled:
             self._poll.modify(self._socket, events)
@@ -201,6 +208,7 @@ class Connection:
             self.changed.acquire()
             self._is_read = False
             self._took(data, error)
+        return bool(data)
 
     def _took(self, data: Optional[bytes], error: Optional[OSError]) -> None:
         if data:

@@ -51,6 +51,8 @@ class Session:
         self.peer = 0
         self.max_body = wire.MAX_BODY
         self.call_default_ms = wire.DEFAULT_TIMEOUT_MS
+        #: Calls that were started since something last came: each may bring a reply, which must not pile up on the broker's side.
+        self.unread_ends = 0
         #: Delivered calls that no method has begun.
         self.inbound: Deque[Inbound] = deque()
         #: Called when there is one more of them, or the connection has ended.
@@ -106,6 +108,7 @@ class Session:
         )
         pending.leaves_at = self._queued
         self._pending[pending.id] = pending
+        self.unread_ends += 1
         if flags & wire.ONE_WAY:
             self._pings[pending.id] = pending
             self._push(Frame(wire.PING, pending.id))
@@ -271,6 +274,7 @@ class Session:
 
     def receive(self, data: bytes, now: float) -> None:
         """Takes bytes of the broker, as they came at a time."""
+        self.unread_ends = 0
         for frame in self._decoder.feed(data):
             if self.ended is None:
                 try:
@@ -345,13 +349,14 @@ class Session:
         tell(self.watchers)
 
     def _replied(self, frame: Frame) -> None:
-        pending = self._pending.pop(frame.id, None)
+        pending = self._pending.get(frame.id)
         if pending is None:
             return
-        self._pings.pop(frame.id, None)
         body = Body(frame.data, frame.encoding)
-        if pending.keep is not None:
-            number = _subscription(body)
+        number = None if pending.keep is None else _subscription(body)
+        del self._pending[frame.id]
+        self._pings.pop(frame.id, None)
+        if pending.keep is not None and number is not None:
             if pending.is_abandoned:
                 return self.ask("unsubscribe", dump({"subscription": number}))
             pending.feed = self._feeds[number] = Feed(*pending.keep)
