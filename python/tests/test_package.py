@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import operator
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import unittest
 
+import ipcd
+import ipcd.aio
 from support import PACKAGE, ROOT, SOON, BrokerCase, environment
 
 
@@ -71,6 +75,20 @@ class Types(unittest.TestCase):
         checker = with_modules("mypy")
         done = subprocess.run([checker, "-m", "mypy"], cwd=PACKAGE, capture_output=True, text=True, timeout=120)
         self.assertEqual(done.returncode, 0, done.stdout)
+
+
+class Readme(unittest.TestCase):
+    def blocks(self) -> "list[str]":
+        text = (PACKAGE / "README.md").read_text() + (ROOT / "README.md").read_text()
+        return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+    def test_its_code_is_python_and_names_what_exists(self) -> None:
+        self.assertGreater(len(self.blocks()), 7)
+        for block in self.blocks():
+            with self.subTest(block=block.splitlines()[0]):
+                ast.parse(block)
+                for path in re.findall(r"(?<![/\w])ipcd((?:\.[A-Za-z_]+)+)", block):
+                    operator.attrgetter(path[1:])(ipcd)
 
 
 class Sources(unittest.TestCase):

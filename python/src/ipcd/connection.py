@@ -1,4 +1,4 @@
-"""A connection that threads share. There is no thread of its own: whoever waits reads, for all of them, and hands on when it has what it
+"""A connection that threads share. There is no thread of its own: one that waits reads, for all of them, and hands on when it has what it
 waited for."""
 
 from __future__ import annotations

@@ -2,11 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use ipc_tests::{
-    broker::{can, skip},
-    command::Command,
-    programs::Programs,
-};
+use ipc_tests::{broker::can, command::Command, programs::Programs};
 
 /// They take 15 s on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -14,7 +10,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 #[test]
 fn the_tests_of_the_python_package_pass() {
     if !can("python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))'") {
-        return skip("there is no python3, or one before 3.9");
+        return;
     }
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("python");
     let command = Command::new("python3", ["-B", "-m", "unittest", "discover", "tests"]).directory(&package);
