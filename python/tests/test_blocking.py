@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import unittest
 
 import ipcd
+from ipcd.service import DRAIN
 from support import SOON, BrokerCase, eventually
 
 
@@ -185,6 +187,28 @@ class Calls(BrokerCase):
         self.assertEqual(ticket.wait(), "done")
         running.stop()
 
+    def test_a_stop_waits_for_another_thread_s_call_and_no_longer(self) -> None:
+        begun, go_on = threading.Event(), threading.Event()
+        service = self.service("slow", threads=3)
+
+        @service.method(default=True)
+        def slow() -> str:
+            begun.set()
+            go_on.wait(SOON)
+            return "done"
+
+        running = service.start()
+        client = self.client()
+        ticket = client.start("slow")
+        self.assertTrue(begun.wait(SOON))
+        service.stop()
+        client.wait_for("slow", gone=True, timeout=SOON)
+        go_on.set()
+        self.assertEqual(ticket.wait(), "done")
+        began = time.monotonic()
+        running.stop()
+        self.assertLess(time.monotonic() - began, DRAIN - 1)
+
     def test_after_close_the_next_call_is_refused(self) -> None:
         client = self.client()
         client.close()
@@ -276,6 +300,11 @@ class Streams(BrokerCase):
         with client.stream("store.plain") as call, self.assertRaises(ipcd.Invalid):
             call.end()
 
+    def test_a_method_that_sends_refuses_a_call_that_takes_nothing(self) -> None:
+        with self.client().stream("store.count", 3, send=True, receive=False) as call:
+            with self.assertRaisesRegex(ipcd.Invalid, "takes none"):
+                call.end()
+
     def test_a_caller_who_leaves_ends_the_service_s_side(self) -> None:
         with self.client().stream("store.count", 10_000_000) as call:
             self.assertEqual(next(iter(call)), 0)
@@ -306,6 +335,9 @@ class Events(BrokerCase):
                 assert event.publisher is not None
                 self.assertEqual(event.publisher.peer, other.peer)
             self.assertIsNone(home.next(0))
+        with self.assertRaisesRegex(ipcd.Error, "was closed"):
+            home.next()
+        self.assertEqual(list(home), [])
 
     def test_a_kept_event_comes_to_those_who_are_late(self) -> None:
         client = self.client()

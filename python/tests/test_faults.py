@@ -80,6 +80,13 @@ class DeathOfTheBroker(BrokerCase):
             assert isinstance(event, ipcd.Event)
             self.assertEqual(event.value, 1)
 
+    def test_a_sender_of_datagrams_finds_the_next_broker(self) -> None:
+        with ipcd.Datagram(self.broker.socket) as sender:
+            for _ in range(2):
+                with self.assertRaises(ipcd.NoService):
+                    sender.call("clock", timeout=SOON)
+                self.broker.restart()
+
     def test_a_lock_is_gone(self) -> None:
         lock = self.client().lock("backup")
         self.broker.restart()
@@ -295,6 +302,30 @@ class HostileBroker(unittest.TestCase):
         client = self.answering(Frame(wire.ITEM, 1).encode() * 100)
         with client.stream("calc.count") as call, self.assertRaises(ipcd.ProtocolError):
             list(call)
+
+    def test_more_calls_than_a_service_takes_break_the_protocol(self) -> None:
+        ended = threading.Event()
+
+        def conduct(connection: FalseConnection) -> None:
+            connection.welcome()
+            connection.expect(wire.CALL)
+            connection.send(Frame(wire.REPLY, 1, encoding=2, data=b'{"peer":7}'))
+            fields = {wire.CALLER: CALLER, wire.SERVICE: b"flooded"}
+            try:
+                for number in range(10_000):
+                    connection.send(Frame(wire.CALL, number + 1, time_ms=1000, fields=fields))
+                connection.until_closed()
+            finally:
+                ended.set()
+
+        broker = FalseBroker(conduct)
+        self.addCleanup(broker.stop)
+        service = ipcd.Service("flooded", address=broker.path, window=2)
+        service.method(default=True)(lambda: None)
+        running = service.start()
+        self.assertTrue(ended.wait(SOON))
+        service.stop()
+        running.stop()
 
     def test_a_call_to_a_client_is_refused(self) -> None:
         answers = []

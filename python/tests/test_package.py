@@ -112,6 +112,13 @@ class Sources(unittest.TestCase):
         foreign = [name for name, spec in origins.items() if spec and "site-packages" in str(spec.origin)]
         self.assertEqual(foreign, [])
 
+    def test_the_version_is_that_of_the_project(self) -> None:
+        versions = {
+            re.findall(r'^(?:__)?version(?:__)? = "(.*)"', path.read_text(), re.MULTILINE)[0]
+            for path in (ROOT / "Cargo.toml", PACKAGE / "pyproject.toml", PACKAGE / "src" / "ipcd" / "__init__.py")
+        }
+        self.assertEqual(len(versions), 1)
+
     def test_files_are_short(self) -> None:
         long = {path.name: len(path.read_text().splitlines()) for path in self.sources()}
         self.assertEqual({name: lines for name, lines in long.items() if lines >= 600}, {})

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 import unittest
 
 import ipcd
@@ -136,6 +141,22 @@ class Addresses(unittest.TestCase):
             with self.subTest(text=text[:8]), self.assertRaises(ipcd.UsageError):
                 ipcd.Address(text)
 
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("setpriv"), "only root can be another user")
+    def test_root_does_not_follow_a_variable_to_the_broker_of_another_user(self) -> None:
+        directory = tempfile.mkdtemp(prefix="ipcd-py-")
+        self.addCleanup(shutil.rmtree, directory)
+        os.chmod(directory, 0o777)
+        path = os.path.join(directory, "sock")
+        listen = f"import socket, sys; s = socket.socket(1); s.bind({path!r}); s.listen(); print(flush=True); sys.stdin.read()"
+        command = ["setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-S", "-c", listen]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
+            assert stranger.stdout is not None
+            if not stranger.stdout.readline():
+                self.skipTest("this python isn't for all users")
+            with self.assertRaisesRegex(ipcd.Denied, "belongs to uid 65534"):
+                ipcd.Client(ipcd.Address.find({"IPCD_SOCKET": path}))
+            ipcd.Client(path).close()  # it is named
+
     def test_no_broker_is_unavailable(self) -> None:
         with self.assertRaises(ipcd.Unavailable) as raised:
             ipcd.Client("/nowhere/ipcd.sock")
@@ -200,7 +221,8 @@ class Flows(unittest.TestCase):
 
     def test_credit_is_given_back_in_halves(self) -> None:
         flow = Flow(3, False, sends=False, receives=True)
-        flow.arrived.extend([Body(b"ab")] * WINDOW_ITEMS)
+        self.assertTrue(all(flow.arrive(Body(b"ab")) for _ in range(WINDOW_ITEMS)))
+        self.assertFalse(flow.arrive(Body(b"ab")))
         given = []
         for _ in range(WINDOW_ITEMS):
             flow.take()

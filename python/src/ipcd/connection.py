@@ -35,9 +35,9 @@ def own_name() -> str:
 class Connection:
     """Every method may be called by any thread."""
 
-    def __init__(self, address: Address, agent: str, patience: float, takes_calls: bool = False) -> None:
+    def __init__(self, address: Address, agent: str, patience: float, calls: int = 0) -> None:
         self.address = address
-        self.session = Session(agent, takes_calls)
+        self.session = Session(agent, calls)
         #: Guards the session and everything below it; threads that wait while another one reads wait here.
         self.changed = threading.Condition(threading.Lock())
         self._socket = address.stream(patience)
@@ -99,12 +99,17 @@ class Connection:
         """Waits for the end of a call. One that is made on behalf of another ends with that."""
         with self.changed:
             try:
-                until = since + default_seconds(time_ms, self.session.call_default_ms) + GRACE
 
                 def is_ready() -> bool:
                     return pending.outcome is not None or (bound is not None and bound.cancelled is not None)
 
-                if not self.wait(is_ready, until):
+                # The default of the broker comes with its welcome, maybe after the call was sent.
+                until = 0.0
+                while until < self._patience(since, time_ms):
+                    until = self._patience(since, time_ms)
+                    if self.wait(is_ready, until):
+                        break
+                else:
                     self.give_up(pending)
                     raise DeadlineExceeded("the broker doesn't answer in time")
                 if pending.outcome is None and bound is not None and bound.cancelled is not None:
@@ -114,6 +119,10 @@ class Connection:
                 self.give_up(pending)  # by KeyboardInterrupt, too
                 raise
             return pending.result()
+
+    def _patience(self, since: float, time_ms: int) -> float:
+        """When a call is given up here, should the broker not keep its deadline."""
+        return since + default_seconds(time_ms, self.session.call_default_ms) + GRACE
 
     def give_up(self, pending: Pending) -> None:
         """Cancels a call, with the lock held."""

@@ -89,7 +89,12 @@ class Datagram:
         if len(frame) > wire.MAX_DATAGRAM:
             raise TooLarge(f"the datagram has {len(frame)} bytes, the most is {wire.MAX_DATAGRAM}")
         try:
-            self._socket.send(frame)
+            try:
+                self._socket.send(frame)
+            except (ConnectionError, FileNotFoundError):  # another broker may listen there by now
+                self._socket.close()
+                self._socket = self._address.datagrams()
+                self._socket.send(frame)
         except BlockingIOError:
             raise Busy("the broker's queue of datagrams is full") from None
         except PermissionError as error:

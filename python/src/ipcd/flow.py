@@ -32,8 +32,17 @@ class Flow:
         self.failure: Optional[Error] = None
         #: Why nothing more is sent or taken: the call is over.
         self.over: Optional[Error] = None
+        self._arrived_bytes = 0
         self._taken_items = 0
         self._taken_bytes = 0
+
+    def arrive(self, item: Body) -> bool:
+        """Takes an item in. False if it came without credit."""
+        if len(self.arrived) >= WINDOW_ITEMS or self._arrived_bytes >= WINDOW_BYTES:
+            return False
+        self.arrived.append(item)
+        self._arrived_bytes += len(item.data)
+        return True
 
     def allow(self, items: int, bytes: int) -> None:
         """The other side takes more."""
@@ -64,6 +73,7 @@ class Flow:
         """The next item, or `None` at the end. Raises why there is no end."""
         if self.arrived and not (self.is_delivered and self.over):
             item = self.arrived.popleft()
+            self._arrived_bytes -= len(item.data)
             self._taken_items += 1
             self._taken_bytes += len(item.data)
             return item

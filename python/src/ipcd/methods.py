@@ -193,6 +193,16 @@ def failure_of(inbound: Inbound, error: BaseException) -> Error:
     return Internal(f"{inbound.target} failed: {type(error).__name__}: {error}")
 
 
+def taken(inbound: Inbound, items: Any) -> Any:
+    """The items that a method yields, if its caller takes some.
+
+    Raises `Invalid` if not: nothing of the method has run.
+    """
+    if inbound.flow is None or not inbound.flow.sends:
+        raise Invalid(f"{inbound.target} sends items, and the call takes none")
+    return items
+
+
 def to_ms(timeout: Optional[float]) -> int:
     """Seconds in the form of the wire: 0 means the default, so the shortest time is 1 ms."""
     if timeout is None:

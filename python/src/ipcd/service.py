@@ -17,7 +17,7 @@ from .connection import Connection, own_name
 from .error import BrokerLost, Error, NameTaken, UsageError
 from .inbound import Inbound
 from .line import ServiceLine
-from .methods import Methods, answer_of, failure_of
+from .methods import Methods, answer_of, failure_of, taken
 from .request import Request, is_passing, operation
 
 log = logging.getLogger("ipcd")
@@ -117,7 +117,7 @@ class Service(Methods):
             self._line.connection.close("the service was stopped")
 
     def _register(self) -> Connection:
-        connection = Connection(self._line.address, self._line.agent, self._line.patience, takes_calls=True)
+        connection = Connection(self._line.address, self._line.agent, self._line.patience, calls=self._window)
         connection.make_wakeable()
         try:
             body = Body(self.registration(self._window, self._shared), 2)
@@ -203,8 +203,8 @@ class Service(Methods):
                 connection.session.welcome_items(inbound.flow)
                 connection.flush()
         value = method.function(*placed, **named)
-        if inspect.isgenerator(value):
-            value = _sent(call, value)
+        if inspect.isgenerator(value) and inbound.flow is not None:
+            value = _sent(call, taken(inbound, value))
         return answer_of(inbound, method, value)
 
     def _send(self, connection: Connection, inbound: Inbound, answer: Union[Body, Error]) -> None:
@@ -215,6 +215,8 @@ class Service(Methods):
                 connection.session.reply(inbound, answer)
             connection.flush()
             connection.changed.notify_all()
+        if self._is_stopping:
+            connection.wake()  # the thread that reads may wait for this answer
 
 
 class Running:

@@ -36,9 +36,9 @@ from .pending import Pending, tell
 
 
 class Session:
-    """A client and, if `takes_calls`, a service, on one connection."""
+    """A client, and a service that takes a number of `calls` at once, on one connection."""
 
-    def __init__(self, agent: str, takes_calls: bool = False) -> None:
+    def __init__(self, agent: str, calls: int = 0) -> None:
         #: Bytes to be written.
         self.out = bytearray()
         #: Why the connection has ended.
@@ -57,7 +57,7 @@ class Session:
         self.inbound: Deque[Inbound] = deque()
         #: Called when there is one more of them, or the connection has ended.
         self.watchers: List[Callable[[], None]] = []
-        self._takes_calls = takes_calls
+        self._calls = calls
         self._decoder = Decoder()
         self._pending: Dict[int, Pending] = {}
         self._pings: Dict[int, Pending] = {}
@@ -162,6 +162,8 @@ class Session:
         for number, known in list(self._feeds.items()):
             if known is feed:
                 del self._feeds[number]
+                feed.ended = Error("the subscription was closed", safe=True)
+                tell(feed.watchers)
                 self.ask("unsubscribe", dump({"subscription": number}))
 
     # ---- streams, of either side
@@ -387,9 +389,11 @@ class Session:
     def _delivered(self, frame: Frame, now: float) -> None:
         if wire.CALLER not in frame.fields or wire.SERVICE not in frame.fields or frame.id in self._running:
             raise Violation("a delivered call is not complete, or has come twice")
+        if len(self._running) > self._calls + _SLACK:
+            raise Violation(f"more calls were delivered than the {self._calls} that are taken at once")
         inbound = Inbound(frame, now + frame.time_ms / 1000)
         self._running[inbound.id] = inbound
-        if not self._takes_calls:
+        if not self._calls:
             return self.fail(inbound, NoMethod("this peer answers no calls"))
         self.inbound.append(inbound)
         tell(self.watchers)
@@ -436,8 +440,7 @@ class Session:
                 raise Violation("a credit has no count")
             flow.allow(frame.detail, count)
         elif frame.kind == wire.ITEM and flow.receives and not flow.is_complete:
-            flow.arrived.append(frame.body)
-            if len(flow.arrived) > WINDOW_ITEMS:
+            if not flow.arrive(frame.body):
                 raise Violation("an item came without credit")
         elif frame.kind == wire.END and flow.is_delivered:
             if frame.code:
@@ -501,6 +504,10 @@ class Session:
             self._queued += len(encoded)
             if self.is_writable:
                 self.out += encoded
+
+
+#: Calls beyond the window of a service that may be on their way while it changes its registration.
+_SLACK = 64
 
 
 def _side(flow: Flow) -> int:

@@ -23,16 +23,16 @@ _AGAIN = 0.01
 class Connection(asyncio.Protocol):
     """Belongs to the event loop that connected it."""
 
-    def __init__(self, address: Address, agent: str, takes_calls: bool = False) -> None:
+    def __init__(self, address: Address, agent: str, calls: int = 0) -> None:
         self.address = address
-        self.session = Session(agent, takes_calls)
+        self.session = Session(agent, calls)
         self._transport: Optional[asyncio.Transport] = None
         self._loop = asyncio.get_running_loop()
         self._drained: List[Callable[[], None]] = []
         self._is_full = False
 
     @classmethod
-    async def connect(cls, address: Address, agent: str, patience: float, takes_calls: bool = False) -> Connection:
+    async def connect(cls, address: Address, agent: str, patience: float, calls: int = 0) -> Connection:
         """Raises `Unavailable` or `Denied`."""
         until = time.monotonic() + patience
         while True:
@@ -43,7 +43,7 @@ class Connection(asyncio.Protocol):
                 if not isinstance(error.__cause__, BlockingIOError) or time.monotonic() >= until:
                     raise
             await asyncio.sleep(_AGAIN)
-        connection = cls(address, agent, takes_calls)
+        connection = cls(address, agent, calls)
         try:
             await connection._loop.create_unix_connection(lambda: connection, sock=sock)
         except BaseException:
@@ -102,12 +102,15 @@ class Connection(asyncio.Protocol):
 
     async def outcome(self, pending: Pending, since: float, time_ms: int, bound: Optional[Inbound] = None) -> Body:
         """Waits for the end of a call. A task that is cancelled meanwhile cancels the call."""
-        until = since + default_seconds(time_ms, self.session.call_default_ms) + GRACE
         try:
             while pending.outcome is None:
                 if bound is not None and bound.cancelled is not None:
                     raise bound.cancelled
-                if not await changed(pending.watchers, until, None if bound is None else bound.watchers):
+                # The default of the broker comes with its welcome, maybe after the call was sent.
+                until = since + default_seconds(time_ms, self.session.call_default_ms) + GRACE
+                if time.monotonic() >= until or not await changed(pending.watchers, until, None if bound is None else bound.watchers):
+                    if time.monotonic() < since + default_seconds(time_ms, self.session.call_default_ms):
+                        continue
                     raise DeadlineExceeded("the broker doesn't answer in time")
         except BaseException:
             self.give_up(pending)

@@ -15,7 +15,7 @@ from ..client import PATIENCE
 from ..connection import own_name
 from ..error import Cancelled, Error, NameTaken
 from ..inbound import Inbound
-from ..methods import Method, Methods, answer_of, failure_of
+from ..methods import Method, Methods, answer_of, failure_of, taken
 from ..request import Request, is_passing, operation
 from ..service import DRAIN, NAME_TAKEN_PATIENCE, REGISTER_TIMEOUT, UNREGISTER_TIMEOUT
 from .call import Call
@@ -112,7 +112,7 @@ class Service(Methods):
 
     async def _register(self) -> Connection:
         line = self._line
-        connection = await Connection.connect(line.address, line.agent, line.patience, takes_calls=True)
+        connection = await Connection.connect(line.address, line.agent, line.patience, calls=self._window)
         try:
             body = Body(self.registration(self._window, self._shared), JSON)
             await self._exchange(connection, operation("register", REGISTER_TIMEOUT)._replace(body=body))
@@ -198,6 +198,8 @@ class Service(Methods):
             connection.session.welcome_items(inbound.flow)
             connection.push()
         value = method.function(*placed, **named)
+        if inbound.flow is not None and (inspect.isgenerator(value) or inspect.isasyncgen(value)):
+            taken(inbound, value)
         return answer_of(inbound, method, await _settled(method, call, value))
 
 
