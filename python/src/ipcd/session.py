@@ -248,6 +248,11 @@ class Session:
         )
 
     @property
+    def is_crowded(self) -> bool:
+        """Whether several calls are under way, so that more frames may leave soon."""
+        return len(self._pending) + len(self._running) > 1
+
+    @property
     def is_idle(self) -> bool:
         """Whether each delivered call was answered."""
         return not self._running

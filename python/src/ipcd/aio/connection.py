@@ -18,6 +18,8 @@ from ..session import Session
 
 #: How often a broker that is too busy to accept is asked again, in seconds.
 _AGAIN = 0.01
+#: Bytes that don't wait for the end of the turn.
+_MUCH = 65_536
 
 
 class Connection(asyncio.Protocol):
@@ -30,6 +32,8 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._drained: List[Callable[[], None]] = []
         self._is_full = False
+        #: Whether a turn of the loop will write.
+        self._is_due = False
 
     @classmethod
     async def connect(cls, address: Address, agent: str, patience: float, calls: int = 0) -> Connection:
@@ -64,6 +68,7 @@ class Connection(asyncio.Protocol):
         if session.out:
             self.push()
         if session.ended is not None and self._transport is not None:
+            self._write()
             self._transport.close()
 
     def eof_received(self) -> Optional[bool]:
@@ -87,7 +92,17 @@ class Connection(asyncio.Protocol):
     # ---- for its users
 
     def push(self) -> None:
-        """Writes what there is."""
+        """Writes what there is: at once, or, beside other calls, together with what the other tasks write in this turn of the loop."""
+        if not self.session.out or self._is_due:
+            return
+        if self.session.is_crowded:
+            self._is_due = True
+            self._loop.call_soon(self._write)
+        else:
+            self._write()
+
+    def _write(self) -> None:
+        self._is_due = False
         session, transport = self.session, self._transport
         if session.out and transport is not None:
             data = bytes(session.out)
@@ -97,6 +112,8 @@ class Connection(asyncio.Protocol):
     async def drain(self) -> None:
         """Writes what there is, and waits while the broker takes nothing."""
         self.push()
+        if len(self.session.out) > _MUCH:
+            self._write()
         while self._is_full and self.session.ended is None:
             await changed(self._drained, None)
 
@@ -142,6 +159,7 @@ class Connection(asyncio.Protocol):
 
     def close(self, text: str = "it was closed here") -> None:
         """Ends the connection: what is under way ends with `broker_lost`."""
+        self._write()
         self.session.lose(BrokerLost(text))
         if self._transport is not None:
             self._transport.close()

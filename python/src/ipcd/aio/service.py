@@ -20,7 +20,7 @@ from ..request import Request, is_passing, operation
 from ..service import DRAIN, NAME_TAKEN_PATIENCE, REGISTER_TIMEOUT, UNREGISTER_TIMEOUT
 from .call import Call
 from .client import Client
-from .connection import Connection, changed
+from .connection import Connection
 from .line import ServiceLine
 
 log = logging.getLogger("ipcd")
@@ -155,9 +155,20 @@ class Service(Methods):
 
     async def _serve(self, connection: Connection) -> None:
         """Answers calls until the connection ends or the service is stopped."""
-        while connection.session.ended is None and not self._stop.is_set():
-            self._take(connection)
-            await changed(connection.session.watchers, None)
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def look() -> None:
+            if connection.session.ended is None and not self._stop.is_set():
+                self._take(connection)
+            elif not over.done():
+                over.set_result(None)
+
+        connection.session.watchers.append(look)
+        try:
+            look()
+            await over
+        finally:
+            connection.session.watchers.remove(look)
 
     def _take(self, connection: Connection) -> None:
         while connection.session.inbound:
