@@ -103,6 +103,28 @@ class Calls(AioCase):
             await (await self.client()).call("outer", timeout=0.2)
         await asyncio.wait_for(ended.wait(), SOON)
 
+    async def test_a_service_that_runs_is_stopped_and_answers_first(self) -> None:
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        service = ipcd.aio.Service("slow", address=self.broker.socket)
+
+        @service.method(default=True)
+        async def slow() -> str:
+            begun.set()
+            await go_on.wait()
+            return "done"
+
+        service.stop()  # which has no effect yet
+        running = asyncio.ensure_future(service.run())
+        client = await self.client()
+        await client.wait_for("slow", timeout=SOON)
+        call = asyncio.ensure_future(client.call("slow"))
+        await asyncio.wait_for(begun.wait(), SOON)
+        service.stop()
+        await client.wait_for("slow", gone=True, timeout=SOON)
+        go_on.set()
+        self.assertEqual(await call, "done")
+        await asyncio.wait_for(running, SOON)
+
     async def test_a_lock_whose_wait_is_cancelled_is_not_held(self) -> None:
         client, other, third = [await self.client() for _ in range(3)]
         async with await client.lock("backup"):

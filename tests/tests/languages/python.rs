@@ -2,7 +2,11 @@
 
 use std::{path::Path, time::Duration};
 
-use ipc_tests::{broker::can, command::Command, programs::Programs};
+use ipc_tests::{
+    broker::{can, skip},
+    command::Command,
+    programs::Programs,
+};
 
 /// They take 15 s on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -17,5 +21,7 @@ fn the_tests_of_the_python_package_pass() {
     let command = command.env("PYTHONPATH", "src").env("IPCD_BIN", &Programs::get().directory).patience(PATIENCE);
     let finished = command.run();
     assert_eq!(finished.code, 0, "{}{}", finished.stdout(), finished.stderr);
-    println!("{}", finished.stderr);
+    if finished.stderr.contains("skipped=") {
+        skip("some tests of the Python package need tools: .ci/run python installs them");
+    }
 }

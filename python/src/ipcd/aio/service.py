@@ -53,6 +53,7 @@ class Service(Methods):
         self._line: ServiceLine
         self._stop: asyncio.Event
         self._living: Optional[asyncio.Task[None]] = None
+        self._has_begun = False
 
     async def run(self) -> None:
         """Registers and serves until `stop`. When the broker has gone, it comes back with it.
@@ -73,6 +74,8 @@ class Service(Methods):
 
     def stop(self) -> None:
         """Takes the name back and ends `run` when the running calls are answered, after 5 s at the latest."""
+        if not self._has_begun:
+            return
         self._stop.set()
         for watcher in tuple(self._line.connection.session.watchers):
             watcher()
@@ -87,7 +90,9 @@ class Service(Methods):
     async def _begin(self) -> Connection:
         self._stop = asyncio.Event()
         self._line = ServiceLine(self._where, self._agent, PATIENCE)
-        return await self._register()
+        connection = await self._register()
+        self._has_begun = True
+        return connection
 
     async def _live(self, connection: Connection) -> None:
         try:
