@@ -8,8 +8,8 @@ use ipc_tests::{
     programs::Programs,
 };
 
-/// They take 15 s on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// They take 25 s on a busy machine, and minutes on an overloaded one.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 #[test]
 fn the_tests_of_the_python_package_pass() {
