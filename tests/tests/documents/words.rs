@@ -33,6 +33,12 @@ fn the_comments_are_free_of_mannerisms() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
+#[test]
+fn the_python_package_is_free_of_mannerisms() {
+    let found: Vec<_> = files("py").iter().flat_map(|file| mannerisms(&shown(file), &read(file))).collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 /// The text of all line comments: on lines of their own, and after code.
 fn comments(code: &str) -> String {
     let comment = |line: &str| {

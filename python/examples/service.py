@@ -1,0 +1,11 @@
+import ipcd
+
+service = ipcd.Service("calc")
+
+
+@service.method
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+service.run()

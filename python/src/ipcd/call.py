@@ -1,0 +1,106 @@
+"""What a method learns about the call it answers."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, ClassVar, Iterator, Optional
+
+from .body import Body
+from .caller import Caller
+from .connection import Connection
+from .error import UsageError
+from .inbound import Inbound
+from .line import Line
+from .request import value_of
+from .stream import Items
+
+if TYPE_CHECKING:
+    from .client import Client
+
+
+class Call:
+    """A running call: a method gets it in a parameter that is annotated with this class."""
+
+    _is_call: ClassVar[bool] = True
+
+    def __init__(self, inbound: Inbound, connection: Connection, line: Line) -> None:
+        self._inbound = inbound
+        self._connection = connection
+        self._line = line
+        self._items = None if inbound.flow is None else Items(connection, inbound.flow, inbound.time_ms)
+
+    @property
+    def service(self) -> str:
+        """The name that was called, or `@N`."""
+        return self._inbound.service
+
+    @property
+    def method(self) -> str:
+        """The method; empty for the default method."""
+        return self._inbound.method
+
+    @property
+    def body(self) -> Body:
+        """The request as it came."""
+        return self._inbound.body
+
+    @property
+    def caller(self) -> Caller:
+        """Who called: stamped by the broker."""
+        return self._inbound.caller
+
+    @property
+    def one_way(self) -> bool:
+        """Whether the caller waits for no reply."""
+        return self._inbound.one_way
+
+    @property
+    def trace(self) -> Optional[str]:
+        """W3C trace context, as the caller sent it."""
+        return self._inbound.trace
+
+    @property
+    def time_left(self) -> float:
+        """Seconds that the caller will go on waiting. A call with streams has as much time again after each item of either side."""
+        return max(0.0, self._inbound.deadline - time.monotonic())
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the caller has stopped waiting. A method that takes long asks now and then."""
+        with self._connection.changed:
+            if self._inbound.cancelled is None:
+                self._connection.look()
+            return self._inbound.cancelled is not None
+
+    def wait_cancelled(self, timeout: float) -> bool:
+        """Waits until the caller has stopped waiting. False if it hasn't within `timeout` seconds."""
+        with self._connection.changed:
+            return self._connection.wait(lambda: self._inbound.cancelled is not None, time.monotonic() + timeout)
+
+    @property
+    def client(self) -> Client:
+        """A client for calls on behalf of this one: they have no more time than it has left, and end when its caller cancels."""
+        from .client import Client
+
+        return Client._on(self._line, self._inbound)
+
+    @property
+    def has_items(self) -> bool:
+        """Whether the caller sends items."""
+        return self._inbound.flow is not None and self._inbound.flow.receives
+
+    def send(self, value: Any) -> None:
+        """Sends an item, and waits until the caller takes one. Raises why the call has ended."""
+        if self._items is None:
+            raise UsageError("this call has no streams", safe=False)
+        self._items.send(value)
+
+    def __iter__(self) -> Iterator[Any]:
+        """The caller's items. Raises why the rest doesn't come."""
+        return self
+
+    def __next__(self) -> Any:
+        item = None if self._items is None else self._items.next_body()
+        if item is None:
+            raise StopIteration
+        return value_of(item)
