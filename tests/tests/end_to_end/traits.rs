@@ -329,3 +329,39 @@ fn a_service_of_a_trait_says_what_it_is_for() {
     let sum = &description.events["depot.sum"];
     assert_eq!((sum.about.as_str(), sum.event.as_ref().unwrap().named_fields().len()), ("A sum is there.", 2));
 }
+
+/// What a trait may have besides, and names that the macro uses itself.
+#[ipc_client::service(name = "corner")]
+trait Corner: Sync {
+    /// A default method with a body of its own.
+    #[name = ""]
+    #[quick]
+    fn main(&self, service: &str, r#type: u8, context: Option<&[u8]>) -> Result<String, Failed> {
+        match context {
+            Some(bytes) => Ok(format!("{service} {type} {bytes:?}")),
+            None => Err(Failed::denied("bytes are wanted")),
+        }
+    }
+    /// In a build that doesn't exist.
+    #[cfg(any())]
+    fn gone(&self) -> Nothing;
+    /// In a build that doesn't exist.
+    #[cfg(any())]
+    #[event]
+    fn lost(of: Nothing);
+}
+
+impl Corner for () {}
+
+#[test]
+fn a_default_method_has_a_body_and_names_may_be_any() {
+    let broker = Broker::start();
+    let _serving = ().into_service().address(&broker.address()).start().unwrap();
+    let corner = CornerClient::new(&Client::connect_to(&broker.address()).unwrap());
+    assert_eq!(corner.main("name", 7, Some(b"a")).unwrap(), "name 7 [97]");
+    assert_eq!(corner.main("name", 7, None).unwrap_err().code(), ErrorCode::DENIED);
+    let send = |body: &str| broker.ipcctl(["send", "corner", body]).run();
+    assert_eq!(send(r#"{"service":"name","type":7,"context":[97]}"#).stdout(), "\"name 7 [97]\"\n");
+    let denied = send(r#"{"service":"name","type":7}"#);
+    assert!(denied.stderr.contains("bytes are wanted"), "{}", denied.stderr);
+}

@@ -94,12 +94,17 @@ fn call(contract: &Contract, method: &Method) -> TokenStream {
             None => (quote!(::ipc_client::Result<#ty>), quote!(::core::result::Result::Ok(#ended?))),
         }
     };
+    let errors = (!method.text.contains("# Errors")).then(|| {
+        quote! {
+            ///
+            /// # Errors
+            /// What the call ended with.
+        }
+    });
     quote! {
         #(#cfgs)*
         #(#docs)*
-        ///
-        /// # Errors
-        /// What the call ended with.
+        #errors
         #vis fn #ident(&self, #(#parameters),*) -> #returned {
             #body
         }
