@@ -88,7 +88,7 @@ fn a_full_standard_output_delays_nothing() {
     let script =
         format!("mkfifo out; exec 4<>out; head -c 65536 /dev/zero >&4; exec ipcd --socket {} >out", socket.display());
     let broker = Command::shell(&script).directory(directory.path()).start();
-    eventually(SOON, "a socket", || socket.exists());
+    eventually(SOON, "a broker", || UnixStream::connect(&socket).is_ok()); // a socket is there before it listens
     answers(&socket);
     broker.signal(Signal::SIGTERM);
     assert_eq!(broker.finish().code, 0);
