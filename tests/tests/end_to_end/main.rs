@@ -14,6 +14,7 @@ mod events_shell;
 mod examples;
 mod helps;
 mod identity;
+mod json_rpc;
 mod library;
 mod library_events;
 mod library_streams;
