@@ -12,6 +12,7 @@ mod exhaustion;
 mod fairness;
 mod framing;
 mod identity;
+mod json_rpc;
 mod life;
 mod load;
 mod offence;
