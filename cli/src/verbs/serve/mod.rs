@@ -74,7 +74,7 @@ its deadline. The way out: sed -u, grep --line-buffered, jq --unbuffered, python
 TERM, INT, HUP or QUIT: no more calls are taken, those that run have 5s to end, and the exit code is 0; a second one ends them \
 at once. Other exit codes: 69 if there is no broker, 73 if the name is taken, 126 or 127 if there is no such command.
 
-Descriptions (--describe), in TOML or JSON:
+A file for --describe:
   about = 'texts in other shapes'
   [methods.\"\"]                     # the default method; others by their names
   about = 'the text in capitals'
