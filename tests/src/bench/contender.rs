@@ -107,8 +107,8 @@ impl Contender {
         match metric {
             Metric::Add => self == Self::Client,
             Metric::Connections64 | Metric::Connections512 => !matches!(self, Self::Direct | Self::Client),
-            Metric::Fan1 | Metric::Fan64 => !matches!(self, Self::Direct | Self::Client),
-            Metric::RoundTrip64 | Metric::RoundTrip4k | Metric::Window64 | Metric::Bulk => true,
+            fan if fan.subscribers() > 0 => !matches!(self, Self::Direct | Self::Client),
+            _ => true,
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use ipc_protocol::{Encoding, ErrorCode};
 
-use super::{Connection, Wait, Waited, state::Locked};
+use super::{Connection, GATHER, Wait, Waited, state::Locked};
 use crate::{
     error::{Error, Result},
     session::{Flowed, Patience, Payload, Sending, Serial},
@@ -47,6 +47,45 @@ impl Connection {
         body: &Payload<'_>,
         patient: Patient<'_>,
     ) -> Result<()> {
+        let (state, end) = self.queue_item(id, encoding, body, patient)?;
+        drop(self.send(state, end, patient.until));
+        Ok(())
+    }
+
+    /// Sends an item that others follow at once. It leaves with them: when enough have gathered, before a wait for credit, or with
+    /// [`Connection::send_gathered`].
+    ///
+    /// # Errors
+    /// As [`Connection::send_item`].
+    pub(crate) fn gather_item(
+        &self,
+        id: Serial,
+        encoding: Encoding,
+        body: &Payload<'_>,
+        patient: Patient<'_>,
+    ) -> Result<()> {
+        let (state, end) = self.queue_item(id, encoding, body, patient)?;
+        if state.session.unsent() >= GATHER {
+            drop(self.send(state, end, patient.until));
+        }
+        Ok(())
+    }
+
+    /// Sends what has gathered, and returns when it has left.
+    pub(crate) fn send_gathered(&self, until: Option<Instant>) {
+        let state = self.lock();
+        let end = state.session.end();
+        drop(self.send(state, end, until));
+    }
+
+    /// Queues an item, as soon as there is credit for it. Says where the queue ends then.
+    fn queue_item(
+        &self,
+        id: Serial,
+        encoding: Encoding,
+        body: &Payload<'_>,
+        patient: Patient<'_>,
+    ) -> Result<(Locked<'_>, u64)> {
         let try_it = |session: &mut crate::session::Session| match session.send_item(id, encoding, body.clone()) {
             Sending::Queued => Some(Ok(session.end())),
             Sending::Over(error) => Some(Err(error)),
@@ -64,9 +103,7 @@ impl Connection {
                 sent
             }
         };
-        let end = sent?;
-        drop(self.send(state, end, patient.until));
-        Ok(())
+        Ok((state, sent?))
     }
 
     /// Ends this side's items, without waiting for anything.
