@@ -13,8 +13,8 @@ use ipc_tests::{
 };
 
 /// Lengths of items, and how many of them are sent in one measurement.
-const ROWS: [(usize, usize); 4] = [(64, 200_000), (4_096, 50_000), (65_536, 8_000), (262_144, 2_000)];
-const ROUNDS: usize = 5;
+const ROWS: [(usize, usize); 4] = [(64, 100_000), (4_096, 20_000), (65_536, 4_000), (262_144, 1_000)];
+const ROUNDS: usize = 3;
 /// Items that are sent together.
 const TOGETHER: usize = 1_000;
 
@@ -56,8 +56,10 @@ enum Way<'a> {
 fn measure(client: &Client, way: &str, plan: &str) -> Result<f64, Error> {
     let streams = Streams { request: way == "up", reply: way == "down" };
     let began = Instant::now();
-    let mut call =
-        client.stream_bytes(Request::new(Target::parse(&format!("pipe.{way}"))?, plan.to_owned()), streams)?;
+    let mut call = client.stream_bytes(
+        Request::new(format!("pipe.{way}").parse::<Target>().expect("a good target"), plan.to_owned()),
+        streams,
+    )?;
     if streams.request {
         send(Way::Up(&mut call), plan)?;
     }

@@ -143,6 +143,16 @@ impl Connection {
         state.hand_over();
     }
 
+    /// Writes what this thread may have queued, if another thread reads: that one doesn't know of it, and what the other side waits for
+    /// may be in it.
+    fn drain<'a>(&'a self, mut state: Locked<'a>, until: Instant) -> Locked<'a> {
+        self.flush(&mut state);
+        while state.session.unsent() > 0 && state.receiver.is_none() && Instant::now() < until {
+            state = self.wait_writable(state, Some(until));
+        }
+        state
+    }
+
     /// Waits until `take` finds something, and shows the other side now and then that this one is there.
     fn await_flow<'a, T>(
         &'a self,
@@ -156,6 +166,7 @@ impl Connection {
             let now = Instant::now();
             let sign = now + patient.sign;
             let at_most = patient.until.map_or(sign, |until| until.min(sign));
+            state = self.drain(state, at_most);
             let wait =
                 Wait { patience: Patience::new(now, u32::MAX), at_most: Some(at_most), interrupt: patient.interrupt };
             let (mut after, waited) = self.rounds(state, seat, wait, &mut take);
