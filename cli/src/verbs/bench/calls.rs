@@ -8,7 +8,10 @@ use std::{
 use ipc_client::{Client, Context, Error, Incoming, PendingBytes, Request, Response, Service};
 use serde::Serialize;
 
-use super::{Args, Samples, client, failed, rate, start};
+use super::{
+    plan::{Plan, client, failed, rate, start},
+    samples::Samples,
+};
 use crate::{globals::Globals, problem::Result};
 
 /// What was measured of calls. Members are only ever added.
@@ -23,19 +26,19 @@ pub(super) struct Report {
     p99_us: f64,
 }
 
-pub(super) fn measure(args: &Args, globals: &Globals) -> Result<Report> {
+pub(super) fn measure(plan: &Plan, globals: &Globals) -> Result<Report> {
     let echo = |incoming: &Incoming, _: &Context| Ok(Response::new(incoming.encoding, incoming.body.clone()));
-    let (_serving, target) = start(Service::anonymous().window(args.window.into()).any(echo), globals)?;
-    let body = vec![b'x'; args.size as usize];
+    let (_serving, target) = start(Service::anonymous().window(plan.window.into()).any(echo), globals)?;
+    let body = vec![b'x'; plan.size as usize];
     let request = Request::new(target, body).timeout(globals.deadline());
     let client = client(globals)?;
-    call_for(args.length() / 10, args.window, &client, &request).map_err(failed)?;
+    call_for(plan.length / 10, plan.window, &client, &request).map_err(failed)?;
     let began = Instant::now();
-    let mut samples = call_for(args.length(), args.window, &client, &request).map_err(failed)?;
+    let mut samples = call_for(plan.length, plan.window, &client, &request).map_err(failed)?;
     let seconds = began.elapsed().as_secs_f64();
     let (p50_us, p99_us) = samples.p50_and_p99();
     let (count, rate) = (samples.count, rate(samples.count, seconds));
-    Ok(Report { size: args.size, window: args.window, seconds, count, rate, p50_us, p99_us })
+    Ok(Report { size: plan.size, window: plan.window, seconds, count, rate, p50_us, p99_us })
 }
 
 /// Keeps a window of calls under way for a while, and waits for their replies.
@@ -62,7 +65,7 @@ fn call_for(length: Duration, window: u16, client: &Client, request: &Request) -
     Ok(samples)
 }
 
-impl super::Report for Report {
+impl super::plan::Report for Report {
     fn rows(&self) -> Vec<(&'static str, f64, &'static str)> {
         vec![("p50", self.p50_us, "us"), ("p99", self.p99_us, "us"), ("rate", self.rate, "calls/s")]
     }

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use ipc_client::{Client, Error, ErrorCode, Notice, Publication, Subscription, TopicName};
 use serde::Serialize;
 
-use super::{Args, Samples, client, failed, rate};
+use super::{
+    plan::{Plan, client, failed, rate},
+    samples::Samples,
+};
 use crate::{globals::Globals, problem::Result};
 
 /// Bytes of the shortest event: when it was published.
@@ -29,7 +32,7 @@ pub(super) struct Report {
 
 /// A publisher and its subscribers.
 struct Fan<'a> {
-    args: &'a Args,
+    plan: &'a Plan,
     topic: TopicName,
     publisher: Client,
     subscribers: Vec<Subscription>,
@@ -38,22 +41,22 @@ struct Fan<'a> {
     patience: Duration,
 }
 
-pub(super) fn measure(args: &Args, globals: &Globals) -> Result<Report> {
+pub(super) fn measure(plan: &Plan, globals: &Globals) -> Result<Report> {
     let topic = format!("ipcctl-bench.p{}", std::process::id());
     let subscribe = |_| {
-        let subscription = client(globals)?.subscription(&topic).queue(u32::from(args.window).max(QUEUE));
+        let subscription = client(globals)?.subscription(&topic).queue(u32::from(plan.window).max(QUEUE));
         subscription.start().map_err(failed)
     };
-    let subscribers = (0..args.subscribers).map(subscribe).collect::<Result<Vec<_>>>()?;
+    let subscribers = (0..plan.subscribers).map(subscribe).collect::<Result<Vec<_>>>()?;
     let topic = TopicName::parse(&topic).expect("a topic of ours is valid");
     let (publisher, began, patience) = (client(globals)?, Instant::now(), globals.deadline());
-    let mut fan = Fan { args, topic, publisher, subscribers, began, patience };
-    fan.run(args.length() / 10).map_err(failed)?;
+    let mut fan = Fan { plan, topic, publisher, subscribers, began, patience };
+    fan.run(plan.length / 10).map_err(failed)?;
     let began = Instant::now();
-    let (events, mut samples) = fan.run(args.length()).map_err(failed)?;
+    let (events, mut samples) = fan.run(plan.length).map_err(failed)?;
     let seconds = began.elapsed().as_secs_f64();
     let (p50_us, p99_us) = samples.p50_and_p99();
-    let Args { size, window, subscribers, .. } = *args;
+    let Plan { size, window, subscribers, .. } = *plan;
     let (count, rate) = (samples.count, rate(samples.count, seconds));
     Ok(Report { size, window, subscribers, seconds, events, count, rate, p50_us, p99_us })
 }
@@ -64,14 +67,14 @@ impl Fan<'_> {
         let (mut samples, mut events) = (Samples::default(), 0);
         let began = Instant::now();
         while began.elapsed() < length {
-            let corked = (self.args.window > 1).then(|| self.publisher.cork());
-            for _ in 0..self.args.window {
+            let corked = (self.plan.window > 1).then(|| self.publisher.cork());
+            for _ in 0..self.plan.window {
                 self.publisher.announce_bytes(&self.event())?;
             }
             drop(corked);
-            events += u64::from(self.args.window);
+            events += u64::from(self.plan.window);
             for subscriber in &mut self.subscribers {
-                for _ in 0..self.args.window {
+                for _ in 0..self.plan.window {
                     samples.push(self.began + receive(subscriber, self.patience)?);
                 }
             }
@@ -80,7 +83,7 @@ impl Fan<'_> {
     }
 
     fn event(&self) -> Publication {
-        let mut body = vec![b'x'; self.args.size as usize];
+        let mut body = vec![b'x'; self.plan.size as usize];
         let now = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         if let Some(place) = body.first_chunk_mut() {
             *place = now.to_le_bytes();
@@ -103,7 +106,7 @@ fn receive(subscriber: &mut Subscription, patience: Duration) -> std::result::Re
     }
 }
 
-impl super::Report for Report {
+impl super::plan::Report for Report {
     fn rows(&self) -> Vec<(&'static str, f64, &'static str)> {
         vec![("p50", self.p50_us, "us"), ("p99", self.p99_us, "us"), ("rate", self.rate, "events/s received")]
     }

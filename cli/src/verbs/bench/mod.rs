@@ -2,15 +2,15 @@
 
 mod calls;
 mod events;
+mod plan;
 mod samples;
 mod stream;
 
 use std::time::Duration;
 
-use ipc_client::{Client, Error, Service, Serving, Target, control::Empty};
-use serde::Serialize;
+use ipc_client::control::Empty;
 
-use self::samples::Samples;
+use self::plan::{Plan, Report, failed};
 use crate::{
     exit::Exit,
     format::Format,
@@ -73,10 +73,12 @@ impl Args {
         // -t holds before any thread waits.
         let answered = globals.connect("bench")?.try_ask::<_, Empty>("ping", &Empty {});
         answered.map_err(failed)?;
+        let Self { size, window, subscribers, .. } = self;
+        let plan = Plan { size, window, subscribers, length: Duration::from_secs(self.seconds.into()) };
         match self.what {
-            What::Calls => print(globals, &calls::measure(&self, globals)?),
-            What::Events => print(globals, &events::measure(&self, globals)?),
-            What::Stream => print(globals, &stream::measure(&self, globals)?),
+            What::Calls => print(globals, &calls::measure(&plan, globals)?),
+            What::Events => print(globals, &events::measure(&plan, globals)?),
+            What::Stream => print(globals, &stream::measure(&plan, globals)?),
         }
     }
 
@@ -90,16 +92,6 @@ impl Args {
         };
         Err(Problem::usage("bench", text))
     }
-
-    fn length(&self) -> Duration {
-        Duration::from_secs(self.seconds.into())
-    }
-}
-
-/// What was measured. Members are only ever added.
-trait Report: Serialize {
-    /// For people: names, values, units.
-    fn rows(&self) -> Vec<(&'static str, f64, &'static str)>;
 }
 
 fn print(globals: &Globals, report: &impl Report) -> Result<Exit> {
@@ -109,29 +101,4 @@ fn print(globals: &Globals, report: &impl Report) -> Result<Exit> {
         Format::Json => out::ndjson(std::slice::from_ref(report))?,
     }
     Ok(Exit::SUCCESS)
-}
-
-/// Starts a service that has no name: it is called by its peer's number.
-fn start(service: Service, globals: &Globals) -> Result<(Serving, Target)> {
-    let mut service = service.agent("ipcctl bench");
-    if let Some(address) = globals.address()? {
-        service = service.address(&address);
-    }
-    let serving = service.start().map_err(failed)?;
-    let target = serving.peer().to_string().parse().expect("a peer's number is a target");
-    Ok((serving, target))
-}
-
-fn client(globals: &Globals) -> Result<Client> {
-    globals.client("bench", "bench")
-}
-
-fn failed(error: Error) -> Problem {
-    Problem::from_error("bench", &error)
-}
-
-/// How many a second.
-#[expect(clippy::cast_precision_loss, reason = "an hour of events is far from 2^52")]
-fn rate(count: u64, seconds: f64) -> f64 {
-    count as f64 / seconds
 }

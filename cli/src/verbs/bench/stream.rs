@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ipc_client::{Client, Encoding, Error, Request, Response, Service, Streams, Target};
 use serde::Serialize;
 
-use super::{Args, client, failed, rate, start};
+use super::plan::{Plan, client, failed, rate, start};
 use crate::{globals::Globals, problem::Result};
 
 /// What was measured of a stream. Members are only ever added.
@@ -21,20 +21,20 @@ pub(super) struct Report {
     megabytes_per_second: f64,
 }
 
-pub(super) fn measure(args: &Args, globals: &Globals) -> Result<Report> {
+pub(super) fn measure(plan: &Plan, globals: &Globals) -> Result<Report> {
     let drain = Service::anonymous().any_stream(|_, items, _, _| {
         let count = items.map(|item| item.map(|_| 1)).sum::<std::result::Result<u64, Error>>()?;
         Ok(Response::bytes(count.to_string()))
     });
     let (_serving, target) = start(drain, globals)?;
     let client = client(globals)?;
-    send_for(args.length() / 10, args.size, &client, &target).map_err(failed)?;
+    send_for(plan.length / 10, plan.size, &client, &target).map_err(failed)?;
     let began = Instant::now();
-    let count = send_for(args.length(), args.size, &client, &target).map_err(failed)?;
+    let count = send_for(plan.length, plan.size, &client, &target).map_err(failed)?;
     let seconds = began.elapsed().as_secs_f64();
     let rate = rate(count, seconds);
-    let megabytes_per_second = rate * f64::from(args.size) / 1e6;
-    Ok(Report { size: args.size, seconds, count, rate, megabytes_per_second })
+    let megabytes_per_second = rate * f64::from(plan.size) / 1e6;
+    Ok(Report { size: plan.size, seconds, count, rate, megabytes_per_second })
 }
 
 /// Sends items for a while. Returns how many there were once the service has taken all.
@@ -51,7 +51,7 @@ fn send_for(length: Duration, size: u32, client: &Client, target: &Target) -> st
     Ok(count)
 }
 
-impl super::Report for Report {
+impl super::plan::Report for Report {
     fn rows(&self) -> Vec<(&'static str, f64, &'static str)> {
         vec![("throughput", self.megabytes_per_second, "MB/s"), ("rate", self.rate, "items/s")]
     }
