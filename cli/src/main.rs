@@ -29,6 +29,7 @@ mod lookup;
 mod number;
 mod out;
 mod pages;
+mod pieces;
 mod problem;
 mod program;
 mod progress;

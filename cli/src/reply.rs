@@ -25,18 +25,18 @@ pub(crate) fn print(response: &Response, format: Format, ending: Ending) -> Resu
     out::payload(&document(response, format, ending))
 }
 
-/// Prints the reply as one line among others (`--lines`). One that is several lines would be taken for the answers to later calls.
+/// Prints the reply as one line among others (`--lines`).
 pub(crate) fn print_line(response: &Response, format: Format, subject: &str) -> Result<()> {
-    let Some(line) = line(response, format) else {
-        return Err(Problem::own(
-            "output",
-            74,
-            subject,
-            "the reply is more than one line, and --lines prints one for each call",
-        )
-        .hint("the call has run; -o json puts any reply into one line"));
-    };
-    out::payload(&line)
+    out::payload(&own_line(response, format, subject)?)
+}
+
+/// The reply as one line among others. One that is several lines would be taken for the answers to later calls.
+pub(crate) fn own_line(response: &Response, format: Format, subject: &str) -> Result<Vec<u8>> {
+    line(response, format).ok_or_else(|| {
+        let text = "the reply is more than one line, and --lines prints one for each call";
+        let hint = "the call has run; -o json puts any reply into one line";
+        Problem::own("output", 74, subject, text).hint(hint)
+    })
 }
 
 fn document(response: &Response, format: Format, ending: Ending) -> Cow<'_, [u8]> {

@@ -71,7 +71,7 @@ fn failed(error: io::Error) -> Failed {
 
 fn chunks(mut file: impl Read) -> impl Iterator<Item = io::Result<Bytes>> {
     std::iter::from_fn(move || {
-        let mut chunk = vec![0; 60_000];
+        let mut chunk = vec![0; 256 * 1024];
         let read = file.read(&mut chunk);
         (!matches!(read, Ok(0))).then(|| read.map(|len| Bytes::from(chunk).slice(..len)))
     })

@@ -233,5 +233,9 @@ const ROWS: &[Row] = &[
     row("deliveries/s, 16 processes, 1 in flight", Metric::Fan1, 0, |outcome| Some(outcome.rate() * 16.0)),
     row("deliveries/s, 16 processes, 64 in flight", Metric::Fan64, 0, |outcome| Some(outcome.rate() * 16.0)),
     row("broker CPU us a delivery, 64 in flight", Metric::Fan64, 3, |outcome| broker_cpu(outcome).map(|us| us / 16.0)),
+    row("deliveries/s, 1 process, 64 in flight", Metric::To1, 0, |outcome| Some(outcome.rate())),
+    row("deliveries/s, 10 processes, 64 in flight", Metric::To10, 0, |outcome| Some(outcome.rate() * 10.0)),
+    row("deliveries/s, 100 processes, 64 in flight", Metric::To100, 0, |outcome| Some(outcome.rate() * 100.0)),
+    row("deliveries/s, 1,000 processes, 64 in flight", Metric::To1000, 0, |outcome| Some(outcome.rate() * 1000.0)),
     row("MB/s, bodies of 1 MiB", Metric::Bulk, 0, |outcome| Some(outcome.rate() * 1.048_576)),
 ];

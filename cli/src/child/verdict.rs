@@ -2,6 +2,7 @@
 
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 
+use bytes::Bytes;
 use ipc_client::{Encoding, ErrorCode, Failed, Response, limits::MAX_BODY};
 use nix::sys::signal::Signal;
 
@@ -23,13 +24,13 @@ pub(crate) enum ExitCodes {
 pub(crate) fn of(finished: Finished, asked: Encoding, codes: ExitCodes) -> Result<Response, Failed> {
     match finished.stop {
         Some(stop) => Err(of_stop(stop)),
-        None if finished.status.success() => Ok(reply(finished.reply, asked)),
+        None if finished.status.success() => Ok(reply(finished.reply.into(), asked)),
         None => Err(of_exit(finished.status, &finished.complaint, codes)),
     }
 }
 
 /// A reply in the encoding of the request. A JSON request gets JSON if the output is one JSON document, else bytes.
-pub(crate) fn reply(body: Vec<u8>, asked: Encoding) -> Response {
+pub(crate) fn reply(body: Bytes, asked: Encoding) -> Response {
     let parsed = || json::check(&body);
     let encoding = if asked == Encoding::JSON && parsed().is_ok() { Encoding::JSON } else { Encoding::BYTES };
     Response::new(encoding, body)

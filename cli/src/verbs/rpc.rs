@@ -28,7 +28,9 @@ use crate::{
 /// At the end of standard input it waits for the answers that are still due, but with -t no longer than that. The exit code is 0 whatever the
 /// answers say. It is 74 if the broker goes away before the input has ended, and 124 if -t is over.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  ipcctl rpc < requests\n  echo '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ipc.list\"}' | ipcctl rpc")]
+#[command(
+    after_help = "Examples:\n  ipcctl rpc < requests\n  echo '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ipc.list\"}' | ipcctl rpc"
+)]
 pub(crate) struct Args {}
 
 /// A connection, with what was read for it and is not sent yet.

@@ -1,12 +1,14 @@
 //! `ipcctl send --stream`: items go to the service, and items of the service come out, each as it comes.
 
 use std::{
-    fs::File,
-    io::{self, IsTerminal, Read},
+    borrow::Cow,
+    io::{self, IsTerminal},
     sync::Arc,
     thread,
+    time::Duration,
 };
 
+use bytes::Bytes;
 use ipc_client::{Client, DownlinkBytes, Encoding, Error, ErrorCode, Request, Response, Retry, Streams, UplinkBytes};
 
 use crate::{
@@ -16,6 +18,7 @@ use crate::{
     format::Format,
     lines::{self, Lines},
     out,
+    pieces::{self, Pieces},
     problem::{Problem, Result},
     progress::Meter,
     reply::{self, Ending},
@@ -36,13 +39,16 @@ pub(crate) enum Cut {
 struct Items {
     source: Origin,
     /// Read, but not sent.
-    kept: Option<Vec<u8>>,
-    sent: u64,
+    kept: Vec<Bytes>,
+    /// Why nothing more can be read, behind what is kept.
+    failure: Option<Problem>,
+    /// Whether any was sent.
+    has_begun: bool,
 }
 
 enum Origin {
     Lines(Lines),
-    Bytes { file: File, name: String, most: usize, cut: Cut },
+    Bytes(Pieces, String),
 }
 
 /// Sends `items` after the body, if there are any. Prints what comes back.
@@ -63,10 +69,10 @@ pub(crate) fn run(
     let call = call(Meter::start(total, template.globals));
     let source = match cut {
         Cut::Lines => Origin::Lines(Lines::of(file, name)),
-        Cut::Chunks(most) => Origin::Bytes { file, name, most, cut },
-        Cut::AsTheyCome => Origin::Bytes { file, name, most: READ, cut },
+        Cut::Chunks(len) => Origin::Bytes(Pieces::of(file, pieces::Cut::Chunks(len)), name),
+        Cut::AsTheyCome => Origin::Bytes(Pieces::of(file, pieces::Cut::AsTheyCome), name),
     };
-    let items = Items { source, kept: None, sent: 0 };
+    let items = Items { source, kept: Vec::new(), failure: None, has_begun: false };
     call.upload(items)?;
     Ok(Exit::SUCCESS)
 }
@@ -102,7 +108,7 @@ impl Call<'_> {
         let (outcome, items) = self.exchange(items, both)?;
         let is_refused = |error: &Error| error.code() == ErrorCode::INVALID && error.retry() == Retry::Safe;
         match outcome {
-            Err(error) if is_refused(&error) && items.as_ref().is_some_and(|items| items.sent == 0) => {
+            Err(error) if is_refused(&error) && items.as_ref().is_some_and(|items| !items.has_begun) => {
                 let Some(items) = items else { return Err(self.template.problem(&error)) };
                 let (outcome, _) = self.exchange(items, Streams { request: true, reply: false })?;
                 let reply = outcome.map_err(|error| self.template.problem(&error))?;
@@ -138,31 +144,64 @@ impl Call<'_> {
         }
     }
 
-    /// Prints items, and returns what the call ended with.
+    /// Prints items, and returns what the call ended with. Those that are here already leave with one write; none is held back for one
+    /// that isn't.
     fn print(
         &self,
         mut down: DownlinkBytes,
         count: impl Fn(&Response),
     ) -> Result<std::result::Result<Response, Error>> {
-        for item in &mut down {
-            match item {
-                Ok(item) => {
-                    self.print_item(&item)?;
+        let mut gathered = Vec::new();
+        loop {
+            let next = if gathered.is_empty() { down.next_until(None, None) } else { down.next_within(Duration::ZERO) };
+            match next {
+                Ok(Some(Some(item))) => {
+                    let written = self.written(&item);
                     count(&item);
+                    match written {
+                        Ok(long) if gathered.is_empty() && long.len() >= GATHERED => self.put(&long)?,
+                        Ok(short) => {
+                            gathered.extend_from_slice(&short);
+                            if gathered.len() < GATHERED {
+                                continue;
+                            }
+                        }
+                        Err(problem) => {
+                            self.put(&gathered)?;
+                            return Err(problem);
+                        }
+                    }
                 }
-                Err(error) => return Ok(Err(error)),
+                Ok(None) => {}
+                Ok(Some(None)) => {
+                    self.put(&gathered)?;
+                    return Ok(down.end());
+                }
+                Err(error) => {
+                    self.put(&gathered)?;
+                    return Ok(Err(error));
+                }
             }
+            self.put(&gathered)?;
+            gathered.clear();
         }
-        Ok(down.end())
     }
 
-    fn print_item(&self, item: &Response) -> Result<()> {
-        if io::stdout().is_terminal() {
+    fn put(&self, bytes: &[u8]) -> Result<()> {
+        if io::stdout().is_terminal() && !bytes.is_empty() {
             self.meter.clear();
         }
+        out::payload(bytes)
+    }
+
+    /// An item as it is printed.
+    fn written<'a>(&self, item: &'a Response) -> Result<Cow<'a, [u8]>> {
         let format = self.template.globals.format;
         let is_raw = format == Format::Text && self.cut != Cut::Lines && item.encoding != Encoding::JSON;
-        if is_raw { out::payload(&item.body) } else { reply::print_line(item, format, &self.template.subject) }
+        if is_raw {
+            return Ok(Cow::Borrowed(&item.body));
+        }
+        reply::own_line(item, format, &self.template.subject).map(Cow::Owned)
     }
 }
 
@@ -172,57 +211,57 @@ impl Call<'_> {
 /// The input can't be read; the service is told.
 fn send(mut up: UplinkBytes, mut items: Items, encoding: Encoding, subject: &str, meter: &Meter) -> Result<Items> {
     loop {
-        let item = match items.next(encoding, subject) {
-            Ok(Some(item)) => item,
-            Ok(None) => break,
+        let mut batch = match items.next(encoding, subject) {
+            Ok(batch) if batch.is_empty() => break,
+            Ok(batch) => batch,
             Err(problem) => {
                 up.fail(ErrorCode::CANCELLED, "the caller cannot read more of its input");
                 return Err(problem);
             }
         };
-        if up.send_until(encoding, item.clone(), None, None).is_err() {
-            items.kept = Some(item); // why, the end of the call says
+        // The first alone: a service that wants none of them says so before it takes it.
+        let later = if items.has_begun { Vec::new() } else { batch.split_off(1) };
+        let sent = up.send_all(encoding, &batch);
+        let bytes = batch.iter().map(Bytes::len).sum();
+        items.kept = later;
+        if sent.is_err() {
+            items.kept.splice(..0, batch); // why, the end of the call says
             return Ok(items);
         }
-        items.sent += 1;
-        meter.count(item.len());
+        items.has_begun = true;
+        meter.count(bytes);
     }
     up.finish();
     Ok(items)
 }
 
 impl Items {
-    fn next(&mut self, encoding: Encoding, subject: &str) -> Result<Option<Vec<u8>>> {
-        if let Some(item) = self.kept.take() {
-            return Ok(Some(item));
+    /// What can be had without another wait, at least one item; none at the end.
+    fn next(&mut self, encoding: Encoding, subject: &str) -> Result<Vec<Bytes>> {
+        if !self.kept.is_empty() {
+            return Ok(std::mem::take(&mut self.kept));
+        }
+        if let Some(problem) = self.failure.take() {
+            return Err(problem);
         }
         match &mut self.source {
-            Origin::Lines(lines) => lines.next_encoded(encoding, subject),
-            Origin::Bytes { file, name, most, cut } => {
-                let read = piece(file, *most, *cut).map_err(|error| lines::unreadable(subject, name, &error))?;
-                Ok(Some(read).filter(|read| !read.is_empty()))
+            Origin::Bytes(pieces, name) => pieces.next().map_err(|error| lines::unreadable(subject, name, &error)),
+            Origin::Lines(lines) => {
+                let mut batch = Vec::from_iter(lines.next_encoded(encoding, subject)?.map(Bytes::from));
+                while lines.has_next() {
+                    match lines.next_encoded(encoding, subject) {
+                        Ok(line) => batch.extend(line.map(Bytes::from)),
+                        Err(problem) => {
+                            self.failure = Some(problem);
+                            break;
+                        }
+                    }
+                }
+                Ok(batch)
             }
         }
     }
 }
 
-fn piece(file: &mut File, most: usize, cut: Cut) -> io::Result<Vec<u8>> {
-    let mut piece = vec![0; most];
-    let mut len = 0;
-    while len < most {
-        match file.read(&mut piece[len..]) {
-            Ok(0) => break,
-            Ok(read) => len += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        }
-        if cut == Cut::AsTheyCome {
-            break;
-        }
-    }
-    piece.truncate(len);
-    Ok(piece)
-}
-
-/// As much as a pipe holds.
-const READ: usize = 64 * 1024;
+/// Printed items that are gathered at most, in bytes.
+const GATHERED: usize = 64 * 1024;

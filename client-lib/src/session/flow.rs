@@ -8,7 +8,7 @@ use super::slots::Serial;
 use crate::{error::Error, request::Response};
 
 /// Items that the other side may send before the program takes any, and bytes of their bodies.
-pub(crate) const WINDOW_ITEMS: u32 = 64;
+pub(crate) const WINDOW_ITEMS: u32 = 256;
 pub(crate) const WINDOW_BYTES: u64 = 256 * 1024;
 
 /// A call with streams, as one side has it.
@@ -197,7 +197,10 @@ mod tests {
         let mut flow = flow();
         (0..WINDOW_ITEMS).for_each(|_| flow.arrive(item(2)));
         let credits: Vec<_> = (0..WINDOW_ITEMS).filter_map(|_| flow.take().1).collect();
-        assert_eq!(credits.iter().map(|credit| (credit.items, credit.bytes)).collect::<Vec<_>>(), [(32, 64), (32, 64)]);
+        assert_eq!(
+            credits.iter().map(|credit| (credit.items, credit.bytes)).collect::<Vec<_>>(),
+            [(128, 256), (128, 256)]
+        );
         assert!(flow.take().0.is_none());
     }
 

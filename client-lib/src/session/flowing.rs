@@ -23,7 +23,11 @@ impl Session {
     /// Enters a delivered call.
     pub(super) fn open_delivered_flow(&mut self, number: u64, streams: Streams) {
         let (Some(receiver), Some(sender)) = (self.next_id(), self.next_id()) else { return };
-        self.flows.by_id.insert(receiver, Flow::new(number, true, sender, flow::sends(streams, true)));
+        let mut flow = Flow::new(number, true, sender, flow::sends(streams, true));
+        if !streams.request {
+            flow.end(End::complete(number)); // who takes items all the same has none to wait for
+        }
+        self.flows.by_id.insert(receiver, flow);
         self.flows.delivered.insert(number, receiver);
     }
 

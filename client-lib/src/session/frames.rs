@@ -135,18 +135,22 @@ impl Frames {
         (!bytes.is_empty()).then_some(bytes)
     }
 
-    /// The first `len` of the next bytes were written.
+    /// What lies behind [`next`](Self::next): the body of a header, so that both leave with one write. Empty if it is no long body.
+    pub(super) fn behind(&self) -> &[u8] {
+        self.shared.front().filter(|shared| shared.place > self.at).map_or(&[], |shared| &shared.body)
+    }
+
+    /// The first `len` of the next bytes, and of those behind, were written.
     pub(super) fn written(&mut self, len: usize) {
         self.written += len as u64;
         self.queued -= len;
-        match self.shared.front_mut() {
-            Some(shared) if shared.place == self.at => {
-                shared.body.advance(len);
-                if shared.body.is_empty() {
-                    self.shared.pop_front();
-                }
+        let before_body = self.shared.front().map_or(len, |shared| (shared.place - self.at).min(len));
+        self.at += before_body;
+        if let Some(shared) = self.shared.front_mut().filter(|shared| shared.place == self.at) {
+            shared.body.advance(len - before_body);
+            if shared.body.is_empty() {
+                self.shared.pop_front();
             }
-            _ => self.at += len,
         }
         if self.queued == 0 {
             self.clear();
@@ -224,6 +228,23 @@ mod tests {
             while let Some(bytes) = frames.next() {
                 let len = bytes.len().min(most);
                 sent.extend_from_slice(&bytes[..len]);
+                frames.written(len);
+            }
+            assert!(sent == wanted && frames.queued() == 0, "in writes of {most} bytes");
+        }
+    }
+
+    #[test]
+    fn a_long_body_leaves_with_its_header_wherever_a_write_ends() {
+        let messages = [reply(1, 10), reply(2, COPIED + 1), reply(3, COPIED + 2), reply(4, 7)];
+        let wanted: Vec<u8> = messages.iter().flat_map(Message::to_vec).collect();
+        for most in [1, 33, COPIED, COPIED + 75, 1 << 20] {
+            let (mut frames, mut sent) = (Frames::default(), Vec::new());
+            messages.iter().for_each(|message| frames.push_message(message.clone()));
+            while let Some(bytes) = frames.next() {
+                let both = [bytes, frames.behind()].concat();
+                let len = both.len().min(most);
+                sent.extend_from_slice(&both[..len]);
                 frames.written(len);
             }
             assert!(sent == wanted && frames.queued() == 0, "in writes of {most} bytes");

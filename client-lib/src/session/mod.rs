@@ -376,7 +376,12 @@ impl Session {
         self.transmit.next()
     }
 
-    /// The first `len` of the bytes that [`Session::poll_transmit`] gave were written.
+    /// What lies behind the bytes of [`Session::poll_transmit`], if both may leave with one write. Often empty.
+    pub(crate) fn transmit_behind(&self) -> &[u8] {
+        self.transmit.behind()
+    }
+
+    /// The first `len` of the bytes that [`Session::poll_transmit`] gave, and of those behind, were written.
     pub(crate) fn transmitted(&mut self, len: usize) {
         self.transmit.written(len);
     }

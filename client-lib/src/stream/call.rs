@@ -42,6 +42,15 @@ impl<M: StreamMethod> StreamCall<M> {
         self.up.send(item)
     }
 
+    /// Sends items that are all there, in order, with as few writes as possible: for short ones this is several times as fast as one
+    /// [`send`](Self::send) each. Returns when all have left; waits until the service takes them.
+    ///
+    /// # Errors
+    /// As [`Uplink::send`]. The items before the one that failed were sent.
+    pub fn send_all(&mut self, items: &[M::In]) -> Result<()> {
+        self.up.send_all(items)
+    }
+
     /// There are no more items of the caller. Those of the service may still come.
     pub fn finish(&mut self) {
         self.up.half().finish();
@@ -115,6 +124,15 @@ impl StreamCallBytes {
         interrupt: Option<BorrowedFd<'_>>,
     ) -> Result<()> {
         self.up.send_until(encoding, item, until, interrupt)
+    }
+
+    /// Sends items that are all there, in order, with as few writes as possible: for short ones this is several times as fast as one
+    /// [`send`](Self::send) each. Returns when all have left; waits until the service takes them.
+    ///
+    /// # Errors
+    /// As [`Uplink::send`]. The items before the one that failed were sent.
+    pub fn send_all(&mut self, encoding: Encoding, items: &[Bytes]) -> Result<()> {
+        self.up.send_all(encoding, items)
     }
 
     /// There are no more items of the caller. Those of the service may still come.

@@ -9,7 +9,7 @@ use crate::{error::Result, request::Response};
 
 /// The items of a caller, as an iterator. It ends with an error when the caller cancels, dies, or says that its items aren't complete.
 ///
-/// The caller may send as many items as are taken, and up to 64 items or 256 KiB more.
+/// The caller may send as many items as are taken, and up to 256 items or 256 KiB more.
 pub struct Items<T> {
     half: Receiving,
     items: PhantomData<fn() -> T>,

@@ -2,11 +2,17 @@
 
 use std::{os::fd::BorrowedFd, sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use ipc_protocol::{Encoding, ErrorCode};
 use serde::Serialize;
 
 use super::place::Place;
-use crate::{error::Result, scratch::with_body, session::Payload};
+use crate::{
+    error::Result,
+    link::blocking::Connection,
+    scratch::with_body,
+    session::{Payload, Serial},
+};
 
 /// Sends items, as the other side allows.
 #[derive(Debug)]
@@ -36,6 +42,30 @@ impl Sending {
     /// Sends an item in the encoding of the call.
     pub(super) fn send_value<T: Serialize>(&self, item: &T) -> Result<()> {
         with_body(self.encoding, item, |body| self.send(self.encoding, &body, None, None))
+    }
+
+    /// Sends items that are encoded already, with as few writes as possible.
+    pub(super) fn send_all(&self, encoding: Encoding, items: &[Bytes]) -> Result<()> {
+        self.gathered(items, |connection, id, item| {
+            let patient = self.place.patient(None, None);
+            connection.gather_item(id, encoding, &Payload::Shared(item.clone()), patient)
+        })
+    }
+
+    /// Sends items in the encoding of the call, with as few writes as possible.
+    pub(super) fn send_values<T: Serialize>(&self, items: &[T]) -> Result<()> {
+        self.gathered(items, |connection, id, item| {
+            let patient = self.place.patient(None, None);
+            with_body(self.encoding, item, |body| connection.gather_item(id, self.encoding, &body, patient))
+        })
+    }
+
+    /// What has gathered leaves in any case: also before an item that can't be sent.
+    fn gathered<T>(&self, items: &[T], gather: impl Fn(&Connection, Serial, &T) -> Result<()>) -> Result<()> {
+        let Place { connection, id, .. } = &*self.place;
+        let gathered = items.iter().try_for_each(|item| gather(connection, *id, item));
+        connection.send_gathered(None);
+        gathered
     }
 
     /// There are no more items.

@@ -30,6 +30,15 @@ impl<T: Serialize> Sink<T> {
     pub fn send(&mut self, item: &T) -> Result<()> {
         self.half.send_value(item)
     }
+
+    /// Sends items that are all there, in order, with as few writes as possible: for short ones this is several times as fast as one
+    /// [`send`](Self::send) each. Returns when all have left; waits until the caller takes them.
+    ///
+    /// # Errors
+    /// As [`Sink::send`]. The items before the one that failed were sent.
+    pub fn send_all(&mut self, items: &[T]) -> Result<()> {
+        self.half.send_values(items)
+    }
 }
 
 impl<T> fmt::Debug for Sink<T> {
@@ -55,5 +64,14 @@ impl SinkBytes {
     /// As [`Sink::send`].
     pub fn send(&mut self, encoding: Encoding, item: impl Into<Bytes>) -> Result<()> {
         self.half.send(encoding, &Payload::Shared(item.into()), None, None)
+    }
+
+    /// Sends items that are all there, in order, with as few writes as possible: for short ones this is several times as fast as one
+    /// [`send`](Self::send) each. Returns when all have left; waits until the caller takes them.
+    ///
+    /// # Errors
+    /// As [`Sink::send`]. The items before the one that failed were sent.
+    pub fn send_all(&mut self, encoding: Encoding, items: &[Bytes]) -> Result<()> {
+        self.half.send_all(encoding, items)
     }
 }

@@ -28,6 +28,15 @@ impl<M: StreamMethod> Uplink<M> {
         self.half.send_value(item)
     }
 
+    /// Sends items that are all there, in order, with as few writes as possible: for short ones this is several times as fast as one
+    /// [`send`](Self::send) each. Returns when all have left; waits until the service takes them.
+    ///
+    /// # Errors
+    /// As [`Uplink::send`]. The items before the one that failed were sent.
+    pub fn send_all(&mut self, items: &[M::In]) -> Result<()> {
+        self.half.send_values(items)
+    }
+
     /// There are no more items.
     pub fn finish(mut self) {
         self.half.finish();
@@ -80,6 +89,15 @@ impl UplinkBytes {
         interrupt: Option<BorrowedFd<'_>>,
     ) -> Result<()> {
         self.half.send(encoding, &Payload::Shared(item.into()), until, interrupt)
+    }
+
+    /// Sends items that are all there, in order, with as few writes as possible: for short ones this is several times as fast as one
+    /// [`send`](Self::send) each. Returns when all have left; waits until the service takes them.
+    ///
+    /// # Errors
+    /// As [`Uplink::send`]. The items before the one that failed were sent.
+    pub fn send_all(&mut self, encoding: Encoding, items: &[Bytes]) -> Result<()> {
+        self.half.send_all(encoding, items)
     }
 
     /// There are no more items.

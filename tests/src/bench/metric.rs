@@ -24,11 +24,19 @@ pub enum Metric {
     Fan1,
     /// 64 events in flight to 16 processes, 64 bytes each.
     Fan64,
+    /// 64 events in flight to the publisher alone.
+    To1,
+    /// 64 events in flight to 10 processes.
+    To10,
+    /// 64 events in flight to 100 processes.
+    To100,
+    /// 64 events in flight to 1,000 processes.
+    To1000,
 }
 
 impl Metric {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::RoundTrip64,
         Self::RoundTrip4k,
         Self::Add,
@@ -38,21 +46,19 @@ impl Metric {
         Self::Bulk,
         Self::Fan1,
         Self::Fan64,
+        Self::To1,
+        Self::To10,
+        Self::To100,
+        Self::To1000,
     ];
 
     /// The length of a call's body.
     #[must_use]
     pub fn size(self) -> usize {
         match self {
-            Self::RoundTrip64
-            | Self::Add
-            | Self::Window64
-            | Self::Connections64
-            | Self::Connections512
-            | Self::Fan1
-            | Self::Fan64 => 64,
             Self::RoundTrip4k => 4_096,
             Self::Bulk => 1 << 20,
+            _ => 64,
         }
     }
 
@@ -60,27 +66,31 @@ impl Metric {
     #[must_use]
     pub fn connections(self) -> u32 {
         match self {
-            Self::RoundTrip64
-            | Self::RoundTrip4k
-            | Self::Add
-            | Self::Window64
-            | Self::Bulk
-            | Self::Fan1
-            | Self::Fan64 => 1,
             Self::Connections64 => 64,
             Self::Connections512 => 512,
+            _ => 1,
         }
     }
 
     /// The number of calls outstanding on each connection, or of events that the publisher has not received itself.
     #[must_use]
     pub fn window(self) -> usize {
-        if matches!(self, Self::Window64 | Self::Fan64) { 64 } else { 1 }
+        match self {
+            Self::Window64 | Self::Fan64 | Self::To1 | Self::To10 | Self::To100 | Self::To1000 => 64,
+            _ => 1,
+        }
     }
 
     /// The number of processes that receive each event, the publisher among them; 0 for calls.
     #[must_use]
     pub fn subscribers(self) -> u32 {
-        if matches!(self, Self::Fan1 | Self::Fan64) { 16 } else { 0 }
+        match self {
+            Self::Fan1 | Self::Fan64 => 16,
+            Self::To1 => 1,
+            Self::To10 => 10,
+            Self::To100 => 100,
+            Self::To1000 => 1_000,
+            _ => 0,
+        }
     }
 }

@@ -127,8 +127,8 @@ const FLOORS_OF_IPCCTL: [&[&str]; 6] = [
     &["cli"],
     &["verbs"],
     &[
-        "body", "cache", "call", "child", "host", "input", "lines", "link", "lookup", "pages", "program", "progress",
-        "reply", "typed", "waiting",
+        "body", "cache", "call", "child", "host", "input", "lines", "link", "lookup", "pages", "pieces", "program",
+        "progress", "reply", "typed", "waiting",
     ],
     &["exit", "globals", "hint", "out", "problem", "signals", "table"],
     &["duration", "escape", "format", "json", "number", "term"],

@@ -89,6 +89,24 @@ fn bench_prints_what_it_measured() {
 }
 
 #[test]
+fn bench_measures_events_and_streams_too() {
+    let broker = Broker::start();
+    let measure = |arguments: &[&str]| -> serde_json::Value {
+        let report = broker.ipcctl([&["-o", "json", "bench", "--seconds", "1"], arguments].concat()).prints_text();
+        serde_json::from_str(&report).expect("one JSON document")
+    };
+    let events = measure(&["events", "--subscribers", "3", "--window", "4"]);
+    assert_eq!((&events["subscribers"], &events["window"], &events["size"]), (&3.into(), &4.into(), &64.into()));
+    assert_eq!(events["count"].as_u64(), events["events"].as_u64().map(|events| 3 * events), "{events}");
+    assert!(events["p99_us"].as_f64() >= events["p50_us"].as_f64() && events["p50_us"].as_f64() > Some(0.0));
+    let stream = measure(&["stream", "--size", "4096"]);
+    assert!(stream["count"].as_u64() > Some(0) && stream["megabytes_per_second"].as_f64() > Some(0.0), "{stream}");
+    for meaningless in [&["stream", "--window", "2"][..], &["--subscribers", "2"], &["events", "--size", "7"]] {
+        broker.ipcctl([&["bench"], meaningless].concat()).run().refused(2);
+    }
+}
+
+#[test]
 fn help_explains_each_counter() {
     let broker = Broker::start();
     let stats = broker.ipcctl(["stats"]).prints_text();

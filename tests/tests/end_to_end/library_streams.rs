@@ -2,7 +2,10 @@
 
 use std::{sync::mpsc, thread, time::Duration};
 
-use ipc_client::{CallError, Client, ErrorCode, Failed, Service, Serving, StreamMethod};
+use ipc_client::{
+    CallError, Client, Context, Encoding, ErrorCode, Failed, Incoming, ItemsBytes, Request, Response, Service, Serving,
+    SinkBytes, StreamMethod, Streams,
+};
 use ipc_tests::{broker::Broker, eventually::SOON};
 use serde::{Deserialize, Serialize};
 
@@ -88,9 +91,50 @@ fn a_download_waits_for_who_takes_it() {
     let mut call = client.stream(&Count(10_000)).unwrap();
     assert_eq!(call.by_ref().take(10).map(Result::unwrap).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
     client.ping().unwrap(); // what was sent meanwhile is read
-    assert!(broker.stat("items") < 200, "{} items were sent", broker.stat("items"));
+    assert!(broker.stat("items") < 300, "{} items were sent", broker.stat("items"));
     assert_eq!(call.by_ref().map(Result::unwrap).collect::<Vec<_>>(), (10..10_000).collect::<Vec<_>>());
     call.end().unwrap();
+}
+
+#[test]
+fn items_that_are_sent_together_arrive_one_by_one_and_in_order() {
+    let broker = Broker::start();
+    let (_serving, client) = (serve(&broker), connect(&broker));
+    let (mut up, down) = client.stream(&Echo).unwrap().split();
+    let sent: Vec<_> = (0..5_000).map(|number| item(number, number % 300)).chain([item(7, 300_000)]).collect();
+    let items = sent.clone();
+    let sending = thread::spawn(move || {
+        up.send_all(&[]).unwrap();
+        up.send_all(&items).unwrap();
+        up.finish();
+    });
+    let received: Vec<_> = down.map(Result::unwrap).collect();
+    assert!(received == sent, "{} items came", received.len());
+    sending.join().unwrap();
+}
+
+#[test]
+fn long_items_that_a_service_sends_together_arrive_whatever_the_socket_takes_at_once() {
+    let broker = Broker::start();
+    let give = |_: &Incoming, _: ItemsBytes, mut sink: SinkBytes, _: &Context| {
+        let group = vec![item(1, 65_536); 1_000];
+        (0..4).try_for_each(|_| sink.send_all(Encoding::BYTES, &group))?;
+        Ok(Response::bytes(""))
+    };
+    let _serving = Service::new("give").address(&broker.address()).any_stream(give).start().unwrap();
+    let call = Request::new("give".parse().unwrap(), "");
+    let call = connect(&broker).stream_bytes(call, Streams { request: false, reply: true }).unwrap();
+    assert_eq!(call.map(|item| item.unwrap().body.len()).sum::<usize>(), 4_000 * 65_536);
+}
+
+#[test]
+fn an_item_that_is_too_long_is_refused_and_those_before_it_have_left() {
+    let broker = Broker::start();
+    let (_serving, client) = (serve(&broker), connect(&broker));
+    let mut call = client.stream(&Echo).unwrap();
+    let error = call.send_all(&[item(1, 3), bytes::Bytes::from(vec![0; (1 << 20) + 1])]).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::TOO_LARGE);
+    assert_eq!(call.next().unwrap().unwrap(), item(1, 3));
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod shell;
 mod signals;
 mod start;
 mod streams;
+mod streams_bulk;
 mod streams_shell;
 mod traits;
 mod waits;

@@ -110,6 +110,9 @@ fn a_two_way_stream_carries_megabytes_both_ways_at_once() {
         below
     });
     above.run();
+    above.peer.send(&Message::Ping(1)); // the last credit is taken before the answer ends the call
+    let pong = std::iter::from_fn(|| above.peer.receive()).find(|message| !matches!(message, Message::Credit(_)));
+    assert_eq!(pong, Some(Message::Pong(1)));
     finished.wait();
 
     let below = worker.join().unwrap();

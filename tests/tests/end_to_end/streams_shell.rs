@@ -96,6 +96,13 @@ fn pieces_of_an_output_are_bytes_whatever_they_look_like() {
 }
 
 #[test]
+fn a_command_reads_the_end_of_its_input_when_its_caller_sends_no_items() {
+    let broker = Broker::start();
+    let _service = broker.serve("echo", &["echo", "--stream", "--", "cat"]);
+    assert_eq!(broker.ipcctl(["send", "-t", "5s", "echo", "--stream", "only a body"]).prints_text(), "only a body");
+}
+
+#[test]
 fn a_service_that_only_takes_items_answers_with_its_reply() {
     let broker = Broker::start();
     let _serving = Service::new("sum").address(&broker.address()).stream(sum).start().unwrap();

@@ -84,7 +84,7 @@ impl Lines {
         let until = once::until(incoming, context, self.timeout).map(a_little_before);
         let answer = keeper.order(Order { line, cancel, until });
         self.give_back(keeper);
-        answer.map(|line| verdict::reply(line, incoming.encoding))
+        answer.map(|line| verdict::reply(line.into(), incoming.encoding))
     }
 
     /// Waits until the workers have ended. The bell that ends them must have been rung, and none may be in use.

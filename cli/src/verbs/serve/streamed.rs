@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use ipc_client::{
     Bell, Context, Encoding, ErrorCode, Failed, Incoming, ItemsBytes, Response, SinkBytes, limits::MAX_BODY,
 };
@@ -142,47 +143,73 @@ impl Run {
         if self.cut == Cut::AsItComes {
             return self.send(asked, piece);
         }
-        self.unsent.extend_from_slice(&piece);
-        while let Some(end) = self.unsent.iter().position(|byte| *byte == b'\n') {
-            let rest = self.unsent.split_off(end + 1);
-            let mut line = std::mem::replace(&mut self.unsent, rest);
-            line.pop();
-            if let Some(stop) = self.send(asked, line) {
-                return Some(stop);
-            }
+        let end = piece.iter().rposition(|byte| *byte == b'\n');
+        let rest = piece.split_off(end.map_or(0, |end| end + 1));
+        if piece.pop().is_some() {
+            let mut lines = std::mem::replace(&mut self.unsent, rest);
+            lines.append(&mut piece);
+            return self.send_lines(asked, &Bytes::from(lines));
         }
+        self.unsent.extend_from_slice(&rest);
         (self.unsent.len() > MAX_BODY as usize).then_some(Stop::TooMuch)
     }
 
+    /// Sends lines that came together, with as few writes as their encodings allow.
+    fn send_lines(&mut self, asked: Encoding, lines: &Bytes) -> Option<Stop> {
+        let lines = lines.split(|byte| *byte == b'\n').map(|line| lines.slice_ref(line));
+        let items: Vec<Response> = lines.map(|line| verdict::reply(line, asked)).collect();
+        items.chunk_by(|one, next| one.encoding == next.encoding).find_map(|alike| self.send_all(alike))
+    }
+
     fn send(&mut self, asked: Encoding, item: Vec<u8>) -> Option<Stop> {
+        // A piece may look like a JSON document, which is nothing but chance.
+        let asked = if self.cut == Cut::Lines { asked } else { Encoding::BYTES };
+        self.send_all(&[verdict::reply(item.into(), asked)])
+    }
+
+    /// Sends items of one encoding.
+    fn send_all(&mut self, items: &[Response]) -> Option<Stop> {
+        let bodies: Vec<Bytes> = items.iter().map(|item| item.body.clone()).collect();
         if self.is_taken {
-            // A piece may look like a JSON document, which is nothing but chance.
-            let asked = if self.cut == Cut::Lines { asked } else { Encoding::BYTES };
-            let Response { encoding, body, .. } = verdict::reply(item, asked);
-            match self.sink.send(encoding, body.clone()) {
+            let encoding = items.first()?.encoding;
+            match self.sink.send_all(encoding, &bodies) {
                 Ok(()) => return None,
                 Err(error) if error.code() == ErrorCode::USAGE => self.is_taken = false,
                 Err(_) => return Some(Stop::Cancelled),
             }
-            self.reply.extend_from_slice(&body);
-        } else {
-            self.reply.extend_from_slice(&item);
         }
+        bodies.iter().for_each(|body| self.reply.extend_from_slice(body));
         (self.reply.len() > MAX_BODY as usize).then_some(Stop::TooMuch)
     }
 }
 
-/// Writes the body and the items. Ends early if the command closes its input, or the items aren't complete.
+/// Writes the body and the items: those that are here already with one write. Ends early if the command closes its input, or the items
+/// aren't complete.
 fn feed(mut stdin: PipeWriter, body: &[u8], mut items: ItemsBytes, cut: Cut) -> io::Result<()> {
     write_all(&mut stdin, body)?;
-    for item in &mut items {
-        let Ok(item) = item else { break };
-        write_all(&mut stdin, &item.body)?;
-        if cut == Cut::Lines || item.encoding == Encoding::JSON {
-            write_all(&mut stdin, b"\n")?;
+    let mut gathered = Vec::new();
+    while let Some(Ok(item)) = items.next() {
+        if cut == Cut::AsItComes && item.encoding != Encoding::JSON && item.body.len() >= PIECE {
+            write_all(&mut stdin, &item.body)?;
+            continue;
         }
+        take(&mut gathered, &item, cut);
+        while gathered.len() < PIECE
+            && let Ok(Some(Some(item))) = items.next_until(Instant::now())
+        {
+            take(&mut gathered, &item, cut);
+        }
+        write_all(&mut stdin, &gathered)?;
+        gathered.clear();
     }
     Ok(())
+}
+
+fn take(gathered: &mut Vec<u8>, item: &Response, cut: Cut) {
+    gathered.extend_from_slice(&item.body);
+    if cut == Cut::Lines || item.encoding == Encoding::JSON {
+        gathered.push(b'\n');
+    }
 }
 
 /// The pipe doesn't block, and is waited for here.

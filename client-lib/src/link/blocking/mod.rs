@@ -23,7 +23,8 @@ mod streaming;
 pub(crate) mod waker;
 
 use std::{
-    fmt, io,
+    fmt,
+    io::{self, IoSlice},
     num::NonZeroU64,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Mutex,
@@ -36,7 +37,7 @@ use ipc_protocol::{
 };
 use rustix::{
     io::Errno,
-    net::{SendFlags, Shutdown, send},
+    net::{SendAncillaryBuffer, SendFlags, Shutdown, send, sendmsg},
 };
 
 pub(crate) use self::{listening::Heard, reading::Receiver, streaming::Patient};
@@ -444,7 +445,14 @@ impl Connection {
     /// Writes until everything is written or the socket takes no more.
     fn transmit(&self, session: &mut Session) -> io::Result<()> {
         while let Some(bytes) = session.poll_transmit() {
-            match send(&self.socket, bytes, FLAGS) {
+            let written = match session.transmit_behind() {
+                [] => send(&self.socket, bytes, FLAGS),
+                behind => {
+                    let both = [IoSlice::new(bytes), IoSlice::new(behind)];
+                    sendmsg(&self.socket, &both, &mut SendAncillaryBuffer::default(), FLAGS)
+                }
+            };
+            match written {
                 Ok(len) => session.transmitted(len),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,

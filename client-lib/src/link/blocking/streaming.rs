@@ -7,7 +7,7 @@ use std::{
 
 use ipc_protocol::{Encoding, ErrorCode};
 
-use super::{Connection, Wait, Waited, state::Locked};
+use super::{Connection, GATHER, Wait, Waited, state::Locked};
 use crate::{
     error::{Error, Result},
     session::{Flowed, Patience, Payload, Sending, Serial},
@@ -47,6 +47,45 @@ impl Connection {
         body: &Payload<'_>,
         patient: Patient<'_>,
     ) -> Result<()> {
+        let (state, end) = self.queue_item(id, encoding, body, patient)?;
+        drop(self.send(state, end, patient.until));
+        Ok(())
+    }
+
+    /// Sends an item that others follow at once. It leaves with them: when enough have gathered, before a wait for credit, or with
+    /// [`Connection::send_gathered`].
+    ///
+    /// # Errors
+    /// As [`Connection::send_item`].
+    pub(crate) fn gather_item(
+        &self,
+        id: Serial,
+        encoding: Encoding,
+        body: &Payload<'_>,
+        patient: Patient<'_>,
+    ) -> Result<()> {
+        let (state, end) = self.queue_item(id, encoding, body, patient)?;
+        if state.session.unsent() >= GATHER {
+            drop(self.send(state, end, patient.until));
+        }
+        Ok(())
+    }
+
+    /// Sends what has gathered, and returns when it has left.
+    pub(crate) fn send_gathered(&self, until: Option<Instant>) {
+        let state = self.lock();
+        let end = state.session.end();
+        drop(self.send(state, end, until));
+    }
+
+    /// Queues an item, as soon as there is credit for it. Says where the queue ends then.
+    fn queue_item(
+        &self,
+        id: Serial,
+        encoding: Encoding,
+        body: &Payload<'_>,
+        patient: Patient<'_>,
+    ) -> Result<(Locked<'_>, u64)> {
         let try_it = |session: &mut crate::session::Session| match session.send_item(id, encoding, body.clone()) {
             Sending::Queued => Some(Ok(session.end())),
             Sending::Over(error) => Some(Err(error)),
@@ -64,9 +103,7 @@ impl Connection {
                 sent
             }
         };
-        let end = sent?;
-        drop(self.send(state, end, patient.until));
-        Ok(())
+        Ok((state, sent?))
     }
 
     /// Ends this side's items, without waiting for anything.
@@ -106,6 +143,16 @@ impl Connection {
         state.hand_over();
     }
 
+    /// Writes what this thread may have queued, if another thread reads: that one doesn't know of it, and what the other side waits for
+    /// may be in it.
+    fn drain<'a>(&'a self, mut state: Locked<'a>, until: Instant) -> Locked<'a> {
+        self.flush(&mut state);
+        while state.session.unsent() > 0 && state.receiver.is_none() && Instant::now() < until {
+            state = self.wait_writable(state, Some(until));
+        }
+        state
+    }
+
     /// Waits until `take` finds something, and shows the other side now and then that this one is there.
     fn await_flow<'a, T>(
         &'a self,
@@ -119,6 +166,7 @@ impl Connection {
             let now = Instant::now();
             let sign = now + patient.sign;
             let at_most = patient.until.map_or(sign, |until| until.min(sign));
+            state = self.drain(state, at_most);
             let wait =
                 Wait { patience: Patience::new(now, u32::MAX), at_most: Some(at_most), interrupt: patient.interrupt };
             let (mut after, waited) = self.rounds(state, seat, wait, &mut take);
