@@ -76,6 +76,7 @@
 //! | call one of several services with the same methods | [`Remote`] |
 //! | call again as long as that is safe | [`Attempts`] |
 //! | say no in a typed way | [`AppError`]; in any other way [`Failed`] |
+//! | have a broker in a test | `testing::broker`, with the feature `testing` |
 //! | call others while answering | [`Context::client`], whose calls end with the one that is answered |
 //! | send or receive many items in a call | [`Client::stream`] with a [`StreamMethod`]; answered by [`Service::stream`] |
 //! | tell all who want to know | [`Client::publish`] on a [`Topic`], or [`Client::announce`] |
@@ -85,6 +86,8 @@
 //! Every call ends exactly once: with a reply, or with an [`Error`] whose [`code`](Error::code) is a row of one table and whose
 //! [`retry`](Error::retry) says whether the same call may be sent again without running twice.
 //!
+//! The guide `docs/rust.md` goes from the first call to events, streams, errors, tests and versions.
+//!
 //! # How it is built
 //! ```text
 //! Client, Service, Datagram     what programs hold
@@ -93,6 +96,10 @@
 //! ```
 
 #![forbid(unsafe_code)]
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/rust.md")]
+mod guide {}
 
 mod app_error;
 mod attempts;
