@@ -41,6 +41,22 @@ pub enum Input<'a, F> {
         /// What is wrong with the name.
         error: RoutingError,
     },
+    /// A peer has sent what its dialect can't read, and goes on.
+    Malformed {
+        /// The peer.
+        from: PeerId,
+        /// The number under which it is refused, in one sequence with the peer's calls.
+        id: u64,
+        /// What is wrong with it.
+        text: String,
+    },
+    /// The front keeps this much for the calls of a peer, besides its messages: ids that its dialect has for them.
+    Kept {
+        /// The peer.
+        by: PeerId,
+        /// Bytes in all.
+        bytes: usize,
+    },
     /// The bytes read from a peer end within a frame.
     Partial {
         /// The sender.

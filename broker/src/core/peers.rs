@@ -54,6 +54,8 @@ pub(crate) struct Peer {
     pub(crate) sunk: usize,
     /// Whether it has read nothing of that for a while.
     pub(crate) is_stuck: bool,
+    /// Bytes that the front keeps for its calls.
+    pub(crate) kept: usize,
     /// Its incomplete frame.
     pub(crate) frame: Option<Frame>,
     /// Replies to calls that were never delivered to it.
@@ -127,7 +129,7 @@ impl Peer {
     /// The bytes that are charged to its user as long as it is connected.
     pub(crate) fn charge(&self) -> usize {
         let frame = self.frame.as_ref().map_or(0, |frame| frame.held + frame.granted);
-        charge_of(&self.identity) + self.unread + self.sunk + frame
+        charge_of(&self.identity) + self.unread + self.sunk + self.kept + frame
     }
 }
 
@@ -175,6 +177,7 @@ impl Peers {
             backlog: 0,
             sunk: 0,
             is_stuck: false,
+            kept: 0,
             frame: None,
             strays: 0,
             has_greeted: false,

@@ -225,6 +225,18 @@ impl Post {
         }
     }
 
+    /// Charges what the front keeps for a peer's calls. It comes with them, so it needs no refusal of its own.
+    #[cold]
+    pub(crate) fn keep(&mut self, by: PeerId, bytes: usize) {
+        let Some(peer) = self.peers.get_mut(by) else { return };
+        let had = std::mem::replace(&mut peer.kept, bytes);
+        if bytes >= had {
+            self.accounts.charge(peer.account, Account::bytes(bytes - had));
+        } else {
+            self.accounts.discharge_bytes(peer.account, had - bytes);
+        }
+    }
+
     /// Charges bytes for a call that runs at once. If a quota is full, this cuts a peer that does not read, or refuses the call while
     /// all peers read.
     #[inline]

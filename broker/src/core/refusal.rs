@@ -57,6 +57,8 @@ pub(crate) enum Refusal {
     Draining,
     /// The request to the broker's service is malformed.
     Invalid(String),
+    /// What was sent can't be read as a request.
+    Malformed(String),
     /// The request to the broker's service is not JSON.
     NotJson,
     /// The name is the broker's own.
@@ -195,6 +197,7 @@ impl Refusal {
             }
             Self::Draining => failure(ErrorCode::UNAVAILABLE, "the broker is shutting down".to_owned()),
             Self::Invalid(reason) => failure(ErrorCode::INVALID, reason),
+            Self::Malformed(reason) => failure(ErrorCode::USAGE, reason),
             Self::NotJson => failure(
                 ErrorCode::UNSUPPORTED_ENCODING,
                 "the broker's own service takes json (or bytes that are json)".to_owned(),

@@ -54,6 +54,16 @@ impl<F> Router<F> {
     /// A call to an impossible name. A user who may do nothing receives a denial instead.
     #[cold]
     pub(super) fn misnamed(&mut self, from: PeerId, id: u64, error: &RoutingError, out: &mut impl Outputs<F>) {
+        self.refuse_unread(from, id, Refusal::Invalid(error.to_string()), out);
+    }
+
+    /// What a dialect can't read. It is refused here, so that the answer is charged and comes in its turn like any other.
+    #[cold]
+    pub(super) fn malformed(&mut self, from: PeerId, id: u64, text: String, out: &mut impl Outputs<F>) {
+        self.refuse_unread(from, id, Refusal::Malformed(text), out);
+    }
+
+    fn refuse_unread(&mut self, from: PeerId, id: u64, refusal: Refusal, out: &mut impl Outputs<F>) {
         self.board.post.work += FRAME;
         self.assembly.end(&mut self.board.post, from);
         let Some(peer) = self.board.post.peers.get(from) else { return };
@@ -69,7 +79,7 @@ impl<F> Router<F> {
         let request =
             Request { identity: &identity, operation: Operation::Call, service: b"", method: b"", topic: b"" };
         let refusal = match self.admit(&request, Some(from), out) {
-            Ok(()) => Refusal::Invalid(error.to_string()),
+            Ok(()) => refusal,
             Err(denied) => denied,
         };
         self.board.refuse(&Caller::Peer { peer: from, id }, refusal, out);

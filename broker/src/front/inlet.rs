@@ -4,7 +4,7 @@ use bytes::Bytes;
 use ipc_protocol::{RoutingError, Violation, wire::Message};
 use serde::{Deserialize, Serialize};
 
-use super::{Dialect, native};
+use super::{Dialect, json, native};
 use crate::core::Begun;
 
 /// The next thing that an inlet has found.
@@ -22,6 +22,13 @@ pub enum Incoming {
         /// What is wrong with the name.
         error: RoutingError,
     },
+    /// What can't be read as a message, which is refused without closing the connection.
+    Malformed {
+        /// The number under which it is refused.
+        id: u64,
+        /// What is wrong with it.
+        text: String,
+    },
     /// A skipped frame has ended.
     Skipped,
 }
@@ -34,9 +41,8 @@ pub enum Inlet {
     Silent,
     /// Frames.
     Native(native::Inlet),
-    /// Lines.
-    #[cfg(test)]
-    Lines(super::lines::Inlet),
+    /// JSON-RPC.
+    Json(Box<json::Inlet>),
 }
 
 impl Inlet {
@@ -45,15 +51,13 @@ impl Inlet {
         if let (Self::Silent, Some(first)) = (&self, bytes.first()) {
             *self = match Dialect::of(*first) {
                 Dialect::Native => Self::Native(native::Inlet::new()),
-                #[cfg(test)]
-                Dialect::Lines => Self::Lines(super::lines::Inlet::default()),
+                Dialect::Json => Self::Json(Box::default()),
             };
         }
         match self {
             Self::Silent => {}
             Self::Native(inlet) => inlet.feed(bytes),
-            #[cfg(test)]
-            Self::Lines(inlet) => inlet.feed(&bytes),
+            Self::Json(inlet) => inlet.feed(bytes),
         }
     }
 
@@ -66,22 +70,25 @@ impl Inlet {
         match self {
             Self::Silent => Ok(None),
             Self::Native(inlet) => inlet.next(into),
-            #[cfg(test)]
-            Self::Lines(inlet) => inlet.next(into),
+            Self::Json(inlet) => inlet.next(into),
         }
     }
 
     /// Grants memory to the frame that has begun, `bytes` in all.
     pub fn assemble(&mut self, bytes: usize) {
-        if let Self::Native(inlet) = self {
-            inlet.decoder().grant(bytes);
+        match self {
+            Self::Silent => {}
+            Self::Native(inlet) => inlet.decoder().grant(bytes),
+            Self::Json(inlet) => inlet.grant(bytes),
         }
     }
 
     /// Skips the frame that has begun, as its bytes arrive.
     pub fn skip(&mut self) {
-        if let Self::Native(inlet) = self {
-            inlet.skip();
+        match self {
+            Self::Silent => {}
+            Self::Native(inlet) => inlet.skip(),
+            Self::Json(inlet) => inlet.skip(),
         }
     }
 
@@ -89,14 +96,16 @@ impl Inlet {
     pub fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
         match self {
             Self::Native(inlet) => inlet.decoder().direct(),
-            _ => None,
+            Self::Silent | Self::Json(_) => None,
         }
     }
 
     /// Copies unread bytes out of the shared read buffer, for an inlet that has stopped.
     pub fn detach(&mut self) {
-        if let Self::Native(inlet) = self {
-            inlet.decoder().detach();
+        match self {
+            Self::Silent => {}
+            Self::Native(inlet) => inlet.decoder().detach(),
+            Self::Json(inlet) => inlet.detach(),
         }
     }
 
@@ -106,8 +115,7 @@ impl Inlet {
         match self {
             Self::Silent => None,
             Self::Native(inlet) => inlet.partial(),
-            #[cfg(test)]
-            Self::Lines(inlet) => inlet.partial(),
+            Self::Json(inlet) => inlet.partial(),
         }
     }
 
@@ -117,8 +125,7 @@ impl Inlet {
         match self {
             Self::Silent => 0,
             Self::Native(inlet) => inlet.held(),
-            #[cfg(test)]
-            Self::Lines(inlet) => inlet.held(),
+            Self::Json(inlet) => inlet.held(),
         }
     }
 
@@ -127,8 +134,38 @@ impl Inlet {
     pub fn dialect(&self) -> Dialect {
         match self {
             Self::Silent | Self::Native(_) => Dialect::Native,
-            #[cfg(test)]
-            Self::Lines(_) => Dialect::Lines,
+            Self::Json(_) => Dialect::Json,
+        }
+    }
+
+    /// The next message that the dialect sends the router in its peer's place, put into the caller's place. Ask after each write.
+    pub fn say<F>(&mut self, into: &mut Message<F>) -> bool {
+        match self {
+            Self::Silent | Self::Native(_) => false,
+            Self::Json(inlet) => inlet.say(into),
+        }
+    }
+
+    /// Bytes that it keeps for the calls of its peer, if they have changed since it was last asked.
+    pub fn take_kept(&mut self) -> Option<usize> {
+        match self {
+            Self::Silent | Self::Native(_) => None,
+            Self::Json(inlet) => inlet.take_kept(),
+        }
+    }
+
+    /// What the outlet has to know to speak the dialect.
+    pub(super) fn desk(&self) -> Option<&json::Desk> {
+        match self {
+            Self::Silent | Self::Native(_) => None,
+            Self::Json(inlet) => Some(&inlet.desk),
+        }
+    }
+
+    pub(super) fn desk_mut(&mut self) -> Option<&mut json::Desk> {
+        match self {
+            Self::Silent | Self::Native(_) => None,
+            Self::Json(inlet) => Some(&mut inlet.desk),
         }
     }
 }

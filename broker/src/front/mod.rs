@@ -4,14 +4,13 @@
 //! bytes -> Inlet -> Incoming -> core -> Item -> Outlet -> Sheet -> bytes
 //! ```
 //!
-//! The first byte of a connection chooses its [`Dialect`]. Each dialect is in one file: how its inlet reads, and how its items are
+//! The first byte of a connection chooses its [`Dialect`]. Each dialect is in one module: how its inlet reads, and how its items are
 //! written.
 
 pub mod datagram;
 mod inlet;
+pub mod json;
 mod lanes;
-#[cfg(test)]
-mod lines;
 mod native;
 mod outlet;
 mod sheet;
@@ -20,19 +19,15 @@ pub use inlet::{Incoming, Inlet};
 pub use outlet::{Outlet, Pool, Written};
 pub use sheet::Sheet;
 
-use ipc_protocol::wire::Message;
-use serde::{Deserialize, Serialize};
-
 /// A protocol on the stream socket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Dialect {
     /// Binary frames: docs/protocol.md.
     #[default]
     Native,
-    /// Lines of text, used only by tests to check that the seam can carry another dialect.
-    #[cfg(test)]
-    Lines,
+    /// JSON-RPC 2.0: docs/json-rpc.md.
+    Json,
 }
 
 impl Dialect {
@@ -40,19 +35,6 @@ impl Dialect {
     /// byte.
     #[must_use]
     pub fn of(first: u8) -> Self {
-        match first {
-            #[cfg(test)]
-            lines::FIRST => Self::Lines,
-            _ => Self::Native,
-        }
-    }
-
-    /// Appends a message to a sheet.
-    fn encode<F>(self, message: &Message<F>, sheet: &mut Sheet) {
-        match self {
-            Self::Native => native::encode(message, sheet),
-            #[cfg(test)]
-            Self::Lines => lines::encode(message, sheet),
-        }
+        if json::FIRST.contains(&first) { Self::Json } else { Self::Native }
     }
 }

@@ -1,12 +1,19 @@
 //! The outlet of a connection: a queue of items, each encoded when the socket takes it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
-use ipc_protocol::Body;
+use ipc_protocol::{
+    Body, Encoding,
+    wire::{Failure, Message, Reply},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Dialect, Sheet,
+    Inlet, Sheet,
+    json::{self, Desk},
     lanes::{Items, Lanes},
+    native,
 };
 use crate::core::{Class, Item, Shed};
 
@@ -15,6 +22,8 @@ use crate::core::{Class, Item, Shed};
 pub struct Outlet<F> {
     /// Absent while nothing is queued, so that an idle connection owns none.
     queue: Option<Box<Queue<F>>>,
+    /// Answers that wait for the others of their batch, by number.
+    aside: BTreeMap<u64, Item<F>>,
 }
 
 /// The items that wait for one socket.
@@ -25,6 +34,8 @@ struct Queue<F> {
     items: Items<F>,
     /// Items from the front that own their memory.
     detached: usize,
+    /// Items from the front that were looked at by [`Outlet::arrange`].
+    arranged: usize,
     /// Their cost.
     cost: usize,
     /// Whether the last write has left something.
@@ -64,7 +75,7 @@ impl<F> Outlet<F> {
     /// An empty outlet.
     #[must_use]
     pub fn new() -> Self {
-        Self { queue: None }
+        Self { queue: None, aside: BTreeMap::new() }
     }
 
     /// Queues an item. Events may be dropped for it, or be dropped themselves, if the peer is behind.
@@ -79,18 +90,29 @@ impl<F> Outlet<F> {
         Shed::default()
     }
 
-    /// Fills a sheet with the items that fit one write.
-    pub fn encode(&self, dialect: Dialect, sheet: &mut Sheet) {
+    /// Puts the items in the order in which the dialect of the connection has words for them. Call it before each write.
+    #[inline]
+    pub fn arrange(&mut self, inlet: &mut Inlet, pool: &mut Pool<F>) {
+        if let Some(desk) = inlet.desk_mut() {
+            self.arrange_answers(desk, pool);
+        }
+    }
+
+    /// Fills a sheet with the items that fit one write, in the dialect of the connection.
+    pub fn encode(&self, inlet: &Inlet, sheet: &mut Sheet) {
         sheet.clear();
         if let Some(queue) = &self.queue {
-            queue.encode(dialect, sheet);
+            queue.encode(inlet.desk(), sheet);
         }
     }
 
     /// Removes the items that are complete after the first `len` bytes of the sheet were written.
-    pub fn wrote(&mut self, len: usize, sheet: &Sheet, pool: &mut Pool<F>) -> Written {
+    pub fn wrote(&mut self, len: usize, sheet: &Sheet, inlet: &mut Inlet, pool: &mut Pool<F>) -> Written {
         let Some(queue) = &mut self.queue else { return Written::default() };
         let items = sheet.items_in(len);
+        if let Some(desk) = inlet.desk_mut() {
+            queue.items_begun(items, len, sheet).for_each(|item| left(&item.message, desk));
+        }
         let written = if items == queue.len() { queue.clear() } else { queue.wrote(items, len, sheet) };
         if queue.len() == 0 {
             pool.put(self.queue.take());
@@ -106,12 +128,17 @@ impl<F> Outlet<F> {
             queue.items.range_mut(queue.detached..).flatten().for_each(|item| item.message.detach());
             queue.detached = queue.items.len();
         }
+        self.aside.values_mut().for_each(|item| item.message.detach());
     }
 
     /// Discards all items.
     pub fn discard(&mut self, pool: &mut Pool<F>) -> Written {
-        let discarded = self.queue.as_mut().map_or(Written::default(), |queue| queue.clear());
+        let mut discarded = self.queue.as_mut().map_or(Written::default(), |queue| queue.clear());
         pool.put(self.queue.take());
+        for item in std::mem::take(&mut self.aside).into_values() {
+            discarded.items += 1;
+            discarded.cost += item.cost;
+        }
         discarded
     }
 
@@ -119,6 +146,77 @@ impl<F> Outlet<F> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.as_ref().is_none_or(|queue| queue.len() == 0)
+    }
+
+    /// Takes answers of batches out of the queue, until all of their batch are there. Refuses calls that can't be written.
+    fn arrange_answers(&mut self, desk: &mut Desk, pool: &mut Pool<F>) {
+        if let Some(queue) = &mut self.queue {
+            for item in queue.items.range_mut(queue.arranged..).flatten() {
+                match &item.message {
+                    Message::Reply(Reply { id, .. }) | Message::Error(Failure { id, .. }) => {
+                        let id = *id;
+                        let Some(batch) = desk.batch_of(id) else { continue };
+                        desk.answered(batch);
+                        let mut answer = std::mem::replace(item, Item::free(wordless()));
+                        answer.message.detach(); // it may wait for long
+                        queue.cost -= answer.cost;
+                        self.aside.insert(id, answer);
+                    }
+                    Message::Call(call) if !matches!(call.encoding, Encoding::JSON | Encoding::BYTES) => {
+                        desk.refuse(call.id, call.encoding);
+                        item.message = wordless();
+                    }
+                    Message::Call(call) => {
+                        if call.encoding == Encoding::BYTES {
+                            desk.deliver_bytes(call.id);
+                        }
+                        if call.streams.request {
+                            desk.grant(call.id, true);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            queue.arranged = queue.items.len();
+        }
+        while desk.has_whole_batch() {
+            self.list_batch(desk, pool);
+        }
+    }
+
+    /// Queues the answers of a batch, now that they are there.
+    fn list_batch(&mut self, desk: &mut Desk, pool: &mut Pool<F>) {
+        let Some(numbers) = desk.take_whole_batch() else { return };
+        let queue = self.queue.get_or_insert_with(|| pool.take());
+        for answer in numbers.iter().filter_map(|number| self.aside.remove(number)) {
+            queue.cost += answer.cost;
+            queue.items.push_back(Some(answer));
+        }
+        queue.arranged = queue.items.len();
+    }
+}
+
+/// Notes what has left the queue.
+fn left<F>(message: &Message<F>, desk: &mut Desk) {
+    match message {
+        Message::Reply(reply) => desk.forget(reply.id),
+        Message::Error(failure) => desk.forget(failure.id),
+        Message::Item(item) => desk.took(item.id, item.delivered, item.body.len()),
+        _ => {}
+    }
+}
+
+/// Stands in a queue for what is not written there: JSON has no words for it.
+fn wordless<F>() -> Message<F> {
+    Message::Pong(0)
+}
+
+/// Appends a message to a sheet.
+#[inline]
+fn encode<F>(message: &Message<F>, desk: Option<&Desk>, sheet: &mut Sheet) {
+    match desk {
+        None => native::encode(message, sheet),
+        Some(desk) => json::encode(message, desk, sheet.bytes()),
     }
 }
 
@@ -133,7 +231,7 @@ impl<F> Queue<F> {
         let all = Written { items: self.len(), cost: self.cost };
         self.begun = None;
         self.items.clear();
-        (self.detached, self.cost, self.is_behind, self.lanes) = (0, 0, false, None);
+        (self.detached, self.arranged, self.cost, self.is_behind, self.lanes) = (0, 0, 0, false, None);
         all
     }
 
@@ -146,12 +244,12 @@ impl<F> Queue<F> {
         let shed = lanes.push(&mut self.items, self.cost, item, keep);
         self.cost = (self.cost + cost).saturating_sub(shed.cost);
         if self.items.len() < len {
-            self.detached = 0; // places have moved
+            (self.detached, self.arranged) = (0, 0); // places have moved
         }
         shed
     }
 
-    fn encode(&self, dialect: Dialect, sheet: &mut Sheet) {
+    fn encode(&self, desk: Option<&Desk>, sheet: &mut Sheet) {
         if let Some(begun) = &self.begun {
             sheet.bytes().extend_from_slice(&begun.bytes);
             if !begun.body.is_empty() {
@@ -165,12 +263,19 @@ impl<F> Queue<F> {
             }
             if let Some(item) = item {
                 if let Some(gap) = item.gap() {
-                    dialect.encode(&gap, sheet);
+                    encode(&gap, desk, sheet);
                 }
-                dialect.encode(&item.message, sheet);
+                encode(&item.message, desk, sheet);
             }
             sheet.end_item();
         }
+    }
+
+    /// The items that the first `len` bytes of the sheet hold something of, but for the partly written one.
+    fn items_begun(&self, items: usize, len: usize, sheet: &Sheet) -> impl Iterator<Item = &Item<F>> {
+        let is_cut = len < sheet.len() && sheet.left_of(items, len).is_some();
+        let begun = items + usize::from(is_cut) - usize::from(self.begun.is_some() && items + usize::from(is_cut) > 0);
+        self.items.iter().take(begun).flatten()
     }
 
     /// Removes the first items, and the front of the next one if `len` bytes reach into it.
@@ -191,6 +296,7 @@ impl<F> Queue<F> {
             }
         }
         self.detached = self.detached.saturating_sub(whole);
+        self.arranged = self.arranged.saturating_sub(whole);
         self.cost -= written.cost;
         if let Some(left) = left {
             let (cost, pinned) = match self.begun.take() {
@@ -207,6 +313,7 @@ impl<F> Queue<F> {
 
     fn pop(&mut self) -> Option<Item<F>> {
         self.detached = self.detached.saturating_sub(1);
+        self.arranged = self.arranged.saturating_sub(1);
         let item = self.items.pop_front()?;
         if let Some(lanes) = &mut self.lanes {
             lanes.left(item.as_ref());
@@ -217,7 +324,8 @@ impl<F> Queue<F> {
 
 impl<F> Default for Queue<F> {
     fn default() -> Self {
-        Self { begun: None, items: Items::new(), detached: 0, cost: 0, is_behind: false, lanes: None }
+        let items = Items::new();
+        Self { begun: None, items, detached: 0, arranged: 0, cost: 0, is_behind: false, lanes: None }
     }
 }
 
@@ -291,7 +399,7 @@ mod tests {
     fn drain(outlet: &mut Outlet<NoFd>, pool: &mut Pool<NoFd>, step: usize) -> (Vec<u8>, Written) {
         let (mut sheet, mut bytes, mut written) = (Sheet::new(), Vec::new(), Written::default());
         while !outlet.is_empty() {
-            outlet.encode(Dialect::Native, &mut sheet);
+            outlet.encode(&Inlet::default(), &mut sheet);
             let mut slices = [IoSlice::new(&[]); Sheet::PIECES];
             let count = sheet.pieces(&mut slices);
             let all: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
@@ -299,7 +407,7 @@ mod tests {
             let len = step.min(all.len());
             bytes.extend_from_slice(&all[..len]);
             outlet.detach();
-            let done = outlet.wrote(len, &sheet, pool);
+            let done = outlet.wrote(len, &sheet, &mut Inlet::default(), pool);
             written = Written { items: written.items + done.items, cost: written.cost + done.cost };
         }
         (bytes, written)
@@ -326,8 +434,8 @@ mod tests {
     fn outlet_behind(keeping: Keeping) -> (Outlet<NoFd>, Pool<NoFd>, MakeEvent) {
         let (mut outlet, mut pool) = outlet_with(vec![item(1, 300, Class::Required)]);
         let mut sheet = Sheet::new();
-        outlet.encode(Dialect::Native, &mut sheet);
-        outlet.wrote(50, &sheet, &mut pool);
+        outlet.encode(&Inlet::default(), &mut sheet);
+        outlet.wrote(50, &sheet, &mut Inlet::default(), &mut pool);
         outlet.detach();
         let event = move |id: u64, topic: &str, body: &str| {
             let message = Message::Event(Event {
@@ -443,8 +551,8 @@ mod tests {
         let whole: Vec<u8> = items.iter().flat_map(|item| item.message.to_vec()).collect();
         let (mut outlet, mut pool) = outlet_with(items);
         let mut sheet = Sheet::new();
-        outlet.encode(Dialect::Native, &mut sheet);
-        outlet.wrote(100, &sheet, &mut pool);
+        outlet.encode(&Inlet::default(), &mut sheet);
+        outlet.wrote(100, &sheet, &mut Inlet::default(), &mut pool);
 
         let state = serde_json::to_string(&outlet).unwrap();
         let mut thawed: Outlet<NoFd> = serde_json::from_str(&state).unwrap();

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     core::{Input, Item, Moment, PeerId, Turn},
-    front::{Incoming, Inlet, Outlet, Pool, Sheet},
+    front::{Dialect, Incoming, Inlet, Outlet, Pool, Sheet},
 };
 
 /// All connections, each at its peer's place in the router's table.
@@ -166,6 +166,7 @@ impl Connections {
     pub(crate) fn take_turn(&mut self, now: Moment, turn: Turn, decisions: &mut Decisions) -> Served {
         let Some(connection) = connection(&mut self.places, turn.peer) else { return Served::Open };
         let mut served = Served::Open;
+        let is_native = connection.inlet.dialect() == Dialect::Native;
         if connection.once {
             decisions.outlets().mark(turn.peer);
         }
@@ -173,8 +174,21 @@ impl Connections {
             served = self.read(now, turn, decisions);
         }
         self.route(now, turn, decisions);
+        if !is_native {
+            self.settle(now, turn.peer, decisions);
+        }
         decisions.end_turn(turn);
         served
+    }
+
+    /// Tells what a dialect keeps, and has a batch written whose answers are all there.
+    #[inline(never)]
+    fn settle(&mut self, now: Moment, id: PeerId, decisions: &mut Decisions) {
+        let Some(connection) = connection(&mut self.places, id) else { return };
+        if let Some(bytes) = connection.inlet.take_kept() {
+            decisions.tell(now, Input::Kept { by: id, bytes });
+        }
+        decisions.outlets().mark(id);
     }
 
     /// Reads once: up to [`ReadBuffer::READ_LEN`] bytes, or the rest of a long frame.
@@ -222,6 +236,9 @@ impl Connections {
                 }
                 Ok(Some(Incoming::Misnamed { id: number, error })) => {
                     decisions.tell(now, Input::Misnamed { from: id, id: number, error });
+                }
+                Ok(Some(Incoming::Malformed { id: number, text })) => {
+                    decisions.tell(now, Input::Malformed { from: id, id: number, text });
                 }
                 Ok(Some(Incoming::Skipped)) => decisions.tell(now, Input::Skipped { from: id }),
                 Ok(None) => {
@@ -326,6 +343,7 @@ impl Connections {
         let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
         let Some((outlet, pool)) = decisions.outlets().of(id) else { return Served::Open };
         let mut wants_write = false;
+        outlet.arrange(&mut connection.inlet, pool);
         if !outlet.is_empty() {
             let Flushed { mut cost, bytes, then } = connection.flush(outlet, &mut self.sheet, pool);
             if bytes > 0 {
@@ -346,6 +364,9 @@ impl Connections {
                 decisions.tell(now, Input::Shed { to: id, shed });
             }
             decisions.tell(now, Input::Written { to: id, cost });
+        }
+        if connection.inlet.dialect() != Dialect::Native {
+            connection.speak_for(now, &mut self.message, decisions);
         }
         if connection.reading == Reading::HeldBack || connection.deaf {
             connection.look_again(now, decisions);
@@ -443,6 +464,17 @@ impl Connection {
         Ok(received)
     }
 
+    /// Tells the router what the dialect says in the peer's place, and what it keeps for it.
+    #[inline(never)]
+    fn speak_for(&mut self, now: Moment, message: &mut Message<Fd>, decisions: &mut Decisions) {
+        while self.inlet.say(message) {
+            decisions.tell(now, Input::Message { from: self.id, message });
+        }
+        if let Some(bytes) = self.inlet.take_kept() {
+            decisions.tell(now, Input::Kept { by: self.id, bytes });
+        }
+    }
+
     /// Lets the messages of a connection wait until it has read. False if nothing more is read from it anyway.
     #[cold]
     fn hold_back(&mut self) -> bool {
@@ -472,17 +504,16 @@ impl Connection {
     }
 
     /// Writes until everything is written or the socket takes no more.
-    fn flush(&self, outlet: &mut Outlet<Fd>, sheet: &mut Sheet, pool: &mut Pool<Fd>) -> Flushed {
-        let dialect = self.inlet.dialect();
+    fn flush(&mut self, outlet: &mut Outlet<Fd>, sheet: &mut Sheet, pool: &mut Pool<Fd>) -> Flushed {
         let (mut cost, mut bytes) = (0, 0);
         loop {
-            outlet.encode(dialect, sheet);
+            outlet.encode(&self.inlet, sheet);
             let (len, is_full) = match write(self.socket.as_fd(), sheet) {
                 Ok(len) => (len, len < sheet.len()),
                 Err(Errno::AGAIN) => (0, true),
                 Err(_) => return Flushed { cost, bytes, then: Then::Nothing },
             };
-            cost += outlet.wrote(len, sheet, pool).cost;
+            cost += outlet.wrote(len, sheet, &mut self.inlet, pool).cost;
             bytes += len;
             sheet.clear();
             if is_full {

@@ -165,14 +165,15 @@ impl Fake {
     /// Reads up to `bytes` bytes, and returns the cost of the items that are complete.
     pub(crate) fn read(&mut self, mut bytes: usize) -> usize {
         let (mut sheet, mut cost) = (Sheet::new(), 0);
+        self.outlet.arrange(&mut self.inlet, &mut Pool::new());
         while bytes > 0 && !self.outlet.is_empty() {
-            self.outlet.encode(self.inlet.dialect(), &mut sheet);
+            self.outlet.encode(&self.inlet, &mut sheet);
             let len = bytes.min(sheet.len());
             let mut slices = [IoSlice::new(&[]); Sheet::PIECES];
             let count = sheet.pieces(&mut slices);
             let taken = slices[..count].iter().flat_map(|slice| slice.iter().copied()).take(len);
             self.part.extend(taken);
-            cost += self.outlet.wrote(len, &sheet, &mut Pool::new()).cost;
+            cost += self.outlet.wrote(len, &sheet, &mut self.inlet, &mut Pool::new()).cost;
             bytes -= len;
             self.read_frames();
         }

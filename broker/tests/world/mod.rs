@@ -238,6 +238,7 @@ impl World {
         let input = match fake.inlet.next(&mut message) {
             Ok(Some(Incoming::Message)) => Input::Message { from, message: &mut message },
             Ok(Some(Incoming::Misnamed { id, error })) => Input::Misnamed { from, id, error },
+            Ok(Some(Incoming::Malformed { id, text })) => Input::Malformed { from, id, text },
             Ok(Some(Incoming::Skipped)) => Input::Skipped { from },
             Ok(Some(Incoming::Begun(frame))) => {
                 let began = *fake.begins.get_or_insert(self.now);

@@ -57,7 +57,7 @@ fn what_was_written_before_a_socket_broke_is_counted() {
     let (seqpacket, _theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::NONBLOCK, None).unwrap();
     let id = Decisions::new(Limits::default(), Policy::new(None)).connect(Moment(0), Identity::new(0, 0)).unwrap();
-    let (connection, mut outlet, mut pool) =
+    let (mut connection, mut outlet, mut pool) =
         (Connection::new(id, seqpacket, Interest::READ), Outlet::new(), Pool::new());
     let reply = |len| {
         let body = vec![b'x'; len].into();

@@ -1,0 +1,328 @@
+//! JSON-RPC 2.0: docs/json-rpc.md.
+//!
+//! A message is one value, found by its end; the broker looks into its envelope, and at what it carries only to find where that ends.
+
+mod base64;
+mod body;
+mod desk;
+mod envelope;
+mod scan;
+mod speech;
+mod value;
+
+use bytes::{Buf, Bytes};
+use ipc_protocol::{
+    Hello, Kind, Violation,
+    limits::{MAX_BODY, MAX_NAME},
+    wire::Message,
+};
+use serde::{Deserialize, Serialize};
+
+use super::Incoming;
+use crate::core::Begun;
+
+pub(super) use desk::Desk;
+pub use scan::{Fault, Scan, Scanner};
+pub(super) use speech::encode;
+
+use desk::NULL;
+use envelope::{Beginning, Last, Letter, Opened};
+use value::Parts;
+
+/// What may begin a connection in this dialect.
+pub(super) const FIRST: [u8; 2] = *b"{[";
+
+/// Messages of one connection.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Inlet {
+    pub(super) desk: Desk,
+    /// Bytes that were read, of which the scanner has seen the first ones.
+    chunk: Bytes,
+    scanned: usize,
+    /// What came before them of a message that goes on.
+    partial: Vec<u8>,
+    scanner: Scanner,
+    stage: Stage,
+    /// Bytes granted to that message.
+    granted: usize,
+    /// What was found, before it has become messages of the core.
+    outcome: Option<Outcome>,
+    found: Option<Found>,
+    last: Last,
+    /// Whether the router has received a hello, which this dialect does not have itself.
+    greeted: bool,
+    /// What the router knows to be kept.
+    told: usize,
+}
+
+/// Where the inlet is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Stage {
+    /// Between two messages.
+    #[default]
+    Between,
+    /// In one.
+    Within,
+    /// In one that is left out.
+    Skipping,
+    /// In a line that is left out, because something in it was malformed.
+    Recovering,
+}
+
+/// What the bytes so far amount to.
+#[derive(Debug, Serialize, Deserialize)]
+enum Outcome {
+    Found(Found),
+    Begun(Begun),
+    Malformed(Fault),
+    Skipped,
+}
+
+/// One value, of which the objects before `at` were taken.
+#[derive(Debug, Serialize, Deserialize)]
+struct Found {
+    bytes: Bytes,
+    /// Whether the bytes are the connection's own.
+    is_own: bool,
+    /// Where the next object of a batch is looked for.
+    at: usize,
+    /// The number of the batch, once it is opened.
+    batch: Option<u64>,
+    /// Its elements, if it is an array.
+    elements: usize,
+}
+
+impl Inlet {
+    pub(super) fn feed(&mut self, bytes: Bytes) {
+        self.chunk = if self.chunk.is_empty() { bytes } else { [&self.chunk[..], &bytes].concat().into() };
+    }
+
+    pub(super) fn next<F>(&mut self, into: &mut Message<F>) -> Result<Option<Incoming>, Violation> {
+        loop {
+            if self.stage == Stage::Between && self.say(into) {
+                return Ok(Some(Incoming::Message));
+            }
+            if let Some(incoming) = self.take_found(into) {
+                return Ok(Some(incoming));
+            }
+            let Some(outcome) = self.outcome.take().or_else(|| self.search()) else { return Ok(None) };
+            if !std::mem::replace(&mut self.greeted, true) {
+                *into = Message::Hello(self.hello(&outcome));
+                self.outcome = Some(outcome);
+                return Ok(Some(Incoming::Message));
+            }
+            match outcome {
+                Outcome::Found(found) => self.found = Some(found),
+                Outcome::Begun(begun) => return Ok(Some(Incoming::Begun(begun))),
+                Outcome::Skipped => return Ok(Some(Incoming::Skipped)),
+                Outcome::Malformed(fault) => {
+                    let id = self.desk.garbled();
+                    return Ok(Some(Incoming::Malformed { id, text: fault.text().to_owned() }));
+                }
+            }
+        }
+    }
+
+    /// A message in the peer's place, between two of its own.
+    pub(super) fn say<F>(&mut self, into: &mut Message<F>) -> bool {
+        let said = if self.stage == Stage::Between { self.desk.say() } else { None };
+        said.map(|message| *into = message).is_some()
+    }
+
+    /// Bytes kept for the peer's calls, if the router doesn't know of them.
+    pub(super) fn take_kept(&mut self) -> Option<usize> {
+        let kept = self.desk.kept();
+        (std::mem::replace(&mut self.told, kept) != kept).then_some(kept)
+    }
+
+    pub(super) fn grant(&mut self, bytes: usize) {
+        self.granted = bytes;
+    }
+
+    /// Leaves out the message that has begun. A call is refused by its number, so it gets one.
+    pub(super) fn skip(&mut self) {
+        let beginning = beginning(&self.partial, &self.chunk);
+        if beginning.answers.is_none() {
+            self.desk.ask(beginning.id.unwrap_or(NULL), None);
+        }
+        self.chunk.advance(self.scanned);
+        (self.scanned, self.partial, self.granted) = (0, Vec::new(), 0);
+        self.stage = Stage::Skipping;
+    }
+
+    pub(super) fn detach(&mut self) {
+        self.chunk = Bytes::copy_from_slice(&self.chunk);
+        if let Some(found) = self.found.as_mut().filter(|found| !found.is_own) {
+            found.bytes = Bytes::copy_from_slice(&found.bytes);
+            found.is_own = true;
+        }
+    }
+
+    pub(super) fn partial(&self) -> Option<usize> {
+        match self.stage {
+            Stage::Between | Stage::Recovering => None,
+            Stage::Within | Stage::Skipping => Some(self.held()),
+        }
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.chunk.len() + self.partial.len() + self.found.as_ref().map_or(0, |found| found.bytes.len())
+    }
+
+    /// The next message of what was found.
+    fn take_found<F>(&mut self, into: &mut Message<F>) -> Option<Incoming> {
+        loop {
+            let found = self.found.as_mut()?;
+            let is_batch = found.bytes.first() == Some(&b'[');
+            if is_batch && found.batch.is_none() {
+                if let Some(fault) = found.fault() {
+                    self.found = None;
+                    let id = self.desk.ask(NULL, None);
+                    return Some(Incoming::Malformed { id, text: fault.to_owned() });
+                }
+                (found.batch, found.at) = (Some(self.desk.open_batch()), 1);
+            }
+            let mut parts = Parts::from(&found.bytes, found.at);
+            let at = if is_batch { parts.element() } else { Some(0..found.bytes.len()) };
+            let Some(at) = at else {
+                found.batch.into_iter().for_each(|batch| self.desk.close_batch(batch));
+                self.found = None;
+                return None;
+            };
+            found.at = parts.place();
+            let letter = Letter { whole: &found.bytes, at, is_own: found.is_own && !is_batch, batch: found.batch };
+            let opened = letter.open(&mut self.desk, &mut self.last, into);
+            if !is_batch {
+                self.found = None;
+            }
+            return Some(match opened {
+                Opened::Nothing => continue,
+                Opened::Message => Incoming::Message,
+                Opened::Misnamed(id, error) => Incoming::Misnamed { id, error },
+                Opened::Malformed(id, text) => Incoming::Malformed { id, text },
+            });
+        }
+    }
+
+    /// Scans what has come.
+    fn search(&mut self) -> Option<Outcome> {
+        if self.stage == Stage::Recovering {
+            let end = self.chunk.iter().position(|byte| *byte == b'\n');
+            self.chunk.advance(end.map_or(self.chunk.len(), |at| at + 1));
+            self.stage = end.map_or(Stage::Recovering, |_| Stage::Between);
+        }
+        if self.stage == Stage::Between {
+            let blanks = self.chunk.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).count();
+            self.chunk.advance(blanks);
+            if !FIRST.contains(self.chunk.first()?) {
+                return Some(self.recover(0, Fault::Syntax));
+            }
+            (self.scanner, self.stage) = (Scanner::new(), Stage::Within);
+        }
+        let scan = self.scanner.scan(self.chunk.get(self.scanned..).unwrap_or_default());
+        let from = self.scanned;
+        match (self.stage, scan) {
+            (Stage::Recovering, _) => None,
+            (Stage::Skipping, Scan::More) => {
+                self.chunk = Bytes::new();
+                None
+            }
+            (Stage::Skipping, Scan::End(at)) => {
+                self.chunk.advance(at);
+                self.stage = Stage::Between;
+                Some(Outcome::Skipped)
+            }
+            (Stage::Skipping, Scan::Malformed(at, fault)) => {
+                self.recover(at, fault); // its sender is told already
+                Some(Outcome::Skipped)
+            }
+            (_, Scan::More) => self.keep(),
+            (_, Scan::End(at)) => Some(Outcome::Found(self.complete(from + at))),
+            (_, Scan::Malformed(at, fault)) => Some(self.recover(from + at, fault)),
+        }
+    }
+
+    /// Keeps what has come of a message, or asks for room.
+    fn keep(&mut self) -> Option<Outcome> {
+        self.scanned = self.chunk.len();
+        let held = self.partial.len() + self.chunk.len();
+        if held > self.granted.max(ALLOWANCE) {
+            return Some(Outcome::Begun(self.begun(held)));
+        }
+        self.partial.extend_from_slice(&self.chunk);
+        (self.chunk, self.scanned) = (Bytes::new(), 0);
+        None
+    }
+
+    /// The message that has begun, as far as its beginning tells. How long it will be isn't known, so it is as long as may be.
+    fn begun(&self, held: usize) -> Begun {
+        let answered = beginning(&self.partial, &self.chunk).answers;
+        let len = MAX_BODY as usize + ENVELOPE;
+        Begun {
+            kind: if answered.is_some() { Kind::REPLY } else { Kind::CALL },
+            id: answered.unwrap_or_else(|| self.desk.next()),
+            timeout_ms: 0,
+            body_len: u32::try_from(held.saturating_sub(ENVELOPE)).unwrap_or(u32::MAX),
+            delivered: false,
+            len,
+            held,
+        }
+    }
+
+    fn complete(&mut self, end: usize) -> Found {
+        let rest = self.chunk.split_to(end);
+        let is_own = !self.partial.is_empty();
+        let bytes = match std::mem::take(&mut self.partial) {
+            partial if partial.is_empty() => rest,
+            mut partial => {
+                partial.extend_from_slice(&rest);
+                Bytes::from(partial)
+            }
+        };
+        (self.scanned, self.granted, self.stage) = (0, 0, Stage::Between);
+        Found { bytes, is_own, at: 0, batch: None, elements: self.scanner.elements() }
+    }
+
+    /// Goes on behind the next line end.
+    fn recover(&mut self, at: usize, fault: Fault) -> Outcome {
+        self.chunk.advance(at);
+        (self.scanned, self.partial, self.granted, self.stage) = (0, Vec::new(), 0, Stage::Recovering);
+        Outcome::Malformed(fault)
+    }
+
+    fn hello(&self, outcome: &Outcome) -> Hello {
+        let named = match outcome {
+            Outcome::Found(found) if found.bytes.first() == Some(&b'{') => envelope::agent_of(&found.bytes),
+            _ => None,
+        };
+        let mut agent = named.unwrap_or_else(|| AGENT.to_owned());
+        agent.truncate(agent.floor_char_boundary(MAX_NAME));
+        Hello::new(agent)
+    }
+}
+
+impl Found {
+    /// Why a batch is none.
+    fn fault(&self) -> Option<&'static str> {
+        match self.elements {
+            1 if Parts::of(&self.bytes).element().is_none() => Some("a batch has at least one call"),
+            count if count > BATCH => Some("a batch has at most 1,024 calls"),
+            _ => None,
+        }
+    }
+}
+
+/// What a message that has begun with these bytes is.
+fn beginning<'a>(partial: &'a [u8], chunk: &'a [u8]) -> Beginning<'a> {
+    let start = if partial.is_empty() { chunk } else { partial };
+    Beginning::of(start.get(..ENVELOPE).unwrap_or(start))
+}
+
+/// The agent of a peer that doesn't name itself.
+const AGENT: &str = "json-rpc";
+/// Bytes of a message that a connection may keep without asking, as in the native dialect; and of an envelope around a body of the
+/// greatest length.
+const ALLOWANCE: usize = 4_128;
+const ENVELOPE: usize = 4_096;
+/// Calls in a batch: as many as a caller may wait for.
+const BATCH: usize = 1_024;
