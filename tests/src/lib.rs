@@ -9,6 +9,7 @@ pub mod bystander;
 pub mod command;
 pub mod dbus;
 pub mod eventually;
+pub mod json_peer;
 pub mod ledger;
 pub mod payloads;
 pub mod peer;

@@ -15,6 +15,7 @@ mod events_shell;
 mod examples;
 mod helps;
 mod identity;
+mod json_rpc;
 mod kills;
 mod library;
 mod library_events;

@@ -36,15 +36,6 @@ fn a07_tls_is_told_that_the_protocol_is_another() {
 }
 
 #[test]
-fn a07_a_json_line_is_refused() {
-    let mut scene = Scene::start();
-    let mut stranger = Peer::open(&scene.broker);
-    stranger.send_bytes(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ipc.ping\"}\n");
-    assert_eq!(stranger.goodbye().code, ErrorCode::PROTOCOL);
-    scene.nothing_is_left();
-}
-
-#[test]
 fn a07_a_frame_of_a_future_version_is_refused_with_the_supported_version() {
     let text = told_to(&header(Kind::HELLO, |header| header.version = 2));
     assert_eq!(text, "version 2 is not supported here, only version 1");

@@ -124,9 +124,10 @@ fn write_event<F>(event: &Event<F>, out: &mut Vec<u8>) {
     if let Some(sequence) = event.sequence() {
         put(out, format_args!(",\"sequence\":{sequence}"));
     }
-    if !event.publisher.is_empty() {
+    if let Some(value) = event.routing.field(FieldTag::CALLER) {
         out.extend_from_slice(b",\"publisher\":");
-        write_stamp(&event.publisher, out);
+        let len = event.routing.raw().len().min(FIELD + value.len()); // the stamp is the first field
+        write_stamp(event.routing.raw().get(..len).unwrap_or_default(), out);
     }
     write_trace(event.routing.text(FieldTag::TRACE), out);
 }
@@ -210,6 +211,8 @@ fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text); // memory takes every byte
 }
 
+/// Bytes of a routing field before its value.
+const FIELD: usize = 3;
 /// The error of what is no JSON at all.
 const PARSE_ERROR: i32 = -32_700;
 /// That of an error which this version has no number for.
