@@ -12,7 +12,7 @@ use crate::{
     globals::{Globals, Options},
     problem::{Problem, Result},
     verbs::{
-        bench, chat, complete, completions, help, help::Topic, limits, list, lock, man, peers, ping, publish, run,
+        bench, chat, complete, completions, help, help::Topic, limits, list, lock, man, peers, ping, publish, rpc, run,
         send, serve, show, stats, subscribe, topics, wait,
     },
 };
@@ -54,6 +54,8 @@ pub(crate) enum Verb {
     Run(With<run::Args>),
     /// Talk with another terminal
     Chat(With<chat::Args>),
+    /// Connect standard input and output to the broker, in JSON-RPC
+    Rpc(With<rpc::Args>),
     /// Run a command while holding a lock
     Lock(With<lock::Args>),
     /// Wait until a name is offered, or until it is gone
@@ -202,6 +204,7 @@ impl Verb {
             Self::Stats(With(verb)) => verb.run(globals),
             Self::Limits(With(verb)) => verb.run(globals),
             Self::Ping(With(verb)) => verb.run(globals),
+            Self::Rpc(With(verb)) => verb.run(globals),
             Self::Bench(With(verb)) => verb.run(globals),
             Self::Completions(With(verb)) => verb.run(),
             Self::Complete(With(verb)) => verb.run(globals, &tree()),

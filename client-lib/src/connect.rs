@@ -1,6 +1,6 @@
 //! How a client connects, where the defaults do not do.
 
-use std::time::Duration;
+use std::{os::fd::OwnedFd, time::Duration};
 
 use ipc_protocol::transport::Address;
 
@@ -45,6 +45,16 @@ impl Connect {
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = Some(patience);
         self
+    }
+
+    /// A socket that is connected to the broker, on which nothing was said yet: for a program that speaks another dialect there, such as
+    /// JSON-RPC (docs/json-rpc.md). It blocks.
+    ///
+    /// # Errors
+    /// `unavailable` if no broker answers, `denied` if its socket may not be opened or belongs to a stranger, `usage` if the
+    /// environment doesn't name an address.
+    pub fn socket(self) -> Result<OwnedFd> {
+        self.dial()?.socket(Duration::MAX)
     }
 
     pub(crate) fn dial(self) -> Result<Dial> {

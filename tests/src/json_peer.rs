@@ -48,7 +48,7 @@ impl JsonPeer {
 
     /// The next message.
     #[track_caller]
-    pub fn next(&mut self) -> Value {
+    pub fn message(&mut self) -> Value {
         let line = self.line();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line:?}"))
     }
@@ -65,7 +65,7 @@ impl JsonPeer {
     #[track_caller]
     pub fn ask(&mut self, method: &str, params: &Value) -> Value {
         let id = self.call(method, params);
-        let answer = self.next();
+        let answer = self.message();
         assert_eq!(answer["id"], id, "{answer}");
         assert!(answer.get("error").is_none(), "{answer}");
         answer["result"].clone()
@@ -74,7 +74,7 @@ impl JsonPeer {
     /// The number of the error of the next answer.
     #[track_caller]
     pub fn error(&mut self) -> i64 {
-        let answer = self.next();
+        let answer = self.message();
         answer["error"]["code"].as_i64().unwrap_or_else(|| panic!("no error: {answer}"))
     }
 
@@ -87,7 +87,7 @@ impl JsonPeer {
     /// The next call that is delivered to it: its id, and what it says.
     #[track_caller]
     pub fn delivered(&mut self) -> (Value, Value) {
-        let call = self.next();
+        let call = self.message();
         assert_eq!(call["method"], "$/call", "{call}");
         (call["id"].clone(), call["params"].clone())
     }

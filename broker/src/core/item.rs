@@ -64,6 +64,15 @@ impl<F> Item<F> {
         }
     }
 
+    /// The number of the call or event that it answers.
+    pub(crate) fn answers(&self) -> Option<u64> {
+        match &self.message {
+            Message::Reply(reply) => Some(reply.id),
+            Message::Error(failure) => Some(failure.id),
+            _ => None,
+        }
+    }
+
     /// What its peer is told first, if events were lost before it.
     pub(crate) fn gap(&self) -> Option<Message<F>> {
         (self.lost > 0).then(|| Message::Gap(Gap { id: self.subscription(), lost: self.lost }))

@@ -151,48 +151,13 @@ impl<F> Outlet<F> {
     /// Takes answers of batches out of the queue, until all of their batch are there. Refuses calls that can't be written.
     fn arrange_answers(&mut self, desk: &mut Desk, pool: &mut Pool<F>) {
         if let Some(queue) = &mut self.queue {
-            for item in queue.items.range_mut(queue.arranged..).flatten() {
-                match &item.message {
-                    Message::Reply(Reply { id, .. }) | Message::Error(Failure { id, .. }) => {
-                        let id = *id;
-                        let Some(batch) = desk.batch_of(id) else { continue };
-                        desk.answered(batch);
-                        let mut answer = std::mem::replace(item, Item::free(wordless()));
-                        answer.message.detach(); // it may wait for long
-                        queue.cost -= answer.cost;
-                        self.aside.insert(id, answer);
-                    }
-                    Message::Call(call) if !matches!(call.encoding, Encoding::JSON | Encoding::BYTES) => {
-                        desk.refuse(call.id, call.encoding);
-                        item.message = wordless();
-                    }
-                    Message::Call(call) => {
-                        if call.encoding == Encoding::BYTES {
-                            desk.deliver_bytes(call.id);
-                        }
-                        if call.streams.request {
-                            desk.grant(call.id, true);
-                        }
-                    }
-                    _ => {}
-                }
-            }
+            queue.arrange(desk, &mut self.aside);
+        }
+        while let Some(numbers) = desk.take_whole_batch() {
+            let queue = self.queue.get_or_insert_with(|| pool.take());
+            queue.list(&numbers, &mut self.aside); // its last element was read after its last answer was there
             queue.arranged = queue.items.len();
         }
-        while desk.has_whole_batch() {
-            self.list_batch(desk, pool);
-        }
-    }
-
-    /// Queues the answers of a batch, now that they are there.
-    fn list_batch(&mut self, desk: &mut Desk, pool: &mut Pool<F>) {
-        let Some(numbers) = desk.take_whole_batch() else { return };
-        let queue = self.queue.get_or_insert_with(|| pool.take());
-        for answer in numbers.iter().filter_map(|number| self.aside.remove(number)) {
-            queue.cost += answer.cost;
-            queue.items.push_back(Some(answer));
-        }
-        queue.arranged = queue.items.len();
     }
 }
 
@@ -247,6 +212,62 @@ impl<F> Queue<F> {
             (self.detached, self.arranged) = (0, 0); // places have moved
         }
         shed
+    }
+
+    /// Looks at the items that came since the last time.
+    fn arrange(&mut self, desk: &mut Desk, aside: &mut BTreeMap<u64, Item<F>>) {
+        let mut has_batched = false;
+        for item in self.items.range_mut(self.arranged..).flatten() {
+            match &item.message {
+                Message::Reply(Reply { id, .. }) | Message::Error(Failure { id, .. }) => {
+                    has_batched |= desk.batch_of(*id).is_some();
+                }
+                Message::Call(call) if !matches!(call.encoding, Encoding::JSON | Encoding::BYTES) => {
+                    desk.refuse(call.id, call.encoding);
+                    item.message = wordless();
+                }
+                Message::Call(call) => {
+                    if call.encoding == Encoding::BYTES {
+                        desk.deliver_bytes(call.id);
+                    }
+                    if call.streams.request {
+                        desk.grant(call.id, true);
+                    }
+                }
+                _ => {}
+            }
+        }
+        if has_batched {
+            self.set_aside(desk, aside);
+        }
+        self.arranged = self.items.len();
+    }
+
+    /// Puts answers of batches where the last one of each is.
+    fn set_aside(&mut self, desk: &mut Desk, aside: &mut BTreeMap<u64, Item<F>>) {
+        let came = self.items.split_off(self.arranged);
+        (self.detached, self.lanes) = (self.detached.min(self.arranged), None); // places move
+        for item in came {
+            let number = item.as_ref().and_then(Item::answers);
+            match (number.and_then(|number| Some((number, desk.batch_of(number)?))), item) {
+                (Some((number, batch)), Some(mut answer)) => {
+                    answer.message.detach(); // it may wait for long
+                    self.cost -= answer.cost;
+                    aside.insert(number, answer);
+                    desk.answered(batch);
+                    desk.take_whole_batch().into_iter().for_each(|numbers| self.list(&numbers, aside));
+                }
+                (_, item) => self.items.push_back(item),
+            }
+        }
+    }
+
+    /// Queues the answers of a batch, now that they are there.
+    fn list(&mut self, numbers: &[u64], aside: &mut BTreeMap<u64, Item<F>>) {
+        for answer in numbers.iter().filter_map(|number| aside.remove(number)) {
+            self.cost += answer.cost;
+            self.items.push_back(Some(answer));
+        }
     }
 
     fn encode(&self, desk: Option<&Desk>, sheet: &mut Sheet) {

@@ -13,6 +13,7 @@ pub(crate) mod man;
 pub(crate) mod peers;
 pub(crate) mod ping;
 pub(crate) mod publish;
+pub(crate) mod rpc;
 pub(crate) mod run;
 pub(crate) mod send;
 pub(crate) mod serve;

@@ -76,10 +76,18 @@ impl Dial {
     /// # Errors
     /// `unavailable` if no broker listens there, `denied` if the socket may not be opened or belongs to a stranger.
     pub(crate) fn connect(&self, patience: Duration, role: Role) -> Result<Connection, Error> {
+        Ok(Connection::new(self.socket(patience)?, self.address.to_string(), &self.agent, role))
+    }
+
+    /// Connects, and says nothing. As [`Dial::connect`].
+    ///
+    /// # Errors
+    /// As that.
+    pub(crate) fn socket(&self, patience: Duration) -> Result<OwnedFd, Error> {
         let socket = socket::connect_stream(&self.address, patience.min(self.patience))
             .map_err(|error| refused(&self.address, error))?;
         self.check_peer(&socket)?;
-        Ok(Connection::new(socket, self.address.to_string(), &self.agent, role))
+        Ok(socket)
     }
 
     /// The address of the datagram socket.

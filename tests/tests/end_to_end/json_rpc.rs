@@ -232,7 +232,7 @@ fn a_batch_of_a_hundred_calls_of_which_three_are_bad_has_a_hundred_answers() {
         _ => json!({"jsonrpc": "2.0", "id": id, "method": "ipc.ping"}),
     };
     peer.say(json!((0..100).map(call).collect::<Vec<_>>()).to_string());
-    let answers = peer.next();
+    let answers = peer.message();
     let answers = answers.as_array().unwrap();
     let codes = |id: usize| answers[id]["error"]["code"].as_i64();
     assert_eq!(answers.len(), 100);
@@ -249,7 +249,7 @@ fn a_batch_waits_for_its_slowest_call_and_nothing_else_does() {
     let (id, _) = service.delivered();
     caller.ask("ipc.ping", &json!({}));
     service.answer(&id, &json!("at last"));
-    let answers = caller.next();
+    let answers = caller.message();
     assert_eq!((&answers[0]["result"], &answers[1]["id"]), (&json!("at last"), &json!(2)));
 }
 
@@ -269,7 +269,7 @@ fn what_is_garbled_is_told_and_the_next_line_is_read() {
     ];
     for line in garbled {
         peer.say(line);
-        let answer = peer.next();
+        let answer = peer.message();
         assert_eq!(
             (&answer["error"]["code"], &answer["id"]),
             (&json!(-32700), &Value::Null),
@@ -317,7 +317,7 @@ fn a_message_longer_than_may_be_is_refused_by_its_id_and_the_next_one_is_read() 
     let mut peer = JsonPeer::connect(&broker);
     let text = "x".repeat(3 << 20);
     peer.say(format!(r#"{{"jsonrpc":"2.0","id":"long","method":"ipc.ping","params":["{text}"]}}"#));
-    let answer = peer.next();
+    let answer = peer.message();
     assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!("long"), &json!(-32005)));
     peer.ask("ipc.ping", &json!({}));
 }
@@ -332,7 +332,7 @@ fn bodies_as_long_as_may_be_pass_in_both_directions() {
     let (id, call) = service.delivered();
     assert_eq!(call["params"], text);
     service.answer(&id, &text);
-    assert_eq!(caller.next()["result"], text);
+    assert_eq!(caller.message()["result"], text);
 }
 
 // ---- with the other dialect
@@ -381,7 +381,7 @@ fn an_answer_that_claims_to_be_json_does_no_harm() {
     let call = service.delivered();
     let body = "1}\n{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":\"forged\"}".into();
     service.send(&Message::Reply(Reply { id: call.id, encoding: Encoding::JSON, body }));
-    assert_eq!(caller.next()["result"], "1}\n{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":\"forged\"}");
+    assert_eq!(caller.message()["result"], "1}\n{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":\"forged\"}");
 }
 
 #[test]
@@ -397,7 +397,7 @@ fn a_subscriber_that_does_not_read_is_told_how_many_events_it_lost() {
     publisher.ask("ipc.publish", &json!({"topic": "flood", "body": "last"}));
     sent += 1;
     while read + lost < sent {
-        let message = subscriber.next();
+        let message = subscriber.message();
         match message["method"].as_str() {
             Some("$/gap") => lost += message["params"]["lost"].as_u64().unwrap(),
             _ => read += 1,
@@ -429,7 +429,7 @@ fn the_calls_of_a_peer_that_leaves_are_cancelled() {
     caller.call("slow", &json!([]));
     let (id, _) = service.delivered();
     drop(caller);
-    let cancel = service.next();
+    let cancel = service.message();
     assert_eq!((&cancel["method"], &cancel["params"]["call"]), (&json!("$/cancel"), &id));
 }
 
@@ -441,7 +441,7 @@ fn the_callers_of_a_service_that_leaves_are_told() {
     caller.call("frail", &json!([]));
     service.delivered();
     drop(service);
-    let answer = caller.next();
+    let answer = caller.message();
     assert_eq!((&answer["error"]["code"], &answer["error"]["data"]["retry"]), (&json!(-32002), &json!("unknown")));
 }
 
@@ -451,7 +451,7 @@ fn a_broker_that_stops_says_goodbye() {
     let mut peer = JsonPeer::connect(&broker);
     peer.ask("ipc.ping", &json!({}));
     broker.daemon().unwrap().signal(Signal::SIGTERM);
-    let goodbye = peer.next();
+    let goodbye = peer.message();
     assert_eq!((&goodbye["method"], &goodbye["params"]["name"]), (&json!("$/goodbye"), &json!("unavailable")));
     assert_eq!(peer.line(), "");
 }
@@ -466,6 +466,48 @@ fn nothing_is_kept_of_calls_that_have_ended() {
         json!((0..1_000).map(|id| json!({"jsonrpc": "2.0", "id": id, "method": "ipc.ping"})).collect::<Vec<_>>())
             .to_string(),
     );
-    assert_eq!(peer.next().as_array().map(Vec::len), Some(1_000));
+    assert_eq!(peer.message().as_array().map(Vec::len), Some(1_000));
     eventually(SOON, "what was held before", || broker.stat("bytes_held") == before);
+}
+
+// ---- ipcctl rpc
+
+#[test]
+fn ipcctl_connects_standard_input_and_output_to_the_broker() {
+    let broker = Broker::start();
+    let question = r#"{"jsonrpc":"2.0","id":1,"method":"ipc.list"}"#;
+    let answer = "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"names\":[]}}\n";
+    assert_eq!(broker.ipcctl(["rpc"]).input(question).prints_text(), answer);
+    assert_eq!(broker.ipcctl(["rpc"]).input("").prints_text(), "");
+    let mut open = broker.ipcctl(["rpc"]).interactive().start();
+    open.write(question.as_bytes());
+    open.expect_output(answer);
+    open.write(question.as_bytes());
+    open.end_input();
+    assert_eq!(open.finish().stdout(), answer.repeat(2));
+}
+
+#[test]
+fn ipcctl_rpc_passes_on_as_much_as_there_is() {
+    let broker = Broker::start();
+    let _service = broker.serve("echo", &["echo", "--jobs", "4", "--", "cat"]);
+    let text = "x".repeat(500_000);
+    let calls: String =
+        (0..20).map(|id| json!({"jsonrpc": "2.0", "id": id, "method": "echo", "params": text}).to_string()).collect();
+    let printed = broker.ipcctl(["rpc"]).input(calls).prints_text();
+    assert_eq!(printed.lines().filter(|line| line.contains(&text)).count(), 20);
+}
+
+#[test]
+fn ipcctl_rpc_keeps_its_deadline_and_tells_errors() {
+    let mut broker = Broker::in_process("");
+    let wait = r#"{"jsonrpc":"2.0","id":1,"method":"ipc.wait","params":{"name":"never"}}"#;
+    broker.ipcctl(["rpc", "-t", "100ms"]).input(wait).run().refused(124);
+    broker.ipcctl(["-s", "/nowhere/ipcd.sock", "rpc"]).input("").run().refused(69);
+    let mut open = broker.ipcctl(["rpc"]).interactive().start();
+    open.write(wait.as_bytes());
+    let is_there = || broker.peers().iter().any(|peer| peer.agent == "json-rpc");
+    eventually(SOON, "a connection", is_there);
+    broker.daemon().unwrap().kill();
+    assert!(open.finish().refused(74).contains("the broker has closed the connection"));
 }

@@ -13,6 +13,7 @@ mod exhaustion;
 mod fairness;
 mod framing;
 mod identity;
+mod json_rpc;
 mod life;
 mod load;
 mod offence;

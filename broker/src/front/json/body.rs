@@ -84,10 +84,9 @@ fn write_json(body: &[u8], out: &mut Vec<u8>) -> bool {
     if !is_whole {
         return false;
     }
-    if scanner.is_lined() {
-        write_in_line(body, out)
-    } else {
-        out.extend_from_slice(body)
+    match scanner.is_lined() {
+        true => write_in_line(body, out),
+        false => out.extend_from_slice(body),
     }
     true
 }

@@ -192,11 +192,6 @@ impl Desk {
         }
     }
 
-    /// Whether there are batches that can be written.
-    pub(in crate::front) fn has_whole_batch(&self) -> bool {
-        !self.whole.is_empty()
-    }
-
     /// Takes a batch whose answers are all there, in the order of its calls, and gives them their places.
     pub(in crate::front) fn take_whole_batch(&mut self) -> Option<Vec<u64>> {
         let numbers = self.batches.remove(&self.whole.pop_front()?)?.numbers;
@@ -318,7 +313,7 @@ mod tests {
         let place = |number| desk.asked(number).unwrap().place;
         assert_eq!(place(numbers[0]), Place::Listed { is_first: true, is_last: false });
         assert_eq!(place(numbers[1]), Place::Listed { is_first: false, is_last: true });
-        assert!(desk.batches.is_empty() && !desk.has_whole_batch());
+        assert!(desk.batches.is_empty() && desk.whole.is_empty());
     }
 
     #[test]
