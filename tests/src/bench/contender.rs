@@ -32,6 +32,8 @@ pub enum Contender {
     Direct,
     /// ipcd through its raw protocol.
     Ipcd,
+    /// ipcd through JSON-RPC.
+    Json,
     /// ipcd through the client library, typed.
     Client,
     /// Redis PUBLISH/SUBSCRIBE.
@@ -70,7 +72,8 @@ pub(super) struct Broker {
 
 impl Contender {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 6] = [Self::Floor, Self::Direct, Self::Ipcd, Self::Client, Self::Redis, Self::Nats];
+    pub const ALL: [Self; 7] =
+        [Self::Floor, Self::Direct, Self::Ipcd, Self::Json, Self::Client, Self::Redis, Self::Nats];
 
     /// Its title in the table.
     #[must_use]
@@ -79,6 +82,7 @@ impl Contender {
             Self::Floor => "floor relay",
             Self::Direct => "direct socket",
             Self::Ipcd => "ipcd, raw",
+            Self::Json => "ipcd, JSON-RPC",
             Self::Client => "ipcd, ipc-client",
             Self::Redis => "Redis pub/sub",
             Self::Nats => "NATS",
@@ -89,7 +93,7 @@ impl Contender {
     #[must_use]
     pub fn program(self) -> Option<&'static str> {
         match self {
-            Self::Floor | Self::Direct | Self::Ipcd | Self::Client => None,
+            Self::Floor | Self::Direct | Self::Ipcd | Self::Json | Self::Client => None,
             Self::Redis => Some("redis-server"),
             Self::Nats => Some("nats-server"),
         }
@@ -108,7 +112,9 @@ impl Contender {
             Metric::Add => self == Self::Client,
             Metric::Connections64 | Metric::Connections512 => !matches!(self, Self::Direct | Self::Client),
             Metric::Fan1 | Metric::Fan64 => !matches!(self, Self::Direct | Self::Client),
-            Metric::RoundTrip64 | Metric::RoundTrip4k | Metric::Window64 | Metric::Bulk => true,
+            // The body and what is around it are longer together than a message may be.
+            Metric::Bulk => self != Self::Json,
+            Metric::RoundTrip64 | Metric::RoundTrip4k | Metric::Window64 => true,
         }
     }
 
@@ -125,14 +131,14 @@ impl Contender {
         let mut command = match self {
             Self::Direct => return Ok(Broker { process: None, place: Place::Stdin }),
             Self::Floor => again(&Task::Relay(socket.clone()).to_argument(), None)?,
-            Self::Ipcd | Self::Client => tools.ipcd(&socket)?,
+            Self::Ipcd | Self::Json | Self::Client => tools.ipcd(&socket)?,
             Self::Redis => redis(&socket),
             Self::Nats => nats(port),
         };
         let mut process = placement.start_broker(command.current_dir(directory))?;
         let place = if self == Self::Nats { Place::Port(port) } else { Place::Path(socket) };
         match self {
-            Self::Floor | Self::Ipcd | Self::Client => drop(process.wait_ready()?),
+            Self::Floor | Self::Ipcd | Self::Json | Self::Client => drop(process.wait_ready()?),
             Self::Direct | Self::Redis | Self::Nats => place.wait_until_open()?,
         }
         Ok(Broker { process: Some(process), place })

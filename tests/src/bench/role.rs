@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     contender::{Contender, Place},
-    dialect::{Dialect, Floor, Ipcd, Nats, Part, Redis},
+    dialect::{Dialect, Floor, Ipcd, Json, Nats, Part, Redis},
     echo,
     load::{self, Budget, Link},
     metric::Metric,
@@ -77,6 +77,7 @@ impl Side {
         match self.contender {
             Contender::Floor | Contender::Direct => self.serve_with(Floor),
             Contender::Ipcd => self.serve_with(Ipcd),
+            Contender::Json => self.serve_with(Json),
             Contender::Client => typed::serve(self.place.path()?),
             Contender::Redis => self.serve_with(Redis::default()),
             Contender::Nats => self.serve_with(Nats::default()),
@@ -94,6 +95,7 @@ impl Side {
         match self.contender {
             Contender::Floor | Contender::Direct => self.subscribe_with(Floor),
             Contender::Ipcd | Contender::Client => self.subscribe_with(Ipcd),
+            Contender::Json => self.subscribe_with(Json),
             Contender::Redis => self.subscribe_with(Redis::default()),
             Contender::Nats => self.subscribe_with(Nats::default()),
         }
@@ -110,6 +112,7 @@ impl Side {
         match self.contender {
             Contender::Floor | Contender::Direct => self.measure_with(&Floor, metric, budget),
             Contender::Ipcd => self.measure_with(&Ipcd, metric, budget),
+            Contender::Json => self.measure_with(&Json, metric, budget),
             Contender::Client => typed::run(self.place.path()?, metric, budget),
             Contender::Redis => self.measure_with(&Redis::default(), metric, budget),
             Contender::Nats => self.measure_with(&Nats::default(), metric, budget),
@@ -136,6 +139,7 @@ pub(super) fn idle_connection(contender: Contender, place: &Place, number: u32) 
     match contender {
         Contender::Floor | Contender::Direct => Floor.introduce(socket.as_fd(), part)?,
         Contender::Ipcd | Contender::Client => Ipcd.introduce(socket.as_fd(), part)?,
+        Contender::Json => Json.introduce(socket.as_fd(), part)?,
         Contender::Redis => Redis::default().introduce(socket.as_fd(), part)?,
         Contender::Nats => Nats::default().introduce(socket.as_fd(), part)?,
     }

@@ -135,7 +135,7 @@ impl Letter<'_> {
             Some(trace) => with_trace(&mut builder_for(name), trace),
         };
         let (encoding, body) = match envelope.params.clone() {
-            Some(params) => self.body(params, Texts::Bytes)?,
+            Some(params) => self.body(params, Texts::Bytes),
             None => Default::default(),
         };
         let (streams, timeout_ms, caller) = (meta.streams, meta.timeout_ms, Bytes::new());
@@ -152,7 +152,7 @@ impl Letter<'_> {
             let at = params.start + at.start..params.start + at.end;
             match &*name {
                 "topic" => topic = text(self.part(at)),
-                "body" => body = self.body(at, Texts::Json)?,
+                "body" => body = self.body(at, Texts::Json),
                 "retained" => retained = self.part(at) == b"true",
                 _ => {}
             }
@@ -194,10 +194,10 @@ impl Letter<'_> {
             ("cancelRequest", _) if !delivered => {
                 Message::Cancel(Cancel { id, reason: ErrorCode::CANCELLED, delivered: None })
             }
-            ("item", Some(item)) => match self.body(item, Texts::Json) {
-                Ok((encoding, body)) => Message::Item(Element { id, delivered, encoding, body }),
-                Err(_) => return Opened::Nothing,
-            },
+            ("item", Some(item)) => {
+                let (encoding, body) = self.body(item, Texts::Json);
+                Message::Item(Element { id, delivered, encoding, body })
+            }
             ("end", _) if !delivered => Message::End(match error {
                 None => End::complete(id),
                 Some(error) => {
@@ -216,10 +216,10 @@ impl Letter<'_> {
         let texts = if desk.end_delivered(id) { Texts::Bytes } else { Texts::Json };
         *into = match (envelope.result.clone(), envelope.error.clone()) {
             (_, Some(error)) => Message::Error(self.failure(id, error)),
-            (Some(result), None) => match self.body(result, texts) {
-                Ok((encoding, body)) => Message::Reply(Reply { id, encoding, body }),
-                Err(_) => Message::Error(Failure::new(id, ErrorCode::INTERNAL, "the service's '$bytes' is not base64")),
-            },
+            (Some(result), None) => {
+                let (encoding, body) = self.body(result, texts);
+                Message::Reply(Reply { id, encoding, body })
+            }
             (None, None) => return Opened::Nothing,
         };
         Opened::Message
@@ -240,7 +240,7 @@ impl Letter<'_> {
                     failure.retry = failure.code.retry();
                 }
                 "message" => failure.text = text(self.part(part)).unwrap_or_default().into_owned(),
-                "data" => (failure.encoding, failure.body) = self.body(part, Texts::Json).unwrap_or_default(),
+                "data" => (failure.encoding, failure.body) = self.body(part, Texts::Json),
                 _ => {}
             }
         }
@@ -263,13 +263,9 @@ impl Letter<'_> {
         envelope.version.clone().and_then(|at| text(self.part(at))).as_deref() == Some("2.0")
     }
 
-    fn body<F>(
-        &self,
-        at: Range<usize>,
-        texts: Texts,
-    ) -> Result<(ipc_protocol::Encoding, ipc_protocol::Body<F>), Unmade> {
+    fn body<F>(&self, at: Range<usize>, texts: Texts) -> (ipc_protocol::Encoding, ipc_protocol::Body<F>) {
         let at = self.at.start + at.start..self.at.start + at.end;
-        body::read(self.whole, at, texts, self.is_own).map_err(Unmade::Malformed)
+        body::read(self.whole, at, texts, self.is_own)
     }
 
     /// Bytes of the object.

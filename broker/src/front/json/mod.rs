@@ -12,7 +12,7 @@ mod value;
 
 use bytes::{Buf, Bytes};
 use ipc_protocol::{
-    Hello, Kind, Violation,
+    Body, Encoding, Hello, Kind, Violation,
     limits::{MAX_BODY, MAX_NAME},
     wire::Message,
 };
@@ -28,6 +28,17 @@ pub(super) use speech::encode;
 use desk::NULL;
 use envelope::{Beginning, Last, Letter, Opened};
 use value::Parts;
+
+/// Appends a body as the value, without a line end, that stands for it in this dialect.
+pub fn write_body(encoding: Encoding, body: &[u8], out: &mut Vec<u8>) {
+    body::write(encoding, body, out);
+}
+
+/// The body that a value stands for, as the result of a call whose body was bytes.
+/// The scanner must have passed it.
+pub fn read_body<F>(value: &Bytes) -> (Encoding, Body<F>) {
+    body::read(value, 0..value.len(), body::Texts::Bytes, true)
+}
 
 /// What may begin a connection in this dialect.
 pub(super) const FIRST: [u8; 2] = *b"{[";

@@ -4,11 +4,13 @@ use std::{io, ops::Range, os::fd::BorrowedFd};
 
 mod floor;
 mod ipcd;
+mod json;
 mod nats;
 mod redis;
 
 pub(crate) use floor::{EVERYONE, FLOOR_HEADER, Floor, FloorHeader};
 pub(crate) use ipcd::Ipcd;
+pub(crate) use json::Json;
 pub(crate) use nats::Nats;
 pub(crate) use redis::Redis;
 
