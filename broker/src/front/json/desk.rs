@@ -270,12 +270,12 @@ impl Desk {
 
 /// The bytes that a call is charged for, besides what every call is.
 fn charge(id: &[u8]) -> usize {
-    ASKED + id.len()
+    ASKED + 2 * id.len()
 }
 
 /// The id of an answer to what has none.
 pub(super) const NULL: &[u8] = b"null";
-/// Bytes of a call here: its row, its place in a batch, and a second time its id with that of its number.
+/// Bytes of a call here: its row, its place in a batch, and the row that finds it by its id.
 const ASKED: usize = 192;
 /// Bytes of a delivered call that is remembered.
 const OF_BYTES: usize = 32;
