@@ -154,6 +154,15 @@ impl Inlet {
         }
     }
 
+    /// Whether its connection is to be written although nothing was queued for it.
+    #[must_use]
+    pub fn wants_write(&self) -> bool {
+        match self {
+            Self::Silent | Self::Native(_) => false,
+            Self::Json(inlet) => inlet.has_whole_batch(),
+        }
+    }
+
     /// What the outlet has to know to speak the dialect.
     pub(super) fn desk(&self) -> Option<&json::Desk> {
         match self {

@@ -188,7 +188,9 @@ impl Connections {
         if let Some(bytes) = connection.inlet.take_kept() {
             decisions.tell(now, Input::Kept { by: id, bytes });
         }
-        decisions.outlets().mark(id);
+        if connection.inlet.wants_write() {
+            decisions.outlets().mark(id);
+        }
     }
 
     /// Reads once: up to [`ReadBuffer::READ_LEN`] bytes, or the rest of a long frame.

@@ -192,6 +192,11 @@ impl Desk {
         }
     }
 
+    /// Whether there is a batch whose answers are all there.
+    pub(super) fn has_whole_batch(&self) -> bool {
+        !self.whole.is_empty()
+    }
+
     /// Takes a batch whose answers are all there, in the order of its calls, and gives them their places.
     pub(in crate::front) fn take_whole_batch(&mut self) -> Option<Vec<u64>> {
         let numbers = self.batches.remove(&self.whole.pop_front()?)?.numbers;

@@ -140,10 +140,19 @@ impl Inlet {
         said.map(|message| *into = message).is_some()
     }
 
-    /// Bytes kept for the peer's calls, if the router doesn't know of them.
+    /// Bytes kept for the peer's calls, if the router doesn't know of them. A few come and go with each call, and aren't told.
     pub(super) fn take_kept(&mut self) -> Option<usize> {
-        let kept = self.desk.kept();
-        (std::mem::replace(&mut self.told, kept) != kept).then_some(kept)
+        let (kept, told) = (self.desk.kept(), self.told);
+        let is_news = kept.abs_diff(told) >= FEW || kept == 0 && told > 0;
+        is_news.then(|| {
+            self.told = kept;
+            kept
+        })
+    }
+
+    /// Whether a batch is to be written whose last answer was there before its last element was read.
+    pub(super) fn has_whole_batch(&self) -> bool {
+        self.desk.has_whole_batch()
     }
 
     pub(super) fn grant(&mut self, bytes: usize) {
@@ -335,5 +344,7 @@ const AGENT: &str = "json-rpc";
 /// greatest length.
 const ALLOWANCE: usize = 4_128;
 const ENVELOPE: usize = 4_096;
+/// Bytes kept for a peer that aren't worth telling: those of a handful of calls, less than a connection is counted as.
+const FEW: usize = 2_048;
 /// Calls in a batch: as many as a caller may wait for.
 const BATCH: usize = 1_024;

@@ -111,7 +111,7 @@ impl Scanner {
         while let Some(byte) = bytes.get(at) {
             if let State::Text(Text::Plain, role) = self.state {
                 let rest = bytes.get(at..).unwrap_or_default();
-                at += rest.iter().position(|byte| !is_plain(*byte)).unwrap_or(rest.len());
+                at += plain_len(rest);
                 let Some(byte) = bytes.get(at) else { return Scan::More };
                 match self.plain(*byte, role) {
                     Ok(state) => self.state = state,
@@ -344,10 +344,20 @@ impl Fault {
     }
 }
 
+/// The number of bytes at the beginning that stand for themselves in a text. Sixteen at a time, which the compiler makes one step of.
+#[inline]
+pub(super) fn plain_len(bytes: &[u8]) -> usize {
+    let (chunks, _) = bytes.as_chunks::<16>();
+    let is_special = |chunk: &[u8; 16]| chunk.iter().fold(false, |found, byte| found | !is_plain(*byte));
+    let plain = 16 * chunks.iter().take_while(|chunk| !is_special(chunk)).count();
+    let rest = bytes.get(plain..).unwrap_or_default();
+    plain + rest.iter().position(|byte| !is_plain(*byte)).unwrap_or(rest.len())
+}
+
 /// A byte of a text that stands for itself.
 #[inline]
 fn is_plain(byte: u8) -> bool {
-    matches!(byte, 0x20..=0x7f) && byte != b'"' && byte != b'\\'
+    (0x20..0x80).contains(&byte) & (byte != b'"') & (byte != b'\\')
 }
 
 #[cfg(test)]

@@ -89,7 +89,9 @@ fn write_failure<F>(failure: &Failure<F>, is_garbled: bool, out: &mut Vec<u8>) {
 
 fn write_call<F>(call: &Call<F>, out: &mut Vec<u8>) {
     // A text: programs that read numbers as floating point would garble it. A one-way call has it, too: its answer frees its place.
-    put(out, format_args!("{{\"jsonrpc\":\"2.0\",\"id\":\"{}\"", call.id));
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":\"");
+    put_number(call.id, out);
+    out.push(b'"');
     out.extend_from_slice(b",\"method\":\"$/call\",\"params\":{\"service\":\"");
     out.extend_from_slice(call.routing.service());
     out.extend_from_slice(b"\",\"method\":\"");
@@ -101,7 +103,8 @@ fn write_call<F>(call: &Call<F>, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(b",\"caller\":");
     write_stamp(&call.caller, out);
-    put(out, format_args!(",\"timeout_ms\":{}", call.timeout_ms));
+    out.extend_from_slice(b",\"timeout_ms\":");
+    put_number(call.timeout_ms.into(), out);
     write_trace(call.routing.text(FieldTag::TRACE), out);
     if call.one_way {
         out.extend_from_slice(b",\"one_way\":true");
@@ -190,12 +193,17 @@ fn write_stamp(stamp: &[u8], out: &mut Vec<u8>) {
     let Ok((identity, peer)) = Identity::from_stamp(stamp) else {
         return out.extend_from_slice(b"null");
     };
-    put(out, format_args!("{{\"uid\":{},\"gid\":{}", identity.uid, identity.gid));
+    out.extend_from_slice(b"{\"uid\":");
+    put_number(identity.uid.into(), out);
+    out.extend_from_slice(b",\"gid\":");
+    put_number(identity.gid.into(), out);
     if let Some(pid) = identity.pid {
-        put(out, format_args!(",\"pid\":{pid}"));
+        out.extend_from_slice(b",\"pid\":");
+        put_number(pid.into(), out);
     }
     if let Some(peer) = peer {
-        put(out, format_args!(",\"peer\":{}", peer.0));
+        out.extend_from_slice(b",\"peer\":");
+        put_number(peer.0, out);
     }
     out.push(b'}');
 }
@@ -205,6 +213,22 @@ fn write_trace(trace: Option<&str>, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"trace\":");
         write_text(trace, out);
     }
+}
+
+/// As `put` does, in a fraction of its time: a delivered call has six of them.
+fn put_number(mut number: u64, out: &mut Vec<u8>) {
+    let (mut digits, mut at) = ([0; 20], 20); // 2^64 has twenty
+    loop {
+        at -= 1;
+        if let Some(place) = digits.get_mut(at) {
+            *place = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        }
+        number /= 10;
+        if number == 0 || at == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(at..).unwrap_or_default());
 }
 
 fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, ops::Range};
 
+use super::scan::plain_len;
+
 /// The members of an object, or the elements of an array.
 #[derive(Clone, Debug)]
 pub(super) struct Parts<'a> {
@@ -98,13 +100,13 @@ fn end_of(bytes: &[u8], start: usize) -> usize {
 fn end_of_text(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     loop {
-        let rest = bytes.get(at..).unwrap_or_default();
-        let Some(found) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) else { return bytes.len() };
-        at += found + 1;
-        if rest.get(found) == Some(&b'"') {
-            return at;
+        at += plain_len(bytes.get(at..).unwrap_or_default());
+        match bytes.get(at) {
+            None => return bytes.len(),
+            Some(b'"') => return at + 1,
+            Some(b'\\') => at += 2, // whatever is escaped
+            Some(_) => at += 1,
         }
-        at += 1; // whatever is escaped
     }
 }
 
