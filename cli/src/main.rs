@@ -26,6 +26,7 @@ mod json;
 mod lines;
 mod link;
 mod lookup;
+mod mcp;
 mod number;
 mod out;
 mod pages;
