@@ -195,10 +195,7 @@ mod tests {
         let request = one(r#"{"jsonrpc":"2.0","id":"a","method":"ping"}"#).unwrap();
         assert_eq!(request, Message::Request { id: json!("a"), method: "ping".into(), params: Map::new() });
         assert!(matches!(one(r#"{"jsonrpc":"2.0","method":"x","params":{}}"#), Ok(Message::Notification { .. })));
-        assert!(matches!(
-            one(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#),
-            Ok(Message::Answer { outcome: Ok(_), .. })
-        ));
+        assert!(matches!(one(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), Ok(Message::Answer { outcome: Ok(_), .. })));
         let error = one(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"no"}}"#).unwrap();
         assert_eq!(error, Message::Answer { id: json!(1), outcome: Err(Fault::new(-1, "no")) });
     }

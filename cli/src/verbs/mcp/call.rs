@@ -90,9 +90,7 @@ impl Call {
         let reply = down.end()?;
         let is_empty = matches!(reply.body.trim_ascii(), b"" | b"null");
         Ok(match &items.last {
-            Some(_) if is_empty && !items.all.is_empty() => {
-                content::text(&String::from_utf8_lossy(&items.all))
-            }
+            Some(_) if is_empty && !items.all.is_empty() => content::text(&String::from_utf8_lossy(&items.all)),
             Some(last) if is_empty => content::of_reply(&self.tool, last),
             _ => content::of_reply(&self.tool, &reply),
         })

@@ -3,10 +3,7 @@
 use ipc_client::{Encoding, Error, Response, Retry};
 use serde_json::{Value, json};
 
-use super::{
-    schema::Structure,
-    tools::Tool,
-};
+use super::{schema::Structure, tools::Tool};
 use crate::json;
 
 /// The result of a call that was answered.
@@ -119,7 +116,8 @@ mod tests {
 
     #[test]
     fn a_text_may_come_as_bytes() {
-        let as_text = |reply: Response| of_reply(&tool(Some(Shape::Str)), &reply)["structuredContent"]["result"].clone();
+        let as_text =
+            |reply: Response| of_reply(&tool(Some(Shape::Str)), &reply)["structuredContent"]["result"].clone();
         assert_eq!(as_text(Response::bytes("A b")), "A b");
         assert_eq!(as_text(Response::new(Encoding::JSON, "\"A b\"")), "A b");
     }

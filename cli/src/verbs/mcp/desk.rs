@@ -182,7 +182,9 @@ impl Desk {
             Ok(entered) => entered,
             Err(Full::Same) => return Err(Fault::new(message::NO_MESSAGE, "a call with this id is under way")),
             Err(Full::TooMany) => return Ok(Some(busy("too many calls are under way"))),
-            Err(Full::Host(error)) => return Ok(Some(busy(&format!("cannot make an eventfd: {}", term::reason(&error))))),
+            Err(Full::Host(error)) => {
+                return Ok(Some(busy(&format!("cannot make an eventfd: {}", term::reason(&error)))));
+            }
         };
         let call = Call { client: self.directory.client().clone(), tool: tool.clone(), request, time, cancel };
         match thread::Builder::new().name("call".to_owned()).spawn(move || call.make(place)) {

@@ -24,7 +24,11 @@ impl Meta {
         let (about, properties, required) = match self {
             Self::List => {
                 let filter = json!({ "type": "string", "description": "only tools whose name or text contains this" });
-                ("Lists the tools of the local services, each with a line of text.", json!({ "filter": filter }), json!([]))
+                (
+                    "Lists the tools of the local services, each with a line of text.",
+                    json!({ "filter": filter }),
+                    json!([]),
+                )
             }
             Self::Describe => {
                 ("Says what a tool takes and answers: its schemas.", json!({ "name": name }), json!(["name"]))
