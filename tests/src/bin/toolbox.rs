@@ -1,11 +1,11 @@
 //! A server of the Model Context Protocol on its standard streams, in either era: `toolbox sessions`, `toolbox stateless`, and as some
 //! are, `toolbox leaves` (it ends on a question that it doesn't know) and `toolbox silent` (it never answers that one).
 //!
-//! With `TOOLBOX_LOG` it writes down what it was told to cancel.
+//! With `TOOLBOX_LOG` it writes down, a line each, that it was asked for something slow, and that it was told to cancel.
 #![forbid(unsafe_code)]
 
 use std::{
-    fs::File,
+    fs::OpenOptions,
     io::{self, BufRead, Write},
 };
 
@@ -25,7 +25,7 @@ fn main() {
             }
             ("tools/list", _) => list(&message, id),
             ("tools/call", _) => call(&message["params"], id),
-            ("notifications/cancelled", _) => write_down(&message["params"]["requestId"]),
+            ("notifications/cancelled", _) => write_down("cancelled"),
             _ if id.is_null() => {}
             _ => say(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "no such method" } })),
         }
@@ -72,7 +72,7 @@ fn call(params: &Value, id: &Value) {
             }
             answer(id, text("counted".to_owned()));
         }
-        _ => {} // it takes for ever
+        _ => write_down("slow"), // it takes for ever
     }
 }
 
@@ -87,8 +87,9 @@ fn say(message: &Value) {
     let _ = writeln!(stdout, "{message}").and_then(|()| stdout.flush()); // its reader may have gone
 }
 
-fn write_down(id: &Value) {
-    if let Some(mut log) = std::env::var_os("TOOLBOX_LOG").and_then(|path| File::create(path).ok()) {
-        let _ = writeln!(log, "{id}"); // the test looks for it
+fn write_down(line: &str) {
+    let log = std::env::var_os("TOOLBOX_LOG").map(|path| OpenOptions::new().create(true).append(true).open(path));
+    if let Some(Ok(mut log)) = log {
+        let _ = writeln!(log, "{line}"); // the test looks for it
     }
 }

@@ -99,7 +99,7 @@ fn cut(text: &str) -> String {
 const PACE: Duration = Duration::from_millis(250);
 /// Clients give up on a call of which they are told nothing for some tens of seconds.
 const BEAT: Duration = Duration::from_secs(10);
-/// What a sign of life adds.
+/// What is added where nothing was done.
 const LITTLE: f64 = 0.001;
 /// Bytes of an item that are shown.
 const LONGEST_MESSAGE: usize = 1_024;
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn signs_of_life_rise_by_little() {
+    fn a_call_that_only_runs_rises_by_little() {
         let start = Instant::now();
         let mut progress = Progress::new(json!(1), start);
         assert_eq!(number(progress.beat(start)), None);
