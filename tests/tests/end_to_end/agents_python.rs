@@ -1,7 +1,7 @@
 //! Agents that are built with the protocol's own Python package, in both eras. It comes from the package index, so this runs only where
 //! `IPCD_TEST_MCP_PYTHON` names a Python that has it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use ipc_tests::{
     broker::{Broker, skip},
@@ -28,7 +28,9 @@ fn run(mode: &str) {
     broker.wait_for("calc");
     let script = broker.file("agent.py", SCRIPT);
     let agent = Command::new(python, [script.as_os_str(), mode.as_ref()]).socket(broker.socket());
-    let finished = agent.env("XDG_CACHE_HOME", broker.directory()).run();
+    // The package is large: on a busy machine reading it alone takes half a minute.
+    let agent = agent.env("XDG_CACHE_HOME", broker.directory()).patience(Duration::from_secs(180));
+    let finished = agent.run();
     assert_eq!((finished.code, finished.stdout().as_str()), (0, "ok\n"), "{}", finished.stderr);
 }
 

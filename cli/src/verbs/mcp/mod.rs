@@ -40,7 +40,7 @@ use crate::{
 #[command(after_help = "Examples:
   ipcctl mcp calc upper            # these two, and nothing else
   ipcctl mcp calc.add shop.        # one method; all services below 'shop'
-  ipcctl mcp --deadline 10s 'lab.**'
+  ipcctl mcp --deadline 10s lab.
 
 In the settings of most agents:
   {\"mcpServers\": {\"local\": {\"command\": \"ipcctl\", \"args\": [\"mcp\", \"calc\", \"upper\"]}}}

@@ -86,13 +86,15 @@ Descriptions (--describe), in TOML or JSON:
 Types: string, integer, number, bool, any, nothing, T? (may be missing), [T] (a list), {T} (an object of them). A field may be \
 { type = 'string', about = 'what it means' }. A method may have error, upload, download and one_way, too.
 
+With --mcp the tools of the server are the methods: 'ipcctl serve files --mcp -- SERVER DIR' offers what 'ipcctl show files' lists, and \
+'ipcctl mcp files' gives it to any number of agents.
+
 Examples:
   ipcctl serve upper -- tr a-z A-Z
   ipcctl serve checksum --jobs 8 --timeout 1m -- sha256sum
   ipcctl serve trim --lines -- sed -u 's/^ *//'
   ipcctl serve squeeze --stream -- gzip -c
   ipcctl serve news --plain-exit -- git log --oneline -5
-  ipcctl serve files --mcp -- some-mcp-server /srv/files   # 'ipcctl show files' lists its tools
   ipcctl -v serve greet -- sh -c 'echo \"hello, user $IPC_PEER_UID\"'")]
 pub(crate) struct Args {
     /// The name to offer: all of it is the service, its last label too
