@@ -12,8 +12,8 @@ use crate::{
     globals::{Globals, Options},
     problem::{Problem, Result},
     verbs::{
-        bench, chat, complete, completions, help, help::Topic, limits, list, lock, man, peers, ping, publish, rpc, run,
-        send, serve, show, stats, subscribe, topics, wait,
+        bench, chat, complete, completions, help, help::Topic, limits, list, lock, man, mcp, peers, ping, publish, rpc,
+        run, send, serve, show, stats, subscribe, topics, wait,
     },
 };
 
@@ -58,6 +58,8 @@ pub(crate) enum Verb {
     Rpc(With<rpc::Args>),
     /// Run a command while holding a lock
     Lock(With<lock::Args>),
+    /// Offer services as tools to an agent
+    Mcp(With<mcp::Args>),
     /// Wait until a name is offered, or until it is gone
     Wait(With<wait::Args>),
     /// List the names on offer
@@ -196,6 +198,7 @@ impl Verb {
             Self::Run(With(verb)) => verb.run(globals),
             Self::Chat(With(verb)) => verb.run(globals),
             Self::Lock(With(verb)) => verb.run(globals),
+            Self::Mcp(With(verb)) => verb.run(globals),
             Self::Wait(With(verb)) => verb.run(globals),
             Self::List(With(verb)) => verb.run(globals),
             Self::Show(With(verb)) => verb.run(globals),

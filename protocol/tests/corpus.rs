@@ -35,6 +35,11 @@ fn the_codec_corpus_holds() {
 }
 
 #[test]
+fn the_mcp_corpus_holds() {
+    run("mcp", invariants::mcp);
+}
+
+#[test]
 fn the_corpora_hold_the_frames_of_the_document() {
     let corpus = corpus("datagram");
     let missing: Vec<_> = document::frames()

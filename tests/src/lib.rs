@@ -1,6 +1,7 @@
 //! Code that the end-to-end tests and benches share. A function that waits panics when its time is up, and so fails the test.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod attack;
 pub mod bait;
 pub mod bench;

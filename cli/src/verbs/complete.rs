@@ -182,7 +182,7 @@ fn verbs(tree: &Command) -> Vec<String> {
 /// What may stand behind the words of a verb that are given, without options.
 fn positional(verb: &Command, tree: &Command, given: &[String], last: &str) -> Next {
     match (verb.get_name(), given.len()) {
-        ("send" | "show" | "list" | "chat", 0) | ("wait", _) => Next::Name,
+        ("send" | "show" | "list" | "chat", 0) | ("wait" | "mcp", _) => Next::Name,
         ("publish" | "topics", 0) | ("subscribe", _) => Next::Topic,
         ("send" | "publish", _) => match last.split_once('@') {
             Some((key, _)) => Next::File(format!("{key}@")),

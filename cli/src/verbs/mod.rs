@@ -10,6 +10,7 @@ pub(crate) mod lines;
 pub(crate) mod list;
 pub(crate) mod lock;
 pub(crate) mod man;
+pub(crate) mod mcp;
 pub(crate) mod peers;
 pub(crate) mod ping;
 pub(crate) mod publish;

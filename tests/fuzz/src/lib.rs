@@ -15,6 +15,11 @@ use ipc_protocol::{
     limits::{HEADER_LEN, MAX_NAME, MAX_ROUTING},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+#[allow(dead_code, reason = "a part of it is for the command alone")]
+#[path = "../../../cli/src/mcp/message.rs"]
+mod message;
 
 /// The largest body that the targets accept: small, so that short inputs reach both sides of the limit.
 pub const MAX_BODY: u32 = 8_192;
@@ -115,6 +120,39 @@ pub fn codec(data: &[u8]) {
     check_value::<control::PeerPage>(Encoding::JSON, body, &[Encoding::JSON]);
     check_value::<control::Limits>(Encoding::JSON, body, &[Encoding::JSON]);
     check_value::<control::Wait>(Encoding::JSON, body, &[Encoding::JSON]);
+}
+
+/// A line of an agent or of its server is messages or refusals. A message means the same when it is written and read again, on one line;
+/// what is refused can be answered, which is a message, too.
+pub fn mcp(data: &[u8]) {
+    for outcome in message::read(data) {
+        let (written, is_same): (Value, fn(&message::Message) -> bool) = match outcome {
+            Ok(message::Message::Request { id, method, params }) => {
+                (json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }), |again| {
+                    matches!(again, message::Message::Request { .. })
+                })
+            }
+            Ok(message::Message::Notification { method, params }) => {
+                (message::notification(&method, Value::Object(params)), |again| {
+                    matches!(again, message::Message::Notification { .. })
+                })
+            }
+            Ok(message::Message::Answer { id, outcome }) if !id.is_null() => {
+                (message::reply(&id, outcome), |again| matches!(again, message::Message::Answer { .. }))
+            }
+            Ok(message::Message::Answer { .. }) => continue,
+            Err(message::Refused { id, fault }) => {
+                assert!(id.is_null() || id.is_string() || id.is_number());
+                (message::reply(&id, Err(fault)), |again| {
+                    matches!(again, message::Message::Answer { outcome: Err(_), .. })
+                })
+            }
+        };
+        let line = message::line(&written);
+        assert_eq!(line.matches(['\n', '\u{2028}', '\u{2029}']).count(), 1, "{line:?}");
+        let [Ok(again)] = &message::read(line.as_bytes())[..] else { panic!("{line:?} is not one message") };
+        assert!(is_same(again), "{line:?} is another message");
+    }
 }
 
 // ---- streams

@@ -6,7 +6,7 @@ use ipc_tests::{
     peer::Peer,
 };
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
     "send",
     "serve",
     "publish",

@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod acceptance;
+mod agents;
+mod agents_python;
 mod containers;
 mod datagrams;
 mod deaths;
@@ -27,6 +29,7 @@ mod scenarios;
 mod scenarios_events;
 mod sends;
 mod serves;
+mod serves_mcp;
 mod shell;
 mod signals;
 mod start;

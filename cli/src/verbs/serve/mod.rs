@@ -4,6 +4,7 @@ mod describe;
 mod environment;
 mod journal;
 mod lines;
+mod mcp;
 mod offer;
 mod once;
 mod registration;
@@ -14,12 +15,13 @@ mod watch;
 
 use std::{ffi::OsString, io, num::NonZeroU16, path::PathBuf, sync::Arc, time::Duration};
 
-use ipc_client::{Bell, ServiceName};
+use ipc_client::{Bell, Description, ErrorCode, ServiceName};
 use nix::sys::signal::Signal;
 
 use self::{
     journal::{Journal, MOST_JOBS},
     lines::{Lines, Plan},
+    mcp::{Server, Started},
     offer::Offer,
     once::Once,
     registration::Registration,
@@ -84,6 +86,9 @@ A file for --describe:
 Types: string, integer, number, bool, any, nothing, T? (may be missing), [T] (a list), {T} (an object of them). A field may be \
 { type = 'string', about = 'what it means' }. A method may have error, upload, download and one_way, too.
 
+With --mcp the tools of the server are the methods: 'ipcctl serve files --mcp -- SERVER DIR' offers what 'ipcctl show files' lists, and \
+'ipcctl mcp files' gives it to any number of agents.
+
 Examples:
   ipcctl serve upper -- tr a-z A-Z
   ipcctl serve checksum --jobs 8 --timeout 1m -- sha256sum
@@ -99,7 +104,7 @@ pub(crate) struct Args {
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
 
-    /// Calls answered at once, up to 4096; further ones wait at the broker [default: 4, with --lines 1]
+    /// Calls answered at once, up to 4096; further ones wait at the broker [default: 4, with --lines 1, with --mcp 16]
     #[arg(long, value_name = "N", value_parser = job_count)]
     jobs: Option<NonZeroU16>,
 
@@ -121,6 +126,11 @@ pub(crate) struct Args {
     /// the completion of 'ipcctl send'
     #[arg(long, value_name = "FILE")]
     describe: Option<PathBuf>,
+
+    /// The command is a server of the Model Context Protocol on its standard streams. It is started once, its tools are the methods,
+    /// and all callers share it; one that dies is started again
+    #[arg(long, conflicts_with_all = ["lines", "stream", "describe", "plain_exit"])]
+    mcp: bool,
 
     /// Let other processes offer the name, too; each call goes to the one with the fewest
     #[arg(long)]
@@ -151,7 +161,11 @@ impl Args {
             .and_then(|()| Signals::hold(&ENDING))
             .map_err(|error| self.failed("cannot watch for signals", &error))?;
         let shift = Arc::new(self.shift(program, globals)?);
-        let outcome = self.serve(globals, &signals, &shift);
+        let outcome = match self.described(&signals, &shift) {
+            Ok(Some(description)) => self.serve(globals, &signals, &shift, description),
+            Ok(None) => Ok(()),
+            Err(problem) => Err(problem),
+        };
         shift.end();
         outcome?;
         signals.keep_holding(); // a second one may come when the first has done its work
@@ -162,10 +176,13 @@ impl Args {
         let quit = Bell::new().map_err(|error| self.failed("cannot make an eventfd", &error))?;
         let guard = Guard::start();
         let log = if globals.loudness() == Loudness::Quiet { Log::Drop } else { Log::Pass };
-        let answerer = if self.keeps_workers() {
-            let plan =
-                Plan { program, service: self.name.as_str(), timeout: self.timeout, log, quit: &quit, guard: &guard };
-            let lines = Lines::start(&plan, self.jobs().min(MOST_JOBS));
+        let service = self.name.as_str();
+        let plan = |program| Plan { program, service, timeout: self.timeout, log, quit: &quit, guard: &guard };
+        let answerer = if self.mcp {
+            let server = Server::start(plan(program));
+            Answerer::Mcp(server.map_err(|error| self.failed("cannot start a thread", &error))?)
+        } else if self.keeps_workers() {
+            let lines = Lines::start(&plan(program), self.jobs().min(MOST_JOBS));
             Answerer::Lines(lines.map_err(|error| self.failed("cannot start the workers", &error))?)
         } else {
             let codes = if self.plain_exit { ExitCodes::Plain } else { ExitCodes::Table };
@@ -175,10 +192,24 @@ impl Args {
         Ok(Shift { answerer, running: Running::default(), quit, guard })
     }
 
+    /// What the service says of itself; none if a signal came before that was known.
+    fn described(&self, signals: &Signals, shift: &Shift) -> Result<Option<Description>> {
+        let Answerer::Mcp(server) = &shift.answerer else {
+            let described = self.describe.as_deref().map(|path| describe::read(path, self.name.as_str()));
+            return Ok(Some(described.transpose()?.unwrap_or_default()));
+        };
+        match server.started(signals) {
+            Started::Ready(description) => Ok(Some(description)),
+            Started::Interrupted => Ok(None),
+            Started::Failed(reason) => Err(Problem::new(ErrorCode::INTERNAL, self.name.as_str(), reason)
+                .hint("with --mcp the command must be a server of the Model Context Protocol on its standard streams")),
+        }
+    }
+
     /// Registers, and answers until a signal comes or the service can't go on.
-    fn serve(&self, globals: &Globals, signals: &Signals, shift: &Arc<Shift>) -> Result<()> {
+    fn serve(&self, globals: &Globals, signals: &Signals, shift: &Arc<Shift>, description: Description) -> Result<()> {
         let journal = Arc::new(Journal::new(self.name.as_str(), globals.loudness()));
-        let offer = self.offer(globals, shift.clone(), journal.clone())?;
+        let offer = self.offer(globals, shift.clone(), journal.clone(), description)?;
         let patience = self.patience(globals);
         let registration = Registration::begin(patience, move || offer.service())
             .map_err(|error| self.failed("cannot start a thread", &error))?;
@@ -191,15 +222,20 @@ impl Args {
         watch.serve(polled, shift, &journal).map_err(problem)
     }
 
-    fn offer(&self, globals: &Globals, shift: Arc<Shift>, journal: Arc<Journal>) -> Result<Offer> {
-        let described = self.describe.as_deref().map(|path| describe::read(path, self.name.as_str()));
+    fn offer(
+        &self,
+        globals: &Globals,
+        shift: Arc<Shift>,
+        journal: Arc<Journal>,
+        description: Description,
+    ) -> Result<Offer> {
         Ok(Offer {
             name: self.name.clone(),
-            description: described.transpose()?.unwrap_or_default(),
+            description,
             agent: self.agent(),
             jobs: shift.jobs().unwrap_or(self.jobs()).min(MOST_JOBS),
             is_shared: self.shared,
-            streams: self.stream.then_some(if self.lines { Cut::Lines } else { Cut::AsItComes }),
+            streams: (self.stream || self.mcp).then_some(if self.lines { Cut::Lines } else { Cut::AsItComes }),
             address: globals.address()?,
             shift,
             journal,
@@ -228,7 +264,14 @@ impl Args {
 
     /// One worker by default: it may keep state, and two would each have half of it.
     fn jobs(&self) -> u16 {
-        self.jobs.map_or(if self.keeps_workers() { 1 } else { 4 }, NonZeroU16::get)
+        let default = if self.mcp {
+            16
+        } else if self.keeps_workers() {
+            1
+        } else {
+            4
+        };
+        self.jobs.map_or(default, NonZeroU16::get)
     }
 
     fn keeps_workers(&self) -> bool {

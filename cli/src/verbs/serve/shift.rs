@@ -2,7 +2,7 @@
 
 use ipc_client::{Bell, Context, ErrorCode, Failed, Incoming, ItemsBytes, Response, SinkBytes};
 
-use super::{lines::Lines, once::Once, running::Running, streamed::Cut};
+use super::{lines::Lines, mcp::Server, once::Once, running::Running, streamed::Cut};
 use crate::child::guard::Guard;
 
 /// How calls are answered.
@@ -17,6 +17,7 @@ pub(crate) struct Shift {
 pub(crate) enum Answerer {
     Once(Once),
     Lines(Lines),
+    Mcp(Server),
 }
 
 impl Shift {
@@ -26,10 +27,11 @@ impl Shift {
         match &self.answerer {
             Answerer::Once(once) => once.answer(incoming, context),
             Answerer::Lines(lines) => lines.answer(incoming, context),
+            Answerer::Mcp(server) => server.answer(incoming, context, None),
         }
     }
 
-    /// Answers a call with streams, which only a command of its own can (`--stream`).
+    /// Answers a call with streams, which a command of its own can (`--stream`), and a server that tells its progress (`--mcp`).
     pub(crate) fn answer_stream(
         &self,
         cut: Cut,
@@ -40,6 +42,7 @@ impl Shift {
         let _entry = self.running.enter();
         match &self.answerer {
             Answerer::Once(once) => once.answer_stream(cut, incoming, streams, context),
+            Answerer::Mcp(server) => server.answer(incoming, context, Some(streams.1)),
             Answerer::Lines(_) => Err(Failed::new(ErrorCode::INVALID, "this service takes no streams")),
         }
     }
@@ -47,7 +50,7 @@ impl Shift {
     /// The number of workers, which bounds the calls at once; `None` if each call starts its own command.
     pub(crate) fn jobs(&self) -> Option<u16> {
         match &self.answerer {
-            Answerer::Once(_) => None,
+            Answerer::Once(_) | Answerer::Mcp(_) => None,
             Answerer::Lines(lines) => Some(lines.count()),
         }
     }
@@ -61,8 +64,10 @@ impl Shift {
     pub(crate) fn end(&self) {
         self.quit();
         self.running.wait_until_none();
-        if let Answerer::Lines(lines) = &self.answerer {
-            lines.join();
+        match &self.answerer {
+            Answerer::Once(_) => {}
+            Answerer::Lines(lines) => lines.join(),
+            Answerer::Mcp(server) => server.join(),
         }
         self.guard.end();
     }

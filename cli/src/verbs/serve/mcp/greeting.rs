@@ -1,0 +1,154 @@
+//! The first words with a server: which era it speaks, and which tools it has.
+
+use std::time::{Duration, Instant};
+
+use ipc_client::Bell;
+use serde_json::{Map, Value, json};
+
+use super::peer::{Peer, Seen};
+use crate::{
+    mcp::{
+        message::{self, Fault, Message},
+        version::{self, Era},
+    },
+    term::reason,
+};
+
+/// What is known of a server after the first words.
+#[derive(Debug)]
+pub(super) struct Greeted {
+    pub(super) era: Era,
+    /// As the server lists them.
+    pub(super) tools: Vec<Value>,
+}
+
+/// Why a server can't be used.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    /// We are to end.
+    Quit,
+    /// It ended on the question whether it is of the stateless era, as some of the other one do.
+    EndedOnProbe,
+    /// It ended.
+    Ended,
+    /// It said something else than it should.
+    Wrong(String),
+}
+
+/// Talks with a server until its tools are known. With `era` it isn't asked for that.
+pub(super) fn greet(peer: &mut Peer, era: Option<Era>, quit: &Bell) -> Result<Greeted, Unfit> {
+    let mut talk = Talk { peer, quit, last: 0 };
+    let era = match era {
+        Some(era) => era,
+        None => talk.probe()?,
+    };
+    if era == Era::Sessions {
+        talk.initialize()?;
+    }
+    let tools = talk.tools(era)?;
+    Ok(Greeted { era, tools })
+}
+
+/// The parameters of a request in an era.
+pub(super) fn params(era: Era, mut params: Map<String, Value>, mut meta: Map<String, Value>) -> Value {
+    if era == Era::Stateless {
+        meta.insert(version::VERSION.to_owned(), json!(version::STATELESS));
+        meta.insert(version::CLIENT.to_owned(), version::introduction());
+        meta.insert(version::CAPABILITIES.to_owned(), json!({}));
+    }
+    if !meta.is_empty() {
+        params.insert("_meta".to_owned(), Value::Object(meta));
+    }
+    Value::Object(params)
+}
+
+struct Talk<'a> {
+    peer: &'a mut Peer,
+    quit: &'a Bell,
+    last: u64,
+}
+
+impl Talk<'_> {
+    fn probe(&mut self) -> Result<Era, Unfit> {
+        let asked = self.ask("server/discover", params(Era::Stateless, Map::new(), Map::new()), PROBE);
+        let versions = match &asked {
+            Ok(Some(Ok(found))) => found.get("supportedVersions"),
+            Ok(Some(Err(_)) | None) => None,
+            Err(Unfit::Ended) => return Err(Unfit::EndedOnProbe),
+            Err(_) => return asked.map(|_| Era::Sessions),
+        };
+        let is_stateless =
+            versions.and_then(Value::as_array).is_some_and(|all| all.contains(&json!(version::STATELESS)));
+        Ok(if is_stateless { Era::Stateless } else { Era::Sessions })
+    }
+
+    fn initialize(&mut self) -> Result<(), Unfit> {
+        let params = json!({
+            "protocolVersion": version::SESSIONS[0],
+            "capabilities": {},
+            "clientInfo": version::introduction(),
+        });
+        self.demand("initialize", params)?;
+        self.peer.say(&message::notification("notifications/initialized", json!({})));
+        Ok(())
+    }
+
+    fn tools(&mut self, era: Era) -> Result<Vec<Value>, Unfit> {
+        let (mut tools, mut page) = (Vec::new(), Map::new());
+        for _ in 0..MOST_PAGES {
+            let mut result = self.demand("tools/list", params(era, page, Map::new()))?;
+            if let Some(Value::Array(listed)) = result.get_mut("tools").map(Value::take) {
+                tools.extend(listed);
+            }
+            match result.get_mut("nextCursor").map(Value::take) {
+                Some(cursor @ Value::String(_)) if tools.len() < MOST_TOOLS => {
+                    page = Map::from_iter([("cursor".to_owned(), cursor)]);
+                }
+                _ => break,
+            }
+        }
+        tools.truncate(MOST_TOOLS);
+        Ok(tools)
+    }
+
+    fn demand(&mut self, method: &str, params: Value) -> Result<Value, Unfit> {
+        match self.ask(method, params, PATIENCE)? {
+            Some(Ok(result)) => Ok(result),
+            Some(Err(fault)) => Err(Unfit::Wrong(format!("refused {method}: {}", fault.message))),
+            None => Err(Unfit::Wrong(format!("has not answered {method} within {} s", PATIENCE.as_secs()))),
+        }
+    }
+
+    /// Asks, and waits for the answer; none if it doesn't come in time.
+    fn ask(&mut self, method: &str, params: Value, time: Duration) -> Result<Option<Result<Value, Fault>>, Unfit> {
+        self.last += 1;
+        self.peer.say(&message::request(self.last, method, params));
+        let until = Instant::now() + time;
+        loop {
+            let seen = self.peer.wait(None, self.quit, Some(until));
+            let seen = seen.map_err(|error| Unfit::Wrong(format!("can't be talked to: {}", reason(&error))))?;
+            for message in self.peer.messages() {
+                if let Message::Answer { id, outcome } = message
+                    && id == self.last
+                {
+                    return Ok(Some(outcome));
+                }
+            }
+            match seen {
+                Seen::Quit => return Err(Unfit::Quit),
+                Seen::End => return Err(Unfit::Ended),
+                Seen::Time => return Ok(None),
+                Seen::Something | Seen::Bell if Instant::now() >= until => return Ok(None),
+                Seen::Something | Seen::Bell => {}
+            }
+        }
+    }
+}
+
+/// How long a server may be silent on a question that only newer ones know.
+const PROBE: Duration = Duration::from_secs(2);
+/// How long a server may take to start: some install themselves.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Pages of a list, which a server may go on with for ever.
+const MOST_PAGES: usize = 50;
+const MOST_TOOLS: usize = 1_000;

@@ -1,0 +1,95 @@
+//! A server of the Model Context Protocol on its standard streams, in either era: `toolbox sessions`, `toolbox stateless`, and as some
+//! are, `toolbox leaves` (it ends on a question that it doesn't know) and `toolbox silent` (it never answers that one).
+//!
+//! With `TOOLBOX_LOG` it writes down, a line each, that it was asked for something slow, and that it was told to cancel.
+#![forbid(unsafe_code)]
+
+use std::{
+    fs::OpenOptions,
+    io::{self, BufRead, Write},
+};
+
+use serde_json::{Value, json};
+
+fn main() {
+    let era = std::env::args().nth(1).unwrap_or_default();
+    for line in io::stdin().lock().lines().map_while(Result::ok) {
+        let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
+        let (method, id) = (message["method"].as_str().unwrap_or_default(), &message["id"]);
+        match (method, era.as_str()) {
+            ("server/discover", "leaves") => std::process::exit(3),
+            ("server/discover", "silent") => {}
+            ("server/discover", "stateless") => answer(id, json!({ "supportedVersions": ["2026-07-28"] })),
+            ("initialize", "sessions" | "leaves" | "silent") => {
+                answer(id, json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": {} } }));
+            }
+            ("tools/list", _) => list(&message, id),
+            ("tools/call", _) => call(&message["params"], id),
+            ("notifications/cancelled", _) => write_down("cancelled"),
+            _ if id.is_null() => {}
+            _ => say(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "no such method" } })),
+        }
+    }
+}
+
+/// Two pages.
+fn list(message: &Value, id: &Value) {
+    let tool = |name: &str| json!({ "name": name, "description": format!("does {name}"), "inputSchema": { "type": "object" } });
+    if message["params"]["cursor"] == "2" {
+        let tools: Vec<Value> = ["fail", "die", "count", "slow"].map(tool).to_vec();
+        return answer(id, json!({ "tools": tools }));
+    }
+    let mut sum = tool("addUp");
+    sum["inputSchema"] = json!({
+        "type": "object",
+        "properties": { "a": { "type": "integer" }, "b": { "type": "integer" } },
+        "required": ["a", "b"],
+    });
+    sum["outputSchema"] =
+        json!({ "type": "object", "properties": { "sum": { "type": "integer" } }, "required": ["sum"] });
+    answer(id, json!({ "tools": [sum, tool("pid")], "nextCursor": "2" }));
+}
+
+fn call(params: &Value, id: &Value) {
+    let text = |text: String| json!({ "content": [{ "type": "text", "text": text }] });
+    match params["name"].as_str().unwrap_or_default() {
+        "addUp" => {
+            let number = |name: &str| params["arguments"][name].as_i64().unwrap_or_default();
+            let sum = number("a") + number("b");
+            answer(id, json!({ "content": [], "structuredContent": { "sum": sum } }));
+        }
+        "pid" => answer(id, text(std::process::id().to_string())),
+        "fail" => {
+            let content = json!([{ "type": "text", "text": "it went wrong" }]);
+            answer(id, json!({ "content": content, "isError": true }));
+        }
+        "die" => std::process::exit(3),
+        "count" => {
+            let token = &params["_meta"]["progressToken"];
+            for progress in 1..=3 {
+                let params = json!({ "progressToken": token, "progress": progress, "total": 3, "message": "counting" });
+                say(&json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": params }));
+            }
+            answer(id, text("counted".to_owned()));
+        }
+        _ => write_down("slow"), // it takes for ever
+    }
+}
+
+fn answer(id: &Value, result: Value) {
+    let mut result = result;
+    result["resultType"] = json!("complete");
+    say(&json!({ "jsonrpc": "2.0", "id": id, "result": result }));
+}
+
+fn say(message: &Value) {
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "{message}").and_then(|()| stdout.flush()); // its reader may have gone
+}
+
+fn write_down(line: &str) {
+    let log = std::env::var_os("TOOLBOX_LOG").map(|path| OpenOptions::new().create(true).append(true).open(path));
+    if let Some(Ok(mut log)) = log {
+        let _ = writeln!(log, "{line}"); // the test looks for it
+    }
+}
