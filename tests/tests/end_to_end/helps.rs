@@ -6,13 +6,16 @@ use ipc_tests::{
     peer::Peer,
 };
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 20] = [
     "send",
     "serve",
     "publish",
     "subscribe",
     "run",
     "chat",
+    "rpc",
+    "lock",
+    "mcp",
     "wait",
     "list",
     "show",
