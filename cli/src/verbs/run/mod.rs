@@ -116,9 +116,11 @@ fn supervise(
         recipe.set("IPCD_SOCKET", address);
     }
     let mut witness = Witness::start(); // before the command, whose first signal may come at once
-    let early = before_the_command(signals, &mut witness);
+    let mut early = so_far(signals, &mut witness);
     children.start(recipe, Manner::InOurPlace(signals.mask_before()), program)?;
     drop(connection); // the command has its copy
+    // What came while it was started may have missed it: twice is better than never.
+    early.extend(so_far(signals, &mut witness));
     early.into_iter().for_each(|signal| children.forward(signal));
     while children.status().is_none() {
         ready([(Some(signals as _), Interest::Read)], None).map_err(|error| Problem::host("run", "poll", &error))?;
@@ -136,8 +138,8 @@ fn supervise(
     children.status().ok_or_else(|| Problem::own("failed", 125, "run", "the command's end went unnoticed"))
 }
 
-/// Signals that have come already: even if they were for the whole group, the command wasn't there to receive them.
-fn before_the_command(signals: &Signals, witness: &mut Witness) -> Vec<Signal> {
+/// Signals that have come already: even if they were for the whole group, the command may not have been there to receive them.
+fn so_far(signals: &Signals, witness: &mut Witness) -> Vec<Signal> {
     let early = std::iter::from_fn(|| signals.take()).map(|arrived| arrived.signal);
     let early: Vec<Signal> = early.filter(|signal| *signal != Signal::SIGCHLD).collect();
     early.iter().for_each(|signal| _ = witness.has_seen(*signal)); // or a later one, for us alone, would pass for this one
