@@ -100,6 +100,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "tokio")]
+mod aio;
 mod app_error;
 mod attempts;
 mod calls;
@@ -133,6 +135,11 @@ mod stream_method;
 mod ticket;
 mod topic;
 
+#[cfg(feature = "tokio")]
+pub use aio::{
+    AsyncClient, AsyncContext, AsyncDownlink, AsyncItems, AsyncPending, AsyncRemote, AsyncService, AsyncServing,
+    AsyncSink, AsyncStreamCall, AsyncSubscription, AsyncUplink,
+};
 pub use app_error::{AppError, MethodError};
 pub use attempts::{Attempts, Repeatable};
 pub use cancel::CancelToken;
