@@ -69,7 +69,7 @@ impl Calls {
             Some(scope) => scope.connection.clone(),
             None => self.line.connection(),
         };
-        connection.room(patience.until(connection.call_default_ms())).await?;
+        connection.room(patience).await?;
         if let Some(id) = send(&connection, now)? {
             return Ok(Ticket::new(connection, id, patience));
         }

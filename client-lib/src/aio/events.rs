@@ -117,7 +117,10 @@ impl AsyncSubscription {
         if !self.client.line().may_come_back() {
             return self.end(Error::new(loss.code, loss.text));
         }
-        let dead = self.client.connection();
+        let dead = match &self.standing {
+            Standing::Live(place) => place.connection.clone(),
+            Standing::Away(_) | Standing::Ended { .. } => self.client.connection(),
+        };
         self.standing = Standing::Away(Box::pin(come_back(self.client.clone(), self.request.clone(), dead)));
     }
 

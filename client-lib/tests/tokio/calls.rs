@@ -51,7 +51,7 @@ fn every_kind_of_call_works_on_one_thread_and_on_many() {
 fn a_service_that_takes_json_alone_is_asked_again_in_json() {
     let broker = Broker::start();
     let service = Service::new("echo").address(&broker.address()).any(|incoming, _| match incoming.encoding {
-        ipc_client::Encoding::JSON => Ok(ipc_client::Response::json(&5_u64).unwrap()),
+        ipc_client::Encoding::JSON => Ok(ipc_client::Response::new(ipc_client::Encoding::JSON, "5")),
         _ => Err(Failed::new(ErrorCode::UNSUPPORTED_ENCODING, "json alone")),
     });
     let _serving = service.start().unwrap();

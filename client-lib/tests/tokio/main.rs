@@ -8,6 +8,7 @@ mod calls;
 mod events;
 mod services;
 mod streams;
+mod traits;
 
 use std::{fs, future::Future, os::unix::net::UnixStream, time::Duration};
 

@@ -76,7 +76,11 @@ fn futures_and_threads_understand_each_other() {
         assert_eq!(call.end().unwrap(), 2);
     }
     let service = Service::new("threads").address(&broker.address()).stream(|_: Sums, items, mut out, _| {
-        items.map(|item| out.send(&item?)).collect::<ipc_client::Result<Vec<_>>>().map(|sent| sent.len() as u32).map_err(Into::into)
+        items
+            .map(|item| out.send(&item?))
+            .collect::<ipc_client::Result<Vec<_>>>()
+            .map(|sent| sent.len() as u32)
+            .map_err(Into::into)
     });
     let _serving = service.start().unwrap();
     runtime.block_on(within(async {

@@ -51,9 +51,9 @@ impl Contract {
         Some(Self { vis, ident, name, text, methods, events })
     }
 
-    /// The type that calls it.
-    pub(super) fn client(&self) -> Ident {
-        format_ident!("{}Client", self.ident)
+    /// Whether its service answers with futures: if one of its methods does.
+    pub(super) fn is_async(&self) -> bool {
+        self.methods.iter().any(|method| method.is_async)
     }
 }
 

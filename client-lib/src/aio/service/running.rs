@@ -21,7 +21,7 @@ use crate::{
     aio::{calls::Scope, client::AsyncClient, stream::Place},
     link::tokio::Connection,
     service::{Caller, Offer, detached, no_method, not_its_kind, service_of, target},
-    session::{Frames, Inbound},
+    session::{Frames, Inbound, Patience},
 };
 
 /// One connection of a service, from registration to loss. Dropping it drops the futures of the calls.
@@ -135,7 +135,7 @@ impl Running {
                 connection.end_nested(parent, ErrorCode::CANCELLED);
             }
             connection.answer(&mut answers, is_alone);
-            let _ = connection.room(Instant::now() + LONGEST).await; // its place in the window is free when the broker reads again
+            let _ = connection.room(Patience::new(Instant::now(), 0)).await; // its place in the window is free when the broker reads again
             id
         });
     }
@@ -187,6 +187,3 @@ async fn until_cancelled(id: u64, mut answering: Answering, mut cancelled: onesh
         refused(id, reason, "the caller has stopped waiting")
     })
 }
-
-/// How long an answer may wait for a broker that takes nothing.
-const LONGEST: Duration = Duration::from_secs(30);

@@ -57,11 +57,11 @@ impl Connection {
         }
     }
 
-    /// Waits until another call may be queued, no longer than until a time: a broker that takes nothing is sent no more than 1 MiB.
+    /// Waits until another call may be queued, no longer than the call may take: a broker that takes nothing is sent no more than 1 MiB.
     ///
     /// # Errors
     /// `deadline`.
-    pub(crate) async fn room(&self, until: Instant) -> Result<()> {
+    pub(crate) async fn room(&self, patience: Patience) -> Result<()> {
         let has_room = || {
             let state = self.wire.lock();
             self.wire.has_room(&state.session)
@@ -69,6 +69,7 @@ impl Connection {
         while !has_room() {
             let mut told = pin!(self.wire.room.notified());
             told.as_mut().enable();
+            let until = patience.until(self.call_default_ms());
             if !has_room() && time::timeout_at(until.into(), told).await.is_err() {
                 let text = "the broker takes nothing of what is sent: is it stopped, or overloaded?";
                 return Err(Error::new(ErrorCode::DEADLINE, text));
@@ -110,6 +111,7 @@ impl Connection {
             let text = "no answer came in time, not even from the broker: is it stopped, or overloaded?";
             let late = || Err(Error::new(ErrorCode::DEADLINE, text));
             let outcome = state.session.abandon(id, ErrorCode::DEADLINE).unwrap_or_else(late);
+            state.wake(id); // which is this future, and forgets it
             self.wire.flush(&mut state);
             return Poll::Ready(outcome);
         }
