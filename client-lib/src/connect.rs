@@ -54,7 +54,7 @@ impl Connect {
     /// `unavailable` if no broker answers, `denied` if its socket may not be opened or belongs to a stranger, `usage` if the
     /// environment doesn't name an address.
     pub fn socket(self) -> Result<OwnedFd> {
-        self.dial()?.socket(Duration::MAX)
+        self.dial()?.open(Duration::MAX)
     }
 
     pub(crate) fn dial(self) -> Result<Dial> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ipc_protocol::{Fingerprint, MethodName};
+use ipc_protocol::{Encoding, Fingerprint, Message, MethodName, Reply};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -77,6 +77,13 @@ pub struct EventDescription {
 pub(crate) struct EncodedDescription {
     pub(crate) json: Bytes,
     pub(crate) fingerprint: Fingerprint,
+}
+
+impl EncodedDescription {
+    /// The reply to who asks for it.
+    pub(crate) fn answer(&self, id: u64) -> Message {
+        Message::Reply(Reply { id, encoding: Encoding::JSON, body: self.json.clone().into() })
+    }
 }
 
 impl Description {

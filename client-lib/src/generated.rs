@@ -6,6 +6,8 @@ pub use bytes::Bytes;
 pub use serde;
 use serde::Serializer;
 
+#[cfg(feature = "tokio")]
+use crate::aio::{AsyncContext, AsyncItems, AsyncService, AsyncSink};
 use crate::{
     app_error::MethodError,
     description::{Description, EventDescription, MethodDescription},
@@ -121,6 +123,61 @@ impl<T: Send + Sync + 'static> Implemented<T> {
 impl<T> fmt::Debug for Implemented<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Implemented").field(&self.service).finish()
+    }
+}
+
+/// A service whose methods are the futures of a value.
+#[cfg(feature = "tokio")]
+pub struct AsyncImplemented<T> {
+    by: Arc<T>,
+    service: AsyncService,
+}
+
+#[cfg(feature = "tokio")]
+impl<T: Send + Sync + 'static> AsyncImplemented<T> {
+    /// A service without methods.
+    pub fn new(by: T, doc: &Doc) -> Self {
+        Self { by: Arc::new(by), service: AsyncService::new(doc.name).described(doc.description()) }
+    }
+
+    /// As [`AsyncService::method`].
+    #[must_use]
+    pub fn method<M, F>(mut self, answer: impl Fn(Arc<T>, M, AsyncContext) -> F + Send + Sync + 'static) -> Self
+    where
+        M: Method<Reply: Send, Error: Send> + Send + 'static,
+        F: Future<Output = Result<M::Reply, Failed<M::Error>>> + Send + 'static,
+    {
+        let by = self.by.clone();
+        self.service = self.service.method(move |request, context| answer(by.clone(), request, context));
+        self
+    }
+
+    /// As [`AsyncService::stream`].
+    #[must_use]
+    pub fn stream<M, F>(
+        mut self,
+        answer: impl Fn(Arc<T>, M, AsyncItems<M::In>, AsyncSink<M::Out>, AsyncContext) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        M: StreamMethod<Reply: Send, Error: Send> + Send + 'static,
+        F: Future<Output = Result<M::Reply, Failed<M::Error>>> + Send + 'static,
+    {
+        let by = self.by.clone();
+        self.service =
+            self.service.stream(move |request, items, sink, context| answer(by.clone(), request, items, sink, context));
+        self
+    }
+
+    /// The service, with all its methods.
+    pub fn into_service(self) -> AsyncService {
+        self.service
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<T> fmt::Debug for AsyncImplemented<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AsyncImplemented").field(&self.service).finish()
     }
 }
 

@@ -82,6 +82,7 @@
 //! | tell all who want to know | [`Client::publish`] on a [`Topic`], or [`Client::announce`] |
 //! | be told | [`Client::subscribe`], a [`Subscription`] |
 //! | send a single call and never wait for a broker | [`Datagram`] |
+//! | do any of this with futures | `AsyncClient` and `AsyncService`, with the feature `tokio` |
 //!
 //! Every call ends exactly once: with a reply, or with an [`Error`] whose [`code`](Error::code) is a row of one table and whose
 //! [`retry`](Error::retry) says whether the same call may be sent again without running twice.
@@ -92,6 +93,7 @@
 //! ```text
 //! Client, Service, Datagram     what programs hold
 //! link/blocking                 one socket, one lock; the thread that waits reads
+//! link/tokio                    the same for futures; a task reads
 //! session                       calls, encodings, deadlines: no socket, no clock, no thread
 //! ```
 
@@ -101,6 +103,8 @@
 #[doc = include_str!("../../docs/rust.md")]
 mod guide {}
 
+#[cfg(feature = "tokio")]
+mod aio;
 mod app_error;
 mod attempts;
 mod calls;
@@ -136,6 +140,11 @@ pub mod testing;
 mod ticket;
 mod topic;
 
+#[cfg(feature = "tokio")]
+pub use aio::{
+    AsyncClient, AsyncContext, AsyncDownlink, AsyncItems, AsyncPending, AsyncRemote, AsyncService, AsyncServing,
+    AsyncSink, AsyncStreamCall, AsyncSubscription, AsyncUplink,
+};
 pub use app_error::{AppError, MethodError};
 pub use attempts::{Attempts, Repeatable};
 pub use cancel::CancelToken;

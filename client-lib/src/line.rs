@@ -47,7 +47,7 @@ pub(crate) enum Redial {
 
 impl Redial {
     /// Whether a dead connection is followed by another one.
-    fn is_possible(&self) -> bool {
+    pub(crate) fn is_possible(&self) -> bool {
         match self {
             Self::NextCall(_) | Self::Service => true,
             Self::Never => false,
@@ -140,7 +140,7 @@ impl Line {
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(still_connecting(dead));
+                return Err(still_connecting(dead.place()));
             }
             (state, _) = self.redialled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
         }
@@ -153,7 +153,7 @@ impl Line {
                 dial.connect(until.saturating_duration_since(Instant::now()), Role::Caller).map(Arc::new)
             }
             Redial::Service if self.state().is_last => Err(gone(dead)),
-            Redial::Service => Err(reconnecting(dead)),
+            Redial::Service => Err(reconnecting(dead.place())),
             Redial::Never => Err(gone(dead)),
         };
         let mut state = self.state();
@@ -213,12 +213,12 @@ pub(crate) fn gone(connection: &Connection) -> Error {
     Error::new(ErrorCode::BROKER_LOST, connection.ended_before()).with_retry(Retry::Safe)
 }
 
-fn reconnecting(connection: &Connection) -> Error {
-    let text = format!("the broker at {} went away and the service is not registered again yet", connection.place());
+pub(crate) fn reconnecting(place: &str) -> Error {
+    let text = format!("the broker at {place} went away and the service is not registered again yet");
     Error::new(ErrorCode::UNAVAILABLE, text)
 }
 
-fn still_connecting(connection: &Connection) -> Error {
-    let text = format!("the broker at {} doesn't accept a connection in time", connection.place());
+pub(crate) fn still_connecting(place: &str) -> Error {
+    let text = format!("the broker at {place} doesn't accept a connection in time");
     Error::new(ErrorCode::UNAVAILABLE, text)
 }

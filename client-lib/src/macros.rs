@@ -83,6 +83,11 @@
 /// [`TOPIC`](crate::FixedTopic) to subscribe to; the topic is by default the name of the service with that of the function. The trait
 /// doesn't have it.
 ///
+/// # Async
+/// With the feature `tokio` there is an `AsyncCalcClient` too, whose methods are futures; what has streams returns an `AsyncStreamCall`.
+/// A trait with `async fn` methods is answered by an `AsyncService`: its context is an `&AsyncContext`, its streams are `AsyncItems<T>` and
+/// `AsyncSink<T>`. Its methods that aren't async must not block.
+///
 /// # Limits
 /// The error of a fallible method is written out, `Result<T, E>`: a macro doesn't see through aliases. Methods have no type parameters.
 pub use ipc_client_macros::service;

@@ -122,6 +122,7 @@ impl Publishing {
     }
 }
 
-fn subscribers(response: &Response) -> Result<u32> {
+/// Reads the answer to an event.
+pub(crate) fn subscribers(response: &Response) -> Result<u32> {
     decode_reply::<Published>("ipc", "event", response).map(|published| published.subscribers)
 }

@@ -39,7 +39,12 @@ impl Programs {
     /// The path of one of the client library's examples.
     #[must_use]
     pub fn example(&self, name: &str) -> PathBuf {
-        assert!(EXAMPLES.contains(&name), "{name} is not built");
+        if ASYNC_EXAMPLES.contains(&name) {
+            static BUILT: OnceLock<()> = OnceLock::new();
+            BUILT.get_or_init(build_async_examples);
+        } else {
+            assert!(EXAMPLES.contains(&name), "{name} is not built");
+        }
         self.directory.join("examples").join(name)
     }
 
@@ -51,6 +56,20 @@ impl Programs {
 /// Builds everything that a test may start. Cargo locks the directory, so test processes don't interfere. The members are those of
 /// `cargo test --workspace`, so that no dependency is built again with other features.
 fn build() -> PathBuf {
+    let examples = EXAMPLES.iter().flat_map(|example| ["--example", example]);
+    build_with(&[&["--bins"], &*examples.collect::<Vec<_>>()].concat())
+}
+
+/// Builds the examples that need the runtime tokio. Of the members only the client library is built again for it; no program has it.
+fn build_async_examples() {
+    if std::env::var_os("IPCD_TEST_PROGRAMS").is_none() {
+        let examples = ASYNC_EXAMPLES.iter().flat_map(|example| ["--example", example]);
+        build_with(&[&["--features", "ipc-client/tokio"], &*examples.collect::<Vec<_>>()].concat());
+    }
+}
+
+/// Builds what the arguments of cargo say, and tells where.
+fn build_with(what: &[&str]) -> PathBuf {
     let profile_directory = profile_directory();
     let above = profile_directory.parent().expect("a profile's directory is in the target directory");
     let is_target_directory = above.join("CACHEDIR.TAG").exists();
@@ -61,8 +80,7 @@ fn build() -> PathBuf {
     };
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("Cargo.toml");
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--quiet", "--workspace", "--bins", "--profile", &profile]);
-    command.args(EXAMPLES.iter().flat_map(|example| ["--example", example]));
+    command.args(["build", "--quiet", "--workspace", "--profile", &profile]).args(what);
     command.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(target_directory);
     if !is_target_directory {
         command.args(["--target", name_of(above)]);
@@ -86,3 +104,5 @@ fn name_of(path: &Path) -> &str {
 
 /// The client library's examples.
 const EXAMPLES: [&str; 7] = ["calc_service", "calc_client", "chat", "kv", "queue", "sensor", "store"];
+/// Those of them that need the runtime tokio.
+const ASYNC_EXAMPLES: [&str; 2] = ["async_chat", "async_first"];

@@ -7,6 +7,13 @@ mod subscription;
 mod watch;
 mod watched;
 
+#[cfg(feature = "tokio")]
+pub(crate) use self::{
+    notice::Reader,
+    place::{TIMEOUT, asking},
+    subscription::{is_passing, overrun},
+};
+
 pub use self::{
     notice::{Event, Notice},
     subscribe::Subscribe,

@@ -66,14 +66,14 @@ impl Event {
 
 /// Reads events as they came. Most have the same publisher as the one before.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     stamp: Bytes,
     publisher: Option<Arc<Caller>>,
 }
 
 impl Reader {
     /// `None` for an event that no broker sends: its topic or its publisher isn't one.
-    pub(super) fn read(&mut self, place: u64, event: ipc_protocol::Event) -> Option<Event> {
+    pub(crate) fn read(&mut self, place: u64, event: ipc_protocol::Event) -> Option<Event> {
         if event.publisher != self.stamp {
             self.publisher = match event.publisher.is_empty() {
                 true => None,

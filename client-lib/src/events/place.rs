@@ -15,7 +15,7 @@ use crate::{
     calls::Calls,
     error::Result,
     link::blocking::{Connection, Heard},
-    session::{Keep, Outcome, Patience, Serial, What, outgoing::Operated},
+    session::{Keep, Outcome, Outgoing, Patience, Serial, What, outgoing::Operated},
 };
 
 /// Where events of a subscription arrive. Dropping it gives the subscription up.
@@ -33,9 +33,7 @@ impl Place {
     /// As for a call that is started.
     pub(super) fn ask(calls: &Calls, connection: Arc<Connection>, request: &control::Subscribe) -> Result<Self> {
         let operated = Operated::of::<operation::Subscribe>(request, Some(TIMEOUT))?;
-        let mut outgoing = operated.outgoing();
-        let events = usize::try_from(request.queue).unwrap_or(usize::MAX);
-        outgoing.what = What::Subscribe(Keep { keeping: request.policy, events });
+        let outgoing = asking(&operated, request);
         let (connection, id, patience) = calls.begin_on(connection, Instant::now(), &outgoing)?;
         Ok(Self { connection, id, patience })
     }
@@ -74,5 +72,11 @@ impl Drop for Place {
     }
 }
 
+/// The call that asks for a subscription.
+pub(crate) fn asking<'a>(operated: &'a Operated, request: &control::Subscribe) -> Outgoing<'a> {
+    let events = usize::try_from(request.queue).unwrap_or(usize::MAX);
+    Outgoing { what: What::Subscribe(Keep { keeping: request.policy, events }), ..operated.outgoing() }
+}
+
 /// The broker answers itself, so it takes no time unless it hangs.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);

@@ -15,8 +15,8 @@ use crate::{
 /// Settings of a subscription, made by [`Client::subscription`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing is subscribed to until it is started"]
-pub struct Subscribe {
-    client: Client,
+pub struct Subscribe<C = Client> {
+    client: C,
     pattern: Result<Pattern, Error>,
     keeping: Keeping,
     queue: u32,
@@ -47,13 +47,26 @@ impl Client {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn subscription(&self, pattern: impl AsRef<str>) -> Subscribe {
-        let pattern = pattern.as_ref();
-        let pattern = Pattern::parse(pattern).map_err(|error| misnamed("pattern of topics", pattern, &error));
-        Subscribe { client: self.unbound(), pattern, keeping: Keeping::default(), queue: QUEUE, last: false }
+        Subscribe::by(self.unbound(), pattern.as_ref())
     }
 }
 
-impl Subscribe {
+impl<C> Subscribe<C> {
+    /// A subscription of a client.
+    pub(crate) fn by(client: C, pattern: &str) -> Self {
+        let pattern = Pattern::parse(pattern).map_err(|error| misnamed("pattern of topics", pattern, &error));
+        Self { client, pattern, keeping: Keeping::default(), queue: QUEUE, last: false }
+    }
+
+    /// The client, and what it is to ask for.
+    ///
+    /// # Errors
+    /// `usage` if the pattern isn't valid.
+    pub(crate) fn into_request(self) -> Result<(C, control::Subscribe)> {
+        let (policy, queue, last) = (self.keeping, self.queue, self.last);
+        Ok((self.client, control::Subscribe { pattern: self.pattern?, policy, queue, last }))
+    }
+
     /// Which events are lost when the program doesn't keep up, at the broker or here. By default the oldest. With [`Keeping::Cut`] none is:
     /// a program that doesn't keep up loses its connection, or the subscription ends with `busy`.
     pub fn policy(mut self, keeping: Keeping) -> Self {
@@ -75,14 +88,16 @@ impl Subscribe {
         self.last = true;
         self
     }
+}
 
+impl Subscribe {
     /// Subscribes, and waits until the broker has agreed.
     ///
     /// # Errors
     /// As [`Client::subscribe`].
     pub fn start(self) -> Result<Subscription> {
-        let (policy, queue, last) = (self.keeping, self.queue, self.last);
-        Subscription::start(&self.client, control::Subscribe { pattern: self.pattern?, policy, queue, last })
+        let (client, request) = self.into_request()?;
+        Subscription::start(&client, request)
     }
 }
 

@@ -298,11 +298,11 @@ impl Subscription {
 
     /// Tries again later, unless that is no use.
     fn failed(&mut self, error: Error, connection: Arc<Connection>) -> Step {
-        let is_passing = matches!(
-            error.code(),
-            ErrorCode::UNAVAILABLE | ErrorCode::BROKER_LOST | ErrorCode::BUSY | ErrorCode::DEADLINE
-        );
-        if is_passing && self.client.calls().line.may_come_back() { self.pause(connection) } else { self.end(error) }
+        if is_passing(&error) && self.client.calls().line.may_come_back() {
+            self.pause(connection)
+        } else {
+            self.end(error)
+        }
     }
 
     fn end(&mut self, error: Error) -> Step {
@@ -357,11 +357,16 @@ fn interrupted() -> Error {
     Error::new(ErrorCode::CANCELLED, "the wait for an event was interrupted").with_retry(Retry::Safe)
 }
 
+/// Whether to try again later.
+pub(crate) fn is_passing(error: &Error) -> bool {
+    matches!(error.code(), ErrorCode::UNAVAILABLE | ErrorCode::BROKER_LOST | ErrorCode::BUSY | ErrorCode::DEADLINE)
+}
+
 fn unanswered() -> Error {
     Error::new(ErrorCode::DEADLINE, "the broker doesn't answer whether it subscribes").with_retry(Retry::Safe)
 }
 
-fn overrun(request: &control::Subscribe) -> Error {
+pub(crate) fn overrun(request: &control::Subscribe) -> Error {
     let text = format!("more than {} events on {} waited to be taken", request.queue, request.pattern);
     Error::new(ErrorCode::BUSY, text)
 }

@@ -76,18 +76,35 @@ impl Dial {
     /// # Errors
     /// `unavailable` if no broker listens there, `denied` if the socket may not be opened or belongs to a stranger.
     pub(crate) fn connect(&self, patience: Duration, role: Role) -> Result<Connection, Error> {
-        Ok(Connection::new(self.socket(patience)?, self.address.to_string(), &self.agent, role))
+        Ok(Connection::new(self.open(patience)?, self.place(), &self.agent, role))
     }
 
-    /// Connects, and says nothing. As [`Dial::connect`].
+    /// Connects, and says nothing. Waits as [`Dial::connect`] does.
     ///
     /// # Errors
-    /// As that.
-    pub(crate) fn socket(&self, patience: Duration) -> Result<OwnedFd, Error> {
+    /// As [`Dial::connect`].
+    pub(crate) fn open(&self, patience: Duration) -> Result<OwnedFd, Error> {
         let socket = socket::connect_stream(&self.address, patience.min(self.patience))
             .map_err(|error| refused(&self.address, error))?;
         self.check_peer(&socket)?;
         Ok(socket)
+    }
+
+    /// Where the broker is.
+    pub(crate) fn place(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// What the list of peers is to show.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn name(&self) -> &str {
+        &self.agent
+    }
+
+    /// How long a broker may take to accept a connection.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn longest(&self) -> Duration {
+        self.patience
     }
 
     /// The address of the datagram socket.
@@ -149,8 +166,17 @@ impl Dial {
 /// # Errors
 /// `usage` if it isn't a stream socket.
 pub(crate) fn adopt(fd: OwnedFd) -> Result<Connection, Error> {
+    let (fd, name) = checked(fd)?;
+    Ok(Connection::new(fd, GIVEN.to_owned(), &name, Role::Caller))
+}
+
+/// The descriptor, and the name of this program for the list of peers.
+///
+/// # Errors
+/// As [`adopt`].
+pub(crate) fn checked(fd: OwnedFd) -> Result<(OwnedFd, String), Error> {
     check_stream(&fd)?;
-    Ok(Connection::new(fd, "a given descriptor".to_owned(), &own_name(), Role::Caller))
+    Ok((fd, own_name()))
 }
 
 fn check_stream(fd: &OwnedFd) -> Result<(), Error> {
@@ -196,6 +222,8 @@ fn own_name() -> String {
     Path::new(&arg0).file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
+/// Where a broker is of which only a connection is known.
+pub(crate) const GIVEN: &str = "a given descriptor";
 /// How long a broker may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -15,4 +15,4 @@ pub enum Change {
 }
 
 /// Who is told.
-pub(super) type Observer = Box<dyn Fn(&Change) + Send + Sync>;
+pub(crate) type Observer = Box<dyn Fn(&Change) + Send + Sync>;

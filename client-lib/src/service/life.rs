@@ -350,7 +350,7 @@ pub(super) fn no_eventfd(error: io::Error) -> Error {
 }
 
 /// Whether to try again: while there is no broker, or one that is overloaded or still busy with the death of the old connection.
-fn is_passing(error: &Error, since: Duration) -> bool {
+pub(crate) fn is_passing(error: &Error, since: Duration) -> bool {
     match error.code() {
         ErrorCode::UNAVAILABLE | ErrorCode::BROKER_LOST | ErrorCode::BUSY | ErrorCode::DEADLINE => true,
         ErrorCode::NAME_TAKEN => since < NAME_TAKEN_PATIENCE,
@@ -359,11 +359,11 @@ fn is_passing(error: &Error, since: Duration) -> bool {
 }
 
 /// Why a connection was closed here.
-const STOPPED: &str = "the service was stopped";
+pub(crate) const STOPPED: &str = "the service was stopped";
 /// How long the calls that run at a stop may take to end.
-const DRAIN: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 /// The broker answers both itself, so they take no time unless it hangs.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
-const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long another owner of the name may be this service's own old connection.
 const NAME_TAKEN_PATIENCE: Duration = Duration::from_secs(5);

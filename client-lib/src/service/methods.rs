@@ -16,69 +16,81 @@ use serde::de::DeserializeOwned;
 
 use super::{Context, Failed, Incoming};
 use crate::{
-    app_error::MethodError, contract::Contract, description::MethodDescription, method::Method, request::Response,
-    session::Frames,
+    app_error::MethodError,
+    contract::Contract,
+    description::MethodDescription,
+    error::Error,
+    method::Method,
+    request::Response,
+    session::{Frames, outgoing::misnamed},
 };
 
 /// Answers a call: exactly one frame is pushed.
-pub(super) type Responder = Arc<dyn Fn(&Call, &Context, &mut Frames) + Send + Sync>;
+pub(crate) type Responder = Arc<dyn Fn(&Call, &Context, &mut Frames) + Send + Sync>;
 
 /// Where a method runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// On the thread that reads.
     Here,
     Pool,
 }
 
 /// How a method is answered.
-pub(super) struct Way {
+pub(crate) struct Way<R = Responder> {
     pub(super) place: Place,
     /// Whether it takes calls with streams, and only those.
-    pub(super) is_streamed: bool,
+    pub(crate) is_streamed: bool,
     /// What is said of it; nothing of a method that takes any name.
     about: Option<MethodDescription>,
-    pub(super) answer: Responder,
+    pub(crate) answer: R,
 }
 
 /// The methods of a service, sorted by name: for the few that there are, comparing names is faster than hashing them.
-#[derive(Default)]
-pub(super) struct Methods {
-    by_name: Vec<(MethodName, Way)>,
-    any: Option<Way>,
-    any_stream: Option<Way>,
+pub(crate) struct Methods<R = Responder> {
+    by_name: Vec<(MethodName, Way<R>)>,
+    any: Option<Way<R>>,
+    any_stream: Option<Way<R>>,
 }
 
-impl Methods {
-    pub(super) fn add(
-        &mut self,
-        name: MethodName,
-        place: Place,
-        contract: Contract,
-        answer: impl Fn(&Call, &Context, &mut Frames) + Send + Sync + 'static,
-    ) {
+impl<R> Default for Methods<R> {
+    fn default() -> Self {
+        Self { by_name: Vec::new(), any: None, any_stream: None }
+    }
+}
+
+impl<R> Methods<R> {
+    pub(crate) fn add(&mut self, name: MethodName, place: Place, contract: Contract, answer: R) {
         if let Err(at) = self.position(name.as_str().as_bytes()) {
             let is_streamed = contract.is_streamed;
             let about = Some(MethodDescription::of_contract(contract));
-            self.by_name.insert(at, (name, Way { place, is_streamed, about, answer: Arc::new(answer) }));
+            self.by_name.insert(at, (name, Way { place, is_streamed, about, answer }));
         }
     }
 
-    pub(super) fn set_any(
-        &mut self,
-        is_streamed: bool,
-        answer: impl Fn(&Call, &Context, &mut Frames) + Send + Sync + 'static,
-    ) {
-        let way = Some(Way { place: Place::Pool, is_streamed, about: None, answer: Arc::new(answer) });
+    pub(super) fn set_any(&mut self, is_streamed: bool, answer: R) {
+        let way = Some(Way { place: Place::Pool, is_streamed, about: None, answer });
         if is_streamed { self.any_stream = way } else { self.any = way }
     }
 
     /// How the method of a frame is answered. One that takes no streams, or nothing else, is found all the same.
-    pub(super) fn find(&self, method: &[u8], is_streamed: bool) -> Option<&Way> {
+    pub(crate) fn find(&self, method: &[u8], is_streamed: bool) -> Option<&Way<R>> {
         match self.position(method) {
             Ok(at) => self.by_name.get(at).map(|(_, way)| way),
             Err(_) if is_streamed => self.any_stream.as_ref().or(self.any.as_ref()),
             Err(_) => self.any.as_ref().or(self.any_stream.as_ref()),
+        }
+    }
+
+    /// The name of a further method.
+    ///
+    /// # Errors
+    /// `usage` if it isn't valid, or there is one already.
+    pub(crate) fn new_name(&self, name: &str) -> Result<MethodName, Error> {
+        match MethodName::parse(name) {
+            Ok(parsed) if !self.has(&parsed) => Ok(parsed),
+            Ok(_) => Err(Error::new(ErrorCode::USAGE, format!("the method {name:?} is given twice"))),
+            Err(error) => Err(misnamed("method", name, &error)),
         }
     }
 
@@ -87,7 +99,7 @@ impl Methods {
         self.ways().any(|way| way.is_streamed)
     }
 
-    pub(super) fn has(&self, name: &MethodName) -> bool {
+    pub(crate) fn has(&self, name: &MethodName) -> bool {
         self.position(name.as_str().as_bytes()).is_ok()
     }
 
@@ -95,18 +107,18 @@ impl Methods {
         self.ways().any(|way| way.place == Place::Pool)
     }
 
-    fn ways(&self) -> impl Iterator<Item = &Way> {
+    fn ways(&self) -> impl Iterator<Item = &Way<R>> {
         self.any.iter().chain(&self.any_stream).chain(self.by_name.iter().map(|(_, way)| way))
     }
 
     /// What is said of each named method.
-    pub(super) fn described(&self) -> BTreeMap<MethodName, MethodDescription> {
-        let about = |way: &Way| way.about.clone().unwrap_or_default();
+    pub(crate) fn described(&self) -> BTreeMap<MethodName, MethodDescription> {
+        let about = |way: &Way<R>| way.about.clone().unwrap_or_default();
         self.by_name.iter().map(|(name, way)| (name.clone(), about(way))).collect()
     }
 
     /// The named methods, sorted.
-    pub(super) fn names(&self) -> Vec<MethodName> {
+    pub(crate) fn names(&self) -> Vec<MethodName> {
         self.by_name.iter().map(|(name, _)| name.clone()).collect()
     }
 
@@ -117,7 +129,7 @@ impl Methods {
 
 /// The fingerprint of the types that a method was built with, if they can be traced.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Built(pub(super) Option<Fingerprint>);
+pub(crate) struct Built(pub(crate) Option<Fingerprint>);
 
 impl Built {
     /// Refuses bincode from a caller that was built with other types: it would be read as something else. In JSON, members have
@@ -155,16 +167,33 @@ pub(super) fn answer_request<Q: DeserializeOwned, A: serde::Serialize, E: Method
     run: impl FnOnce(Q) -> Result<A, Failed<E>>,
 ) {
     guarded(call, answers, |answers| {
-        built.check(call)?;
-        let request = match codec::decode::<Q>(call.encoding, &call.body) {
-            Ok(request) => request,
-            Err(error) => return Err(undecodable(call.id, &error)),
-        };
-        match run(request) {
-            Ok(reply) => push_reply(call, answers, &reply),
-            Err(failed) => Err(failed.into_failure(call.id, reply_encoding(call.encoding))),
-        }
+        let request = read_request(call, built)?;
+        push_end(call, answers, run(request))
     });
+}
+
+/// Reads the request of a call.
+///
+/// # Errors
+/// What the call is to be answered with.
+pub(crate) fn read_request<Q: DeserializeOwned>(call: &Call, built: Built) -> Result<Q, Failure> {
+    built.check(call)?;
+    codec::decode(call.encoding, &call.body).map_err(|error| undecodable(call.id, &error))
+}
+
+/// Pushes the reply of a call.
+///
+/// # Errors
+/// What the call is to be answered with instead.
+pub(crate) fn push_end<A: serde::Serialize, E: MethodError>(
+    call: &Call,
+    answers: &mut Frames,
+    end: Result<A, Failed<E>>,
+) -> Result<(), Failure> {
+    match end {
+        Ok(reply) => push_reply(call, answers, &reply),
+        Err(failed) => Err(failed.into_failure(call.id, reply_encoding(call.encoding))),
+    }
 }
 
 /// Answers a call with what an untyped method makes of it.
@@ -180,17 +209,22 @@ pub(super) fn answer_any(call: &Call, answers: &mut Frames, run: impl FnOnce(&In
 }
 
 /// Runs a method, and the encoding of its types, which is the application's code too: a panic is answered and goes no further.
-fn guarded(call: &Call, answers: &mut Frames, answer: impl FnOnce(&mut Frames) -> Result<(), Failure>) {
+pub(crate) fn guarded(call: &Call, answers: &mut Frames, answer: impl FnOnce(&mut Frames) -> Result<(), Failure>) {
     let failure = match catch_unwind(AssertUnwindSafe(|| answer(answers))) {
         Ok(Ok(())) => return,
         Ok(Err(failure)) => failure,
         Err(panic) => {
             answers.repair();
-            let text = format!("{} panicked: {}", target(call), panic_text(&*panic));
-            Failure::new(call.id, ErrorCode::INTERNAL, text)
+            panicked(call, &*panic)
         }
     };
     answers.push_message(Message::Error(failure));
+}
+
+/// What a call is answered with whose method has panicked.
+pub(crate) fn panicked(call: &Call, panic: &(dyn Any + Send)) -> Failure {
+    let text = format!("{} panicked: {}", target(call), panic_text(panic));
+    Failure::new(call.id, ErrorCode::INTERNAL, text)
 }
 
 fn push_reply<T: serde::Serialize>(call: &Call, answers: &mut Frames, reply: &T) -> Result<(), Failure> {
@@ -215,7 +249,7 @@ fn too_long(id: u64, len: usize) -> Failure {
     Failure::new(id, ErrorCode::INTERNAL, text)
 }
 
-pub(super) fn reply_encoding(request: Encoding) -> Encoding {
+pub(crate) fn reply_encoding(request: Encoding) -> Encoding {
     if request == Encoding::BINCODE { Encoding::BINCODE } else { Encoding::JSON }
 }
 
@@ -232,7 +266,7 @@ fn incoming(call: &Call) -> Incoming {
 }
 
 /// What was called, as a person writes it.
-pub(super) fn target(call: &Call) -> String {
+pub(crate) fn target(call: &Call) -> String {
     let service = String::from_utf8_lossy(call.routing.service());
     match call.routing.method() {
         [] => service.into_owned(),

@@ -14,7 +14,9 @@ mod turns;
 mod unanswered;
 mod workers;
 
-use ipc_protocol::{Call, ErrorCode, MethodName, ServiceName, transport::Address};
+use std::sync::Arc;
+
+use ipc_protocol::{Call, MethodName, ServiceName, transport::Address};
 
 pub use self::{
     call::{Caller, Context, Incoming},
@@ -24,12 +26,22 @@ pub use self::{
     serving::Serving,
     stopper::Stopper,
 };
-use self::{
+pub(crate) use self::{
     change::Observer,
-    life::Life,
-    methods::{Built, Methods, Place, answer_any, answer_typed},
+    methods::{Built, Methods, Place},
     offer::Offer,
+};
+use self::{
+    life::Life,
+    methods::{answer_any, answer_typed},
     streamed::{answer_any_stream, answer_stream},
+};
+#[cfg(feature = "tokio")]
+pub(crate) use self::{
+    life::{DRAIN, STOPPED, UNREGISTER_TIMEOUT, is_passing},
+    methods::{guarded, panicked, push_end, read_request, reply_encoding, target},
+    streamed::unfit,
+    turns::{detached, no_method, not_its_kind, service_of},
 };
 use crate::{
     connect::Connect,
@@ -227,9 +239,10 @@ impl Service {
         mut self,
         answer: impl Fn(&Incoming, &Context) -> Result<Response, Failed> + Send + Sync + 'static,
     ) -> Self {
-        self.methods.set_any(false, move |call, context, answers| {
+        let answer = move |call: &Call, context: &Context, answers: &mut Frames| {
             answer_any(call, answers, |incoming| answer(incoming, context));
-        });
+        };
+        self.methods.set_any(false, Arc::new(answer));
         self
     }
 
@@ -246,11 +259,12 @@ impl Service {
         if let Some(name) = self.method_name(M::METHOD) {
             let contract = Contract::of_stream::<M>();
             let built = Built(contract.fingerprint);
-            self.methods.add(name, Place::Pool, contract, move |call, context, answers| {
+            let answer = move |call: &Call, context: &Context, answers: &mut Frames| {
                 answer_stream::<M>(&context.connection, call, built, answers, |request, items, sink| {
                     answer(request, items, sink, context)
                 });
-            });
+            };
+            self.methods.add(name, Place::Pool, contract, Arc::new(answer));
         }
         self
     }
@@ -260,11 +274,12 @@ impl Service {
         mut self,
         answer: impl Fn(&Incoming, ItemsBytes, SinkBytes, &Context) -> Result<Response, Failed> + Send + Sync + 'static,
     ) -> Self {
-        self.methods.set_any(true, move |call, context, answers| {
+        let answer = move |call: &Call, context: &Context, answers: &mut Frames| {
             answer_any_stream(&context.connection, call, answers, |incoming, items, sink| {
                 answer(incoming, items, sink, context)
             });
-        });
+        };
+        self.methods.set_any(true, Arc::new(answer));
         self
     }
 
@@ -331,19 +346,19 @@ impl Service {
             let answer = move |call: &Call, context: &Context, answers: &mut Frames| {
                 answer_typed::<M>(call, built, answers, |request| answer(request, context));
             };
-            self.methods.add(name, place, contract, answer);
+            self.methods.add(name, place, contract, Arc::new(answer));
         }
         self
     }
 
     fn method_name(&mut self, name: &str) -> Option<MethodName> {
-        let mistake = match MethodName::parse(name) {
-            Ok(parsed) if !self.methods.has(&parsed) => return Some(parsed),
-            Ok(_) => Error::new(ErrorCode::USAGE, format!("the method {name:?} is given twice")),
-            Err(error) => misnamed("method", name, &error),
-        };
-        self.mistake.get_or_insert(mistake);
-        None
+        match self.methods.new_name(name) {
+            Ok(name) => Some(name),
+            Err(mistake) => {
+                self.mistake.get_or_insert(mistake);
+                None
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use ipc_protocol::{
 
 use super::{
     change::{Change, Observer},
-    methods::Methods,
+    methods::{Methods, Responder},
 };
 use crate::{
     description::EncodedDescription,
@@ -23,28 +23,28 @@ use crate::{
 };
 
 /// A finished [`Service`](super::Service): all that stays the same while it serves.
-pub(super) struct Offer {
-    pub(super) name: Option<ServiceName>,
-    pub(super) methods: Methods,
+pub(crate) struct Offer<R = Responder> {
+    pub(crate) name: Option<ServiceName>,
+    pub(crate) methods: Methods<R>,
     /// Of the methods that are answered, as far as they are known.
-    pub(super) names: Vec<MethodName>,
+    pub(crate) names: Vec<MethodName>,
     /// What the service says of itself, if it says anything.
-    pub(super) described: Option<EncodedDescription>,
+    pub(crate) described: Option<EncodedDescription>,
     /// Threads of the pool, 0 if there is nothing for them to do.
-    pub(super) threads: usize,
+    pub(crate) threads: usize,
     /// Calls taken at once; `None`: as many as there are threads.
-    pub(super) window: Option<u32>,
-    pub(super) shared: bool,
-    pub(super) dial: Dial,
-    pub(super) observer: Option<Observer>,
+    pub(crate) window: Option<u32>,
+    pub(crate) shared: bool,
+    pub(crate) dial: Dial,
+    pub(crate) observer: Option<Observer>,
 }
 
-impl Offer {
+impl<R> Offer<R> {
     /// Registers the service on a connection, and waits for the answer.
     ///
     /// # Errors
     /// As [`Service::start`](super::Service::start).
-    pub(super) fn register(&self, connection: &Connection) -> Result<()> {
+    pub(crate) fn register(&self, connection: &Connection) -> Result<()> {
         let registration = self.registration()?;
         let exchanged = connection.exchange(&registration.outgoing(), Departure::AtOnce, Instant::now())?;
         let response = exchanged.ok_or_else(|| went_away(connection))?;
@@ -55,7 +55,7 @@ impl Offer {
     ///
     /// # Errors
     /// `unavailable` or `denied`.
-    pub(super) fn connect(&self, patience: Duration) -> Result<Connection> {
+    pub(crate) fn connect(&self, patience: Duration) -> Result<Connection> {
         self.dial.connect(patience, Role::Service)
     }
 
@@ -63,7 +63,7 @@ impl Offer {
     ///
     /// # Errors
     /// `too_large` if the names of the methods don't fit a body.
-    pub(super) fn registration(&self) -> Result<Operated> {
+    pub(crate) fn registration(&self) -> Result<Operated> {
         let register = Register {
             streams: self.methods.have_streams(),
             name: self.name.clone(),
@@ -79,24 +79,24 @@ impl Offer {
     ///
     /// # Errors
     /// None that can happen.
-    pub(super) fn unregistration(&self) -> Result<Operated> {
+    pub(crate) fn unregistration(&self) -> Result<Operated> {
         Operated::of::<operation::Unregister>(&Unregister { name: self.name.clone() }, Some(REGISTER_TIMEOUT))
     }
 
     /// Calls taken at once.
-    pub(super) fn window(&self) -> u32 {
+    pub(crate) fn window(&self) -> u32 {
         self.window.unwrap_or_else(|| u32::try_from(self.threads).unwrap_or(u32::MAX))
     }
 
     /// Tells the owner of the service.
-    pub(super) fn tell(&self, change: &Change) {
+    pub(crate) fn tell(&self, change: &Change) {
         if let Some(observer) = &self.observer {
             observer(change);
         }
     }
 
     /// Calls that may be running: the window, and those whose answer is on its way while the broker fills their places again.
-    pub(super) fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         usize::try_from(self.window()).unwrap_or(usize::MAX).saturating_add(self.threads)
     }
 }

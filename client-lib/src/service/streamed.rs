@@ -24,9 +24,7 @@ pub(super) fn answer_stream<M: StreamMethod>(
     answers: &mut Frames,
     run: impl FnOnce(M, Items<M::In>, Sink<M::Out>) -> Result<M::Reply, Failed<M::Error>>,
 ) {
-    let wanted = Streams { request: M::UPLOAD, reply: M::DOWNLOAD };
-    if call.streams != wanted {
-        let text = format!("{} takes {}", target(call), spell(wanted));
+    if let Some(text) = unfit::<M>(call) {
         return refuse(call, answers, text);
     }
     let Some(place) = entered(connection, call) else {
@@ -52,8 +50,14 @@ pub(super) fn answer_any_stream(
     place.close();
 }
 
+/// Why a call doesn't fit a method, if its streams are others.
+pub(crate) fn unfit<M: StreamMethod>(call: &Call) -> Option<String> {
+    let wanted = Streams { request: M::UPLOAD, reply: M::DOWNLOAD };
+    (call.streams != wanted).then(|| format!("{} takes {}", target(call), spell(wanted)))
+}
+
 /// Refuses a call that has streams and should have none, or the other way round.
-pub(super) fn refuse(call: &Call, answers: &mut Frames, text: String) {
+pub(crate) fn refuse(call: &Call, answers: &mut Frames, text: String) {
     answers.push_message(Message::Error(Failure::new(call.id, ErrorCode::INVALID, text)));
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use ipc_protocol::{Call, DESCRIBE, Encoding, ErrorCode, Failure, Identity, Message, Reply, transport::Bell};
+use ipc_protocol::{Call, DESCRIBE, ErrorCode, Failure, Identity, Message, transport::Bell};
 
 use super::{
     Caller, Context,
@@ -143,8 +143,7 @@ impl Turns {
         let is_streamed = call.streams.any();
         match common.offer.methods.find(call.routing.method(), is_streamed) {
             Some(way) if way.is_streamed != is_streamed => {
-                let takes = if is_streamed { "takes no streams" } else { "takes only calls with streams" };
-                let text = format!("{} {takes}", target(&call));
+                let text = not_its_kind(&call);
                 self.refuse(&call, ErrorCode::INVALID, text);
             }
             Some(Way { place: Place::Here, answer, .. }) => {
@@ -187,8 +186,7 @@ impl Turns {
         let Some(description) = &self.common.offer.described else {
             return self.refuse(call, ErrorCode::NO_METHOD, format!("{} says nothing of itself", service_of(call)));
         };
-        let body = description.json.clone().into();
-        self.answers.push_message(Message::Reply(Reply { id: call.id, encoding: Encoding::JSON, body }));
+        self.answers.push_message(description.answer(call.id));
         self.flush_if_many();
     }
 
@@ -224,18 +222,24 @@ impl Turns {
     }
 }
 
-fn service_of(call: &Call) -> String {
+/// What to say of a call that has streams and whose method takes none, or the other way round.
+pub(crate) fn not_its_kind(call: &Call) -> String {
+    let takes = if call.streams.any() { "takes no streams" } else { "takes only calls with streams" };
+    format!("{} {takes}", target(call))
+}
+
+pub(crate) fn service_of(call: &Call) -> String {
     String::from_utf8_lossy(call.routing.service()).into_owned()
 }
 
 /// A call in memory of its own: one that runs for long must not pin the buffer that all calls are read into.
-fn detached(mut call: Call) -> Call {
+pub(crate) fn detached(mut call: Call) -> Call {
     call.caller = Bytes::new(); // read already
     call.detach();
     call
 }
 
-fn no_method(offer: &Offer, call: &Call) -> String {
+pub(crate) fn no_method<R>(offer: &Offer<R>, call: &Call) -> String {
     let service = String::from_utf8_lossy(call.routing.service()).into_owned();
     let names: Vec<String> = offer.methods.names().iter().map(ToString::to_string).filter(|n| !n.is_empty()).collect();
     match call.routing.method() {

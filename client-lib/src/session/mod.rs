@@ -391,6 +391,12 @@ impl Session {
         std::mem::swap(&mut self.inbound, room);
     }
 
+    /// Whether something was delivered that was not taken.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_inbound(&self) -> bool {
+        !self.inbound.is_empty()
+    }
+
     /// Bytes that wait to be written.
     pub(crate) fn unsent(&self) -> usize {
         self.transmit.queued()

@@ -25,3 +25,5 @@ pub use self::{
     uplink::{Uplink, UplinkBytes},
 };
 pub(crate) use self::{place::Place, receiving::Receiving, sending::Sending};
+#[cfg(feature = "tokio")]
+pub(crate) use self::{place::sign_of, receiving::read};

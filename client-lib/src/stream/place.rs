@@ -18,8 +18,8 @@ use crate::{
 pub(crate) struct Place {
     pub(super) connection: Arc<Connection>,
     pub(super) id: Serial,
-    /// How long both sides may be silent.
-    idle: Duration,
+    /// How often the other side is shown that this one is there, while it waits.
+    sign: Duration,
     is_delivered: bool,
 }
 
@@ -27,14 +27,13 @@ impl Place {
     /// Of a call that was started.
     pub(super) fn of_caller(connection: Arc<Connection>, id: Serial, idle_ms: u32) -> Self {
         let idle_ms = if idle_ms == 0 { connection.call_default_ms() } else { idle_ms };
-        Self { connection, id, idle: Duration::from_millis(u64::from(idle_ms)), is_delivered: false }
+        Self { connection, id, sign: sign_of(idle_ms), is_delivered: false }
     }
 
     /// Of a call that was delivered. `None` if it has no streams, or has ended.
     pub(crate) fn of_delivered(connection: &Arc<Connection>, call: &Call) -> Option<Self> {
         let id = connection.delivered_flow(call.id)?;
-        let idle = Duration::from_millis(u64::from(call.timeout_ms));
-        Some(Self { connection: connection.clone(), id, idle, is_delivered: true })
+        Some(Self { connection: connection.clone(), id, sign: sign_of(call.timeout_ms), is_delivered: true })
     }
 
     /// Allows the first items of the caller.
@@ -47,18 +46,17 @@ impl Place {
         self.connection.close_flow(self.id);
     }
 
-    /// A wait that shows the other side, three times before it would be given up, that this one is there.
+    /// A wait that shows the other side that this one is there.
     pub(super) fn patient<'a>(&self, until: Option<Instant>, interrupt: Option<BorrowedFd<'a>>) -> Patient<'a> {
-        Patient { until, interrupt, sign: (self.idle / 3).max(SHORTEST) }
+        Patient { until, interrupt, sign: self.sign }
     }
 
     /// Waits for the end of the call.
     pub(super) fn outcome(&self) -> Outcome {
-        let sign = self.patient(None, None).sign;
         loop {
             let now = Instant::now();
             let patience = Patience::new(now, u32::MAX);
-            if let Some(outcome) = self.connection.wait_until(self.id, patience, Some(now + sign), None) {
+            if let Some(outcome) = self.connection.wait_until(self.id, patience, Some(now + self.sign), None) {
                 return outcome;
             }
             self.connection.show_sign(self.id);
@@ -73,6 +71,11 @@ impl Drop for Place {
         }
         self.close();
     }
+}
+
+/// How often to show the other side of a call that this one is there: three times in the silence after which it would be given up.
+pub(crate) fn sign_of(idle_ms: u32) -> Duration {
+    (Duration::from_millis(u64::from(idle_ms)) / 3).max(SHORTEST)
 }
 
 /// Signs of life come no closer than this.

@@ -70,7 +70,7 @@ impl Receiving {
 ///
 /// # Errors
 /// `invalid` with a text that names the field, `unsupported_encoding`.
-pub(super) fn read<T: DeserializeOwned>(item: &Response) -> Result<T> {
+pub(crate) fn read<T: DeserializeOwned>(item: &Response) -> Result<T> {
     codec::decode(item.encoding, &item.body).map_err(|error| {
         let code = match error {
             codec::CodecError::UnknownEncoding(_) => ErrorCode::UNSUPPORTED_ENCODING,

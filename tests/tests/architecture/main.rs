@@ -116,6 +116,27 @@ fn only_bincode_is_pinned() {
     assert!(pinned.len() == 1 && pinned[0].starts_with("bincode = "), "{pinned:#?}");
 }
 
+/// Who writes no async program compiles no runtime, and neither does a program of this project.
+#[test]
+fn without_the_feature_no_async_crate_is_compiled() {
+    let of_async = |line: &&str| ["tokio", "futures", "mio", "async"].iter().any(|name| line.starts_with(name));
+    for (package, features, wanted) in [("ipc-client", "", false), ("ipc-client", "tokio", true), ("ipcctl", "", false)]
+    {
+        let arguments = ["tree", "--package", package, "--features", features, "--edges", "normal", "--prefix", "none"];
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let tree = std::process::Command::new(cargo)
+            .args(arguments)
+            .args(["--offline", "--locked"])
+            .current_dir(root())
+            .output()
+            .expect("cargo runs this test");
+        assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+        let tree = String::from_utf8_lossy(&tree.stdout);
+        let found: Vec<_> = tree.lines().filter(of_async).collect();
+        assert_eq!(!found.is_empty(), wanted, "{package} with {features:?}: {found:?}");
+    }
+}
+
 #[test]
 fn ipcctl_reaches_the_protocol_through_the_library() {
     assert_clean(&below("cli/src"), |file| words_in(&file.code, &["ipc_protocol"]));

@@ -178,3 +178,54 @@ fn s23_workers_share_the_jobs_and_one_that_fails_is_told_as_dead() {
     assert!(failed.stdout().starts_with("bad: dead, ") && failed.stdout().contains("\nfour: "), "{}", failed.stdout());
     assert_eq!(dead.expect_output("\n"), "bad\n");
 }
+
+// ---- async programs
+
+#[test]
+fn in_a_room_each_reads_the_lines_of_the_others() {
+    let broker = Broker::start();
+    let mut ann = subscribed(&broker, broker.example("async_chat", &["ann"]).interactive());
+    let mut bob = subscribed(&broker, broker.example("async_chat", &["bob"]).interactive());
+    ann.write(b"hello\n");
+    bob.expect_output("ann: hello\n");
+    bob.write(b"hello to you\n");
+    ann.expect_output("bob: hello to you\n");
+    ann.end_input();
+    let ann = ann.finish();
+    assert_eq!((ann.code, ann.stdout().as_str()), (0, "bob: hello to you\n"), "{}", ann.stderr);
+    bob.end_input();
+    assert_eq!(bob.finish().code, 0);
+}
+
+#[test]
+fn of_several_services_the_first_answers_and_the_commands_of_the_others_are_ended() {
+    let broker = Broker::start();
+    let _first = serve(&broker, "async_first", &[], "first");
+    let _up = broker.ipcctl(["serve", "up", "--", "tr", "a-z", "A-Z"]).start();
+    let _slow = broker
+        .ipcctl(["serve", "slow", "--", "sh", "-c", "echo $$ >pid.new; mv pid.new pid; sleep 1000 & wait"])
+        .start();
+    broker.wait_for("up");
+    broker.wait_for("slow");
+    let group = broker.directory().join("pid");
+    let send = |services: &str| broker.ipcctl(["send", "first.ask", services, "text=hello"]);
+    // Alone the slow one keeps its caller waiting, until that goes away: a future is dropped, and with it the call, and the command.
+    let waiting = send("services:=[\"slow\"]").start();
+    eventually(SOON, "a command that runs", || group.exists());
+    let pid = fs::read_to_string(&group).unwrap().trim().parse::<i32>().unwrap();
+    let lives = || nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), None).is_ok();
+    assert!(lives());
+    waiting.signal(Signal::SIGINT);
+    let asked = std::time::Instant::now();
+    eventually(SOON, "an ended group of processes", || !lives());
+    assert!(asked.elapsed() < std::time::Duration::from_secs(if is_soak() { 1 } else { 5 }), "{:?}", asked.elapsed());
+    fs::remove_file(&group).unwrap();
+    // Beside a faster one it is ended, because the future that calls it is dropped with the others.
+    assert_eq!(send("services:=[\"slow\",\"up\"]").prints_text(), "\"HELLO\"\n");
+    eventually(SOON, "an ended group of processes", || {
+        !fs::read_to_string(&group).is_ok_and(|pid| {
+            let pid = pid.trim().parse::<i32>().unwrap();
+            nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), None).is_ok()
+        })
+    });
+}

@@ -112,10 +112,11 @@ pub(super) fn argument_of(name: Ident, ty: &Type) -> Result<Argument> {
     Ok(Argument { name, ty: ty.clone(), passing })
 }
 
-/// `&Context`, of whatever path.
+/// `&Context` or `&AsyncContext`, of whatever path.
 pub(super) fn is_context(ty: &Type) -> bool {
     let Type::Reference(TypeReference { mutability: None, elem, .. }) = ty else { return false };
-    matches!(&**elem, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Context"))
+    let is_one = |name: &Ident| name == "Context" || name == "AsyncContext";
+    matches!(&**elem, Type::Path(path) if path.path.segments.last().is_some_and(|last| is_one(&last.ident)))
 }
 
 fn is_byte(ty: &Type) -> bool {

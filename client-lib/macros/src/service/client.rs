@@ -1,4 +1,4 @@
-//! The blocking client: a method for each of the trait, which borrows what it sends.
+//! The clients: a method for each of the trait, which borrows what it sends; for threads, and for futures.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
@@ -8,32 +8,59 @@ use super::{
     method::{Manner, Method, Parameter},
 };
 
-pub(super) fn write(contract: &Contract) -> TokenStream {
+/// Who calls.
+pub(super) enum Caller {
+    Thread,
+    Future,
+}
+
+impl Caller {
+    /// What the names of its types begin with.
+    fn prefix(&self) -> &'static str {
+        match self {
+            Self::Thread => "",
+            Self::Future => "Async",
+        }
+    }
+
+    /// A type of the library.
+    fn ty(&self, name: &str) -> TokenStream {
+        let name = format_ident!("{}{name}", self.prefix());
+        quote!(::ipc_client::#name)
+    }
+}
+
+pub(super) fn write(contract: &Contract, caller: &Caller) -> TokenStream {
     let Contract { vis, ident: of, name, .. } = contract;
-    let client = contract.client();
-    let about = format!("Calls [`{of}`] in another process, blocking; clones share a connection.");
+    let ident = format_ident!("{}{of}Client", caller.prefix());
+    let [remote, client] = ["Remote", "Client"].map(|name| caller.ty(name));
+    let (asyncness, awaited, how) = match caller {
+        Caller::Thread => (quote!(), quote!(), "blocking"),
+        Caller::Future => (quote!(async), quote!(.await), "with futures"),
+    };
+    let about = format!("Calls [`{of}`] in another process, {how}; clones share a connection.");
     let connects = format!("Connects to the broker that the environment gives, for the service `{}`.", name.value());
-    let methods = contract.methods.iter().map(|method| call(contract, method));
+    let methods = contract.methods.iter().map(|method| call(contract, method, caller));
     quote! {
         #[doc = #about]
         #[derive(Clone, Debug)]
         #[allow(dead_code)]
-        #vis struct #client { remote: ::ipc_client::Remote }
+        #vis struct #ident { remote: #remote }
 
         #[allow(dead_code, clippy::too_many_arguments)]
-        impl #client {
+        impl #ident {
             #[doc = #connects]
             ///
             /// # Errors
             /// As [`ipc_client::Client::connect`].
-            #vis fn connect() -> ::ipc_client::Result<Self> {
-                ::core::result::Result::Ok(Self::new(&::ipc_client::Client::connect()?))
+            #vis #asyncness fn connect() -> ::ipc_client::Result<Self> {
+                ::core::result::Result::Ok(Self::new(&#client::connect()#awaited?))
             }
 
             /// Calls over a connection that is there.
             #[must_use]
-            #vis fn new(client: &::ipc_client::Client) -> Self {
-                Self { remote: ::ipc_client::Remote::new(client) }
+            #vis fn new(client: &#client) -> Self {
+                Self { remote: #remote::new(client) }
             }
 
             /// The service of another name: see [`ipc_client::Remote::named`].
@@ -50,7 +77,7 @@ pub(super) fn write(contract: &Contract) -> TokenStream {
 
             /// What carries the calls: it can also start them and wait later.
             #[must_use]
-            #vis fn remote(&self) -> &::ipc_client::Remote {
+            #vis fn remote(&self) -> &#remote {
                 &self.remote
             }
 
@@ -59,15 +86,20 @@ pub(super) fn write(contract: &Contract) -> TokenStream {
     }
 }
 
-fn call(contract: &Contract, method: &Method) -> TokenStream {
+fn call(contract: &Contract, method: &Method, caller: &Caller) -> TokenStream {
     let vis = &contract.vis;
+    let is_future = matches!(caller, Caller::Future);
+    // Only threads have an iterator to send all of.
+    let is_uploaded = !is_future && method.gives().is_none();
+    let (asyncness, awaited) = if is_future { (quote!(async), quote!(.await)) } else { (quote!(), quote!()) };
+    let stream_call = caller.ty("StreamCall");
     let Method { ident, docs, cfgs, reply, request, .. } = method;
     let parameters = method.parameters.iter().filter_map(|parameter| match parameter {
         Parameter::Field(argument) => {
             let (name, ty) = (&argument.name, &argument.ty);
             Some(quote!(#name: #ty))
         }
-        Parameter::Items(name, item) if method.gives().is_none() => {
+        Parameter::Items(name, item) if is_uploaded => {
             Some(quote!(#name: impl ::core::iter::IntoIterator<Item = #item>))
         }
         Parameter::Items(..) | Parameter::Context | Parameter::Sink(_) => None,
@@ -77,10 +109,10 @@ fn call(contract: &Contract, method: &Method) -> TokenStream {
     let sent = quote!(&#sent { #(#fields),* });
     let by = |verb: &str, more: TokenStream| {
         let verb = format_ident!("{verb}");
-        quote!(self.remote.#verb(#sent #more))
+        quote!(self.remote.#verb(#sent #more)#awaited)
     };
-    let (returned, body) = if method.gives().is_some() {
-        (quote!(::ipc_client::Result<::ipc_client::StreamCall<#request>>), by("stream", quote!()))
+    let (returned, body) = if method.is_streamed() && !is_uploaded {
+        (quote!(::ipc_client::Result<#stream_call<#request>>), by("stream", quote!()))
     } else if matches!(method.manner, Manner::OneWay { .. }) {
         (quote!(::ipc_client::Result<()>), by("tell", quote!()))
     } else {
@@ -105,7 +137,7 @@ fn call(contract: &Contract, method: &Method) -> TokenStream {
         #(#cfgs)*
         #(#docs)*
         #errors
-        #vis fn #ident(&self, #(#parameters),*) -> #returned {
+        #vis #asyncness fn #ident(&self, #(#parameters),*) -> #returned {
             #body
         }
     }

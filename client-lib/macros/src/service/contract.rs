@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use proc_macro2::{Span, TokenStream};
-use quote::format_ident;
 use syn::{Ident, ItemTrait, LitStr, Result, TraitItem, Visibility, meta, parse::Parser, spanned::Spanned};
 
 use super::method::{Event, Method};
@@ -51,9 +50,9 @@ impl Contract {
         Some(Self { vis, ident, name, text, methods, events })
     }
 
-    /// The type that calls it.
-    pub(super) fn client(&self) -> Ident {
-        format_ident!("{}Client", self.ident)
+    /// Whether its service answers with futures: if one of its methods does.
+    pub(super) fn is_async(&self) -> bool {
+        self.methods.iter().any(|method| method.is_async)
     }
 }
 

@@ -23,6 +23,7 @@ pub(super) struct Method {
     pub(super) cfgs: Vec<Attribute>,
     pub(super) text: String,
     pub(super) manner: Manner,
+    pub(super) is_async: bool,
     /// Behind `&self`, in their order.
     pub(super) parameters: Vec<Parameter>,
     pub(super) reply: Reply,
@@ -70,11 +71,10 @@ impl Method {
     pub(super) fn read(function: &mut TraitItemFn, of: &Ident) -> Result<Self> {
         let marks = Marks::take(function)?;
         let signature = &function.sig;
-        if let Some(asyncness) = &signature.asyncness {
-            return Err(wrong(
-                asyncness,
-                "nothing runs an async method here: threads answer the calls of this service",
-            ));
+        if let Some(asyncness) = &signature.asyncness
+            && let Some(text) = marks.refuses_async()
+        {
+            return Err(wrong(asyncness, text));
         }
         if let Some(generic) = signature.generics.params.first() {
             return Err(wrong(generic, "a method has no parameters of types or lifetimes: its request is one type"));
@@ -108,6 +108,7 @@ impl Method {
             cfgs: of_name(&function.attrs, "cfg"),
             text: of_docs(&function.attrs),
             manner: marks.manner(),
+            is_async: signature.asyncness.is_some(),
             parameters,
             reply,
         };
@@ -126,6 +127,9 @@ impl Method {
         }
         if matches!(self.manner, Manner::OneWay { .. }) && !matches!(output, ReturnType::Default) {
             return Err(wrong(output, "a `#[one_way]` method returns nothing: its caller waits for nothing"));
+        }
+        if self.is_async && self.reply.gives.is_some() {
+            return Err(wrong(output, "an async method sends its items to an argument `out: AsyncSink<T>`"));
         }
         if self.manner != Manner::Pooled && items + sinks > 0 {
             return Err(wrong(&function.sig.ident, "a method with streams is neither `#[quick]` nor `#[one_way]`"));
@@ -179,7 +183,7 @@ impl Parameter {
         }
         let name = field_name(pat)?;
         match stream_of(ty) {
-            Some(("Items", item)) => Ok(Self::Items(name, item)),
+            Some(("Items" | "AsyncItems", item)) => Ok(Self::Items(name, item)),
             Some((_, item)) => Ok(Self::Sink(item)),
             None => Ok(Self::Field(Box::new(argument_of(name, ty)?))),
         }
@@ -266,6 +270,14 @@ impl Marks {
         Ok(marks)
     }
 
+    /// Why a method with these marks can't be async, if it can't.
+    fn refuses_async(&self) -> Option<&'static str> {
+        if !cfg!(feature = "tokio") {
+            return Some("nothing runs an async method here: threads answer the calls of this service");
+        }
+        self.is_quick.then_some("an async method is never `#[quick]`: it is a task of the runtime")
+    }
+
     fn manner(&self) -> Manner {
         match self {
             Self { is_one_way: true, is_quick, .. } => Manner::OneWay { is_quick: *is_quick },
@@ -275,9 +287,9 @@ impl Marks {
     }
 }
 
-/// `Items<T>` or `Sink<T>`.
+/// `Items<T>` or `Sink<T>`, or what an async method has of them.
 fn stream_of(ty: &Type) -> Option<(&'static str, Type)> {
-    ["Items", "Sink"].into_iter().find_map(|name| match &*arguments_of(ty, name)? {
+    ["Items", "AsyncItems", "Sink", "AsyncSink"].into_iter().find_map(|name| match &*arguments_of(ty, name)? {
         [item] => Some((name, item.clone())),
         _ => None,
     })

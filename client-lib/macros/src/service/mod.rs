@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! trait -> contract (method, argument, reply) -> requests   a type for each method and event
-//!                                             -> client     what callers use; one for another runtime is a file beside it
+//!                                             -> client     what callers use, threads and futures
 //!                                             -> served     the trait, and the service of what implements it
+//!                                             -> awaited    the same of a trait with async methods
 //!                                             -> doc        what both say about themselves
 //! ```
 
 mod argument;
+mod awaited;
 mod client;
 mod contract;
 mod doc;
@@ -20,7 +22,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::ItemTrait;
 
-use self::contract::Contract;
+use self::{client::Caller, contract::Contract};
 use crate::text::Mistakes;
 
 /// What the attribute makes of a trait. After a mistake that is the trait alone, so that what names it has no error of its own.
@@ -36,9 +38,11 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let contract = Contract::read(arguments, &mut item, &mut mistakes);
     match contract {
         Some(contract) if mistakes.is_empty() => {
-            let (requests, client) = (requests::write(&contract), client::write(&contract));
-            let served = served::write(&contract, item);
-            quote!(#served #requests #client)
+            let (requests, client) = (requests::write(&contract), client::write(&contract, &Caller::Thread));
+            let of_futures = cfg!(feature = "tokio").then(|| client::write(&contract, &Caller::Future));
+            let served =
+                if contract.is_async() { awaited::write(&contract, item) } else { served::write(&contract, item) };
+            quote!(#served #requests #client #of_futures)
         }
         _ => {
             let mistakes = mistakes.into_tokens();

@@ -23,8 +23,7 @@ mod streaming;
 pub(crate) mod waker;
 
 use std::{
-    fmt,
-    io::{self, IoSlice},
+    fmt, io,
     num::NonZeroU64,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Mutex,
@@ -35,16 +34,13 @@ use ipc_protocol::{
     ErrorCode, Hello, PeerNumber, Retry,
     transport::poll::{self, PollFd, PollFlags},
 };
-use rustix::{
-    io::Errno,
-    net::{SendAncillaryBuffer, SendFlags, Shutdown, send, sendmsg},
-};
 
 pub(crate) use self::{listening::Heard, reading::Receiver, streaming::Patient};
 use self::{
-    state::{HIGH_WATER, Locked, State},
+    state::{Locked, State},
     waker::Waker,
 };
+use super::socket::{self, GATHER, HIGH_WATER};
 use crate::{
     error::Result,
     request::Response,
@@ -444,22 +440,7 @@ impl Connection {
 
     /// Writes until everything is written or the socket takes no more.
     fn transmit(&self, session: &mut Session) -> io::Result<()> {
-        while let Some(bytes) = session.poll_transmit() {
-            let written = match session.transmit_behind() {
-                [] => send(&self.socket, bytes, FLAGS),
-                behind => {
-                    let both = [IoSlice::new(bytes), IoSlice::new(behind)];
-                    sendmsg(&self.socket, &both, &mut SendAncillaryBuffer::default(), FLAGS)
-                }
-            };
-            match written {
-                Ok(len) => session.transmitted(len),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+        socket::transmit(self.socket.as_fd(), session)
     }
 
     fn lose(&self, state: &mut State, reason: &str) {
@@ -475,7 +456,7 @@ impl Connection {
 
     /// Wakes a thread that is in poll(2) on this socket; the broker sees the end of the connection.
     fn shut_down(&self) {
-        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both); // fails if the broker was first, which is as good
+        socket::shut_down(self.socket.as_fd());
     }
 }
 
@@ -497,11 +478,6 @@ impl fmt::Debug for Connection {
         f.debug_struct("Connection").field("place", &self.place).finish_non_exhaustive()
     }
 }
-
-/// Bytes after which gathered calls leave: the broker reads that much of a connection at a time.
-const GATHER: usize = 32 * 1024;
-/// A broken connection is an error and not a signal; a full one is a state.
-const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use ipc_protocol::{
     transport::{Bell, poll::PollFlags},
 };
 
-use super::{Receiver, waker::Waker};
+use super::{super::socket::HIGH_WATER, Receiver, waker::Waker};
 use crate::{
     error::Error,
     session::{Outcome, Serial, Session},
@@ -157,6 +157,3 @@ impl Drop for WakeAtEnd {
         self.0.iter().for_each(Waker::wake);
     }
 }
-
-/// Unsent bytes above which nothing more is read.
-pub(super) const HIGH_WATER: usize = 1024 * 1024;

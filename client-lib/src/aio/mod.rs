@@ -1,0 +1,20 @@
+//! Clients and services for the runtime tokio: what the blocking ones do, with futures in the place of threads.
+
+mod calls;
+mod client;
+mod events;
+mod line;
+mod pending;
+mod publish;
+mod remote;
+mod service;
+mod stream;
+
+pub use self::{
+    client::AsyncClient,
+    events::AsyncSubscription,
+    pending::AsyncPending,
+    remote::AsyncRemote,
+    service::{AsyncContext, AsyncService, AsyncServing},
+    stream::{AsyncDownlink, AsyncItems, AsyncSink, AsyncStreamCall, AsyncUplink},
+};
