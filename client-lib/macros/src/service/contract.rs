@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use proc_macro2::{Span, TokenStream};
-use quote::format_ident;
 use syn::{Ident, ItemTrait, LitStr, Result, TraitItem, Visibility, meta, parse::Parser, spanned::Spanned};
 
 use super::method::{Event, Method};
