@@ -68,7 +68,10 @@ fn a_subscription_is_made_again_on_the_next_connection() {
     let runtime = two_threads();
     let door = Door::open();
     let client = runtime.block_on(AsyncClient::connect_to(&door.address())).unwrap();
-    let subscribing = runtime.spawn(async move { client.subscribe("news.").await });
+    let subscribing = runtime.spawn({
+        let client = client.clone();
+        async move { client.subscribe("news.").await }
+    });
     let mut line = door.accept();
     line.expect_subscribe(5);
     let mut news = runtime.block_on(within(subscribing)).unwrap().unwrap();

@@ -76,11 +76,12 @@ fn futures_and_threads_understand_each_other() {
         assert_eq!(call.end().unwrap(), 2);
     }
     let service = Service::new("threads").address(&broker.address()).stream(|_: Sums, items, mut out, _| {
-        items
-            .map(|item| out.send(&item?))
-            .collect::<ipc_client::Result<Vec<_>>>()
-            .map(|sent| sent.len() as u32)
-            .map_err(Into::into)
+        let mut count = 0;
+        for item in items {
+            out.send(&item?)?;
+            count += 1;
+        }
+        Ok(count)
     });
     let _serving = service.start().unwrap();
     runtime.block_on(within(async {
