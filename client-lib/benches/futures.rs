@@ -95,13 +95,9 @@ fn piped(client: &Client) -> Duration {
         let corked = client.cork();
         let started: Vec<_> = (0..OUTSTANDING).map(|_| client.start(Double(2)).expect("it leaves")).collect();
         drop(corked);
-<<<<<<< HEAD
-        started.into_iter().for_each(|call| _ = call.wait().expect("the service is there"));
-=======
         for call in started {
             call.wait().expect("the service is there");
         }
->>>>>>> aio
     }
     begun.elapsed() / u32::try_from(CALLS).unwrap_or(u32::MAX)
 }

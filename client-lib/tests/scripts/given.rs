@@ -244,7 +244,7 @@ impl Streaming {
                 other => panic!("{other:?}"),
             }
         }
-        assert!(self.granted <= 64 + self.taken, "{} allowed, {} taken", self.granted, self.taken);
+        assert!(self.granted <= 256 + self.taken, "{} allowed, {} taken", self.granted, self.taken);
     }
 }
 

@@ -18,7 +18,7 @@ fn started() -> (Client, Line, StreamCall<Sums>, u64) {
     let received = line.expect_call();
     assert_eq!(received.streams, BOTH);
     let allowed = line.expect_credit();
-    assert_eq!((allowed.id, allowed.delivered, allowed.items, allowed.bytes), (received.id, false, 64, 256 * 1024));
+    assert_eq!((allowed.id, allowed.delivered, allowed.items, allowed.bytes), (received.id, false, 256, 256 * 1024));
     (client, line, call, received.id)
 }
 
@@ -55,15 +55,15 @@ fn an_item_waits_for_credit() {
 #[test]
 fn credit_is_given_as_items_are_taken_and_not_as_they_arrive() {
     let (client, mut line, mut call, id) = started();
-    line.send_all((0..64).map(|number| item(id, false, &number)).collect::<Vec<Message>>());
+    line.send_all((0..256).map(|number| item(id, false, &number)).collect::<Vec<Message>>());
     thread::scope(|scope| {
         let pinging = scope.spawn(|| client.ping().unwrap()); // which has read them all
         line.expect_ping();
         pinging.join().unwrap();
     });
     assert!(line.is_silent());
-    assert_eq!(call.by_ref().take(32).map(Result::unwrap).sum::<i64>(), (0..32).sum::<i64>());
-    assert_eq!(line.expect_credit().items, 32);
+    assert_eq!(call.by_ref().take(128).map(Result::unwrap).sum::<i64>(), (0..128).sum::<i64>());
+    assert_eq!(line.expect_credit().items, 128);
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn delivered_to(service: Service) -> (Door, Serving, Line) {
     let (door, serving, mut line) = started(service);
     line.send(call(9, "sums", BOTH));
     let allowed = line.expect_credit();
-    assert_eq!((allowed.id, allowed.delivered, allowed.items, allowed.bytes), (9, true, 64, 256 * 1024));
+    assert_eq!((allowed.id, allowed.delivered, allowed.items, allowed.bytes), (9, true, 256, 256 * 1024));
     (door, serving, line)
 }
 

@@ -126,13 +126,13 @@ fn a_sender_waits_for_a_receiver_that_takes_nothing() {
             }
             poll_fn(|context| Pin::new(&mut up).poll_close(context)).await.unwrap();
         });
-        while sent.load(Ordering::SeqCst) < 64 {
+        while sent.load(Ordering::SeqCst) < 256 {
             client.ping().await.unwrap();
         }
         for _ in 0..20 {
             client.ping().await.unwrap();
         }
-        assert_eq!(sent.load(Ordering::SeqCst), 64);
+        assert_eq!(sent.load(Ordering::SeqCst), 256);
         go.notify_one();
         assert_eq!(down.end().await.unwrap(), 1_000);
         sending.await.unwrap();
