@@ -146,7 +146,7 @@ impl Post {
         self.work += cost as u64;
         self.charge_or_cut(account, cost, out);
         // The server drops it if its receiver was the one cut.
-        out.push(Output::Send { to, item: Item { message: message(), cost, class: Class::Required, lost: 0 } });
+        out.send(to, cost, message);
     }
 
     /// Sends an event to a subscription. If its peer is behind, the outlet drops it or an older one, and says so. Returns whether there
