@@ -196,21 +196,29 @@ impl Accounts {
     }
 
     /// Takes a charge of bytes back from an account that stays open.
+    #[inline(always)] // as charge_bytes
     pub(crate) fn discharge_bytes(&mut self, id: AccountId, bytes: usize) {
         let Some(row) = self.rows.get_mut(id) else { return };
-        let (before, bytes) = (row.held.bytes, bytes as u64);
+        let (before, effect, bytes) = (row.held.bytes, row.effect, bytes as u64);
         row.held.bytes -= bytes;
-        match row.effect {
-            Effect::Allow if before <= self.guarantee.each() => {}
+        self.total.bytes -= bytes;
+        self.freed = true;
+        if effect == Effect::Deny || before > self.guarantee.each() || before == bytes {
+            self.discharge_beyond(id, effect, before, bytes);
+        }
+    }
+
+    /// Takes back what a user wasn't sure of, and closes its account if it holds nothing now.
+    #[cold]
+    fn discharge_beyond(&mut self, id: AccountId, effect: Effect, before: u64, bytes: u64) {
+        match effect {
             Effect::Allow => self.guarantee.beyond -= bytes.min(self.guarantee.beyond_of(before)),
             Effect::Deny => {
                 self.strangers -= bytes;
                 self.guarantee.beyond -= bytes;
             }
         }
-        self.total.bytes -= bytes;
-        self.freed = true;
-        if row.held.bytes == 0 {
+        if before == bytes {
             self.close_if_empty(id);
         }
     }

@@ -163,6 +163,7 @@ impl Connections {
     }
 
     /// A connection's turn: reads once, unless something is left of an earlier read, and routes what the turn allows.
+    #[inline]
     pub(crate) fn take_turn(&mut self, now: Moment, turn: Turn, decisions: &mut Decisions) -> Served {
         let Some(connection) = connection(&mut self.places, turn.peer) else { return Served::Open };
         let mut served = Served::Open;
