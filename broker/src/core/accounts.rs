@@ -109,25 +109,36 @@ impl Accounts {
 
     /// Charges `bytes`, if they fit the part of the user's and the broker's quota that this use may fill. They do if the user is within
     /// what it is sure of, which is the usual case.
-    #[inline]
+    #[inline(always)] // three times for each call, and the use is known where it is called
     pub(crate) fn charge_bytes(&mut self, id: AccountId, bytes: usize, of: Use, limits: &Limits) -> Result<(), Full> {
         let Some(row) = self.rows.get_mut(id) else { return Err(Full::User) };
         let of_user = row.held.bytes + bytes as u64;
-        let in_all = self.total.bytes + bytes as u64;
+        if row.effect == Effect::Deny || of_user > of.part_of(self.guarantee.each()) {
+            self.charge_beyond(id, bytes as u64, of, limits)?;
+        } else {
+            row.held.bytes = of_user;
+        }
+        self.total.bytes += bytes as u64;
+        self.peak.bytes = self.peak.bytes.max(self.total.bytes);
+        self.peak_per_uid.bytes = self.peak_per_uid.bytes.max(of_user);
+        Ok(())
+    }
+
+    /// Charges a user bytes that it is not sure of, if they fit.
+    #[cold]
+    fn charge_beyond(&mut self, id: AccountId, bytes: u64, of: Use, limits: &Limits) -> Result<(), Full> {
+        let Some(row) = self.rows.get_mut(id) else { return Err(Full::User) };
+        let of_user = row.held.bytes + bytes;
         match row.effect {
-            Effect::Allow if of_user <= of.part_of(self.guarantee.each()) => {}
             Effect::Allow => self.guarantee.beyond = check(of, row.held.bytes, of_user, &self.guarantee, limits)?,
             Effect::Deny => {
-                let of_strangers = self.strangers + bytes as u64;
-                check_stranger(of_user, of_strangers, bytes as u64, &self.guarantee, limits)?;
+                let of_strangers = self.strangers + bytes;
+                check_stranger(of_user, of_strangers, bytes, &self.guarantee, limits)?;
                 self.strangers = of_strangers;
-                self.guarantee.beyond += bytes as u64;
+                self.guarantee.beyond += bytes;
             }
         }
         row.held.bytes = of_user;
-        self.total.bytes = in_all;
-        self.peak.bytes = self.peak.bytes.max(in_all);
-        self.peak_per_uid.bytes = self.peak_per_uid.bytes.max(of_user);
         Ok(())
     }
 
@@ -185,21 +196,29 @@ impl Accounts {
     }
 
     /// Takes a charge of bytes back from an account that stays open.
+    #[inline(always)] // as charge_bytes
     pub(crate) fn discharge_bytes(&mut self, id: AccountId, bytes: usize) {
         let Some(row) = self.rows.get_mut(id) else { return };
-        let (before, bytes) = (row.held.bytes, bytes as u64);
+        let (before, effect, bytes) = (row.held.bytes, row.effect, bytes as u64);
         row.held.bytes -= bytes;
-        match row.effect {
-            Effect::Allow if before <= self.guarantee.each() => {}
+        self.total.bytes -= bytes;
+        self.freed = true;
+        if effect == Effect::Deny || before > self.guarantee.each() || before == bytes {
+            self.discharge_beyond(id, effect, before, bytes);
+        }
+    }
+
+    /// Takes back what a user wasn't sure of, and closes its account if it holds nothing now.
+    #[cold]
+    fn discharge_beyond(&mut self, id: AccountId, effect: Effect, before: u64, bytes: u64) {
+        match effect {
             Effect::Allow => self.guarantee.beyond -= bytes.min(self.guarantee.beyond_of(before)),
             Effect::Deny => {
                 self.strangers -= bytes;
                 self.guarantee.beyond -= bytes;
             }
         }
-        self.total.bytes -= bytes;
-        self.freed = true;
-        if row.held.bytes == 0 {
+        if before == bytes {
             self.close_if_empty(id);
         }
     }

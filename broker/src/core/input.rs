@@ -138,6 +138,7 @@ pub struct Shed {
 
 impl Shed {
     /// Adds what was dropped after it.
+    #[inline]
     pub fn add(&mut self, more: Self) {
         self.cost += more.cost;
         self.events += more.events;

@@ -207,6 +207,7 @@ pub(crate) enum Use {
 
 impl Use {
     /// The part of a quota that it may fill.
+    #[inline]
     pub(crate) fn part_of(self, quota: u64) -> u64 {
         match self {
             Self::Event => quota - quota / 2,
@@ -222,8 +223,14 @@ impl Limits {
     /// The deadline of a call with this timeout. 0 means the default.
     #[must_use]
     pub fn timeout(&self, timeout_ms: u32) -> Duration {
+        Duration::from_millis(self.timeout_ms(timeout_ms))
+    }
+
+    /// The same in milliseconds.
+    #[inline]
+    pub(crate) fn timeout_ms(&self, timeout_ms: u32) -> u64 {
         let wanted = if timeout_ms == 0 { self.call_default_ms } else { u64::from(timeout_ms) };
-        Duration::from_millis(wanted.clamp(1, self.call_max_ms.max(1)))
+        wanted.clamp(1, self.call_max_ms.max(1))
     }
 
     /// Everything that is wrong with the values. They are compared with each other only when each of them is in range.

@@ -29,6 +29,12 @@ impl Moment {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
+    /// The whole milliseconds from `earlier` to this moment; zero if `earlier` is later.
+    #[inline]
+    pub(crate) fn ms_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0) / 1000
+    }
+
     /// The earlier of two moments, as far as there are any.
     #[must_use]
     #[inline]

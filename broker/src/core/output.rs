@@ -2,12 +2,24 @@
 
 use ipc_protocol::{Goodbye, wire::Message};
 
-use super::{datagrams::ReturnAddress, event::Event, ids::PeerId, item::Item};
+use super::{
+    datagrams::ReturnAddress,
+    event::Event,
+    ids::PeerId,
+    item::{Class, Item},
+};
 
 /// Receives the router's requests to the server, in order. A `Vec` can be one.
 pub trait Outputs<F> {
     /// Takes the next one.
     fn push(&mut self, output: Output<F>);
+
+    /// Takes an [`Output::Send`] of an item that must arrive. Its message is built where it is kept: to move an item a few times takes
+    /// as long as all of its routing in between.
+    #[inline]
+    fn send(&mut self, to: PeerId, cost: usize, message: impl FnOnce() -> Message<F>) {
+        self.push(Output::Send { to, item: Item { message: message(), cost, class: Class::Required, lost: 0 } });
+    }
 }
 
 impl<F> Outputs<F> for Vec<Output<F>> {

@@ -146,7 +146,7 @@ impl Post {
         self.work += cost as u64;
         self.charge_or_cut(account, cost, out);
         // The server drops it if its receiver was the one cut.
-        out.push(Output::Send { to, item: Item { message: message(), cost, class: Class::Required, lost: 0 } });
+        out.send(to, cost, message);
     }
 
     /// Sends an event to a subscription. If its peer is behind, the outlet drops it or an older one, and says so. Returns whether there
@@ -246,7 +246,19 @@ impl Post {
         bytes: usize,
         out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
-        let Err(full) = self.accounts.charge_bytes(payer, bytes, Use::Unread, &self.limits) else { return Ok(()) };
+        match self.accounts.charge_bytes(payer, bytes, Use::Unread, &self.limits) {
+            Ok(()) => Ok(()),
+            Err(full) => self.charge_though_full(full, (payer, bytes), out),
+        }
+    }
+
+    #[cold]
+    fn charge_though_full<F>(
+        &mut self,
+        full: Full,
+        (payer, bytes): (AccountId, usize),
+        out: &mut impl Outputs<F>,
+    ) -> Result<(), Refusal> {
         if !self.cut_hog(full, payer, out) && !self.fits_beside_kernel(payer, bytes) {
             return Err(self.busy(full, Use::Unread));
         }
@@ -266,12 +278,17 @@ impl Post {
 
     /// Charges bytes for what cannot be refused. If a quota is full, this cuts the peer that holds most of it among those that do not
     /// read.
-    #[inline]
+    #[inline(always)] // twice for each call
     pub(crate) fn charge_or_cut<F>(&mut self, payer: AccountId, bytes: usize, out: &mut impl Outputs<F>) {
         if let Err(full) = self.accounts.charge_bytes(payer, bytes, Use::Unread, &self.limits) {
-            self.cut_hog(full, payer, out);
-            self.accounts.charge(payer, Account::bytes(bytes));
+            self.cut_and_charge(full, (payer, bytes), out);
         }
+    }
+
+    #[cold]
+    fn cut_and_charge<F>(&mut self, full: Full, (payer, bytes): (AccountId, usize), out: &mut impl Outputs<F>) {
+        self.cut_hog(full, payer, out);
+        self.accounts.charge(payer, Account::bytes(bytes));
     }
 
     /// Charges bytes for what can be refused, or refuses it.

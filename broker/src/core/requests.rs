@@ -42,7 +42,7 @@ impl<F> Router<F> {
         let Some(peer) = self.note_call(from, call.id)? else { return Ok(()) };
         let payer = peer.account;
         let id = call.id;
-        let deadline = began.after(self.board.post.limits.timeout(call.timeout_ms));
+        let deadline = began.after_ms(self.board.post.limits.timeout_ms(call.timeout_ms));
         let caller = if call.one_way { Caller::OneWay } else { Caller::Peer { peer: from, id } };
         let origin = Origin { caller, payer, peer: Some(from), came: now, deadline };
         if let Err(refusal) = self.take_request(from, origin, call, out) {
@@ -297,7 +297,7 @@ impl<F> Router<F> {
             return;
         };
         let payer = self.board.post.open_account(sender.uid, self.policy.at_all(&sender).effect);
-        let deadline = now.after(self.board.post.limits.timeout(call.timeout_ms));
+        let deadline = now.after_ms(self.board.post.limits.timeout_ms(call.timeout_ms));
         let origin = Origin { caller: caller.clone(), payer, peer: None, came: now, deadline };
         if let Err(refusal) = self.route(&sender, origin, &mut call, out) {
             self.board.post.counters.datagrams_refused += 1;

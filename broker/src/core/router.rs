@@ -397,9 +397,9 @@ impl<F> Router<F> {
 
     /// Closes a connection that has finished sending, once it has read everything that it waited for.
     fn close_if_done(&mut self, id: PeerId, out: &mut impl Outputs<F>) {
-        let Some(peer) = self.board.post.peers.get_mut(id) else { return };
-        let waits = !peer.pending.is_empty() || !peer.subscriptions.is_empty();
-        if peer.stage == Stage::Ended && peer.unread == 0 && !waits {
+        let ended = self.board.post.peers.get_mut(id).filter(|peer| peer.stage == Stage::Ended);
+        let Some(peer) = ended else { return };
+        if peer.unread == 0 && peer.pending.is_empty() && peer.subscriptions.is_empty() {
             peer.stage = Stage::Leaving;
             out.push(Output::Close { peer: id });
         }

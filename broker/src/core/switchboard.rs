@@ -288,7 +288,7 @@ impl<F> Switchboard<F> {
 
 /// The time that a call has left when it is delivered, in milliseconds.
 fn left_until(deadline: Moment, now: Moment) -> u32 {
-    u32::try_from(deadline.since(now).as_millis()).unwrap_or(u32::MAX).max(1)
+    u32::try_from(deadline.ms_since(now)).unwrap_or(u32::MAX).max(1)
 }
 
 /// Whether an instance takes a call now: its window has room, and it reads what it receives.

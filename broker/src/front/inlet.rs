@@ -47,6 +47,7 @@ pub enum Inlet {
 
 impl Inlet {
     /// Takes bytes that were read. All messages must be taken with [`Inlet::next`] before more bytes are fed.
+    #[inline]
     pub fn feed(&mut self, bytes: Bytes) {
         if let (Self::Silent, Some(first)) = (&self, bytes.first()) {
             *self = match Dialect::of(*first) {

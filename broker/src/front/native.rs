@@ -25,6 +25,7 @@ impl Inlet {
         Self { decoder: Decoder::new(u32::MAX), last: Routing::default(), skipping: false } // the core limits bodies
     }
 
+    #[inline]
     pub(super) fn feed(&mut self, bytes: Bytes) {
         self.decoder.feed(bytes);
     }

@@ -79,7 +79,6 @@ impl<F> Outlet<F> {
     }
 
     /// Queues an item. Events may be dropped for it, or be dropped themselves, if the peer is behind.
-    #[inline]
     pub fn push(&mut self, item: Item<F>, pool: &mut Pool<F>) -> Shed {
         let queue = self.queue.get_or_insert_with(|| pool.take());
         if queue.is_behind && matches!(item.class, Class::Droppable(_)) {
@@ -88,6 +87,17 @@ impl<F> Outlet<F> {
         queue.cost += item.cost;
         queue.items.push_back(Some(item));
         Shed::default()
+    }
+
+    /// Queues an item that must arrive. Its message is built in its place.
+    #[inline]
+    pub fn send(&mut self, cost: usize, message: impl FnOnce() -> Message<F>, pool: &mut Pool<F>) {
+        let queue = self.queue.get_or_insert_with(|| pool.take());
+        queue.cost += cost;
+        queue.items.push_back(None);
+        if let Some(place) = queue.items.back_mut() {
+            place.get_or_insert_with(|| Item { message: message(), cost, class: Class::Required, lost: 0 });
+        }
     }
 
     /// Puts the items in the order in which the dialect of the connection has words for them. Call it before each write.

@@ -163,6 +163,7 @@ impl Connections {
     }
 
     /// A connection's turn: reads once, unless something is left of an earlier read, and routes what the turn allows.
+    #[inline]
     pub(crate) fn take_turn(&mut self, now: Moment, turn: Turn, decisions: &mut Decisions) -> Served {
         let Some(connection) = connection(&mut self.places, turn.peer) else { return Served::Open };
         let mut served = Served::Open;
@@ -171,9 +172,11 @@ impl Connections {
             decisions.outlets().mark(turn.peer);
         }
         if connection.rest == Rest::Nothing && connection.reading == Reading::Open {
-            served = self.read(now, turn, decisions);
+            served = connection.take(now, turn, (self.rights, &mut self.buffer), decisions);
         }
-        self.route(now, turn, decisions);
+        if connection.rest != Rest::Nothing && connection.route(now, turn, &mut self.message, decisions) {
+            self.unrouted.push(turn.peer);
+        }
         if !is_native {
             self.settle(now, turn.peer, decisions);
         }
@@ -190,81 +193,6 @@ impl Connections {
         }
         if connection.inlet.wants_write() {
             decisions.outlets().mark(id);
-        }
-    }
-
-    /// Reads once: up to [`ReadBuffer::READ_LEN`] bytes, or the rest of a long frame.
-    fn read(&mut self, now: Moment, turn: Turn, decisions: &mut Decisions) -> Served {
-        let id = turn.peer;
-        let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
-        let received = connection.read(self.rights, &mut self.buffer, turn.bytes);
-        decisions.note_read(if let Ok(Received::Bytes(len)) = received { len } else { 0 });
-        match received {
-            Ok(Received::Bytes(_)) => connection.rest = Rest::Shared,
-            Ok(Received::Nothing) => {}
-            Ok(Received::End) => {
-                connection.reading = Reading::Ended;
-                decisions.outlets().mark(id);
-                decisions.tell(now, Input::Ended { from: id });
-            }
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                decisions.tell(now, Input::Violation { from: id, violation: Violation::UnexpectedFds });
-            }
-            Err(_) => return Served::Gone, // ECONNRESET: it closed with bytes unread
-        }
-        Served::Open
-    }
-
-    /// Routes messages of a connection, until there is none or its turn is over.
-    fn route(&mut self, now: Moment, turn: Turn, decisions: &mut Decisions) {
-        let id = turn.peer;
-        let Some(connection) = connection(&mut self.places, id).filter(|connection| connection.rest != Rest::Nothing)
-        else {
-            return;
-        };
-        let rest = std::mem::replace(&mut connection.rest, Rest::Nothing);
-        loop {
-            if !decisions.may_send(id) && connection.hold_back() {
-                decisions.outlets().mark(id); // it goes on when it has read
-                break;
-            }
-            match connection.inlet.next(&mut self.message) {
-                Ok(Some(Incoming::Message)) => {
-                    decisions.tell(now, Input::Message { from: id, message: &mut self.message });
-                }
-                Ok(Some(Incoming::Begun(frame))) => {
-                    decisions.tell(now, Input::Begun { from: id, frame });
-                    return; // it goes on when the decision is carried out
-                }
-                Ok(Some(Incoming::Misnamed { id: number, error })) => {
-                    decisions.tell(now, Input::Misnamed { from: id, id: number, error });
-                }
-                Ok(Some(Incoming::Malformed { id: number, text })) => {
-                    decisions.tell(now, Input::Malformed { from: id, id: number, text });
-                }
-                Ok(Some(Incoming::Skipped)) => decisions.tell(now, Input::Skipped { from: id }),
-                Ok(None) => {
-                    if connection.deaf {
-                        decisions.outlets().mark(id); // to look whether it has sent more
-                    }
-                    if let Some(held) = connection.inlet.partial() {
-                        decisions.tell(now, Input::Partial { from: id, held });
-                    }
-                    return;
-                }
-                Err(violation) => {
-                    decisions.tell(now, Input::Violation { from: id, violation });
-                    return;
-                }
-            }
-            if decisions.is_over(&turn) {
-                break;
-            }
-        }
-        connection.rest = rest;
-        self.unrouted.push(id);
-        if connection.reading != Reading::HeldBack {
-            decisions.ready(id);
         }
     }
 
@@ -464,6 +392,82 @@ impl Connection {
             self.inlet.feed(bytes);
         }
         Ok(received)
+    }
+
+    /// Reads once: up to [`ReadBuffer::READ_LEN`] bytes, or the rest of a long frame.
+    fn take(
+        &mut self,
+        now: Moment,
+        turn: Turn,
+        (rights, buffer): (Rights, &mut ReadBuffer),
+        decisions: &mut Decisions,
+    ) -> Served {
+        let id = turn.peer;
+        let received = self.read(rights, buffer, turn.bytes);
+        decisions.note_read(if let Ok(Received::Bytes(len)) = received { len } else { 0 });
+        match received {
+            Ok(Received::Bytes(_)) => self.rest = Rest::Shared,
+            Ok(Received::Nothing) => {}
+            Ok(Received::End) => {
+                self.reading = Reading::Ended;
+                decisions.outlets().mark(id);
+                decisions.tell(now, Input::Ended { from: id });
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                decisions.tell(now, Input::Violation { from: id, violation: Violation::UnexpectedFds });
+            }
+            Err(_) => return Served::Gone, // ECONNRESET: it closed with bytes unread
+        }
+        Served::Open
+    }
+
+    /// Routes its messages, until there is none or its turn is over. Returns whether there may be more.
+    fn route(&mut self, now: Moment, turn: Turn, message: &mut Message<Fd>, decisions: &mut Decisions) -> bool {
+        let id = turn.peer;
+        let rest = std::mem::replace(&mut self.rest, Rest::Nothing);
+        loop {
+            if !decisions.may_send(id) && self.hold_back() {
+                decisions.outlets().mark(id); // it goes on when it has read
+                break;
+            }
+            match self.inlet.next(message) {
+                Ok(Some(Incoming::Message)) => {
+                    decisions.tell(now, Input::Message { from: id, message });
+                }
+                Ok(Some(Incoming::Begun(frame))) => {
+                    decisions.tell(now, Input::Begun { from: id, frame });
+                    return false; // it goes on when the decision is carried out
+                }
+                Ok(Some(Incoming::Misnamed { id: number, error })) => {
+                    decisions.tell(now, Input::Misnamed { from: id, id: number, error });
+                }
+                Ok(Some(Incoming::Malformed { id: number, text })) => {
+                    decisions.tell(now, Input::Malformed { from: id, id: number, text });
+                }
+                Ok(Some(Incoming::Skipped)) => decisions.tell(now, Input::Skipped { from: id }),
+                Ok(None) => {
+                    if self.deaf {
+                        decisions.outlets().mark(id); // to look whether it has sent more
+                    }
+                    if let Some(held) = self.inlet.partial() {
+                        decisions.tell(now, Input::Partial { from: id, held });
+                    }
+                    return false;
+                }
+                Err(violation) => {
+                    decisions.tell(now, Input::Violation { from: id, violation });
+                    return false;
+                }
+            }
+            if decisions.is_over(&turn) {
+                break;
+            }
+        }
+        self.rest = rest;
+        if self.reading != Reading::HeldBack {
+            decisions.ready(id);
+        }
+        true
     }
 
     /// Tells the router what the dialect says in the peer's place, and what it keeps for it.

@@ -1,6 +1,6 @@
 //! Decisions: the router, and those of its outputs that are not carried out yet.
 
-use ipc_protocol::{Goodbye, Identity};
+use ipc_protocol::{Goodbye, Identity, wire::Message};
 
 use super::outlets::{Fd, Outlets};
 use crate::core::{Input, Limits, Moment, Output, Outputs, PeerId, Policy, Router, Turn};
@@ -155,6 +155,11 @@ impl Outputs<Fd> for Undone {
             Output::Send { to, item } => self.outlets.push(to, item),
             other => self.others.push(other),
         }
+    }
+
+    #[inline]
+    fn send(&mut self, to: PeerId, cost: usize, message: impl FnOnce() -> Message<Fd>) {
+        self.outlets.send(to, cost, message);
     }
 }
 

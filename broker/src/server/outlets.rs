@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use ipc_protocol::NoFd;
+use ipc_protocol::{NoFd, wire::Message};
 
 use crate::{
     core::{Item, PeerId, Shed},
@@ -67,11 +67,19 @@ impl Outlets {
     }
 
     /// Queues an item, and its connection for writing. Drops the item if the connection is gone.
-    #[inline]
     pub(crate) fn push(&mut self, to: PeerId, item: Item<Fd>) {
         if let Some(place) = place(&mut self.places, to) {
             place.shed.add(place.outlet.push(item, &mut self.pool));
             place.mark(&mut self.dirty);
+        }
+    }
+
+    /// Queues an item that must arrive, whose message is built in its place in the queue, as [`Outlets::push`] does.
+    #[inline]
+    pub(crate) fn send(&mut self, to: PeerId, cost: usize, message: impl FnOnce() -> Message<Fd>) {
+        if let Some(place) = place(&mut self.places, to) {
+            place.mark(&mut self.dirty);
+            place.outlet.send(cost, message, &mut self.pool);
         }
     }
 
@@ -83,9 +91,10 @@ impl Outlets {
     }
 
     /// Takes what was dropped of a connection's events since it was last asked for; `None` if nothing was.
+    #[inline]
     pub(crate) fn take_shed(&mut self, id: PeerId) -> Option<Shed> {
-        let place = place(&mut self.places, id)?;
-        Some(std::mem::take(&mut place.shed)).filter(|shed| *shed != Shed::default())
+        let place = place(&mut self.places, id).filter(|place| place.shed != Shed::default())?;
+        Some(std::mem::take(&mut place.shed))
     }
 
     /// Takes the next connection to write.
@@ -125,8 +134,6 @@ fn place(places: &mut [Option<Place>], id: PeerId) -> Option<&mut Place> {
 
 #[cfg(test)]
 mod tests {
-    use ipc_protocol::wire::Message;
-
     use super::*;
     use crate::core::Id;
 

@@ -146,6 +146,7 @@ impl Decoder {
     }
 
     /// Takes what was read. All frames must have been taken with [`Decoder::next`] before more is fed.
+    #[inline]
     pub fn feed(&mut self, chunk: Bytes) {
         debug_assert!(self.chunk.is_empty(), "feed after next() returned None");
         self.chunk = chunk;
