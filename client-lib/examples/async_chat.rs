@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 /// The room.
 #[ipc_client::service(name = "room")]
 trait Room {
-    /// Somebody has said something.
+    /// A line of one of them.
     #[event]
     fn said(name: String, line: String);
 }

@@ -39,7 +39,7 @@ impl Wire {
     /// What epoll_ctl(2) says.
     #[allow(
         deprecated,
-        reason = "what follows it is unsafe, for types that don't own their descriptor; an OwnedFd does"
+        reason = "what follows it wants a promise for types that do not own their descriptor; an OwnedFd does"
     )]
     pub(super) fn new(socket: OwnedFd, place: String, session: Session) -> io::Result<Self> {
         let state = Mutex::new(State::new(session));
