@@ -193,6 +193,7 @@ impl Post {
     }
 
     /// A socket has taken items of this cost. Returns whether its peer has begun to read again.
+    #[inline]
     pub(crate) fn written(&mut self, to: PeerId, cost: usize) -> bool {
         let Some(peer) = self.peers.get_mut(to) else { return false };
         let soft = self.limits.unread_soft_bytes;

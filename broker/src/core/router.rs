@@ -187,6 +187,7 @@ impl<F> Router<F> {
     }
 
     /// When to pass [`Input::Deadline`] next.
+    #[inline]
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
         let ends = Moment::first(self.board.calls.next_deadline(), self.board.post.peers.next_overdue());
@@ -338,6 +339,7 @@ impl<F> Router<F> {
 
     // ---- sockets and time
 
+    #[inline]
     fn written(&mut self, now: Moment, to: PeerId, cost: usize, out: &mut impl Outputs<F>) {
         if self.board.post.written(to, cost) {
             self.feed_peer(now, to, out);

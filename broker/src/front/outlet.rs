@@ -202,6 +202,7 @@ impl<F> Queue<F> {
     }
 
     /// Empties it, and keeps its memory.
+    #[inline]
     fn clear(&mut self) -> Written {
         let all = Written { items: self.len(), cost: self.cost };
         self.begun = None;
@@ -373,6 +374,7 @@ impl<F> Pool<F> {
         Self { spare: Vec::new(), room: 0 }
     }
 
+    #[inline]
     fn take(&mut self) -> Box<Queue<F>> {
         let empty = || Box::<Queue<F>>::default();
         let Some(queue) = self.spare.pop() else { return empty() };
@@ -380,6 +382,7 @@ impl<F> Pool<F> {
         queue
     }
 
+    #[inline]
     fn put(&mut self, queue: Option<Box<Queue<F>>>) {
         if let Some(queue) = queue
             && self.spare.len() < SPARE

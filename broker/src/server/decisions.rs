@@ -136,6 +136,7 @@ impl Decisions {
     }
 
     /// When to pass [`Input::Deadline`] next.
+    #[inline]
     pub(crate) fn next_deadline(&self) -> Option<Moment> {
         self.router.next_deadline()
     }
