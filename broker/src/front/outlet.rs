@@ -109,6 +109,7 @@ impl<F> Outlet<F> {
     }
 
     /// Fills a sheet with the items that fit one write, in the dialect of the connection.
+    #[inline]
     pub fn encode(&self, inlet: &Inlet, sheet: &mut Sheet) {
         sheet.clear();
         if let Some(queue) = &self.queue {
@@ -117,6 +118,7 @@ impl<F> Outlet<F> {
     }
 
     /// Removes the items that are complete after the first `len` bytes of the sheet were written.
+    #[inline]
     pub fn wrote(&mut self, len: usize, sheet: &Sheet, inlet: &mut Inlet, pool: &mut Pool<F>) -> Written {
         let Some(queue) = &mut self.queue else { return Written::default() };
         let items = sheet.items_in(len);
@@ -197,6 +199,7 @@ fn encode<F>(message: &Message<F>, desk: Option<&Desk>, sheet: &mut Sheet) {
 
 impl<F> Queue<F> {
     /// The number of its items, with a partly written one.
+    #[inline]
     fn len(&self) -> usize {
         self.items.len() + usize::from(self.begun.is_some())
     }
@@ -281,6 +284,7 @@ impl<F> Queue<F> {
         }
     }
 
+    #[inline]
     fn encode(&self, desk: Option<&Desk>, sheet: &mut Sheet) {
         if let Some(begun) = &self.begun {
             sheet.bytes().extend_from_slice(&begun.bytes);

@@ -64,6 +64,7 @@ impl Sheet {
     }
 
     /// Empties it, and keeps its memory. Until then it pins the bodies that it references.
+    #[inline]
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.bodies.clear();
@@ -72,6 +73,7 @@ impl Sheet {
     }
 
     /// The memory that bytes are appended to.
+    #[inline]
     pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
@@ -83,16 +85,19 @@ impl Sheet {
     }
 
     /// Ends an item.
+    #[inline]
     pub(super) fn end_item(&mut self) {
         self.ends.push(self.len());
     }
 
     /// Whether another item should wait for the next sheet.
+    #[inline]
     pub(super) fn is_full(&self) -> bool {
         self.bodies.len() >= Self::BODIES || self.bytes.len() >= Self::BYTES
     }
 
     /// The number of items that the first `len` bytes complete.
+    #[inline]
     pub(super) fn items_in(&self, len: usize) -> usize {
         if len == self.len() { self.ends.len() } else { self.ends.partition_point(|end| *end <= len) }
     }

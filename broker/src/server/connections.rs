@@ -259,6 +259,7 @@ impl Connections {
     // ---- writing
 
     /// Writes the next connection with queued items, once. `None` if there is none.
+    #[inline]
     pub(crate) fn write_next(
         &mut self,
         now: Moment,
@@ -269,6 +270,7 @@ impl Connections {
         Some((id, self.write(now, id, poller, decisions)))
     }
 
+    #[inline]
     fn write(&mut self, now: Moment, id: PeerId, poller: &Poller, decisions: &mut Decisions) -> Served {
         let Some(connection) = connection(&mut self.places, id) else { return Served::Open };
         let Some((outlet, pool)) = decisions.outlets().of(id) else { return Served::Open };
@@ -510,6 +512,7 @@ impl Connection {
     }
 
     /// Writes until everything is written or the socket takes no more.
+    #[inline]
     fn flush(&mut self, outlet: &mut Outlet<Fd>, sheet: &mut Sheet, pool: &mut Pool<Fd>) -> Flushed {
         let (mut cost, mut bytes) = (0, 0);
         loop {

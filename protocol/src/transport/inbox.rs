@@ -121,6 +121,7 @@ impl ReadBuffer {
         }
     }
 
+    #[inline]
     fn take(&mut self, len: usize) -> Bytes {
         if len == self.room.len() {
             self.next_len = Self::READ_LEN; // there may be more where this came from
@@ -219,6 +220,7 @@ fn receive_warily(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<Receive
 }
 
 /// Reads without room for control data: the kernel closes descriptors that come, and says that something was cut short (unix(7)).
+#[inline]
 fn receive(socket: BorrowedFd<'_>, room: &mut [u8], how: RecvFlags) -> io::Result<Received> {
     loop {
         let mut no_control = RecvAncillaryBuffer::default();
