@@ -103,6 +103,6 @@ fn name_of(path: &Path) -> &str {
 }
 
 /// The client library's examples.
-const EXAMPLES: [&str; 7] = ["calc_service", "calc_client", "chat", "kv", "queue", "sensor", "store"];
+const EXAMPLES: [&str; 8] = ["calc_service", "calc_client", "chat", "kv", "metrics", "queue", "sensor", "store"];
 /// Those of them that need the runtime tokio.
 const ASYNC_EXAMPLES: [&str; 2] = ["async_chat", "async_first"];

@@ -229,3 +229,16 @@ fn of_several_services_the_first_answers_and_the_commands_of_the_others_are_ende
         })
     });
 }
+
+// ---- a collector of metrics
+
+#[test]
+fn a_collector_adds_up_what_programs_and_shells_publish() {
+    let broker = Broker::start();
+    let _collector = serve(&broker, "metrics", &["collect"], "metrics");
+    broker.example("metrics", &["count", "requests", "3"]).prints();
+    broker.example("metrics", &["count", "errors", "1"]).prints();
+    broker.ipcctl(["publish", "metrics.counted", "name=requests", "by:=4"]).prints();
+    eventually(SOON, "the sums", || broker.example("metrics", &["totals"]).prints_text() == "errors 1\nrequests 7\n");
+    assert_eq!(broker.ipcctl(["send", "metrics.totals"]).prints_text(), "{\"errors\":1,\"requests\":7}\n");
+}
