@@ -1,5 +1,7 @@
 //! An event whose body is encoded: what the typed ones are made of.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use ipc_protocol::{
     Encoding, ErrorCode, FieldTag, Routing, RoutingBuilder, Topic as TopicName,
@@ -12,6 +14,7 @@ use crate::{
     session::{
         Outgoing, Payload,
         outgoing::{Answer, What, encode, misnamed},
+        patience::to_ms,
     },
     topic::Topic,
 };
@@ -40,13 +43,16 @@ pub struct Publication {
     pub retained: bool,
     /// W3C trace context (`traceparent`), passed on untouched; up to 255 bytes.
     pub trace: Option<String>,
+    /// How long the broker's answer is waited for: 1 ms to 1 h, other values are moved to the nearer end. Without it for as long as the
+    /// broker's default allows a call.
+    pub timeout: Option<Duration>,
 }
 
 impl Publication {
     /// An event of plain bytes.
     #[must_use]
     pub fn new(topic: TopicName, body: impl Into<Bytes>) -> Self {
-        Self { topic, encoding: Encoding::BYTES, body: body.into(), retained: false, trace: None }
+        Self { topic, encoding: Encoding::BYTES, body: body.into(), retained: false, trace: None, timeout: None }
     }
 
     /// An event in JSON.
@@ -92,6 +98,13 @@ impl Publication {
         self
     }
 
+    /// Limits how long the broker's answer is waited for.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
     /// Its routing section.
     ///
     /// # Errors
@@ -117,7 +130,7 @@ impl Publication {
             what: What::Event { retained: self.retained },
             routing,
             encoding: self.encoding,
-            timeout_ms: 0,
+            timeout_ms: self.timeout.map_or(0, to_ms),
             body: Payload::Shared(self.body.clone()),
             answer,
             parent: None,

@@ -108,13 +108,14 @@ impl Args {
         let problem = |error| self.problem(error, globals);
         let locking = client.locking(self.name.as_str()).places(self.shared);
         if self.tries {
+            let locking = timed(locking, globals.timeout());
             return locking.try_take().map_err(problem)?.ok_or_else(|| self.held(ErrorCode::BUSY, "the lock is held"));
         }
         globals.say(|| format!("waiting for the lock {}", self.name));
         match self.wait {
             Some(None) => as_long_as_it_takes(&locking).map_err(problem),
-            Some(Some(time)) => within(locking, Some(time)).map_err(problem),
-            None => within(locking, globals.timeout()).map_err(problem),
+            Some(Some(time)) => locking.timeout(time).take().map_err(problem),
+            None => timed(locking, globals.timeout()).take().map_err(problem),
         }
     }
 
@@ -181,10 +182,10 @@ impl Supervised<'_> {
     }
 }
 
-fn within(locking: Locking, time: Option<Duration>) -> ipc_client::Result<LockGuard> {
+fn timed(locking: Locking, time: Option<Duration>) -> Locking {
     match time {
-        Some(time) => locking.timeout(time).take(),
-        None => locking.take(),
+        Some(time) => locking.timeout(time),
+        None => locking,
     }
 }
 

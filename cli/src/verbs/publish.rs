@@ -76,7 +76,7 @@ impl Args {
             let client = self.connect(globals)?;
             return Stream { client: &client, globals, subject, under_way: VecDeque::new() }.run(lines, &self);
         }
-        let publication = self.publication(source.read(self.encoding.map(Encoding::from), &subject)?);
+        let publication = self.publication(source.read(self.encoding.map(Encoding::from), &subject)?, globals);
         globals.say(|| {
             let size = body::display(publication.body.len(), publication.encoding);
             format!("publishing {size} on {subject}")
@@ -97,12 +97,17 @@ impl Args {
         globals.client(&format!("publish {}", self.topic), self.topic.as_str())
     }
 
-    fn publication(&self, body: Body) -> Publication {
-        if self.clear {
-            return Publication::clearing(self.topic.clone());
+    fn publication(&self, body: Body, globals: &Globals) -> Publication {
+        let topic = self.topic.clone();
+        let publication = match (self.clear, self.retain) {
+            (true, _) => Publication::clearing(topic),
+            (false, true) => Publication::new(topic, body.bytes).encoding(body.encoding).retained(),
+            (false, false) => Publication::new(topic, body.bytes).encoding(body.encoding),
+        };
+        match globals.timeout() {
+            Some(time) => publication.timeout(time),
+            None => publication,
         }
-        let publication = Publication::new(self.topic.clone(), body.bytes).encoding(body.encoding);
-        if self.retain { publication.retained() } else { publication }
     }
 }
 
@@ -130,7 +135,7 @@ impl Stream<'_> {
         let mut corked = None;
         while let Some(bytes) = lines.next_encoded(encoding, &self.subject)? {
             corked.get_or_insert_with(|| self.client.cork());
-            let publication = args.publication(Body { encoding, bytes });
+            let publication = args.publication(Body { encoding, bytes }, self.globals);
             let started = self.client.start_publishing(&publication);
             let publishing = started.map_err(|error| self.failed(lines.number(), error))?;
             self.under_way.push_back((lines.number(), publishing));

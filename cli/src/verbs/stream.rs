@@ -3,9 +3,9 @@
 use std::{
     borrow::Cow,
     io::{self, IsTerminal},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use ipc_client::{Client, DownlinkBytes, Encoding, Error, ErrorCode, Request, Res
 use crate::{
     body::{Body, Source},
     call::Template,
+    duration,
     exit::Exit,
     format::Format,
     lines::{self, Lines},
@@ -46,6 +47,14 @@ struct Items {
     has_begun: bool,
 }
 
+/// How long nothing has gone to the service or come from it. The broker can't know: while one side waits for the other, the library
+/// shows that it is there.
+struct Silence {
+    /// With `-t`.
+    longest: Option<Duration>,
+    since: Mutex<Instant>,
+}
+
 enum Origin {
     Lines(Lines),
     Bytes(Pieces, String),
@@ -59,7 +68,8 @@ pub(crate) fn run(
     cut: Cut,
     client: &Client,
 ) -> Result<Exit> {
-    let call = |meter| Call { template, cut, client, body, meter };
+    let silence = Arc::new(Silence::begin(template.globals.timeout()));
+    let call = |meter| Call { template, cut, client, body, meter, silence };
     let Some(source) = items else {
         call(Meter::start(None, template.globals)).download()?;
         return Ok(Exit::SUCCESS);
@@ -85,6 +95,7 @@ struct Call<'a> {
     body: Body,
     /// Of the items that are sent, or else of those that come.
     meter: Arc<Meter>,
+    silence: Arc<Silence>,
 }
 
 impl Call<'_> {
@@ -129,7 +140,8 @@ impl Call<'_> {
         let (up, down) = call.split();
         let encoding = self.template.encoding.unwrap_or(Encoding::BYTES);
         let (subject, meter) = (self.template.subject.clone(), self.meter.clone());
-        let sender = thread::Builder::new().spawn(move || send(up, items, encoding, &subject, &meter));
+        let silence = self.silence.clone();
+        let sender = thread::Builder::new().spawn(move || send(up, items, encoding, &subject, (&meter, &silence)));
         let sender = sender.map_err(|error| Problem::host(&self.template.subject, "cannot start a thread", &error))?;
         let outcome = self.print(down, |_| {})?;
         match &outcome {
@@ -153,9 +165,14 @@ impl Call<'_> {
     ) -> Result<std::result::Result<Response, Error>> {
         let mut gathered = Vec::new();
         loop {
-            let next = if gathered.is_empty() { down.next_until(None, None) } else { down.next_within(Duration::ZERO) };
+            let next = if gathered.is_empty() {
+                down.next_until(self.silence.until(), None)
+            } else {
+                down.next_within(Duration::ZERO)
+            };
             match next {
                 Ok(Some(Some(item))) => {
+                    self.silence.end();
                     let written = self.written(&item);
                     count(&item);
                     match written {
@@ -172,10 +189,11 @@ impl Call<'_> {
                         }
                     }
                 }
+                Ok(None) if gathered.is_empty() && self.silence.is_over() => return Ok(Err(self.silence.error())),
                 Ok(None) => {}
                 Ok(Some(None)) => {
                     self.put(&gathered)?;
-                    return Ok(down.end());
+                    return Ok(self.end(down));
                 }
                 Err(error) => {
                     self.put(&gathered)?;
@@ -184,6 +202,17 @@ impl Call<'_> {
             }
             self.put(&gathered)?;
             gathered.clear();
+        }
+    }
+
+    /// Waits for the reply behind the items, during which items of ours may go.
+    fn end(&self, mut down: DownlinkBytes) -> std::result::Result<Response, Error> {
+        loop {
+            match down.end_until(self.silence.until()) {
+                Some(outcome) => return outcome,
+                None if self.silence.is_over() => return Err(self.silence.error()),
+                None => {}
+            }
         }
     }
 
@@ -209,7 +238,13 @@ impl Call<'_> {
 ///
 /// # Errors
 /// The input can't be read; the service is told.
-fn send(mut up: UplinkBytes, mut items: Items, encoding: Encoding, subject: &str, meter: &Meter) -> Result<Items> {
+fn send(
+    mut up: UplinkBytes,
+    mut items: Items,
+    encoding: Encoding,
+    subject: &str,
+    (meter, silence): (&Meter, &Silence),
+) -> Result<Items> {
     loop {
         let mut batch = match items.next(encoding, subject) {
             Ok(batch) if batch.is_empty() => break,
@@ -221,18 +256,54 @@ fn send(mut up: UplinkBytes, mut items: Items, encoding: Encoding, subject: &str
         };
         // The first alone: a service that wants none of them says so before it takes it.
         let later = if items.has_begun { Vec::new() } else { batch.split_off(1) };
-        let sent = up.send_all(encoding, &batch);
+        let mut is_first = true;
+        let each = batch.iter().cloned().inspect(|_| {
+            if !std::mem::take(&mut is_first) {
+                silence.end(); // the one before is on its way
+            }
+        });
+        let sent = up.send_each(encoding, each);
         let bytes = batch.iter().map(Bytes::len).sum();
         items.kept = later;
         if sent.is_err() {
             items.kept.splice(..0, batch); // why, the end of the call says
             return Ok(items);
         }
+        silence.end();
         items.has_begun = true;
         meter.count(bytes);
     }
     up.finish();
     Ok(items)
+}
+
+impl Silence {
+    fn begin(longest: Option<Duration>) -> Self {
+        Self { longest, since: Mutex::new(Instant::now()) }
+    }
+
+    /// Something went or came. Without a limit no one asks when.
+    fn end(&self) {
+        if self.longest.is_some() {
+            *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+    }
+
+    /// When it is too long, unless it ends before.
+    fn until(&self) -> Option<Instant> {
+        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        self.longest.and_then(|longest| since.checked_add(longest))
+    }
+
+    fn is_over(&self) -> bool {
+        self.until().is_some_and(|until| until <= Instant::now())
+    }
+
+    fn error(&self) -> Error {
+        let time = duration::display(self.longest.unwrap_or_default());
+        Error::new(ErrorCode::DEADLINE, format!("nothing went to the service or came from it for {time}"))
+            .with_retry(Retry::Unknown)
+    }
 }
 
 impl Items {

@@ -104,6 +104,15 @@ impl DownlinkBytes {
         self.half.next_until(until, interrupt)
     }
 
+    /// Drops the items that still come, and waits for the reply until a time: `None` if it has not come by then. The reply is told
+    /// once.
+    ///
+    /// # Errors
+    /// What the call ended with.
+    pub fn end_until(&mut self, until: Option<Instant>) -> Option<Result<Response>> {
+        self.half.outcome_until(until)
+    }
+
     /// Drops the items that still come, and waits for the reply.
     ///
     /// # Errors

@@ -54,10 +54,23 @@ impl Place {
     /// Waits for the end of the call.
     pub(super) fn outcome(&self) -> Outcome {
         loop {
+            if let Some(outcome) = self.outcome_until(None) {
+                return outcome;
+            }
+        }
+    }
+
+    /// Waits for the end of the call until a time, if there is one; `None` then.
+    pub(super) fn outcome_until(&self, until: Option<Instant>) -> Option<Outcome> {
+        loop {
             let now = Instant::now();
             let patience = Patience::new(now, u32::MAX);
-            if let Some(outcome) = self.connection.wait_until(self.id, patience, Some(now + self.sign), None) {
-                return outcome;
+            let at_most = until.into_iter().chain([now + self.sign]).min();
+            if let Some(outcome) = self.connection.wait_until(self.id, patience, at_most, None) {
+                return Some(outcome);
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return None;
             }
             self.connection.show_sign(self.id);
         }

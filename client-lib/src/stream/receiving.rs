@@ -64,6 +64,18 @@ impl Receiving {
         while let Some(Ok(_)) = self.next() {}
         self.place.outcome().map(Response::detached)
     }
+
+    /// As [`Receiving::outcome`], but waits no longer than until a time: `None` then. Tells the outcome once.
+    pub(super) fn outcome_until(&mut self, until: Option<Instant>) -> Option<Outcome> {
+        while !self.has_ended {
+            match self.next_until(until, None) {
+                Ok(None) if until.is_some_and(|until| Instant::now() >= until) => return None,
+                Ok(_) => {}
+                Err(_) => self.has_ended = true,
+            }
+        }
+        self.place.outcome_until(until).map(|outcome| outcome.map(Response::detached))
+    }
 }
 
 /// Reads an item.

@@ -46,24 +46,33 @@ impl Sending {
 
     /// Sends items that are encoded already, with as few writes as possible.
     pub(super) fn send_all(&self, encoding: Encoding, items: &[Bytes]) -> Result<()> {
+        self.send_each(encoding, items.iter().cloned())
+    }
+
+    /// Sends items as they are asked for, with as few writes as possible.
+    pub(super) fn send_each(&self, encoding: Encoding, items: impl Iterator<Item = Bytes>) -> Result<()> {
         self.gathered(items, |connection, id, item| {
             let patient = self.place.patient(None, None);
-            connection.gather_item(id, encoding, &Payload::Shared(item.clone()), patient)
+            connection.gather_item(id, encoding, &Payload::Shared(item), patient)
         })
     }
 
     /// Sends items in the encoding of the call, with as few writes as possible.
     pub(super) fn send_values<T: Serialize>(&self, items: &[T]) -> Result<()> {
-        self.gathered(items, |connection, id, item| {
+        self.gathered(items.iter(), |connection, id, item| {
             let patient = self.place.patient(None, None);
             with_body(self.encoding, item, |body| connection.gather_item(id, self.encoding, &body, patient))
         })
     }
 
     /// What has gathered leaves in any case: also before an item that can't be sent.
-    fn gathered<T>(&self, items: &[T], gather: impl Fn(&Connection, Serial, &T) -> Result<()>) -> Result<()> {
+    fn gathered<T>(
+        &self,
+        mut items: impl Iterator<Item = T>,
+        gather: impl Fn(&Connection, Serial, T) -> Result<()>,
+    ) -> Result<()> {
         let Place { connection, id, .. } = &*self.place;
-        let gathered = items.iter().try_for_each(|item| gather(connection, *id, item));
+        let gathered = items.try_for_each(|item| gather(connection, *id, item));
         connection.send_gathered(None);
         gathered
     }

@@ -100,6 +100,15 @@ impl UplinkBytes {
         self.half.send_all(encoding, items)
     }
 
+    /// As [`send_all`](Self::send_all), with items of an iterator. It is asked for each when the one before is on its way, and so shows
+    /// how far the service is.
+    ///
+    /// # Errors
+    /// As [`Uplink::send`]. The items before the one that failed were sent.
+    pub fn send_each(&mut self, encoding: Encoding, items: impl Iterator<Item = Bytes>) -> Result<()> {
+        self.half.send_each(encoding, items)
+    }
+
     /// There are no more items.
     pub fn finish(mut self) {
         self.half.finish();

@@ -140,6 +140,27 @@ fn a_command_that_fails_ends_its_stream_with_an_error() {
     assert_eq!((finished.code, finished.stdout().as_str()), (3, "half\n"), "{}", finished.stderr);
 }
 
+#[test]
+fn a_stream_in_which_nothing_comes_ends_at_the_time_given() {
+    let broker = Broker::start();
+    let _service = broker.serve("tick", &["tick", "--stream", "--", "sh", "-c", "echo one; exec sleep 971"]);
+    let reader = broker.ipcctl(["send", "tick", "--stream", "-t", "400ms"]).run();
+    assert_eq!((reader.code, reader.stdout().as_str()), (124, "one\n"));
+    assert!(reader.stderr.contains("tick: deadline: nothing went to the service or came"), "{}", reader.stderr);
+    let _echo = broker.serve("echo", &["echo", "--stream", "--", "cat"]);
+    let sender = broker.ipcctl(["send", "echo", "--stream", "-t", "400ms", "-"]).interactive().start();
+    sender.finish().refused(124);
+}
+
+#[test]
+fn a_stream_may_take_longer_than_the_time_given_for_silence() {
+    let broker = Broker::start();
+    let script = "for n in 1 2 3 4 5 6; do echo $n; sleep 0.4; done";
+    let _service = broker.serve("tick", &["tick", "--stream", "--", "sh", "-c", script]);
+    let reader = broker.ipcctl(["send", "tick", "--stream", "-t", "2s"]).run();
+    assert_eq!((reader.code, reader.stdout().as_str()), (0, "1\n2\n3\n4\n5\n6\n"), "{}", reader.stderr);
+}
+
 // ---- on a terminal
 
 /// A command on a terminal of its own, whose output and errors come out of `script`.

@@ -215,7 +215,11 @@ impl Args {
             .map_err(|error| self.failed("cannot start a thread", &error))?;
         let problem = |error| Problem::from_error(self.name.as_str(), &error);
         let mut watch = Watch { signals, host: host::watch(globals) };
-        let waiting = Waiting { journal: &journal, patience, answer: globals.time };
+        let waiting = Waiting {
+            journal: &journal,
+            patience,
+            answer: globals.time.or(self.wait.flatten().map(|wait| wait + GRACE)),
+        };
         let Some(polled) = waiting.registered(&registration, &mut watch).map_err(problem)? else { return Ok(()) };
         journal.registered(polled.peer());
         journal.jobs(polled.threads(), self.jobs());
@@ -293,6 +297,8 @@ fn patience(text: &str) -> std::result::Result<Duration, String> {
     if is_zero { Ok(Duration::ZERO) } else { duration::parse(text) }
 }
 
+/// How much longer than --wait a broker that is there may take to answer.
+const GRACE: Duration = Duration::from_secs(1);
 /// How long to wait for a broker by default.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes that the list of peers shows.

@@ -6,6 +6,7 @@ mod outside;
 mod printer;
 
 use std::{
+    collections::VecDeque,
     ffi::OsString,
     io,
     num::NonZeroU64,
@@ -123,6 +124,9 @@ impl Args {
         let failed = |what: &str, error: &io::Error| Problem::host(subject.as_str(), what, error);
         let crew = self.crew(globals, &subject)?;
         let client = globals.client(&format!("subscribe {subject}"), &subject)?;
+        // A broker that doesn't answer is waited for while signals still end us.
+        let greeted = client.ping_within(globals.deadline());
+        greeted.map_err(|error| Problem::from_error(subject.as_str(), &globals.explained(error)))?;
         // Before any thread is made: threads inherit what is held back.
         let signals = Signals::hold(&ENDING).map_err(|error| failed("cannot watch for signals", &error))?;
         let until = globals.timeout().and_then(|time| began.checked_add(time));
@@ -136,8 +140,16 @@ impl Args {
             None => Sink::Lines(Printer::new(globals.format)),
         };
         let patterns = self.patterns.iter().map(Pattern::to_string).collect();
-        let mut reader =
-            Reader { patterns, events, sink, outside, globals, wanted: self.count.map(NonZeroU64::get), taken: 0 };
+        let mut reader = Reader {
+            patterns,
+            events,
+            sink,
+            outside,
+            globals,
+            wanted: self.count.map(NonZeroU64::get),
+            taken: 0,
+            late: None,
+        };
         let end = reader.read()?;
         let exit = reader.exit(end, &subject);
         reader.outside.signals.keep_holding();
@@ -180,6 +192,8 @@ struct Reader<'a> {
     globals: &'a Globals,
     wanted: Option<u64>,
     taken: u64,
+    /// What came before the time was over, and is still taken then.
+    late: Option<VecDeque<(usize, Notice)>>,
 }
 
 /// A gap, or a return, in JSON.
@@ -206,10 +220,31 @@ impl Reader<'_> {
                 return Ok(self.finish(None));
             }
             let at_most = may_have_more.then(Instant::now);
+            if self.late.as_ref().is_some_and(VecDeque::is_empty) {
+                return Ok(self.finish(Some(End::Time)));
+            }
             if let Some(end) = self.wait(at_most)? {
+                if end == End::Time && self.keeps_what_is_here() {
+                    continue;
+                }
                 return Ok(self.finish(Some(end)));
             }
         }
+    }
+
+    /// When the time is over, commands may be too slow for events that came before: those are still taken if -n waits for them.
+    fn keeps_what_is_here(&mut self) -> bool {
+        let Sink::Commands(_) = self.sink else { return false };
+        let Some(wanted) = self.wanted else { return false };
+        let most = usize::try_from(wanted - self.taken).unwrap_or(MOST_LATE).min(MOST_LATE);
+        // An error comes again, and is told by the one who asks next.
+        let late: VecDeque<_> = std::iter::from_fn(|| self.events.next().ok().flatten()).take(most).collect();
+        let keeps = !late.is_empty();
+        if keeps {
+            self.outside.until = None;
+            self.late = Some(late);
+        }
+        keeps
     }
 
     /// Takes events, but no more at once than a signal can wait for. Returns whether there may be more.
@@ -218,7 +253,11 @@ impl Reader<'_> {
             if self.is_done() || !self.has_room() {
                 return Ok(false);
             }
-            match self.events.next() {
+            let next = match &mut self.late {
+                Some(late) => Ok(late.pop_front()),
+                None => self.events.next(),
+            };
+            match next {
                 Ok(Some((at, notice))) => self.tell(at, notice),
                 Ok(None) => return Ok(false),
                 Err((at, error)) => {
@@ -392,6 +431,8 @@ fn count(text: &str) -> std::result::Result<NonZeroU64, String> {
     text.parse().map_err(|_| format!("it must be a number from 1 to {}", u64::MAX))
 }
 
+/// Events that are taken at most after the time is over.
+const MOST_LATE: usize = 1024;
 /// Events taken before signals and the time are looked at again.
 const TURN: usize = 256;
 /// How long commands may take after a signal, as under `serve`.
