@@ -135,6 +135,11 @@ impl Args {
     fn exit(&self, end: End, globals: &Globals) -> Result<Exit> {
         match end {
             End::Finished => Ok(Exit::SUCCESS),
+            // Who offers the name takes no streams both ways: it is no chat.
+            End::Broken(error) if error.code() == ErrorCode::INVALID => {
+                let message = format!("'{}' is a service, and nothing to talk with", self.name);
+                Err(Problem::new(ErrorCode::INVALID, self.name.as_str(), message).hint("choose another name"))
+            }
             End::Broken(error) => Err(Problem::from_error(self.name.as_str(), &globals.explained(error))),
             End::Ours(problem) => Err(problem),
         }

@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(value_name = "ARG")]
     args: Vec<OsString>,
 
-    /// Have the broker keep it as the last event of the topic, for 'subscribe --last'
+    /// Have the broker keep it as the last event of the topic, for 'subscribe --last'. It must have a body
     #[arg(long)]
     retain: bool,
 
@@ -76,7 +76,7 @@ impl Args {
             let client = self.connect(globals)?;
             return Stream { client: &client, globals, subject, under_way: VecDeque::new() }.run(lines, &self);
         }
-        let publication = self.publication(source.read(self.encoding.map(Encoding::from), &subject)?);
+        let publication = self.publication(source.read(self.encoding.map(Encoding::from), &subject)?)?;
         globals.say(|| {
             let size = body::display(publication.body.len(), publication.encoding);
             format!("publishing {size} on {subject}")
@@ -97,12 +97,16 @@ impl Args {
         globals.client(&format!("publish {}", self.topic), self.topic.as_str())
     }
 
-    fn publication(&self, body: Body) -> Publication {
+    fn publication(&self, body: Body) -> Result<Publication> {
         if self.clear {
-            return Publication::clearing(self.topic.clone());
+            return Ok(Publication::clearing(self.topic.clone()));
+        }
+        if self.retain && body.bytes.is_empty() {
+            let message = "an event without a body can't be kept: it would clear the topic";
+            return Err(Problem::usage(self.topic.as_str(), message).hint("--clear clears it"));
         }
         let publication = Publication::new(self.topic.clone(), body.bytes).encoding(body.encoding);
-        if self.retain { publication.retained() } else { publication }
+        Ok(if self.retain { publication.retained() } else { publication })
     }
 }
 
@@ -130,7 +134,14 @@ impl Stream<'_> {
         let mut corked = None;
         while let Some(bytes) = lines.next_encoded(encoding, &self.subject)? {
             corked.get_or_insert_with(|| self.client.cork());
-            let publication = args.publication(Body { encoding, bytes });
+            let publication = match args.publication(Body { encoding, bytes }) {
+                Ok(publication) => publication,
+                Err(problem) => {
+                    drop(corked); // the lines before it leave
+                    self.settle(0)?;
+                    return Err(problem.at_line(lines.number()));
+                }
+            };
             let started = self.client.start_publishing(&publication);
             let publishing = started.map_err(|error| self.failed(lines.number(), error))?;
             self.under_way.push_back((lines.number(), publishing));

@@ -15,7 +15,7 @@ pub(super) struct Feed {
 /// Where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// Before the first message, behind so many bytes of a byte order mark.
+    /// Before the first message, behind this many bytes of a byte order mark.
     Start(usize),
     /// In a line before the first message that isn't one.
     Garbage,
