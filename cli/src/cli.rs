@@ -276,12 +276,14 @@ mod tests {
         assert!(refused("send --timeout 5s upper x").contains("-t 5s"));
         assert!(refused("serve upper cat").contains("NAME -- CMD"));
         assert!(refused("serve upper").contains("NAME -- CMD"));
+        assert!(refused("lock l echo hi").contains("lock NAME -- CMD"));
     }
 
     #[test]
-    fn a_number_of_jobs_that_is_none_is_told_the_range() {
-        assert!(refused("serve upper --jobs 0 -- cat").contains("from 1 to 65535"));
-        assert!(refused("serve upper --jobs 65536 -- cat").contains("from 1 to 65535"));
+    fn a_number_that_is_none_is_told_the_range() {
+        assert!(refused("serve upper --jobs 0 -- cat").contains("from 1 to 4096"));
+        assert!(refused("serve upper --jobs 65536 -- cat").contains("from 1 to 4096"));
+        assert!(refused("lock l --shared 0 -- cat").contains("a number from 1 to "));
     }
 
     #[test]

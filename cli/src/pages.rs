@@ -1,7 +1,7 @@
 //! Long answers of the broker's own service, which come page by page.
 
-use ipc_client::{PeerNumber, ServiceName, TopicName, control};
-use serde::{Serialize, de::DeserializeOwned};
+use ipc_client::{Encoding, PeerNumber, ServiceName, TopicName, control};
+use serde::{Serialize, Serializer, de::DeserializeOwned};
 
 use crate::{
     format::Format,
@@ -33,10 +33,10 @@ impl Page for control::Names {
 
 impl Page for control::TopicPage {
     type Place = TopicName;
-    type Row = control::TopicRow;
+    type Row = KeptRow;
 
-    fn split(self) -> (Vec<control::TopicRow>, Option<TopicName>) {
-        (self.topics, self.next)
+    fn split(self) -> (Vec<KeptRow>, Option<TopicName>) {
+        (self.topics.into_iter().map(KeptRow::from).collect(), self.next)
     }
 }
 
@@ -47,6 +47,29 @@ impl Page for control::PeerPage {
     fn split(self) -> (Vec<control::PeerRow>, Option<PeerNumber>) {
         (self.peers, self.next)
     }
+}
+
+/// A topic in JSON, in the words of `subscribe -o json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct KeptRow {
+    pub(crate) topic: TopicName,
+    pub(crate) uid: u32,
+    #[serde(serialize_with = "in_words")]
+    pub(crate) encoding: Encoding,
+    pub(crate) bytes: u64,
+    pub(crate) age_ms: u64,
+}
+
+impl From<control::TopicRow> for KeptRow {
+    fn from(row: control::TopicRow) -> Self {
+        let control::TopicRow { topic, uid, encoding, bytes, age_ms } = row;
+        Self { topic, uid, encoding, bytes, age_ms }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn in_words<S: Serializer>(encoding: &Encoding, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(encoding)
 }
 
 /// Asks the broker's own service for page after page, and hands the rows of each on. `take` says whether it wants more.

@@ -156,11 +156,15 @@ impl Problem {
         if matches!(self.0.cause, Cause::ReaderGone) || loudness == Loudness::Quiet {
             return;
         }
-        let line = match format {
+        let _ = term::write_all(io::stderr(), self.line(format).as_bytes()); // there is nowhere else to say it
+    }
+
+    /// The line, with its end.
+    pub(crate) fn line(&self, format: Format) -> String {
+        match format {
             Format::Text => self.text(),
             Format::Json => self.json(),
-        };
-        let _ = term::write_all(io::stderr(), line.as_bytes()); // there is nowhere else to say it
+        }
     }
 
     fn because(subject: impl Into<String>, cause: Cause) -> Self {

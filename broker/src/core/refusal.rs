@@ -111,8 +111,11 @@ impl Progress {
 
     /// What happened, and when.
     fn tell(self, what: &str) -> String {
-        self.items()
-            .map_or_else(|| what.to_owned(), |items| format!("{what}; {items} items of the request were sent on"))
+        match self.items() {
+            None => what.to_owned(),
+            Some(1) => format!("{what}; 1 item of the request was sent on"),
+            Some(items) => format!("{what}; {items} items of the request were sent on"),
+        }
     }
 }
 

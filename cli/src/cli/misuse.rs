@@ -71,13 +71,15 @@ fn suggestion(error: &Error) -> Option<String> {
 /// What is right here, for words that are right in other programs and too far from ours for a guess.
 fn habit(error: &Error, verb: Option<&str>) -> Option<&'static str> {
     let wrong = argument(error);
-    let wants_command = verb == Some("serve") && !wrong.starts_with('-');
+    let is_command = !wrong.starts_with('-');
     match (error.kind(), wrong) {
         (ErrorKind::InvalidSubcommand, "call") => Some("'ipcctl send' calls a service"),
         (ErrorKind::UnknownArgument, "--timeout") => Some("-t sets the time, as in -t 5s"),
-        (ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument, _) if wants_command => {
-            Some("the command stands after --: ipcctl serve NAME -- CMD")
-        }
+        (ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument, _) if is_command => match verb {
+            Some("serve") => Some("the command stands after --: ipcctl serve NAME -- CMD"),
+            Some("lock") => Some("the command stands after --: ipcctl lock NAME -- CMD"),
+            _ => None,
+        },
         _ => None,
     }
 }

@@ -201,6 +201,11 @@ impl Args {
             End::Broken(error) if error.code() == ErrorCode::CANCELLED => {
                 Err(Problem::new(ErrorCode::SERVICE_GONE, self.name.as_str(), "the other one has left"))
             }
+            // Who offers the name takes no streams both ways: it is no chat.
+            End::Broken(error) if error.code() == ErrorCode::INVALID => {
+                let message = format!("'{}' is a service, and nothing to talk with", self.name);
+                Err(Problem::new(ErrorCode::INVALID, self.name.as_str(), message).hint("choose another name"))
+            }
             End::Broken(error) => Err(Problem::from_error(self.name.as_str(), &globals.explained(error))),
             End::Ours(problem) => Err(problem),
         }

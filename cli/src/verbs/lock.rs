@@ -21,6 +21,7 @@ use crate::{
     duration,
     exit::Exit,
     globals::Globals,
+    number::within,
     problem::{Problem, Result},
     program::Program,
     signals::{Origin, Signals},
@@ -59,7 +60,7 @@ pub(crate) struct Args {
     tries: bool,
 
     /// Let N hold the lock at once; all who take it must name the same number
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = |text: &str| within(text, 1..=u32::MAX))]
     shared: u32,
 
     /// The command and its arguments
@@ -124,7 +125,9 @@ impl Args {
         if error.code() == ErrorCode::DEADLINE && error.retry() == Retry::Safe {
             return self.held(ErrorCode::DEADLINE, "the lock was held all the time that it was waited for");
         }
-        Problem::from_error(self.name.as_str(), &globals.explained(error))
+        let problem = Problem::from_error(self.name.as_str(), &globals.explained(error));
+        // Of what is asked for, only the number of places can be wrong: the name has been checked.
+        if problem.is(ErrorCode::INVALID) { problem.hint("--shared sets the number of places") } else { problem }
     }
 
     fn held(&self, code: ErrorCode, message: &str) -> Problem {

@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(value_name = "ARG")]
     args: Vec<OsString>,
 
-    /// Have the broker keep it as the last event of the topic, for 'subscribe --last'
+    /// Have the broker keep it as the last event of the topic, for 'subscribe --last'. It must have a body
     #[arg(long)]
     retain: bool,
 
@@ -76,7 +76,7 @@ impl Args {
             let client = self.connect(globals)?;
             return Stream { client: &client, globals, subject, under_way: VecDeque::new() }.run(lines, &self);
         }
-        let publication = self.publication(source.read(self.encoding.map(Encoding::from), &subject)?, globals);
+        let publication = self.publication(source.read(self.encoding.map(Encoding::from), &subject)?, globals)?;
         globals.say(|| {
             let size = body::display(publication.body.len(), publication.encoding);
             format!("publishing {size} on {subject}")
@@ -97,17 +97,21 @@ impl Args {
         globals.client(&format!("publish {}", self.topic), self.topic.as_str())
     }
 
-    fn publication(&self, body: Body, globals: &Globals) -> Publication {
+    fn publication(&self, body: Body, globals: &Globals) -> Result<Publication> {
         let topic = self.topic.clone();
         let publication = match (self.clear, self.retain) {
             (true, _) => Publication::clearing(topic),
+            (false, true) if body.bytes.is_empty() => {
+                let message = "an event without a body can't be kept: it would clear the topic";
+                return Err(Problem::usage(self.topic.as_str(), message).hint("--clear clears it"));
+            }
             (false, true) => Publication::new(topic, body.bytes).encoding(body.encoding).retained(),
             (false, false) => Publication::new(topic, body.bytes).encoding(body.encoding),
         };
-        match globals.timeout() {
+        Ok(match globals.timeout() {
             Some(time) => publication.timeout(time),
             None => publication,
-        }
+        })
     }
 }
 
@@ -135,7 +139,14 @@ impl Stream<'_> {
         let mut corked = None;
         while let Some(bytes) = lines.next_encoded(encoding, &self.subject)? {
             corked.get_or_insert_with(|| self.client.cork());
-            let publication = args.publication(Body { encoding, bytes }, self.globals);
+            let publication = match args.publication(Body { encoding, bytes }, self.globals) {
+                Ok(publication) => publication,
+                Err(problem) => {
+                    drop(corked); // the lines before it leave
+                    self.settle(0)?;
+                    return Err(problem.at_line(lines.number()));
+                }
+            };
             let started = self.client.start_publishing(&publication);
             let publishing = started.map_err(|error| self.failed(lines.number(), error))?;
             self.under_way.push_back((lines.number(), publishing));

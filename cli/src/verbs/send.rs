@@ -81,7 +81,7 @@ pub(crate) struct Args {
 
     /// Print the items that the service sends, as they come: bytes as they are, JSON a line each. If the last ARG is - or @file, that
     /// is sent as items, as its bytes come, and the ARGs before it are the body. With --lines each line is an item. -t is how long
-    /// there may be silence. A reply behind items isn't printed
+    /// there may be silence. A line on a terminal at standard error says how far it is, without -q. A reply behind items isn't printed
     #[arg(long, conflicts_with_all = ["oneway", "datagram"])]
     stream: bool,
 
@@ -132,6 +132,9 @@ impl Args {
             let input = Lines::open(source, &template.subject)?;
             return lines::run(&template, input, &self.connect(globals, &template)?, globals.format);
         }
+        if self.is_bincode() {
+            return self.call_in_bincode(source, globals, &template);
+        }
         let has_fields = source.has_fields();
         let body = source.read(template.encoding, &template.subject)?;
         let mut request = template.request(body);
@@ -146,12 +149,6 @@ impl Args {
         if self.oneway {
             client.one_way(request).map_err(|error| template.problem(&error))?;
             globals.say(|| format!("the broker has accepted the call of {}", template.subject));
-            return Ok(Exit::SUCCESS);
-        }
-        if self.is_bincode() {
-            let typed = Typed::find(&client, &self.target)?;
-            let response = typed.decode(template.call(&client, typed.encode(request)?)?)?;
-            reply::print(&response, globals.format, self.ending())?;
             return Ok(Exit::SUCCESS);
         }
         if has_fields {
@@ -169,11 +166,33 @@ impl Args {
         Ok(Exit::SUCCESS)
     }
 
-    /// `--wait 5s upper` would take `5s` for the service, and wait for that.
+    /// Without the types of the service, nothing of the body matters.
+    fn call_in_bincode(&self, source: Source, globals: &Globals, template: &Template<'_>) -> Result<Exit> {
+        let began = Instant::now();
+        let client = self.connect(globals, template)?;
+        let typed = Typed::find(&client, &self.target)?;
+        let mut request = template.request(source.read(template.encoding, &template.subject)?);
+        if self.wait.is_none() {
+            request.timeout = request.timeout.map(|time| time.saturating_sub(began.elapsed()));
+        }
+        let response = typed.decode(template.call(&client, typed.encode(request)?)?)?;
+        reply::print(&response, globals.format, self.ending())?;
+        Ok(Exit::SUCCESS)
+    }
+
+    /// `--wait 5s upper x` would take `5s` for the service, and wait for that; `upper x --wait 5s` would take it for a part of the body.
     fn check_wait(&self) -> Result<()> {
         let target = self.target.to_string();
-        let is_mistaken = self.wait == Some(None) && !self.args.is_empty() && duration::parse(&target).is_ok();
-        if !is_mistaken {
+        if self.wait != Some(None) || self.args.is_empty() {
+            return Ok(());
+        }
+        // Several arguments are fields, and no time is one.
+        let mut times = self.args.iter().filter_map(|arg| arg.to_str()).filter(|arg| duration::parse(arg).is_ok());
+        if let (Some(time), [_, _, ..]) = (times.next_back(), self.args.as_slice()) {
+            let message = format!("'{time}' stands where the body is expected");
+            return Err(Problem::usage(target, message).hint(format!("write the time with =, as in --wait={time}")));
+        }
+        if duration::parse(&target).is_err() {
             return Ok(());
         }
         let message = format!("'{target}' stands where the service is expected");

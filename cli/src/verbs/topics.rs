@@ -2,7 +2,13 @@
 
 use ipc_client::{Pattern, control};
 
-use crate::{exit::Exit, globals::Globals, pages, problem::Result, table::Cell};
+use crate::{
+    exit::Exit,
+    globals::Globals,
+    pages::{self, KeptRow},
+    problem::Result,
+    table::Cell,
+};
 
 /// List the topics whose last event the broker keeps, sorted, with its size, encoding, publisher and age.
 ///
@@ -22,7 +28,7 @@ impl Args {
     }
 }
 
-fn rows(topics: &[control::TopicRow]) -> Vec<Vec<Cell>> {
+fn rows(topics: &[KeptRow]) -> Vec<Vec<Cell>> {
     let header = vec![
         Cell::text("topic"),
         Cell::number("bytes"),
@@ -33,7 +39,7 @@ fn rows(topics: &[control::TopicRow]) -> Vec<Vec<Cell>> {
     std::iter::once(header).chain(topics.iter().map(row)).collect()
 }
 
-fn row(topic: &control::TopicRow) -> Vec<Cell> {
+fn row(topic: &KeptRow) -> Vec<Cell> {
     vec![
         Cell::text(&topic.topic),
         Cell::number(topic.bytes),
@@ -50,16 +56,22 @@ mod tests {
     use super::*;
     use crate::table;
 
+    fn topic() -> KeptRow {
+        let topic = TopicName::parse("home.kitchen").unwrap();
+        KeptRow { topic, uid: 1000, encoding: Encoding::JSON, bytes: 12, age_ms: 61_999 }
+    }
+
+    #[test]
+    fn an_encoding_is_a_word_in_json() {
+        assert_eq!(
+            serde_json::to_string(&topic()).unwrap(),
+            r#"{"topic":"home.kitchen","uid":1000,"encoding":"json","bytes":12,"age_ms":61999}"#
+        );
+    }
+
     #[test]
     fn a_topic_is_a_line() {
-        let topic = control::TopicRow {
-            topic: TopicName::parse("home.kitchen").unwrap(),
-            uid: 1000,
-            encoding: Encoding::JSON,
-            bytes: 12,
-            age_ms: 61_999,
-        };
-        let text = table::render(&rows(&[topic]));
+        let text = table::render(&rows(&[topic()]));
         assert_eq!(text, "topic         bytes  encoding   uid  age_s\nhome.kitchen     12  json      1000     61\n");
     }
 }

@@ -284,6 +284,20 @@ fn a_kept_event_comes_first_until_it_is_cleared() {
 }
 
 #[test]
+fn an_event_without_a_body_is_not_kept_and_clears_nothing() {
+    let broker = Broker::start();
+    publish(&broker, &["st", "--retain", "x"]);
+    let empty = |arguments: &[&str]| broker.ipcctl([&["publish", "st", "--retain"], arguments].concat()).input("");
+    for arguments in [&["-"][..], &[""], &[]] {
+        let refused = empty(arguments).run();
+        assert!(refused.refused(2).contains("(--clear clears it)"), "{}", refused.stderr);
+    }
+    let lines = empty(&["--lines", "-"]).input("y\n\nz\n").run();
+    assert!(lines.refused(2).contains("line 2: "), "{}", lines.stderr);
+    assert_eq!(broker.ipcctl(["subscribe", "st", "--last", "-n", "1"]).prints_text(), "y\n");
+}
+
+#[test]
 fn bash_offers_the_topics_that_are_kept() {
     let broker = Broker::start();
     ["news.local", "news.world", "other"].iter().for_each(|topic| publish(&broker, &[topic, "x", "--retain"]));
@@ -388,6 +402,25 @@ fn a_body_is_never_on_a_command_line_or_in_an_environment() {
     publish(&broker, &["t", "a secret body"]);
     let output = reader.finish().stdout();
     assert!(output.contains("IPC_TOPIC=t") && !output.contains("secret"), "{output}");
+}
+
+#[test]
+fn a_command_that_fails_is_told_in_json() {
+    let broker = Broker::start();
+    let reader = subscribe(&broker, &["t", "-n", "1", "-o", "json", "--exec", "sh", "-c", "exit 3"]);
+    publish(&broker, &["t", "x"]);
+    let told = documents(&reader.finish().stderr).remove(0);
+    assert_eq!((&told["error"], &told["target"]), (&json!("failed"), &json!("t")));
+    assert!(told["message"].as_str().unwrap().contains('3'), "{told}");
+}
+
+#[test]
+fn too_many_patterns_are_told_what_to_do() {
+    let broker = Broker::with_config("[limits]\nsubscriptions_per_peer = 2\n");
+    let refused = broker.ipcctl(["subscribe", "a", "b", "c"]).run();
+    assert!(refused.refused(75).contains("use fewer patterns"), "{}", refused.stderr);
+    let late = broker.ipcctl(["subscribe", "a", "b", "-t", "10ms"]).run();
+    assert!(late.refused(124).starts_with("ipcctl: a and 1 more: deadline: "), "{}", late.stderr);
 }
 
 #[test]

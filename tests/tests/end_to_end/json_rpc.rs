@@ -499,6 +499,28 @@ fn ipcctl_rpc_passes_on_as_much_as_there_is() {
 }
 
 #[test]
+fn ipcctl_rpc_answers_what_the_broker_would_not_take_for_json_rpc() {
+    let broker = Broker::start();
+    let printed = |input: &str| broker.ipcctl(["rpc"]).input(input).prints_text();
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ipc.ping"}"#;
+    let pong = "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n";
+    let refused = printed(&format!("{ping} garbage\n")).replace(pong, "");
+    assert!(refused.contains("-32700"), "{refused}");
+    assert_eq!(printed("garbage\n"), refused);
+    assert_eq!(printed(&format!("garbage\n{ping}")), format!("{refused}{pong}"));
+    assert_eq!(printed(&format!("\u{feff}\n{ping}")), pong);
+}
+
+#[test]
+fn ipcctl_rpc_answers_a_request_without_an_end() {
+    let broker = Broker::start();
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ipc.ping"}"#;
+    let printed = broker.ipcctl(["rpc"]).input(format!("{ping}{{\"jsonrpc\":")).prints_text();
+    let codes = printed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["error"]["code"].clone());
+    assert_eq!(codes.collect::<Vec<_>>(), [Value::Null, json!(-32700)]);
+}
+
+#[test]
 fn ipcctl_rpc_keeps_its_deadline_and_tells_errors() {
     let mut broker = Broker::in_process("");
     let wait = r#"{"jsonrpc":"2.0","id":1,"method":"ipc.wait","params":{"name":"never"}}"#;

@@ -30,6 +30,29 @@ fn error_line(finished: &Finished) -> Value {
 // ---- what an error says about the call
 
 #[test]
+fn a_time_that_stands_apart_from_its_option_is_told_how_it_is_written() {
+    let broker = Broker::start();
+    let refused = broker.ipcctl(["send", "upper", "hello", "--wait", "5s"]).run();
+    assert!(refused.refused(2).contains("--wait=5s"), "{}", refused.stderr);
+}
+
+#[test]
+fn bincode_without_types_says_so_whatever_the_body_is() {
+    let broker = Broker::start();
+    let _service = broker.serve("plain", &["plain", "--", "cat"]);
+    let refused = broker.ipcctl(["send", "plain", "--encoding", "bincode", "x"]).run();
+    assert!(refused.refused(67).contains("doesn't say what its types are"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_chat_under_the_name_of_a_service_says_so() {
+    let broker = Broker::start();
+    let _service = broker.serve("plain", &["plain", "--", "cat"]);
+    let refused = broker.ipcctl(["chat", "plain"]).input("hi\n").run();
+    assert!(refused.refused(65).contains("(choose another name)"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_call_is_waited_for_even_without_a_descriptor_for_signals() {
     let broker = Broker::start();
     let _service = slow(&broker);

@@ -288,7 +288,7 @@ impl Args {
 }
 
 fn job_count(text: &str) -> std::result::Result<NonZeroU16, String> {
-    text.parse().map_err(|_| format!("it is a number from 1 to {}", u16::MAX))
+    text.parse().map_err(|_| format!("it must be a number from 1 to {MOST_JOBS}"))
 }
 
 /// A duration, which may be zero.

@@ -120,7 +120,7 @@ const ENDING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Si
 impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let began = Instant::now();
-        let subject = self.patterns.iter().map(Pattern::to_string).collect::<Vec<_>>().join(" ");
+        let subject = self.subject();
         let failed = |what: &str, error: &io::Error| Problem::host(subject.as_str(), what, error);
         let crew = self.crew(globals, &subject)?;
         let client = globals.client(&format!("subscribe {subject}"), &subject)?;
@@ -146,6 +146,7 @@ impl Args {
             sink,
             outside,
             globals,
+            is_cutting: matches!(self.policy, Policy::Cut),
             wanted: self.count.map(NonZeroU64::get),
             taken: 0,
             late: None,
@@ -154,6 +155,14 @@ impl Args {
         let exit = reader.exit(end, &subject);
         reader.outside.signals.keep_holding();
         exit
+    }
+
+    /// All patterns in a few words.
+    fn subject(&self) -> String {
+        match self.patterns.as_slice() {
+            [first, _, rest @ ..] => format!("{first} and {} more", rest.len() + 1),
+            patterns => patterns.iter().map(Pattern::to_string).collect(),
+        }
     }
 
     fn crew(&self, globals: &Globals, subject: &str) -> Result<Option<(Program, u16, Stderr)>> {
@@ -170,7 +179,11 @@ impl Args {
             let settings = client.subscription(pattern.as_str()).policy(self.policy.into()).queue(self.queue);
             let settings = if self.last { settings.last() } else { settings };
             let watched = settings.start().and_then(ipc_client::Subscription::watched);
-            watched.map_err(|error| Problem::from_error(pattern.as_str(), &globals.explained(error)))
+            watched.map_err(|error| {
+                let is_one_of_many = error.code() == ErrorCode::BUSY && self.patterns.len() > 1;
+                let problem = Problem::from_error(pattern.as_str(), &globals.explained(error));
+                if is_one_of_many { problem.hint("use fewer patterns, or wider ones such as 'a.**'") } else { problem }
+            })
         });
         started.collect()
     }
@@ -190,6 +203,8 @@ struct Reader<'a> {
     sink: Sink,
     outside: Outside,
     globals: &'a Globals,
+    /// Whether the broker ends a subscription that is too slow.
+    is_cutting: bool,
     wanted: Option<u64>,
     taken: u64,
     /// What came before the time was over, and is still taken then.
@@ -261,7 +276,9 @@ impl Reader<'_> {
                 Ok(Some((at, notice))) => self.tell(at, notice),
                 Ok(None) => return Ok(false),
                 Err((at, error)) => {
-                    return Err(Problem::from_error(&self.patterns[at], &self.globals.explained(error)));
+                    let is_slow = self.is_cutting && error.code() == ErrorCode::BUSY;
+                    let problem = Problem::from_error(&self.patterns[at], &self.globals.explained(error));
+                    return Err(if is_slow { problem.hint("--queue sets how many may wait") } else { problem });
                 }
             }
         }
@@ -413,7 +430,10 @@ impl Reader<'_> {
     /// Says something on standard error; if its reader is too slow, it is lost rather than an event delayed.
     fn say(&self, subject: &str, text: &str) {
         if self.globals.loudness() > Loudness::Quiet {
-            let line = format!("ipcctl: {}: {}\n", escape::line(subject), escape::line(text));
+            let line = match self.globals.format {
+                Format::Text => format!("ipcctl: {}: {}\n", escape::line(subject), escape::line(text)),
+                Format::Json => Problem::own("failed", 125, subject, text).line(Format::Json),
+            };
             Log::Pass.pass(line.as_bytes());
         }
     }

@@ -1,5 +1,7 @@
 //! `ipcctl rpc`: standard input and output as a connection to the broker, in JSON-RPC.
 
+mod feed;
+
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
@@ -15,6 +17,7 @@ use rustix::{
     net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown},
 };
 
+use self::feed::Feed;
 use crate::{
     exit::Exit,
     globals::Globals,
@@ -25,7 +28,8 @@ use crate::{
 /// Connect standard input and output to the broker, which speaks JSON-RPC 2.0: a request goes in, its answer comes out as one line.
 ///
 /// What comes from standard input is sent as it is, and what the broker sends is printed as it is; docs/json-rpc.md says what that means.
-/// At the end of standard input it waits for the answers that are still due, but with -t no longer than that. The exit code is 0 whatever the
+/// Two things the broker can't be asked: input that doesn't begin with a message, and one that it ends within. Both are answered here, as the
+/// broker answers what isn't JSON: with -32700 and the id null. At the end of standard input it waits for the answers that are still due, but with -t no longer than that. The exit code is 0 whatever the
 /// answers say. It is 74 if the broker goes away before the input has ended, and 124 if -t is over.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -37,6 +41,7 @@ pub(crate) struct Args {}
 struct Pipe {
     socket: OwnedFd,
     unsent: Vec<u8>,
+    feed: Feed,
     /// Whether standard input has ended, and the broker knows.
     ended: bool,
     /// When to give up, once it has.
@@ -47,7 +52,7 @@ impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let socket = globals.dial("rpc")?.socket().map_err(|error| Problem::from_error("rpc", &error))?;
         globals.say(|| format!("connected to the broker at {}", globals.place()));
-        let mut pipe = Pipe { socket, unsent: Vec::new(), ended: false, until: None };
+        let mut pipe = Pipe { socket, unsent: Vec::new(), feed: Feed::new(), ended: false, until: None };
         loop {
             let [has_input, has_output, takes_more] =
                 pipe.wait().map_err(|error| Problem::host("rpc", "poll", &error))?;
@@ -111,7 +116,9 @@ impl Pipe {
                 return Ok(true);
             }
             Ok(len) => {
-                self.unsent.extend_from_slice(bytes.get(..len).unwrap_or_default());
+                let (sent, refused) = self.feed.take(bytes.get(..len).unwrap_or_default());
+                self.unsent.extend_from_slice(sent);
+                out::print(&malformed("this is not JSON").repeat(refused))?;
                 self.send();
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
@@ -121,6 +128,9 @@ impl Pipe {
     }
 
     fn send(&mut self) {
+        if self.unsent.is_empty() {
+            return;
+        }
         match send(&self.socket, &self.unsent, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(len) => drop(self.unsent.drain(..len)),
             Err(Errno::AGAIN | Errno::INTR) => {}
@@ -131,12 +141,23 @@ impl Pipe {
     /// The broker has closed the connection.
     fn end(&self) -> Result<Exit> {
         if self.ended {
+            if self.feed.is_within() {
+                out::print(&malformed("the input ends within a message"))?;
+            }
             return Ok(Exit::SUCCESS);
         }
         let error =
             Error::new(ErrorCode::BROKER_LOST, "the broker has closed the connection").with_retry(Retry::Unknown);
         Err(Problem::from_error("rpc", &error))
     }
+}
+
+/// The line that answers what is no message.
+fn malformed(message: &str) -> String {
+    let data = r#"{"name":"usage","retry":"safe"}"#;
+    format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{{\"code\":-32700,\"message\":\"{message}\",\"data\":{data}}}}}\n"
+    )
 }
 
 /// Bytes that are read at a time.
