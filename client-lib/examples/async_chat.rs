@@ -2,7 +2,7 @@
 //! `async_chat NAME` at as many terminals as you like; Ctrl-D leaves.
 #![forbid(unsafe_code)]
 
-use std::{error::Error, io};
+use std::{error::Error, io, process::ExitCode};
 
 use ipc_client::{AsyncClient, Notice};
 use tokio::sync::mpsc;
@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 /// The room.
 #[ipc_client::service(name = "room")]
 trait Room {
-    /// A line of one of them.
+    /// A line that was said.
     #[event]
     fn said(name: String, line: String);
 }
@@ -21,7 +21,17 @@ enum Happened {
     Told(Option<ipc_client::Result<Notice>>),
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let name = std::env::args().nth(1).ok_or("async_chat NAME")?;
     let (typed, lines) = mpsc::channel(1);
     std::thread::spawn(move || {

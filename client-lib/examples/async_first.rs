@@ -6,6 +6,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+use std::process::ExitCode;
+
 use ipc_client::{AsyncContext, Failed, Request, Response};
 use tokio::task::JoinSet;
 
@@ -37,7 +39,17 @@ impl First for Race {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(Race.into_service().window(32).run())?)
 }

@@ -3,10 +3,22 @@
 
 mod calc;
 
+use std::process::ExitCode;
+
 use calc::{CalcAdd, CalcClient, CalcError};
 use ipc_client::{CallError, Client, ErrorCode};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let client = Client::connect()?;
     let calc = CalcClient::new(&client);
     println!("1 + 2 = {}", calc.add(1, 2)?);

@@ -7,6 +7,8 @@
 
 mod calc;
 
+use std::process::ExitCode;
+
 use calc::{Calc, CalcError};
 use ipc_client::Context;
 
@@ -31,6 +33,16 @@ impl Calc for Calculator {
     }
 }
 
-fn main() -> ipc_client::Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> ipc_client::Result<()> {
     Calculator.into_service().threads(2).window(64).run()
 }

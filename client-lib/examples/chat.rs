@@ -5,6 +5,7 @@
 use std::{
     error::Error,
     io,
+    process::ExitCode,
     sync::{Mutex, mpsc},
     thread,
 };
@@ -24,7 +25,17 @@ impl StreamMethod for Talk {
     type Error = String;
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     match std::env::args().nth(1).as_deref() {
         Some("wait") => wait(),
         Some("call") => call(),

@@ -3,7 +3,12 @@
 //! `ipcctl subscribe jobs.dead`.
 #![forbid(unsafe_code)]
 
-use std::{error::Error, process::Command, thread, time::Duration};
+use std::{
+    error::Error,
+    process::{Command, ExitCode},
+    thread,
+    time::Duration,
+};
 
 use ipc_client::{CallError, Client, Failed, Method, Notice, Publication, Retry, Service};
 use serde::{Deserialize, Serialize};
@@ -18,7 +23,17 @@ impl Method for Job {
     type Error = String;
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match act() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.split_first().map(|(verb, rest)| (verb.as_str(), rest)) {
         Some(("work", [program, rest @ ..])) => {

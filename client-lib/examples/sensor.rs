@@ -3,7 +3,7 @@
 //! From a shell: `ipcctl subscribe home. --last`.
 #![forbid(unsafe_code)]
 
-use std::{borrow::Cow, error::Error, io};
+use std::{borrow::Cow, error::Error, io, process::ExitCode};
 
 use ipc_client::{Client, Notice, Topic};
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,17 @@ impl Topic for Temperature<'_> {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["report", room] => report(&Temperature { room }),

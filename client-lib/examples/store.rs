@@ -7,6 +7,7 @@ use std::{
     error::Error,
     fs::{self, File},
     io::{self, Read, Write},
+    process::ExitCode,
 };
 
 use bytes::Bytes;
@@ -14,7 +15,17 @@ use ipc_client::{
     Client, Encoding, ErrorCode, Failed, ItemsBytes, Request, Response, Service, SinkBytes, Streams, Target,
 };
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["serve", directory] => {

@@ -3,6 +3,8 @@
 question='{"jsonrpc":"2.0","id":1,"method":"ipc.list"}'
 if command -v socat >/dev/null; then
     printf %s "$question" | socat -t1 - "UNIX-CONNECT:$IPCD_SOCKET"
-else
+elif command -v nc >/dev/null; then
     printf %s "$question" | nc -N -U "$IPCD_SOCKET"
+else
+    printf %s "$question" | ipcctl rpc # finds the broker by itself
 fi

@@ -10,9 +10,11 @@ for line in broker.makefile():
     message = json.loads(line)
     if message.get("method") == "$/call":
         call = message["params"]
-        if call["method"] != "add":
-            send(id=message["id"], error={"code": -32601, "message": "only add"})
-        elif isinstance(call["params"], list):
-            send(id=message["id"], result=add(*call["params"]))
-        else:
-            send(id=message["id"], result=add(**call["params"]))
+        args = call.get("params")
+        try:
+            if call["method"] != "add":
+                send(id=message["id"], error={"code": -32601, "message": "only add"})
+            else:
+                send(id=message["id"], result=add(*args) if isinstance(args, list) else add(**args))
+        except TypeError as error:
+            send(id=message["id"], error={"code": -32602, "message": str(error)})
