@@ -529,3 +529,16 @@ fn s18_a_late_subscriber_has_the_last_value_of_each_sensor() {
     let late: BTreeSet<&str> = late.lines().collect();
     assert_eq!(late, BTreeSet::from(["{\"celsius\":18}", "{\"celsius\":22}"]));
 }
+
+#[test]
+fn events_that_came_in_time_are_taken_although_commands_are_slow() {
+    let broker = Broker::start();
+    let slow = "cat; echo; until [ -e go ]; do sleep 0.01; done";
+    let reader = broker.ipcctl(["subscribe", "a.b", "-n", "2", "-t", "3s", "--exec", "sh", "-c", slow]).start();
+    broker.expect_stat("subscriptions", 1);
+    broker.shell("ipcctl publish a.b one && ipcctl publish a.b two").prints();
+    reader.expect_output("one\n");
+    broker.shell("sleep 3.2; : >go").prints();
+    let finished = reader.finish();
+    assert_eq!((finished.code, finished.stdout().as_str()), (0, "one\ntwo\n"), "{}", finished.stderr);
+}

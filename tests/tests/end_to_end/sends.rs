@@ -174,6 +174,28 @@ fn the_timeout_holds_for_every_verb_at_a_stopped_broker() {
 }
 
 #[test]
+fn the_timeout_holds_for_verbs_that_wait_at_a_stopped_broker() {
+    let mut broker = Broker::in_process("");
+    broker.daemon().expect("it is a process").signal(Signal::SIGSTOP);
+    let verbs = [
+        (&["publish", "a.b", "-t", "300ms"][..], 124),
+        (&["publish", "a.b", "--retain", "x", "-t", "300ms"], 124),
+        (&["lock", "x", "--try", "-t", "300ms", "--", "true"], 124),
+        (&["subscribe", "a.b", "-t", "300ms"], 124),
+        (&["subscribe", "a.b", "-n", "1", "-t", "300ms"], 124),
+        (&["chat", "x", "-t", "300ms"], 69),
+        (&["serve", "x", "--wait=300ms", "--", "cat"], 124),
+        (&["send", "x", "--stream", "-t", "300ms"], 124),
+    ];
+    for (verb, code) in verbs {
+        let finished = broker.ipcctl(verb).run();
+        finished.refused(code);
+        assert!(finished.took < Duration::from_secs(7), "{verb:?}: {:?}", finished.took);
+    }
+    broker.daemon().expect("it is a process").signal(Signal::SIGCONT);
+}
+
+#[test]
 fn a_stopped_broker_is_not_reported_as_a_missing_service() {
     let mut broker = Broker::in_process("");
     broker.daemon().expect("it is a process").signal(Signal::SIGSTOP);

@@ -161,6 +161,15 @@ fn a_stream_may_take_longer_than_the_time_given_for_silence() {
     assert_eq!((reader.code, reader.stdout().as_str()), (0, "1\n2\n3\n4\n5\n6\n"), "{}", reader.stderr);
 }
 
+#[test]
+fn a_command_that_fails_says_why() {
+    let broker = Broker::start();
+    let _service = broker.serve("no", &["no", "--stream", "--", "sh", "-c", "echo half; echo oops >&2; exit 9"]);
+    let finished = broker.ipcctl(["send", "no", "--stream"]).run();
+    assert_eq!(finished.stdout(), "half\n");
+    assert!(finished.stderr.starts_with("ipcctl: no: app_error: oops"), "{}", finished.stderr);
+}
+
 // ---- on a terminal
 
 /// A command on a terminal of its own, whose output and errors come out of `script`.
@@ -249,4 +258,36 @@ fn s09_the_death_of_one_is_an_error_for_the_other() {
     let second = second.finish();
     assert_eq!(second.code, 74);
     assert!(second.stderr.starts_with("ipcctl: lobby: service_gone: "), "{}", second.stderr);
+}
+
+#[test]
+fn s09_one_who_waits_without_a_word_to_say_ends() {
+    let broker = Broker::start();
+    let alone = broker.ipcctl(["chat", "lobby"]).run();
+    assert_eq!((alone.code, alone.stderr.as_str()), (0, ""));
+    let alone = broker.ipcctl(["chat", "lobby", "-t", "300ms"]).input("hi\n").run();
+    assert!(alone.refused(124).contains("lobby: deadline: no other one came within 300ms"), "{}", alone.stderr);
+}
+
+#[test]
+fn s09_one_who_waits_ends_with_the_broker() {
+    let mut broker = Broker::in_process("");
+    let waiting = broker.ipcctl(["chat", "lobby"]).interactive().start();
+    broker.wait_for("lobby");
+    broker.daemon().expect("it is a process").kill();
+    waiting.finish().refused(74);
+}
+
+#[test]
+fn s09_one_who_leaves_is_missed_by_the_one_who_waited() {
+    let broker = Broker::start();
+    let first = broker.ipcctl(["chat", "lobby"]).interactive().start();
+    broker.wait_for("lobby");
+    let mut second = broker.ipcctl(["chat", "lobby"]).interactive().start();
+    second.write(b"hello\n");
+    first.expect_output("hello\n");
+    second.signal(Signal::SIGINT);
+    let first = first.finish();
+    assert_eq!(first.code, 74);
+    assert!(first.stderr.starts_with("ipcctl: lobby: service_gone: the other one has left"), "{}", first.stderr);
 }

@@ -12,6 +12,7 @@
 use std::{
     io::{self, PipeReader, PipeWriter, Read, Write},
     process::ExitStatus,
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -28,9 +29,11 @@ use super::{
 use crate::child::{
     GRACE, Interest,
     group::{Leader, Pipes, Stderr, Stdout, Surroundings},
-    job::{Finished, Stop},
+    job::{Finished, Stop, drain},
     log::Log,
-    ready, verdict,
+    ready,
+    tail::Tail,
+    verdict,
 };
 
 /// What is one item.
@@ -56,15 +59,15 @@ impl Once {
         let until = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut recipe = self.program.recipe();
         environment::of_call(&mut recipe, incoming, context.caller(), until);
-        let stderr = if self.log == Log::Drop { Stderr::Null } else { Stderr::Inherit };
-        let surroundings = Surroundings { stdout: Stdout::Pipe, stderr, guard: self.guard.clone() };
-        let (leader, Pipes { stdin, stdout, .. }) =
+        let surroundings = Surroundings { stdout: Stdout::Pipe, stderr: Stderr::Pipe, guard: self.guard.clone() };
+        let (leader, Pipes { stdin, stdout, stderr }) =
             Leader::start(recipe, &surroundings).map_err(|error| cannot_start(&self.program, &error))?;
         let body = incoming.body.clone();
         // It ends with the call, or when the command closes its input: nothing waits for it.
         let feeder = thread::Builder::new().spawn(move || drop(feed(stdin, &body, items, cut)));
         feeder.map_err(|error| internal(&error))?;
-        let run = Run { leader, stdout, unsent: Vec::new(), sink, is_taken: true, reply: Vec::new(), cut };
+        let complaint = Complaint::read(stderr, self.log).map_err(|error| internal(&error))?;
+        let run = Run { leader, stdout, complaint, unsent: Vec::new(), sink, is_taken: true, reply: Vec::new(), cut };
         let finished = run.finish(incoming.encoding, [&cancel, &self.quit], until).map_err(|error| internal(&error))?;
         verdict::of(finished, incoming.encoding, self.codes)
     }
@@ -74,6 +77,7 @@ impl Once {
 struct Run {
     leader: Leader,
     stdout: Option<PipeReader>,
+    complaint: Complaint,
     /// The start of a line.
     unsent: Vec<u8>,
     sink: SinkBytes,
@@ -113,7 +117,7 @@ impl Run {
             stop = self.send(asked, rest);
         }
         let status = self.end(stop)?;
-        Ok(Finished { status, stop, reply: self.reply, complaint: String::new() })
+        Ok(Finished { status, stop, reply: self.reply, complaint: self.complaint.text() })
     }
 
     /// Waits for the command, which has closed its output or is asked to end.
@@ -180,6 +184,41 @@ impl Run {
         }
         bodies.iter().for_each(|body| self.reply.extend_from_slice(body));
         (self.reply.len() > MAX_BODY as usize).then_some(Stop::TooMuch)
+    }
+}
+
+/// What a command says on standard error. A thread reads it, for a caller that takes slowly makes us wait.
+struct Complaint {
+    tail: Arc<Mutex<Tail>>,
+    /// Fails once all has been read.
+    end: mpsc::Receiver<()>,
+}
+
+impl Complaint {
+    fn read(pipe: Option<PipeReader>, log: Log) -> io::Result<Self> {
+        let (tail, (open, end)) = (Arc::new(Mutex::new(Tail::default())), mpsc::channel());
+        let kept = tail.clone();
+        thread::Builder::new().spawn(move || {
+            let _open: mpsc::Sender<()> = open;
+            let mut pipe = pipe;
+            while let Some(fd) = &pipe {
+                if ready([(Some(fd as _), Interest::Read)], None).is_err() {
+                    return;
+                }
+                drain(&mut pipe, |bytes| {
+                    kept.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+                    log.pass(bytes);
+                    true
+                });
+            }
+        })?;
+        Ok(Self { tail, end })
+    }
+
+    /// The end of it, once the command is gone. What left its process group may hold the pipe open.
+    fn text(&self) -> String {
+        let _ = self.end.recv_timeout(SILENCE); // all that matters is that it is over
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).text()
     }
 }
 
