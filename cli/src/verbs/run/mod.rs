@@ -122,6 +122,7 @@ fn supervise(
     // What came while it was started may have missed it: twice is better than never.
     early.extend(so_far(signals, &mut witness));
     early.into_iter().for_each(|signal| children.forward(signal));
+    children.reap(); // the signal that it has ended may be among those
     while children.status().is_none() {
         ready([(Some(signals as _), Interest::Read)], None).map_err(|error| Problem::host("run", "poll", &error))?;
         while let Some(arrived) = signals.take() {
