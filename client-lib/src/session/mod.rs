@@ -152,7 +152,23 @@ impl Session {
     /// Whether to read before the next call is started: after a pause the broker may have said goodbye, and the replies to a crowd
     /// of calls must not pile up on its side.
     pub(crate) fn is_behind(&self, now: Instant) -> bool {
-        self.unread_ends >= CROWD || now > self.stale_at
+        self.is_crowded() || self.is_stale(now)
+    }
+
+    /// Whether that is because of the replies to a crowd of calls.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.unread_ends >= CROWD
+    }
+
+    /// Whether that is because of a pause.
+    pub(crate) fn is_stale(&self, now: Instant) -> bool {
+        now > self.stale_at
+    }
+
+    /// Whether no call was started, but the last, since something was received.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.unread_ends <= 1
     }
 
     /// Starts a call, or publishes an event. One that wants no reply is paired with a ping: it ends when the broker refuses it, or has

@@ -57,11 +57,25 @@ impl Connection {
         }
     }
 
+    /// Lets the driver write and read between crowds of calls, for the broker cuts a peer that does not read.
     /// Waits until another call may be queued, no longer than the call may take: a broker that takes nothing is sent no more than 1 MiB.
     ///
     /// # Errors
     /// `deadline`.
     pub(crate) async fn room(&self, patience: Patience) -> Result<()> {
+        let mut has_yielded = false;
+        poll_fn(|context| {
+            let mut state = self.wire.lock();
+            if has_yielded || !state.session.is_crowded() {
+                return Poll::Ready(());
+            }
+            has_yielded = true;
+            state.wake_driver();
+            drop(state);
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
         let has_room = || {
             let state = self.wire.lock();
             self.wire.has_room(&state.session)
@@ -84,7 +98,7 @@ impl Connection {
     /// `too_large`.
     pub(crate) fn submit(&self, call: &Outgoing<'_>, now: Instant) -> Result<Option<Serial>> {
         let mut state = self.wire.lock();
-        if state.session.is_behind(now) {
+        if state.session.is_stale(now) {
             self.wire.catch_up(&mut state);
         }
         let Some(id) = state.session.call(now, call)? else { return Ok(None) };

@@ -23,8 +23,6 @@ pub(super) struct State {
     pub(super) inbox: Inbox,
     pub(super) buffer: ReadBuffer,
     waiting: HashMap<Serial, Waiting>,
-    /// How many of them wait for the end of a call.
-    calls: usize,
     /// When the driver has something to do for one of them; it may be earlier than that.
     pub(super) due: Option<Instant>,
     /// The driver, while it sleeps.
@@ -60,7 +58,6 @@ impl State {
             inbox: Inbox::new(MAX_BODY),
             buffer: ReadBuffer::new(),
             waiting: HashMap::new(),
-            calls: 0,
             due: None,
             driver: None,
             inbound: None,
@@ -72,11 +69,6 @@ impl State {
     /// end.
     pub(super) fn wants_input(&self) -> bool {
         self.session.unsent() <= HIGH_WATER
-    }
-
-    /// Whether no future waits for the end of a call.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.calls == 0
     }
 
     /// Has a future woken when there is something for it. What is waited for is named by `id`.
@@ -98,7 +90,6 @@ impl State {
             }
             Entry::Vacant(vacant) => {
                 vacant.insert(Waiting { waker: context.waker().clone(), wait, due });
-                self.calls += usize::from(matches!(wait, Wait::Call(_)));
             }
         }
         if let Some(due) = due
@@ -111,9 +102,7 @@ impl State {
 
     /// Forgets the future that waits for this.
     pub(super) fn forget(&mut self, id: Serial) -> Option<Waker> {
-        let Waiting { waker, wait, .. } = self.waiting.remove(&id)?;
-        self.calls -= usize::from(matches!(wait, Wait::Call(_)));
-        Some(waker)
+        self.waiting.remove(&id).map(|waiting| waiting.waker)
     }
 
     /// Wakes the future that waits for this, if one does.
@@ -124,7 +113,6 @@ impl State {
 
     /// Wakes all, for the connection has ended.
     pub(super) fn wake_all(&mut self) {
-        self.calls = 0;
         self.wake.extend(mem::take(&mut self.waiting).into_values().map(|waiting| waiting.waker));
         self.wake.extend(self.inbound.take());
         self.wake_driver();
@@ -153,13 +141,8 @@ impl State {
     /// # Errors
     /// As [`Session::receive`].
     pub(super) fn receive(&mut self) -> Result<(), Violation> {
-        let Self { session, inbox, waiting, calls, wake, .. } = self;
-        session.receive(inbox, |id| {
-            if let Some(Waiting { waker, wait, .. }) = waiting.remove(&id) {
-                *calls -= usize::from(matches!(wait, Wait::Call(_)));
-                wake.push(waker);
-            }
-        })?;
+        let Self { session, inbox, waiting, wake, .. } = self;
+        session.receive(inbox, |id| wake.extend(waiting.remove(&id).map(|waiting| waiting.waker)))?;
         if session.has_inbound() {
             wake.extend(self.inbound.take());
         }

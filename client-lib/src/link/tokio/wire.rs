@@ -52,7 +52,7 @@ impl Wire {
 
     /// What was queued leaves: now if nothing else is under way or much has gathered, else at the driver's next turn.
     pub(super) fn depart(&self, state: &mut State) {
-        if state.is_quiet() {
+        if state.session.is_quiet() {
             self.flush(state);
         }
         self.depart_together(state);
