@@ -356,7 +356,8 @@ fn a06_impossible_names_delay_no_peer_and_forge_no_line_of_the_log() {
 #[test]
 fn a07_other_protocols_delay_no_peer() {
     let mut siege = Siege::lay();
-    let greetings: [&[u8]; 4] = [b"GET / HTTP/1.1\r\n\r\n", b"\0AUTH EXTERNAL 30\r\n", b"\x16\x03\x01\x02\0", b"{}\n"];
+    let greetings: [&[u8]; 4] =
+        [b"GET / HTTP/1.1\r\n\r\n", b"\0AUTH EXTERNAL 30\r\n", b"\x16\x03\x01\x02\0", b"SUB news 1\r\n"];
     siege.endure(|broker| {
         for greeting in greetings {
             let mut stranger = Peer::open(broker);
