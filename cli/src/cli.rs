@@ -319,7 +319,7 @@ mod tests {
         let help = |verb: &str| help(&format!("{verb} --help"));
         let helps: String = tree().get_subcommands().map(clap::Command::get_name).map(help).collect();
         let examples = helps.lines().filter_map(|text| text.strip_prefix("  ipcctl "));
-        let commands: Vec<_> = examples.filter_map(|text| text.split(['|', '>', '#', '&']).next()).collect();
+        let commands: Vec<_> = examples.filter_map(|text| text.split(['|', '<', '>', '#', '&']).next()).collect();
         assert!(commands.len() > 20, "{commands:?}");
         let refused = commands.into_iter().filter(|command| matches!(line(command), Parsed::Refused(..)));
         assert_eq!(refused.collect::<Vec<_>>(), Vec::<&str>::new());
