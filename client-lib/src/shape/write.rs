@@ -8,7 +8,7 @@ use ipc_protocol::{
 };
 use serde::{
     Serialize, Serializer,
-    ser::{Error, SerializeMap, SerializeSeq, SerializeTuple, SerializeTupleVariant},
+    ser::{Error, SerializeMap, SerializeTuple, SerializeTupleVariant},
 };
 use serde_json::Value;
 
@@ -58,6 +58,45 @@ impl<'a> Shaped<'a> {
 
     fn list<E: Error>(&self) -> Result<&'a Vec<Value>, E> {
         self.value.as_array().ok_or_else(|| self.wrong("a list"))
+    }
+
+    fn bytes<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let bytes = self.list()?.iter().map(|value| self.inner(&Shape::U8, value).integer("a byte"));
+        out.serialize_bytes(&bytes.collect::<Result<Vec<u8>, _>>()?)
+    }
+
+    fn map<S: Serializer>(&self, out: S, key: &'a Shape, value: &'a Shape) -> Result<S::Ok, S::Error> {
+        let members = self.value.as_object().ok_or_else(|| self.wrong("an object"))?;
+        let mut out = out.serialize_map(Some(members.len()))?;
+        for (name, member) in members {
+            let name = Value::String(name.clone());
+            let name = Shaped { shape: key, value: &name, types: self.types, depth: self.depth + 1 };
+            out.serialize_entry(&name, &self.inner(value, member))?;
+        }
+        out.end()
+    }
+
+    fn array<S: Serializer>(&self, out: S, item: &'a Shape, len: u32) -> Result<S::Ok, S::Error> {
+        let values = self.list()?;
+        if u32::try_from(values.len()) != Ok(len) {
+            return Err(self.wrong(&format!("a list of {len}")));
+        }
+        let mut out = out.serialize_tuple(values.len())?;
+        for value in values {
+            out.serialize_element(&self.inner(item, value))?;
+        }
+        out.end()
+    }
+
+    fn named<S: Serializer>(&self, out: S, name: &str) -> Result<S::Ok, S::Error> {
+        match self.types.get(name) {
+            Some(Composition::Unit) => out.serialize_unit(),
+            Some(Composition::Newtype(inner)) => self.inner(inner, self.value).serialize(out),
+            Some(Composition::Tuple(shapes)) => self.tuple(out, shapes),
+            Some(Composition::Struct(fields)) => self.structure(out, fields),
+            Some(Composition::Enum(variants)) => self.variant(out, variants),
+            None => Err(S::Error::custom(format!("the shape names {name}, which isn't described"))),
+        }
     }
 
     fn tuple<S: Serializer>(&self, out: S, shapes: &'a [Shape]) -> Result<S::Ok, S::Error> {
@@ -165,51 +204,15 @@ impl Serialize for Shaped<'_> {
                 _ => Err(self.wrong("one character")),
             },
             Shape::Str => out.serialize_str(self.value.as_str().ok_or_else(|| self.wrong("a text"))?),
-            Shape::Bytes => {
-                let bytes = self.list()?.iter().map(|value| self.inner(&Shape::U8, value).integer("a byte"));
-                out.serialize_bytes(&bytes.collect::<Result<Vec<u8>, _>>()?)
-            }
+            Shape::Bytes => self.bytes(out),
             Shape::Any | Shape::Schema(_) => Err(S::Error::custom("bincode can't hold a value of any kind")),
             Shape::Option(_) if self.value.is_null() => out.serialize_none(),
             Shape::Option(inner) => out.serialize_some(&self.inner(inner, self.value)),
-            Shape::List(item) => {
-                let values = self.list()?;
-                let mut out = out.serialize_seq(Some(values.len()))?;
-                for value in values {
-                    out.serialize_element(&self.inner(item, value))?;
-                }
-                out.end()
-            }
-            Shape::Map(entry) => {
-                let members = self.value.as_object().ok_or_else(|| self.wrong("an object"))?;
-                let mut out = out.serialize_map(Some(members.len()))?;
-                for (key, value) in members {
-                    let key = Value::String(key.clone());
-                    let key = Shaped { shape: &entry.0, value: &key, types: self.types, depth: self.depth + 1 };
-                    out.serialize_entry(&key, &self.inner(&entry.1, value))?;
-                }
-                out.end()
-            }
+            Shape::List(item) => out.collect_seq(self.list()?.iter().map(|value| self.inner(item, value))),
+            Shape::Map(entry) => self.map(out, &entry.0, &entry.1),
             Shape::Tuple(shapes) => self.tuple(out, shapes),
-            Shape::Array(item, len) => {
-                let values = self.list()?;
-                if u32::try_from(values.len()) != Ok(*len) {
-                    return Err(self.wrong(&format!("a list of {len}")));
-                }
-                let mut out = out.serialize_tuple(values.len())?;
-                for value in values {
-                    out.serialize_element(&self.inner(item, value))?;
-                }
-                out.end()
-            }
-            Shape::Type(name) => match self.types.get(name) {
-                Some(Composition::Unit) => out.serialize_unit(),
-                Some(Composition::Newtype(inner)) => self.inner(inner, self.value).serialize(out),
-                Some(Composition::Tuple(shapes)) => self.tuple(out, shapes),
-                Some(Composition::Struct(fields)) => self.structure(out, fields),
-                Some(Composition::Enum(variants)) => self.variant(out, variants),
-                None => Err(S::Error::custom(format!("the shape names {name}, which isn't described"))),
-            },
+            Shape::Array(item, len) => self.array(out, item, *len),
+            Shape::Type(name) => self.named(out, name),
         }
     }
 }
