@@ -57,6 +57,7 @@ fn s28_a_call_that_does_not_finish_in_time_ends_with_broker_lost() {
     caller.call("slow", "running");
     caller.call("slow", "queued");
     service.delivered();
+    caller.settle();
     broker.daemon().unwrap().signal(Signal::SIGTERM);
     let ends = [caller.failure(), caller.failure()].map(|failure| (failure.code, failure.retry));
     assert!(ends.contains(&(ErrorCode::BROKER_LOST, Retry::Unknown)), "{ends:?}");

@@ -6,9 +6,9 @@ use syn::{ItemTrait, ReturnType, TraitItem, TraitItemFn, parse_quote};
 
 use super::{
     contract::Contract,
-    doc,
     method::{Method, Parameter},
     reply::error_or_none,
+    served::{Kind, with_service},
 };
 
 /// The trait, whose futures any thread of the runtime can run, with a function that makes a service of what implements it.
@@ -18,28 +18,8 @@ pub(super) fn write(contract: &Contract, mut item: ItemTrait) -> TokenStream {
             promise(function);
         }
     });
-    let said = doc::write(contract);
-    let doc = format!("The service `{}` whose methods are these.", contract.name.value());
-    let answers = contract.methods.iter().map(|method| answer(&contract.ident, method));
-    // The names of arguments can't clash with those that only the macro knows.
-    let service = Ident::new("service", Span::mixed_site());
-    let made: TraitItem = parse_quote! {
-        #[doc = #doc]
-        #[allow(clippy::needless_question_mark, clippy::unit_arg)]
-        fn into_service(self) -> ::ipc_client::AsyncService
-        where
-            Self: ::core::marker::Sized + ::core::marker::Send + ::core::marker::Sync + 'static,
-        {
-            let #service = ::ipc_client::generated::AsyncImplemented::new(self, #said);
-            #(#answers)*
-            #service.into_service()
-        }
-    };
-    item.items.push(made);
-    quote! {
-        #[allow(dead_code)]
-        #item
-    }
+    let kind = Kind { service: quote!(AsyncService), implemented: quote!(AsyncImplemented), answer };
+    with_service(contract, item, &kind)
 }
 
 /// `async fn` as the compiler takes it in a trait, with the promise that another thread may go on with it. Who implements the trait writes

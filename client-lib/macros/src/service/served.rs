@@ -11,7 +11,23 @@ use super::{
 };
 
 /// The trait, with a function that makes a service of what implements it.
-pub(super) fn write(contract: &Contract, mut item: ItemTrait) -> TokenStream {
+pub(super) fn write(contract: &Contract, item: ItemTrait) -> TokenStream {
+    let kind = Kind { service: quote!(Service), implemented: quote!(Implemented), answer };
+    with_service(contract, item, &kind)
+}
+
+/// A kind of service, and how its methods are answered.
+pub(super) struct Kind {
+    /// Its type in the library.
+    pub(super) service: TokenStream,
+    /// The type that it is made with.
+    pub(super) implemented: TokenStream,
+    pub(super) answer: fn(of: &Ident, method: &Method) -> TokenStream,
+}
+
+/// A trait, with a function that makes a service of some kind.
+pub(super) fn with_service(contract: &Contract, mut item: ItemTrait, kind: &Kind) -> TokenStream {
+    let Kind { service: ty, implemented, answer } = kind;
     let said = doc::write(contract);
     let doc = format!("The service `{}` whose methods are these.", contract.name.value());
     let answers = contract.methods.iter().map(|method| answer(&contract.ident, method));
@@ -20,11 +36,11 @@ pub(super) fn write(contract: &Contract, mut item: ItemTrait) -> TokenStream {
     let made: TraitItem = parse_quote! {
         #[doc = #doc]
         #[allow(clippy::needless_question_mark, clippy::unit_arg)]
-        fn into_service(self) -> ::ipc_client::Service
+        fn into_service(self) -> ::ipc_client::#ty
         where
             Self: ::core::marker::Sized + ::core::marker::Send + ::core::marker::Sync + 'static,
         {
-            let #service = ::ipc_client::generated::Implemented::new(self, #said);
+            let #service = ::ipc_client::generated::#implemented::new(self, #said);
             #(#answers)*
             #service.into_service()
         }
