@@ -76,19 +76,53 @@ impl Attempts {
     /// # Errors
     /// What the last attempt ended with.
     pub fn run<T, E: Repeatable>(&self, mut attempt: impl FnMut(Duration) -> Result<T, E>) -> Result<T, E> {
-        let until = Instant::now().checked_add(self.within);
-        let left = || until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-        let mut backoff = Backoff::between(self.first, self.longest);
+        let mut series = self.begin();
         loop {
-            let error = match attempt(left()) {
+            let error = match attempt(series.left()) {
                 Err(error) if error.is_retry_safe() => error,
                 ended => return ended,
             };
-            let pause = backoff.pause();
-            if pause >= left() || self.pause(pause) {
-                return Err(error);
+            match series.pause() {
+                Some(pause) if !self.pause(pause) => {}
+                _ => return Err(error),
             }
         }
+    }
+
+    /// As [`Attempts::run`], for futures: nothing blocks in the pauses. Dropping the future gives up, so there is no need for
+    /// [`Attempts::cancelled_by`], which isn't looked at here.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ipc_client::{AsyncClient, Attempts, ErrorCode, Request, Result};
+    /// async fn print(client: &AsyncClient, page: &Request) -> Result<()> {
+    ///     let attempts = Attempts::within(Duration::from_secs(5));
+    ///     attempts.run_async(|left| client.call_bytes(Request { timeout: Some(left), ..page.clone() })).await.map(drop)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// What the last attempt ended with.
+    #[cfg(feature = "tokio")]
+    pub async fn run_async<T, E: Repeatable>(
+        &self,
+        mut attempt: impl AsyncFnMut(Duration) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut series = self.begin();
+        loop {
+            let error = match attempt(series.left()).await {
+                Err(error) if error.is_retry_safe() => error,
+                ended => return ended,
+            };
+            match series.pause() {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(error),
+            }
+        }
+    }
+
+    fn begin(&self) -> Series {
+        Series { until: Instant::now().checked_add(self.within), backoff: Backoff::between(self.first, self.longest) }
     }
 
     /// Waits; true if the call was cancelled meanwhile.
@@ -100,6 +134,25 @@ impl Attempts {
                 false
             }
         }
+    }
+}
+
+/// Attempts that have begun.
+struct Series {
+    /// None: never.
+    until: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl Series {
+    fn left(&self) -> Duration {
+        self.until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()))
+    }
+
+    /// How long to wait for the next attempt; `None` if the time is over by then.
+    fn pause(&mut self) -> Option<Duration> {
+        let pause = self.backoff.pause();
+        (pause < self.left()).then_some(pause)
     }
 }
 

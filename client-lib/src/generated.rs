@@ -152,6 +152,17 @@ impl<T: Send + Sync + 'static> AsyncImplemented<T> {
         self
     }
 
+    /// As [`AsyncService::quick`].
+    #[must_use]
+    pub fn quick<M: Method>(
+        mut self,
+        answer: impl Fn(&T, M, &AsyncContext) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,
+    ) -> Self {
+        let by = self.by.clone();
+        self.service = self.service.quick(move |request, context| answer(&by, request, context));
+        self
+    }
+
     /// As [`AsyncService::stream`].
     #[must_use]
     pub fn stream<M, F>(

@@ -142,8 +142,9 @@ mod topic;
 
 #[cfg(feature = "tokio")]
 pub use aio::{
-    AsyncClient, AsyncContext, AsyncDownlink, AsyncItems, AsyncPending, AsyncRemote, AsyncService, AsyncServing,
-    AsyncSink, AsyncStreamCall, AsyncSubscription, AsyncUplink,
+    AsyncClient, AsyncContext, AsyncDownlink, AsyncDownlinkBytes, AsyncItems, AsyncItemsBytes, AsyncLockGuard,
+    AsyncPending, AsyncPendingBytes, AsyncRemote, AsyncService, AsyncServing, AsyncSink, AsyncSinkBytes,
+    AsyncStreamCall, AsyncStreamCallBytes, AsyncSubscription, AsyncUplink, AsyncUplinkBytes,
 };
 pub use app_error::{AppError, MethodError};
 pub use attempts::{Attempts, Repeatable};

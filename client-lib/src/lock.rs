@@ -13,7 +13,6 @@ use ipc_protocol::{
 };
 
 use crate::{
-    calls::Calls,
     client::Client,
     error::{Error, Result},
     link::blocking::Connection,
@@ -24,8 +23,8 @@ use crate::{
 /// How a lock is to be taken: [`Client::locking`].
 #[derive(Clone)]
 #[must_use = "nothing is taken before `take` or `try_take`"]
-pub struct Locking {
-    calls: Calls,
+pub struct Locking<C = Client> {
+    client: C,
     name: Result<ServiceName>,
     places: u32,
     timeout: Option<Duration>,
@@ -70,12 +69,31 @@ impl Client {
 
     /// A lock to be taken in another way than with the defaults.
     pub fn locking(&self, name: &str) -> Locking {
-        let name = ServiceName::parse(name).map_err(|error| misnamed("lock", name, &error));
-        Locking { calls: self.calls().clone(), name, places: 1, timeout: None }
+        Locking::by(self.clone(), name)
     }
 }
 
-impl Locking {
+impl<C> Locking<C> {
+    /// A lock for a client.
+    pub(crate) fn by(client: C, name: &str) -> Self {
+        let name = ServiceName::parse(name).map_err(|error| misnamed("lock", name, &error));
+        Self { client, name, places: 1, timeout: None }
+    }
+
+    /// The client, the lock, and what it is to ask for.
+    ///
+    /// # Errors
+    /// `usage` if the name isn't valid, or there is no place.
+    pub(crate) fn into_request(self, wait: bool) -> Result<(C, ServiceName, Operated)> {
+        let Self { client, name, places, timeout } = self;
+        let name = name?;
+        if places == 0 {
+            return Err(Error::new(ErrorCode::USAGE, "a lock has at least one place"));
+        }
+        let request = control::Lock { name: name.clone(), places, wait };
+        Ok((client, name, Operated::of::<operation::Lock>(&request, timeout)?))
+    }
+
     /// How many may hold the lock at once; 1 without this. All who take it must agree.
     pub fn places(mut self, places: u32) -> Self {
         self.places = places;
@@ -87,7 +105,9 @@ impl Locking {
         self.timeout = Some(timeout);
         self
     }
+}
 
+impl Locking {
     /// Takes the lock, and waits for it.
     ///
     /// # Errors
@@ -101,22 +121,12 @@ impl Locking {
     /// # Errors
     /// As [`Client::lock`]; `busy` past the limit of locks is `None` too.
     pub fn try_take(self) -> Result<Option<LockGuard>> {
-        match self.ask(false) {
-            Ok(guard) => Ok(Some(guard)),
-            Err(error) if error.code() == ErrorCode::BUSY => Ok(None),
-            Err(error) => Err(error),
-        }
+        none_if_busy(self.ask(false))
     }
 
     fn ask(self, wait: bool) -> Result<LockGuard> {
-        let Self { calls, name, places, timeout } = self;
-        let name = name?;
-        if places == 0 {
-            return Err(Error::new(ErrorCode::USAGE, "a lock has at least one place"));
-        }
-        let request = control::Lock { name: name.clone(), places, wait };
-        let operated = Operated::of::<operation::Lock>(&request, timeout)?;
-        let mut ticket = calls.submit(&operated.outgoing())?;
+        let (client, name, asked) = self.into_request(wait)?;
+        let mut ticket = client.calls().submit(&asked.outgoing())?;
         let mut guard = LockGuard { connection: ticket.connection().clone(), name, is_released: true };
         let outcome = ticket.wait(None);
         // Without a word of the broker it may have been granted meanwhile. What is given up is told so, and given back behind that.
@@ -150,9 +160,24 @@ impl LockGuard {
 
     fn give_back(&mut self) -> Result<Ticket> {
         self.is_released = true;
-        let request = control::Unlock { name: self.name.clone() };
-        let operated = Operated::of::<operation::Unlock>(&request, None)?;
-        Ticket::on(&self.connection, &operated.outgoing())
+        Ticket::on(&self.connection, &unlocking(&self.name)?.outgoing())
+    }
+}
+
+/// What gives a lock back.
+///
+/// # Errors
+/// None that can happen.
+pub(crate) fn unlocking(name: &ServiceName) -> Result<Operated> {
+    Operated::of::<operation::Unlock>(&control::Unlock { name: name.clone() }, None)
+}
+
+/// What trying to take a lock has come to.
+pub(crate) fn none_if_busy<G>(taken: Result<G>) -> Result<Option<G>> {
+    match taken {
+        Ok(guard) => Ok(Some(guard)),
+        Err(error) if error.code() == ErrorCode::BUSY => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -171,7 +196,7 @@ impl Drop for LockGuard {
     }
 }
 
-impl fmt::Debug for Locking {
+impl<C> fmt::Debug for Locking<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, places, timeout, .. } = self;
         f.debug_struct("Locking").field("name", name).field("places", places).field("timeout", timeout).finish()

@@ -8,9 +8,9 @@ use std::{
 
 use ipc_protocol::{ErrorCode, Retry};
 
-use super::line::{AsyncLine, gone};
+use super::line::AsyncLine;
 use crate::{
-    error::{CallError, Result},
+    error::{CallError, Error, Result},
     link::tokio::{Connection, Ticket},
     method::{AsRequest, ErrorOf, ReplyOf},
     scratch::with_body,
@@ -74,10 +74,10 @@ impl Calls {
             return Ok(Ticket::new(connection, id, patience));
         }
         if self.scope.is_some() {
-            return Err(gone(&connection));
+            return Err(connection.gone());
         }
         let connection = self.line.replace(&connection, patience).await?;
-        let id = send(&connection, now)?.ok_or_else(|| gone(&connection))?;
+        let id = send(&connection, now)?.ok_or_else(|| connection.gone())?;
         Ok(Ticket::new(connection, id, patience))
     }
 
@@ -151,9 +151,8 @@ impl Calls {
     }
 
     /// Whether a call that gathered with others has not left, because its connection was dead.
-    fn is_unsent(&self, outcome: &Outcome) -> bool {
-        let is_unsent =
-            |error: &crate::error::Error| error.code() == ErrorCode::BROKER_LOST && error.retry() == Retry::Safe;
+    pub(super) fn is_unsent<T>(&self, outcome: &Result<T>) -> bool {
+        let is_unsent = |error: &Error| error.code() == ErrorCode::BROKER_LOST && error.retry() == Retry::Safe;
         self.scope.is_none() && self.line.may_come_back() && outcome.as_ref().is_err_and(is_unsent)
     }
 }

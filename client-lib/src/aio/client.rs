@@ -13,11 +13,12 @@ use ipc_protocol::{
     control::{self, Operation},
     transport::Address,
 };
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     calls::{Calls, Scope},
-    line::{AsyncLine, gone},
-    pending::AsyncPending,
+    line::AsyncLine,
+    pending::{AsyncPending, AsyncPendingBytes},
 };
 use crate::{
     client::Client,
@@ -49,6 +50,12 @@ use crate::{
 /// Dropping a future cancels its call: the service is told. Calls that are made while others are under way gather, and leave together when
 /// the task has its turn, which is when those that run have nothing more to do. No more than 1 MiB waits for a broker that takes nothing;
 /// then calls wait before they are sent. The broker answers `busy` beyond 1,024 calls under way.
+///
+/// # What it does not have
+/// A cork: calls that are polled together, as `join!` does it, leave together by themselves. Waits with a limit: a future is given one with
+/// `tokio::time::timeout`, and an interrupt with `select!`; what waits for items, events or a started call loses nothing when it is dropped
+/// and polled anew. [`Client::start_publishing`]: the future of [`publish`](AsyncClient::publish) is polled beside others.
+/// Datagrams: a [`Datagram`](crate::Datagram) never waits.
 ///
 /// ```
 /// use ipc_client::{AsyncClient, AsyncService, Method};
@@ -133,8 +140,7 @@ impl AsyncClient {
     /// # Errors
     /// As [`Client::start`].
     pub async fn start<Q: AsRequest>(&self, request: Q) -> Result<AsyncPending<Q>> {
-        let begun = self.0.ask(None, &request, None).await?;
-        Ok(AsyncPending::new(self.0.clone(), begun, request))
+        self.start_at(None, request, None).await
     }
 
     /// Calls with a body that is already encoded, and waits for the reply.
@@ -145,6 +151,14 @@ impl AsyncClient {
         let routing = routing_of(&request)?;
         let response = self.0.exchange(&Outgoing::of_request(&request, &routing, Answer::Wanted)).await?;
         Ok(response.detached())
+    }
+
+    /// Sends a call with a body that is already encoded, and does not wait for its end. As [`AsyncClient::start`] otherwise.
+    ///
+    /// # Errors
+    /// As [`Client::start_bytes`].
+    pub async fn start_bytes(&self, request: Request) -> Result<AsyncPendingBytes> {
+        AsyncPendingBytes::start(self.0.clone(), request).await
     }
 
     /// Sends a call that wants no reply. Ends once the broker has accepted or refused it.
@@ -169,9 +183,22 @@ impl AsyncClient {
     /// # Errors
     /// As [`Client::ask`].
     pub async fn ask<O: Operation>(&self, request: &O::Request, timeout: Option<Duration>) -> Result<O::Answer> {
-        let operated = Operated::of::<O>(request, timeout)?;
+        self.control(O::NAME, request, timeout).await
+    }
+
+    /// Calls an operation of the broker by its name: for one that this library does not know. See [`AsyncClient::ask`].
+    ///
+    /// # Errors
+    /// As [`Client::control`].
+    pub async fn control<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        operation: &str,
+        request: &Q,
+        timeout: Option<Duration>,
+    ) -> Result<A> {
+        let operated = Operated::new(operation, request, timeout)?;
         let response = self.0.exchange(&operated.outgoing()).await?;
-        decode_reply(control::SERVICE, O::NAME, &response)
+        decode_reply(control::SERVICE, operation, &response)
     }
 
     /// Asks a service what it says of itself: its methods, their types and what they are for. `timeout` as for [`AsyncClient::ask`].
@@ -190,13 +217,26 @@ impl AsyncClient {
     /// # Errors
     /// As [`Client::ping`].
     pub async fn ping(&self) -> Result<Duration> {
+        self.ping_in(0).await
+    }
+
+    /// As [`AsyncClient::ping`], but waits no longer than `timeout`.
+    ///
+    /// # Errors
+    /// As [`Client::ping_within`].
+    pub async fn ping_within(&self, timeout: Duration) -> Result<Duration> {
+        self.ping_in(to_ms(timeout)).await
+    }
+
+    async fn ping_in(&self, timeout_ms: u32) -> Result<Duration> {
         let now = Instant::now();
+        let patience = Patience::new(now, timeout_ms);
         let connection = self.connection();
-        let mut ticket = match Ticket::of_ping(&connection, now) {
+        let mut ticket = match Ticket::of_ping(&connection, patience) {
             Some(ticket) => ticket,
             None => {
-                let connection = self.0.line.replace(&connection, Patience::new(now, 0)).await?;
-                Ticket::of_ping(&connection, now).ok_or_else(|| gone(&connection))?
+                let connection = self.0.line.replace(&connection, patience).await?;
+                Ticket::of_ping(&connection, patience).ok_or_else(|| connection.gone())?
             }
         };
         ticket.end().await.map(|_| now.elapsed())
@@ -263,6 +303,17 @@ impl AsyncClient {
     ) -> Result<ReplyOf<Q>, CallError<ErrorOf<Q>>> {
         let begun = self.0.ask(name, request, timeout).await?;
         self.0.settle(begun, request).await
+    }
+
+    /// As [`AsyncClient::start`], under another name and with another deadline.
+    pub(super) async fn start_at<Q: AsRequest>(
+        &self,
+        name: Option<&str>,
+        request: Q,
+        timeout: Option<Duration>,
+    ) -> Result<AsyncPending<Q>> {
+        let begun = self.0.ask(name, &request, timeout).await?;
+        Ok(AsyncPending::new(self.0.clone(), begun, request))
     }
 
     /// As [`AsyncClient::tell`], under another name and with another deadline.

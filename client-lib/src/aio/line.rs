@@ -6,14 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_protocol::{ErrorCode, Retry, limits::DEFAULT_TIMEOUT_MS};
+use ipc_protocol::limits::DEFAULT_TIMEOUT_MS;
 use tokio::{
     sync::{Mutex, Notify},
     time::timeout_at,
 };
 
 use crate::{
-    error::{Error, Result},
+    error::Result,
     line::{Redial, reconnecting, still_connecting},
     link::tokio::Connection,
     session::{Patience, Role, patience::GRACE, routes::Routes},
@@ -91,7 +91,7 @@ impl AsyncLine {
                 Arc::new(Connection::dial(dial, left, Role::Caller).await?)
             }
             Redial::Service if self.may_come_back() => return Err(reconnecting(dead.place())),
-            Redial::Service | Redial::Never => return Err(gone(dead)),
+            Redial::Service | Redial::Never => return Err(dead.gone()),
         };
         self.adopt(connection.clone());
         Ok(connection)
@@ -105,11 +105,6 @@ impl AsyncLine {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What a call ends with that could not leave.
-pub(super) fn gone(connection: &Connection) -> Error {
-    Error::new(ErrorCode::BROKER_LOST, connection.ended_before()).with_retry(Retry::Safe)
 }
 
 /// How long a broker may take to accept a connection.

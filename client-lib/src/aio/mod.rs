@@ -4,6 +4,7 @@ mod calls;
 mod client;
 mod events;
 mod line;
+mod lock;
 mod pending;
 mod publish;
 mod remote;
@@ -13,8 +14,12 @@ mod stream;
 pub use self::{
     client::AsyncClient,
     events::AsyncSubscription,
-    pending::AsyncPending,
+    lock::AsyncLockGuard,
+    pending::{AsyncPending, AsyncPendingBytes},
     remote::AsyncRemote,
     service::{AsyncContext, AsyncService, AsyncServing},
-    stream::{AsyncDownlink, AsyncItems, AsyncSink, AsyncStreamCall, AsyncUplink},
+    stream::{
+        AsyncDownlink, AsyncDownlinkBytes, AsyncItems, AsyncItemsBytes, AsyncSink, AsyncSinkBytes, AsyncStreamCall,
+        AsyncStreamCallBytes, AsyncUplink, AsyncUplinkBytes,
+    },
 };

@@ -7,7 +7,12 @@ use crate::{
     error::{CallError, Result},
     link::tokio::Ticket,
     method::{AsRequest, ErrorOf, Method, ReplyOf},
-    session::typed::Asked,
+    request::{Request, Response},
+    session::{
+        Outgoing,
+        outgoing::{Answer, routing_of},
+        typed::Asked,
+    },
 };
 
 /// A typed call that is under way. Dropping it, or the future that waits for it, cancels the call.
@@ -38,5 +43,45 @@ impl<Q: AsRequest> AsyncPending<Q> {
 impl<Q: AsRequest> fmt::Debug for AsyncPending<Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AsyncPending({}.{})", <Q::Method as Method>::SERVICE, <Q::Method as Method>::METHOD)
+    }
+}
+
+/// A call of bytes that is under way. Dropping it, or the future that waits for it, cancels the call.
+#[must_use = "dropping it cancels the call"]
+pub struct AsyncPendingBytes {
+    calls: Calls,
+    ticket: Ticket,
+    /// Kept for another connection, should this one take nothing of it.
+    request: Request,
+}
+
+impl AsyncPendingBytes {
+    pub(super) async fn start(calls: Calls, request: Request) -> Result<Self> {
+        let ticket = send(&calls, &request).await?;
+        Ok(Self { calls, ticket, request })
+    }
+
+    /// Waits for the reply.
+    ///
+    /// # Errors
+    /// What the call ended with.
+    pub async fn wait(self) -> Result<Response> {
+        let Self { calls, mut ticket, request } = self;
+        let mut outcome = ticket.end().await;
+        if calls.is_unsent(&outcome) {
+            outcome = send(&calls, &request).await?.end().await;
+        }
+        outcome.map(Response::detached)
+    }
+}
+
+async fn send(calls: &Calls, request: &Request) -> Result<Ticket> {
+    let routing = routing_of(request)?;
+    calls.submit_call(&Outgoing::of_request(request, &routing, Answer::Wanted)).await
+}
+
+impl fmt::Debug for AsyncPendingBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AsyncPendingBytes({})", self.request.target)
     }
 }

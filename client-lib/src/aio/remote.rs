@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{client::AsyncClient, stream::AsyncStreamCall};
+use super::{client::AsyncClient, pending::AsyncPending, stream::AsyncStreamCall};
 use crate::{
     error::{CallError, Result},
     method::{AsRequest, ErrorOf, ReplyOf},
@@ -52,6 +52,14 @@ impl AsyncRemote {
     /// As [`AsyncClient::call`].
     pub async fn call<Q: AsRequest>(&self, request: &Q) -> Result<ReplyOf<Q>, CallError<ErrorOf<Q>>> {
         self.client.call_at(self.name.as_deref(), request, self.timeout).await
+    }
+
+    /// As [`AsyncClient::start`].
+    ///
+    /// # Errors
+    /// As [`AsyncClient::start`].
+    pub async fn start<Q: AsRequest>(&self, request: Q) -> Result<AsyncPending<Q>> {
+        self.client.start_at(self.name.as_deref(), request, self.timeout).await
     }
 
     /// As [`AsyncClient::tell`].

@@ -68,7 +68,7 @@ impl<R> Methods<R> {
         }
     }
 
-    pub(super) fn set_any(&mut self, is_streamed: bool, answer: R) {
+    pub(crate) fn set_any(&mut self, is_streamed: bool, answer: R) {
         let way = Some(Way { place: Place::Pool, is_streamed, about: None, answer });
         if is_streamed { self.any_stream = way } else { self.any = way }
     }
@@ -103,7 +103,7 @@ impl<R> Methods<R> {
         self.position(name.as_str().as_bytes()).is_ok()
     }
 
-    pub(super) fn need_pool(&self) -> bool {
+    pub(crate) fn need_pool(&self) -> bool {
         self.ways().any(|way| way.place == Place::Pool)
     }
 
@@ -150,7 +150,7 @@ impl Built {
 }
 
 /// Answers a call of a typed method: in the encoding of the request, and in JSON to a caller that sent bytes.
-pub(super) fn answer_typed<M: Method>(
+pub(crate) fn answer_typed<M: Method>(
     call: &Call,
     built: Built,
     answers: &mut Frames,
@@ -198,14 +198,22 @@ pub(crate) fn push_end<A: serde::Serialize, E: MethodError>(
 
 /// Answers a call with what an untyped method makes of it.
 pub(super) fn answer_any(call: &Call, answers: &mut Frames, run: impl FnOnce(&Incoming) -> Result<Response, Failed>) {
-    guarded(call, answers, |answers| match run(&incoming(call)) {
+    guarded(call, answers, |answers| push_response(call, answers, run(&incoming(call))));
+}
+
+/// Pushes the reply of an untyped method.
+///
+/// # Errors
+/// What the call is to be answered with instead.
+pub(crate) fn push_response(call: &Call, answers: &mut Frames, end: Result<Response, Failed>) -> Result<(), Failure> {
+    match end {
         Ok(response) if response.body.len() > MAX_BODY as usize => Err(too_long(call.id, response.body.len())),
         Ok(Response { encoding, body }) => {
             answers.push_message(Message::Reply(Reply { id: call.id, encoding, body: body.into() }));
             Ok(())
         }
         Err(failed) => Err(failed.into_failure(call.id, call.encoding)),
-    });
+    }
 }
 
 /// Runs a method, and the encoding of its types, which is the application's code too: a panic is answered and goes no further.
@@ -253,7 +261,8 @@ pub(crate) fn reply_encoding(request: Encoding) -> Encoding {
     if request == Encoding::BINCODE { Encoding::BINCODE } else { Encoding::JSON }
 }
 
-fn incoming(call: &Call) -> Incoming {
+/// A call as an untyped method has it.
+pub(crate) fn incoming(call: &Call) -> Incoming {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Incoming {
         service: text(call.routing.service()),

@@ -28,20 +28,20 @@ pub use self::{
 };
 pub(crate) use self::{
     change::Observer,
-    methods::{Built, Methods, Place},
+    methods::{Built, Methods, Place, answer_typed},
     offer::Offer,
 };
 use self::{
     life::Life,
-    methods::{answer_any, answer_typed},
+    methods::answer_any,
     streamed::{answer_any_stream, answer_stream},
 };
 #[cfg(feature = "tokio")]
 pub(crate) use self::{
     life::{DRAIN, STOPPED, UNREGISTER_TIMEOUT, is_passing},
-    methods::{guarded, panicked, push_end, read_request, reply_encoding, target},
+    methods::{guarded, incoming, panicked, push_end, push_response, read_request, reply_encoding, target},
     streamed::unfit,
-    turns::{detached, no_method, not_its_kind, service_of},
+    turns::{ANSWERS, detached, no_method, not_its_kind, service_of},
 };
 use crate::{
     connect::Connect,
@@ -375,4 +375,4 @@ impl std::fmt::Debug for Service {
 const THREADS: usize = 4;
 /// Calls taken at once when all methods are quick: they end in the turn that brings them, so this bounds what one caller's pipe
 /// holds. As many as the broker lets one caller have under way.
-const QUICK_WINDOW: u32 = 1_024;
+pub(crate) const QUICK_WINDOW: u32 = 1_024;

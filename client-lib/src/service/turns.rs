@@ -249,4 +249,4 @@ pub(crate) fn no_method<R>(offer: &Offer<R>, call: &Call) -> String {
 }
 
 /// Bytes of replies that gather in a turn before they leave.
-const ANSWERS: usize = 256 * 1024;
+pub(crate) const ANSWERS: usize = 256 * 1024;

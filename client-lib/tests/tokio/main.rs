@@ -6,9 +6,11 @@ mod common;
 
 mod calls;
 mod events;
+mod locks;
 mod services;
 mod streams;
 mod traits;
+mod untyped;
 
 use std::{fs, future::Future, os::unix::net::UnixStream, time::Duration};
 

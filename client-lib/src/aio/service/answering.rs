@@ -9,21 +9,32 @@ use std::{
 };
 
 use ipc_protocol::{Call, ErrorCode, Failure, Message};
-use serde::{Serialize, de::DeserializeOwned};
 
 use super::context::AsyncContext;
 use crate::{
-    aio::stream::{AsyncItems, AsyncSink, Place, Receiving, Sending},
-    app_error::MethodError,
+    aio::stream::{AsyncItems, AsyncItemsBytes, AsyncSink, AsyncSinkBytes, Place, Receiving, Sending},
     error::Result,
+    link::tokio::Connection,
     method::Method,
-    service::{Built, Failed, guarded, panicked, push_end, read_request, reply_encoding, unfit},
+    request::Response,
+    service::{
+        Built, Failed, Incoming, guarded, incoming, panicked, push_end, push_response, read_request, reply_encoding,
+        unfit,
+    },
     session::Frames,
     stream_method::StreamMethod,
 };
 
 /// Answers a call: exactly one frame.
-pub(super) type Answer = Arc<dyn Fn(Call, AsyncContext) -> Answering + Send + Sync>;
+pub(super) enum Answer {
+    /// By the task that serves.
+    Here(Quick),
+    /// By a task of its own.
+    Task(Box<dyn Fn(Call, AsyncContext) -> Answering + Send + Sync>),
+}
+
+type Quick = Box<dyn Fn(&Call, &AsyncContext, &mut Frames) + Send + Sync>;
+
 /// A call that runs. Dropping it ends it without an answer.
 pub(super) type Answering = Pin<Box<dyn Future<Output = Frames> + Send>>;
 
@@ -36,7 +47,22 @@ where
     A: Fn(M, AsyncContext) -> F + Send + Sync + 'static,
     F: Future<Output = Result<M::Reply, Failed<M::Error>>> + Send + 'static,
 {
-    Box::pin(async move { answered(&call, built, |request| answer(request, context)).await })
+    Box::pin(async move {
+        let read = |call: &Call| read_request(call, built);
+        answered(&call, read, |request| answer(request, context), push_end).await
+    })
+}
+
+/// Answers a call with what an untyped method makes of it.
+pub(super) fn answer_any<A, F>(call: Call, context: AsyncContext, answer: Arc<A>) -> Answering
+where
+    A: Fn(Incoming, AsyncContext) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<Response, Failed>> + Send + 'static,
+{
+    Box::pin(async move {
+        let read = |call: &Call| Ok(incoming(call));
+        answered(&call, read, |incoming| answer(incoming, context), push_response).await
+    })
 }
 
 /// Answers a call of a typed method with streams.
@@ -49,29 +75,60 @@ where
     F: Future<Output = Result<M::Reply, Failed<M::Error>>> + Send + 'static,
 {
     Box::pin(async move {
-        let place = Place::of_delivered(&context.connection, &call).map(Arc::new);
-        let unfit = unfit::<M>(&call).or_else(|| place.is_none().then(|| "the call has ended".to_owned()));
-        let place = match (unfit, place) {
-            (None, Some(place)) => place,
-            (text, _) => return refused(call.id, ErrorCode::INVALID, text.unwrap_or_default()),
-        };
-        if call.streams.request {
-            place.welcome_items();
+        let Some(entered) = Entered::of(&context.connection, &call) else { return over(call.id) };
+        if let Some(text) = unfit::<M>(&call) {
+            return refused(call.id, ErrorCode::INVALID, text);
         }
-        let items = AsyncItems::new(Receiving::new(place.clone()));
-        let sink = AsyncSink::new(Sending::new(place.clone(), reply_encoding(call.encoding)));
-        let _closing = Closing(place);
-        answered(&call, built, |request| answer(request, items, sink, context)).await
+        let (items, sink) = (AsyncItems::new(entered.receiving(&call)), AsyncSink::new(entered.sending(&call)));
+        let read = |call: &Call| read_request(call, built);
+        answered(&call, read, |request| answer(request, items, sink, context), push_end).await
     })
 }
 
-/// Ends the streams of a call with its method, although that has given a half of them away.
-struct Closing(Arc<Place>);
+/// Answers a call with streams with what an untyped method makes of it.
+pub(super) fn answer_any_stream<A, F>(call: Call, context: AsyncContext, answer: Arc<A>) -> Answering
+where
+    A: Fn(Incoming, AsyncItemsBytes, AsyncSinkBytes, AsyncContext) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<Response, Failed>> + Send + 'static,
+{
+    Box::pin(async move {
+        let Some(entered) = Entered::of(&context.connection, &call) else { return over(call.id) };
+        let items = AsyncItemsBytes::new(entered.receiving(&call));
+        let sink = AsyncSinkBytes::new(entered.sending(&call));
+        let read = |call: &Call| Ok(incoming(call));
+        answered(&call, read, |incoming| answer(incoming, items, sink, context), push_response).await
+    })
+}
 
-impl Drop for Closing {
+/// The streams of a call that runs. They end with its method, although that has given a half of them away.
+struct Entered(Arc<Place>);
+
+impl Entered {
+    fn of(connection: &Arc<Connection>, call: &Call) -> Option<Self> {
+        Place::of_delivered(connection, call).map(Arc::new).map(Self)
+    }
+
+    /// The items of the caller, which may send the first ones now.
+    fn receiving(&self, call: &Call) -> Receiving {
+        if call.streams.request {
+            self.0.welcome_items();
+        }
+        Receiving::new(self.0.clone())
+    }
+
+    fn sending(&self, call: &Call) -> Sending {
+        Sending::new(self.0.clone(), reply_encoding(call.encoding))
+    }
+}
+
+impl Drop for Entered {
     fn drop(&mut self) {
         self.0.close();
     }
+}
+
+fn over(id: u64) -> Frames {
+    refused(id, ErrorCode::INVALID, "the call has ended")
 }
 
 /// A refusal.
@@ -85,15 +142,14 @@ fn failed(failure: Failure) -> Frames {
     answers
 }
 
-/// What is made of the request of a call.
-async fn answered<Q, R, E, F>(call: &Call, built: Built, answer: impl FnOnce(Q) -> F) -> Frames
-where
-    Q: DeserializeOwned,
-    R: Serialize,
-    E: MethodError,
-    F: Future<Output = Result<R, Failed<E>>>,
-{
-    let begun = catch_unwind(AssertUnwindSafe(|| read_request(call, built).map(answer)));
+/// What is made of a call: it is read, answered, and the end is pushed.
+async fn answered<Q, F: Future>(
+    call: &Call,
+    read: impl FnOnce(&Call) -> Result<Q, Failure>,
+    answer: impl FnOnce(Q) -> F,
+    push: fn(&Call, &mut Frames, F::Output) -> Result<(), Failure>,
+) -> Frames {
+    let begun = catch_unwind(AssertUnwindSafe(|| read(call).map(answer)));
     let running = match begun {
         Ok(Ok(running)) => running,
         Ok(Err(failure)) => return failed(failure),
@@ -104,7 +160,7 @@ where
         Err(failure) => return failed(failure),
     };
     let mut answers = Frames::default();
-    guarded(call, &mut answers, |answers| push_end(call, answers, end));
+    guarded(call, &mut answers, |answers| push(call, answers, end));
     answers
 }
 

@@ -23,10 +23,7 @@ use crate::{
         tokio::{Connection, Ticket},
     },
     service::{Change, DRAIN, Offer, STOPPED, UNREGISTER_TIMEOUT, is_passing},
-    session::{
-        Patience, Role,
-        outgoing::{Operated, decode_answer},
-    },
+    session::{Role, outgoing::decode_answer},
 };
 
 /// A service from its registration to its end.
@@ -44,7 +41,7 @@ impl Life {
     pub(super) async fn begin(offer: Offer<Answer>) -> Result<Self> {
         let connection = Connection::dial(&offer.dial, Duration::MAX, Role::Service).await?;
         let client = AsyncClient::of_service(connection);
-        let ticket = ask(&client.connection(), &offer.registration()?)?;
+        let ticket = Ticket::on(&client.connection(), &offer.registration()?)?;
         registered(ticket).await?;
         Ok(Self { offer: Arc::new(offer), client, stop: Arc::default() })
     }
@@ -107,14 +104,14 @@ impl Life {
 
     async fn attempt(&self) -> Result<Arc<Connection>> {
         let connection = Arc::new(Connection::dial(&self.offer.dial, Duration::ZERO, Role::Service).await?);
-        registered(ask(&connection, &self.offer.registration()?)?).await?;
+        registered(Ticket::on(&connection, &self.offer.registration()?)?).await?;
         Ok(connection)
     }
 
     /// Gives the name back, lets the calls that run end for a while, and closes the connection.
     async fn leave(&self, mut running: Running) {
         let connection = running.connection.clone();
-        let unregistered = self.offer.unregistration().and_then(|call| ask(&connection, &call));
+        let unregistered = self.offer.unregistration().and_then(|call| Ticket::on(&connection, &call));
         if let Ok(mut ticket) = unregistered {
             let answer = pin!(ticket.end());
             serve_until(&mut running, answer, Instant::now() + UNREGISTER_TIMEOUT, |_| false).await;
@@ -153,13 +150,6 @@ async fn unless<T>(stopped: &mut Pin<&mut impl Future<Output = ()>>, future: imp
         future.as_mut().poll(context).map(Some)
     })
     .await
-}
-
-fn ask(connection: &Arc<Connection>, call: &Operated) -> Result<Ticket> {
-    let (now, call) = (Instant::now(), call.outgoing());
-    let gone = || Error::new(ipc_protocol::ErrorCode::BROKER_LOST, connection.ended_before());
-    let id = connection.submit(&call, now)?.ok_or_else(gone)?;
-    Ok(Ticket::new(connection.clone(), id, Patience::new(now, call.timeout_ms)))
 }
 
 async fn registered(mut ticket: Ticket) -> Result<()> {

@@ -8,22 +8,25 @@ mod serving;
 
 use std::{fmt, future::Future, sync::Arc};
 
-use ipc_protocol::{ServiceName, transport::Address};
+use ipc_protocol::{Call, ServiceName, transport::Address};
 
 use self::{
-    answering::{Answer, answer_stream, answer_typed},
+    answering::{Answer, answer_any, answer_any_stream, answer_stream, answer_typed},
     life::Life,
 };
 pub use self::{context::AsyncContext, serving::AsyncServing};
-use super::stream::{AsyncItems, AsyncSink};
+use super::stream::{AsyncItems, AsyncItemsBytes, AsyncSink, AsyncSinkBytes};
 use crate::{
     connect::Connect,
     contract::Contract,
     description::Description,
     error::{Error, Result},
     method::Method,
-    service::{Built, Change, Failed, Methods, Observer, Offer, Place},
-    session::outgoing::misnamed,
+    request::Response,
+    service::{
+        Built, Change, Failed, Incoming, Methods, Observer, Offer, Place, QUICK_WINDOW, answer_typed as answer_here,
+    },
+    session::{Frames, outgoing::misnamed},
     stream_method::StreamMethod,
 };
 
@@ -31,12 +34,17 @@ use crate::{
 /// tokio. What is said of a [`Service`](crate::Service) holds here as well, but for the threads.
 ///
 /// # How many calls at once
-/// Each call is a task of the runtime. The broker delivers no more calls than the [window](AsyncService::window) allows, 256 by default;
-/// further ones wait at the broker, where they can go to another instance and end as `retry: safe` should this one die.
+/// Each call is a task of the runtime, but those of [quick](AsyncService::quick) methods. The broker delivers no more calls than the
+/// [window](AsyncService::window) allows, 256 by default and 1,024 when all methods are quick; further ones wait at the broker, where they
+/// can go to another instance and end as `retry: safe` should this one die.
 ///
 /// # When a caller stops waiting
 /// Its call's future is dropped where it waits, and with it the calls that it has made. The same happens to all of them when the broker
 /// dies.
+///
+/// # What it does not have
+/// Threads and the size of their pool are the runtime's. There is no [`Stopper`](crate::Stopper), and no [`poll`](crate::Service::poll):
+/// [`AsyncServing::stop`] is called from any task, and dropping the future of [`run`](AsyncService::run), as `select!` does, stops as well.
 ///
 /// ```
 /// use ipc_client::{AsyncClient, AsyncService, Failed, Method};
@@ -72,7 +80,7 @@ use crate::{
 pub struct AsyncService {
     name: Option<ServiceName>,
     methods: Methods<Answer>,
-    window: u32,
+    window: Option<u32>,
     shared: bool,
     connect: Connect,
     observer: Option<Observer>,
@@ -102,7 +110,7 @@ impl AsyncService {
         Self {
             name: None,
             methods: Methods::default(),
-            window: WINDOW,
+            window: None,
             shared: false,
             connect: Connect::default(),
             observer: None,
@@ -113,7 +121,7 @@ impl AsyncService {
 
     /// Calls that run at once, at least 1: see "How many calls at once" above.
     pub fn window(mut self, window: u32) -> Self {
-        self.window = window.max(1);
+        self.window = Some(window.max(1));
         self
     }
 
@@ -126,6 +134,12 @@ impl AsyncService {
     /// What the list of peers shows for this service, up to 255 bytes; the program's name by default.
     pub fn agent(mut self, agent: &str) -> Self {
         self.connect = self.connect.agent(agent);
+        self
+    }
+
+    /// What the service is for, as `ipcctl show` prints it.
+    pub fn about(mut self, about: &str) -> Self {
+        about.clone_into(&mut self.description.about);
         self
     }
 
@@ -159,11 +173,34 @@ impl AsyncService {
         let contract = Contract::of::<M>();
         let built = Built(contract.fingerprint);
         let answer = Arc::new(answer);
-        self.add(
-            M::METHOD,
-            contract,
-            Arc::new(move |call, context| answer_typed(call, built, context, answer.clone())),
-        );
+        let answer = Answer::Task(Box::new(move |call, context| answer_typed(call, built, context, answer.clone())));
+        self.add(M::METHOD, contract, answer);
+        self
+    }
+
+    /// Answers a method at once, on the task that serves, where a task of its own would cost more than the method: it must not block,
+    /// for everything else waits meanwhile. The replies to all quick calls of one read leave with one write.
+    pub fn quick<M: Method>(
+        mut self,
+        answer: impl Fn(M, &AsyncContext) -> Result<M::Reply, Failed<M::Error>> + Send + Sync + 'static,
+    ) -> Self {
+        let contract = Contract::of::<M>();
+        let built = Built(contract.fingerprint);
+        let answer = move |call: &Call, context: &AsyncContext, answers: &mut Frames| {
+            answer_here::<M>(call, built, answers, |request| answer(request, context));
+        };
+        self.add(M::METHOD, contract, Answer::Here(Box::new(answer)));
+        self
+    }
+
+    /// Answers every method that is not named otherwise, with bodies as they are.
+    pub fn any<F>(mut self, answer: impl Fn(Incoming, AsyncContext) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Response, Failed>> + Send + 'static,
+    {
+        let answer = Arc::new(answer);
+        let answer = Answer::Task(Box::new(move |call, context| answer_any(call, context, answer.clone())));
+        self.methods.set_any(false, answer);
         self
     }
 
@@ -181,11 +218,22 @@ impl AsyncService {
         let contract = Contract::of_stream::<M>();
         let built = Built(contract.fingerprint);
         let answer = Arc::new(answer);
-        self.add(
-            M::METHOD,
-            contract,
-            Arc::new(move |call, context| answer_stream(call, built, context, answer.clone())),
-        );
+        let answer = Answer::Task(Box::new(move |call, context| answer_stream(call, built, context, answer.clone())));
+        self.add(M::METHOD, contract, answer);
+        self
+    }
+
+    /// Answers every call with streams whose method is not named otherwise, with bodies as they are.
+    pub fn any_stream<F>(
+        mut self,
+        answer: impl Fn(Incoming, AsyncItemsBytes, AsyncSinkBytes, AsyncContext) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<Response, Failed>> + Send + 'static,
+    {
+        let answer = Arc::new(answer);
+        let answer = Answer::Task(Box::new(move |call, context| answer_any_stream(call, context, answer.clone())));
+        self.methods.set_any(true, answer);
         self
     }
 
@@ -213,15 +261,16 @@ impl AsyncService {
         let description = self.description.completed(methods.described());
         let described = description.encoded();
         let names = description.methods.into_keys().collect();
+        let window = self.window.unwrap_or(if methods.need_pool() { WINDOW } else { QUICK_WINDOW });
         // As many answers may be on their way while the broker fills their places again.
-        let threads = usize::try_from(self.window).unwrap_or(usize::MAX);
-        let (window, shared) = (Some(self.window), self.shared);
+        let threads = usize::try_from(window).unwrap_or(usize::MAX);
+        let (window, shared) = (Some(window), self.shared);
         Ok(Offer { name, methods, names, described, threads, window, shared, dial, observer })
     }
 
     fn add(&mut self, name: &str, contract: Contract, answer: Answer) {
         match self.methods.new_name(name) {
-            Ok(name) => self.methods.add(name, Place::Pool, contract, answer),
+            Ok(name) => self.methods.add(name, place_of(&answer), contract, answer),
             Err(mistake) => self.mistaken(mistake),
         }
     }
@@ -237,6 +286,13 @@ impl fmt::Debug for AsyncService {
             .field("name", &self.name)
             .field("methods", &self.methods.names())
             .finish_non_exhaustive()
+    }
+}
+
+fn place_of(answer: &Answer) -> Place {
+    match answer {
+        Answer::Here(_) => Place::Here,
+        Answer::Task(_) => Place::Pool,
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use ipc_protocol::{Call, DESCRIBE, ErrorCode, Identity};
+use ipc_protocol::{Call, DESCRIBE, ErrorCode, Failure, Identity, Message};
 use tokio::{sync::oneshot, task::JoinSet};
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     aio::{calls::Scope, client::AsyncClient, stream::Place},
     link::tokio::Connection,
-    service::{Caller, Offer, detached, no_method, not_its_kind, service_of, target},
+    service::{ANSWERS, Caller, Offer, detached, no_method, not_its_kind, service_of, target},
     session::{Frames, Inbound, Patience},
 };
 
@@ -34,13 +34,22 @@ pub(super) struct Running {
     /// What tells a call that its caller has stopped waiting.
     cancels: HashMap<u64, oneshot::Sender<ErrorCode>>,
     inbound: Vec<Inbound>,
-    /// Stamp of the last caller: most calls have the same as the one before.
+    /// Answers of a turn, which leave together.
+    answers: Frames,
+    /// Stamp of the caller in `context`: most calls have the same as the one before.
     stamp: Bytes,
-    caller: Arc<Caller>,
+    /// The context of quick calls, one after the other.
+    context: AsyncContext,
 }
 
 impl Running {
     pub(super) fn new(offer: &Arc<Offer<Answer>>, client: &AsyncClient, connection: Arc<Connection>) -> Self {
+        let context = AsyncContext {
+            caller: Arc::default(),
+            deadline: Instant::now(),
+            client: client.clone(),
+            connection: connection.clone(),
+        };
         Self {
             offer: offer.clone(),
             client: client.clone(),
@@ -48,8 +57,9 @@ impl Running {
             tasks: JoinSet::new(),
             cancels: HashMap::new(),
             inbound: Vec::new(),
+            answers: Frames::default(),
             stamp: Bytes::new(),
-            caller: Arc::default(),
+            context,
         }
     }
 
@@ -76,6 +86,7 @@ impl Running {
                 }
             }
             self.inbound = inbound; // its room is used again
+            self.flush();
             match polled {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(loss)) => return Poll::Ready(loss),
@@ -96,30 +107,38 @@ impl Running {
         if call.routing.method() == DESCRIBE.as_bytes() {
             return self.describe(&call);
         }
-        let is_streamed = call.streams.any();
-        match self.offer.methods.find(call.routing.method(), is_streamed) {
+        let (offer, is_streamed) = (self.offer.clone(), call.streams.any());
+        match offer.methods.find(call.routing.method(), is_streamed) {
             Some(way) if way.is_streamed != is_streamed => self.refuse(&call, ErrorCode::INVALID, not_its_kind(&call)),
-            Some(way) => {
-                let answer = way.answer.clone();
-                self.begin(call, &answer, now);
-            }
-            None => self.refuse(&call, ErrorCode::NO_METHOD, no_method(&self.offer, &call)),
+            Some(way) => match &way.answer {
+                Answer::Here(answer) => {
+                    self.context.deadline = self.deadline_of(&call, now);
+                    answer(&call, &self.context, &mut self.answers);
+                    self.flush_if_many();
+                }
+                Answer::Task(answer) => self.begin(call, answer, now),
+            },
+            None => self.refuse(&call, ErrorCode::NO_METHOD, no_method(&offer, &call)),
         }
     }
 
-    fn begin(&mut self, call: Call, answer: &Answer, now: Instant) {
+    fn deadline_of(&self, call: &Call, now: Instant) -> Instant {
+        let timeout_ms = if call.timeout_ms == 0 { self.connection.call_default_ms() } else { call.timeout_ms };
+        now + Duration::from_millis(u64::from(timeout_ms))
+    }
+
+    fn begin(&mut self, call: Call, answer: &dyn Fn(Call, AsyncContext) -> Answering, now: Instant) {
         if self.tasks.len() >= self.offer.limit() {
             let text = format!("{} takes {} calls at once", target(&call), self.offer.window());
             return self.refuse(&call, ErrorCode::BUSY, text);
         }
-        let timeout_ms = if call.timeout_ms == 0 { self.connection.call_default_ms() } else { call.timeout_ms };
-        let deadline = now + Duration::from_millis(u64::from(timeout_ms));
+        let deadline = self.deadline_of(&call, now);
         // The caller of a one-way call waits for nothing, and that of one with streams as long as anything comes.
         let ends = (!call.one_way && !call.streams.any()).then_some(deadline);
         let connection = self.connection.clone();
         let scope = NonZeroU64::new(call.id).map(|id| Scope { id, deadline: ends, connection: connection.clone() });
         let context = AsyncContext {
-            caller: self.caller.clone(),
+            caller: self.context.caller.clone(),
             deadline,
             client: self.client.bound_to(scope),
             connection: connection.clone(),
@@ -144,17 +163,29 @@ impl Running {
     fn describe(&mut self, call: &Call) {
         match &self.offer.described {
             Some(description) => {
-                let mut answers = Frames::default();
-                answers.push_message(description.answer(call.id));
-                self.connection.answer(&mut answers, true);
+                self.answers.push_message(description.answer(call.id));
+                self.flush_if_many();
             }
             None => self.refuse(call, ErrorCode::NO_METHOD, format!("{} says nothing of itself", service_of(call))),
         }
     }
 
-    fn refuse(&self, call: &Call, code: ErrorCode, text: impl Into<String>) {
+    fn refuse(&mut self, call: &Call, code: ErrorCode, text: impl Into<String>) {
         drop(Place::of_delivered(&self.connection, call)); // what still comes of its streams is ignored
-        self.connection.answer(&mut refused(call.id, code, text), false);
+        self.answers.push_message(Message::Error(Failure::new(call.id, code, text)));
+        self.flush_if_many();
+    }
+
+    fn flush_if_many(&mut self) {
+        if self.answers.queued() >= ANSWERS {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.answers.queued() > 0 {
+            self.connection.answer(&mut self.answers, true);
+        }
     }
 
     /// Reads who calls from a stamp; false if it isn't one.
@@ -163,7 +194,7 @@ impl Running {
             return true;
         }
         let Ok((identity, peer)) = Identity::from_stamp(stamp) else { return false };
-        self.caller = Arc::new(Caller { identity, peer });
+        self.context.caller = Arc::new(Caller { identity, peer });
         self.stamp = Bytes::copy_from_slice(stamp);
         true
     }

@@ -14,7 +14,6 @@ use futures_core::Stream;
 use ipc_protocol::{ErrorCode, Routing, Streams};
 
 use super::{
-    place::Place,
     receiving::Receiving,
     sending::{Sending, sink},
 };
@@ -78,14 +77,9 @@ impl AsyncClient {
                 self.calls().put(connection, now, call)
             })
         };
-        let (connection, id) = self.calls().submit(timeout_ms, put).await?.into_id();
-        let place = Arc::new(Place::of_caller(connection, id, timeout_ms));
-        let mut sending = Sending::new(place.clone(), encoding);
-        if !streams.request {
-            sending.finish();
-        }
-        let down =
-            AsyncDownlink { half: Receiving::new(place), line: self.line().clone(), routing, items: PhantomData };
+        let ticket = self.calls().submit(timeout_ms, put).await?;
+        let (sending, receiving) = super::opened(ticket, timeout_ms, encoding, streams);
+        let down = AsyncDownlink { half: receiving, line: self.line().clone(), routing, items: PhantomData };
         Ok(AsyncStreamCall { up: AsyncUplink { half: sending, items: PhantomData }, down })
     }
 }
@@ -182,7 +176,7 @@ impl<M: StreamMethod> AsyncUplink<M> {
     }
 }
 
-sink!(AsyncUplink<M: StreamMethod>, M::In);
+sink!([M: StreamMethod] AsyncUplink<M>, M::In, keep);
 
 impl<M: StreamMethod> fmt::Debug for AsyncUplink<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,6 +7,7 @@ use ipc_protocol::Call;
 use crate::{link::tokio::Connection, session::Serial, stream::sign_of};
 
 /// Shared by the halves of a call. Dropping it ends the call, if that has not happened before.
+#[derive(Debug)]
 pub(in crate::aio) struct Place {
     pub(super) connection: Arc<Connection>,
     pub(super) id: Serial,

@@ -17,6 +17,7 @@ use crate::{
 };
 
 /// Receives items, and allows the other side new ones as they are taken.
+#[derive(Debug)]
 pub(in crate::aio) struct Receiving {
     place: Arc<Place>,
     /// Whether the end was told.

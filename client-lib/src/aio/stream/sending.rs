@@ -6,19 +6,19 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use ipc_protocol::{Encoding, ErrorCode};
 use serde::Serialize;
 
 use super::place::Place;
-use crate::{error::Result, session::outgoing::encode};
+use crate::{error::Result, request::Response, session::outgoing::encode};
 
 /// Sends items, as the other side allows.
+#[derive(Debug)]
 pub(in crate::aio) struct Sending {
     place: Arc<Place>,
     encoding: Encoding,
     /// An item that the program has handed over, as a [`Sink`](futures_sink::Sink) takes it, and that isn't allowed yet.
-    kept: Option<Bytes>,
+    kept: Option<Response>,
     is_finished: bool,
 }
 
@@ -29,21 +29,30 @@ impl Sending {
 
     /// Sends an item, once the other side allows it.
     pub(super) async fn send<T: Serialize>(&mut self, item: &T) -> Result<()> {
+        self.send_encoded(self.encoding, &encode(self.encoding, item)?).await
+    }
+
+    /// Sends an item that is encoded, once the other side allows it.
+    pub(super) async fn send_encoded(&mut self, encoding: Encoding, body: &[u8]) -> Result<()> {
         poll_fn(|context| self.poll_kept(context)).await?;
-        let body = encode(self.encoding, item)?;
-        poll_fn(|context| self.poll_send(context, &body)).await
+        poll_fn(|context| self.poll_send(context, encoding, body)).await
     }
 
     /// Keeps an item, to be sent by [`Sending::poll_kept`], which has said that there is room.
-    pub(super) fn keep<T: Serialize>(&mut self, item: &T) -> Result<()> {
-        self.kept = Some(encode(self.encoding, item)?);
+    pub(super) fn keep<T: Serialize>(&mut self, item: T) -> Result<()> {
+        self.keep_response(Response { encoding: self.encoding, body: encode(self.encoding, &item)? })
+    }
+
+    /// Keeps an item that is encoded.
+    pub(super) fn keep_response(&mut self, item: Response) -> Result<()> {
+        self.kept = Some(item);
         Ok(())
     }
 
     /// Sends the item that is kept.
     pub(super) fn poll_kept(&mut self, context: &Context<'_>) -> Poll<Result<()>> {
-        if let Some(body) = self.kept.clone() {
-            let sent = ready!(self.poll_send(context, &body));
+        if let Some(Response { encoding, body }) = self.kept.clone() {
+            let sent = ready!(self.poll_send(context, encoding, &body));
             self.kept = None;
             sent?;
         }
@@ -60,9 +69,9 @@ impl Sending {
         self.end(Some((code, text)));
     }
 
-    fn poll_send(&self, context: &Context<'_>, body: &[u8]) -> Poll<Result<()>> {
+    fn poll_send(&self, context: &Context<'_>, encoding: Encoding, body: &[u8]) -> Poll<Result<()>> {
         let Place { connection, id, sign, .. } = &*self.place;
-        connection.poll_send(context, *id, (self.encoding, body), *sign)
+        connection.poll_send(context, *id, (encoding, body), *sign)
     }
 
     fn end(&mut self, error: Option<(ErrorCode, &str)>) {
@@ -81,8 +90,8 @@ impl Drop for Sending {
 
 /// What a half that sends is to the combinators of other crates.
 macro_rules! sink {
-    ($half:ident<$parameter:ident: $bound:path>, $item:ty) => {
-        impl<$parameter: $bound> futures_sink::Sink<$item> for $half<$parameter> {
+    ([$($parameter:tt)*] $half:ty, $item:ty, $keep:ident) => {
+        impl<$($parameter)*> futures_sink::Sink<$item> for $half {
             type Error = crate::error::Error;
 
             fn poll_ready(
@@ -93,7 +102,7 @@ macro_rules! sink {
             }
 
             fn start_send(mut self: std::pin::Pin<&mut Self>, item: $item) -> crate::error::Result<()> {
-                self.half.keep(&item)
+                self.half.$keep(item)
             }
 
             fn poll_flush(

@@ -68,7 +68,7 @@ impl<T: Serialize> AsyncSink<T> {
     }
 }
 
-sink!(AsyncSink<T: Serialize>, T);
+sink!([T: Serialize] AsyncSink<T>, T, keep);
 
 impl<T> fmt::Debug for AsyncSink<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_protocol::{ErrorCode, Hello, PeerNumber};
+use ipc_protocol::{ErrorCode, Hello, PeerNumber, Retry};
 use tokio::{runtime::Handle, time};
 
 use super::{super::dial::Dial, driver::Driver, state::Wait, wire::Wire};
@@ -57,8 +57,8 @@ impl Connection {
         }
     }
 
-    /// Lets the driver write and read between crowds of calls, for the broker cuts a peer that does not read.
     /// Waits until another call may be queued, no longer than the call may take: a broker that takes nothing is sent no more than 1 MiB.
+    /// Lets the driver write and read between crowds of calls, for the broker cuts a peer that does not read.
     ///
     /// # Errors
     /// `deadline`.
@@ -255,10 +255,11 @@ impl Connection {
         &self.wire.place
     }
 
-    /// What to say of a call that could not leave.
-    pub(crate) fn ended_before(&self) -> String {
+    /// What a call ends with that could not leave.
+    pub(crate) fn gone(&self) -> Error {
         let unsaid = || format!("the connection to the broker at {} ended before the call was sent", self.wire.place);
-        self.wire.lock().session.loss().map_or_else(unsaid, |loss| loss.text.clone())
+        let text = self.wire.lock().session.loss().map_or_else(unsaid, |loss| loss.text.clone());
+        Error::new(ErrorCode::BROKER_LOST, text).with_retry(Retry::Safe)
     }
 
     /// Waits for the end of a call.

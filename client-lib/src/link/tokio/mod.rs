@@ -19,6 +19,7 @@
 mod connection;
 mod driver;
 mod flows;
+mod holding;
 mod state;
 mod ticket;
 mod wire;

@@ -1,7 +1,7 @@
 //! What the futures of a connection share under its lock.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     mem,
     ops::{Deref, DerefMut},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use ipc_protocol::{
-    Violation,
+    ServiceName, Violation,
     limits::MAX_BODY,
     transport::{Inbox, ReadBuffer},
 };
@@ -29,6 +29,8 @@ pub(super) struct State {
     driver: Option<Waker>,
     /// What takes the calls that a service is given.
     inbound: Option<Waker>,
+    /// Locks that are held by this connection, or asked for.
+    pub(super) claimed: HashSet<ServiceName>,
     /// To be called when the lock is released.
     wake: Vec<Waker>,
 }
@@ -61,6 +63,7 @@ impl State {
             due: None,
             driver: None,
             inbound: None,
+            claimed: HashSet::new(),
             wake: Vec::new(),
         }
     }

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Instant};
 
 use super::connection::Connection;
-use crate::session::{Outcome, Patience, Serial};
+use crate::{
+    error::Result,
+    session::{Outcome, Patience, Serial, outgoing::Operated},
+};
 
 /// A place in the table of a connection. Dropping it gives the call up.
 #[derive(Debug)]
@@ -19,9 +22,24 @@ impl Ticket {
         Self { connection, id, patience, open: true }
     }
 
+    /// Sends a call of the broker on this connection and no other.
+    ///
+    /// # Errors
+    /// `broker_lost` if it takes no more; as [`Connection::submit`].
+    pub(crate) fn on(connection: &Arc<Connection>, asked: &Operated) -> Result<Self> {
+        let (now, call) = (Instant::now(), asked.outgoing());
+        let id = connection.submit(&call, now)?.ok_or_else(|| connection.gone())?;
+        Ok(Self::new(connection.clone(), id, Patience::new(now, call.timeout_ms)))
+    }
+
     /// A ping.
-    pub(crate) fn of_ping(connection: &Arc<Connection>, now: Instant) -> Option<Self> {
-        Some(Self::new(connection.clone(), connection.ping()?, Patience::new(now, 0)))
+    pub(crate) fn of_ping(connection: &Arc<Connection>, patience: Patience) -> Option<Self> {
+        Some(Self::new(connection.clone(), connection.ping()?, patience))
+    }
+
+    /// Where it is under way.
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
     }
 
     /// Waits for the end of the call.

@@ -24,6 +24,8 @@ pub(super) struct Wire {
     pub(super) state: Mutex<State>,
     /// Tells those who wait for room that there is some.
     pub(super) room: Notify,
+    /// Tells that the connection has ended.
+    pub(super) ended: Notify,
 }
 
 /// What a flush found.
@@ -43,7 +45,7 @@ impl Wire {
     )]
     pub(super) fn new(socket: OwnedFd, place: String, session: Session) -> io::Result<Self> {
         let state = Mutex::new(State::new(session));
-        Ok(Self { socket: AsyncFd::new(socket)?, place, state, room: Notify::new() })
+        Ok(Self { socket: AsyncFd::new(socket)?, place, state, room: Notify::new(), ended: Notify::new() })
     }
 
     pub(super) fn lock(&self) -> Locked<'_> {
@@ -77,7 +79,7 @@ impl Wire {
         }
         let Err(error) = written else { return Flushed::Well };
         self.catch_up(state);
-        state.session.unwritable(&self.ended(&error.to_string()));
+        state.session.unwritable(&self.text_of(&error.to_string()));
         self.room.notify_waiters();
         state.wake_all();
         Flushed::Failed
@@ -111,7 +113,7 @@ impl Wire {
 
     /// The connection is gone: every call ends. The first loss stays.
     pub(super) fn lose(&self, state: &mut State, reason: &str) {
-        let text = self.ended(reason);
+        let text = self.text_of(reason);
         state.session.lost(Loss { code: ErrorCode::BROKER_LOST, text, written: Retry::Unknown });
         self.over(state);
     }
@@ -128,10 +130,11 @@ impl Wire {
     fn over(&self, state: &mut State) {
         socket::shut_down(self.socket.get_ref().as_fd());
         self.room.notify_waiters();
+        self.ended.notify_waiters();
         state.wake_all();
     }
 
-    fn ended(&self, reason: &str) -> String {
+    fn text_of(&self, reason: &str) -> String {
         format!("the connection to the broker at {} ended ({reason})", self.place)
     }
 }
