@@ -7,7 +7,6 @@ trait Calc {
     fn changes(&mut self);
     fn consumes(self);
     fn without_self(a: u8);
-    async fn is_async(&self);
     fn connect(&self);
     fn which_error(&self) -> std::io::Result<u8>;
     fn opaque(&self) -> impl Send;

@@ -17,6 +17,9 @@ trait Calc {
     async fn who(&self, context: &AsyncContext) -> Result<u32, Failed>;
     /// No future is needed for this.
     fn one(&self) -> u8;
+    /// Not even a task is needed for this.
+    #[quick]
+    fn twice(&self, context: &AsyncContext, text: &str) -> Result<String, Failed>;
     /// Wants no answer.
     #[one_way]
     async fn note(&self, text: String);
@@ -50,6 +53,11 @@ impl Calc for Calculator {
         1
     }
 
+    fn twice(&self, context: &AsyncContext, text: &str) -> Result<String, Failed> {
+        let uid = context.caller().identity.uid;
+        if uid == 65_534 { Err(Failed::denied("not for strangers")) } else { Ok(text.repeat(2)) }
+    }
+
     async fn note(&self, _: String) {}
 
     async fn sums(
@@ -79,6 +87,7 @@ fn a_trait_with_async_methods_is_served_and_called_by_futures_and_threads() {
         assert!(matches!(calc.add(i64::MAX, 1).await, Err(CallError::App(text)) if text == "too large"));
         assert_eq!(calc.len("abc", Some(b"de")).await.unwrap(), 5);
         assert_eq!(calc.who().await.unwrap(), rustix::process::geteuid().as_raw());
+        assert_eq!(calc.twice("ab").await.unwrap(), "abab");
         calc.note("hello".into()).await.unwrap();
         let mut sums = calc.sums(10).await.unwrap();
         sums.send(&5).await.unwrap();
@@ -102,7 +111,7 @@ fn an_event_of_a_trait_is_published_and_subscribed_to() {
         let client: AsyncClient = broker.client().await;
         const DONE: FixedTopic<CalcDone> = CalcDone::TOPIC;
         let mut done = client.subscribe(DONE).await.unwrap();
-        assert_eq!(client.publish(&DONE, &CalcDone { sum: 3 }).await.unwrap(), 1);
+        assert_eq!(CalcDone { sum: 3 }.publish_async(&client).await.unwrap(), 1);
         let Some(Ok(Notice::Event(event))) = done.next().await else { panic!("no event") };
         assert_eq!(event.decode::<CalcDone>().unwrap().sum, 3);
     });

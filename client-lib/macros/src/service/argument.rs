@@ -4,6 +4,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::{Ident, Lifetime, Result, Type, TypeReference};
 
+use super::by::By;
 use crate::text::{arguments_of, wrong};
 
 /// A field of a request.
@@ -112,11 +113,12 @@ pub(super) fn argument_of(name: Ident, ty: &Type) -> Result<Argument> {
     Ok(Argument { name, ty: ty.clone(), passing })
 }
 
-/// `&Context` or `&AsyncContext`, of whatever path.
-pub(super) fn is_context(ty: &Type) -> bool {
-    let Type::Reference(TypeReference { mutability: None, elem, .. }) = ty else { return false };
-    let is_one = |name: &Ident| name == "Context" || name == "AsyncContext";
-    matches!(&**elem, Type::Path(path) if path.path.segments.last().is_some_and(|last| is_one(&last.ident)))
+/// Whose context it is: `&Context` or `&AsyncContext`, of whatever path.
+pub(super) fn context_of(ty: &Type) -> Option<By> {
+    let Type::Reference(TypeReference { mutability: None, elem, .. }) = ty else { return None };
+    let Type::Path(path) = &**elem else { return None };
+    let name = &path.path.segments.last()?.ident;
+    [By::Threads, By::Futures].into_iter().find(|by| name == &by.name("Context"))
 }
 
 fn is_byte(ty: &Type) -> bool {
@@ -126,7 +128,7 @@ fn is_byte(ty: &Type) -> bool {
 /// A type that borrows nothing.
 fn plain(ty: &Type) -> Result<Type> {
     match ty {
-        Type::ImplTrait(_) => Err(wrong(ty, "an argument is of one type; a stream of the caller is `Items<T>`")),
+        Type::ImplTrait(_) => Err(wrong(ty, "an argument is of one type")),
         ty if borrows(ty.to_token_stream()) => {
             Err(wrong(ty, "an argument borrows as `&str`, `&[T]`, `&T` or an `Option` of these, and in no other way"))
         }

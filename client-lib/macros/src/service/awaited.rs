@@ -1,14 +1,14 @@
 //! A trait with async methods, and the service of a type that implements it.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{format_ident, quote};
-use syn::{ItemTrait, ReturnType, TraitItem, TraitItemFn, parse_quote};
+use quote::quote;
+use syn::{ItemTrait, ReturnType, TraitItem, TraitItemFn, parse_quote, parse_quote_spanned};
 
 use super::{
     contract::Contract,
-    method::{Method, Parameter},
-    reply::error_or_none,
-    served::{Kind, with_service},
+    method::Method,
+    reply::passed_on,
+    served::{self, Parts, called, given, with_service},
 };
 
 /// The trait, whose futures any thread of the runtime can run, with a function that makes a service of what implements it.
@@ -18,21 +18,21 @@ pub(super) fn write(contract: &Contract, mut item: ItemTrait) -> TokenStream {
             promise(function);
         }
     });
-    let kind = Kind { service: quote!(AsyncService), implemented: quote!(AsyncImplemented), answer };
-    with_service(contract, item, &kind)
+    with_service(contract, item, answer)
 }
 
 /// `async fn` as the compiler takes it in a trait, with the promise that another thread may go on with it. Who implements the trait writes
 /// `async fn` all the same.
 fn promise(function: &mut TraitItemFn) {
-    if function.sig.asyncness.take().is_none() {
-        return;
-    }
+    let Some(asyncness) = function.sig.asyncness.take() else { return };
     let output = match &function.sig.output {
         ReturnType::Default => quote!(()),
         ReturnType::Type(_, output) => quote!(#output),
     };
-    function.sig.output = parse_quote!(-> impl ::core::future::Future<Output = #output> + ::core::marker::Send);
+    // Told where the method is, should an implementation not keep it.
+    let here = asyncness.span.resolved_at(Span::call_site());
+    function.sig.output =
+        parse_quote_spanned!(here=> -> impl ::core::future::Future<Output = #output> + ::core::marker::Send);
     if let Some(block) = &function.default {
         function.default = Some(parse_quote!({ async move #block }));
     }
@@ -40,28 +40,20 @@ fn promise(function: &mut TraitItemFn) {
 
 /// How a call is answered: its request is taken apart, and the method is called with the parts, by the future that owns them.
 fn answer(of: &Ident, method: &Method) -> TokenStream {
-    let Method { ident, request, cfgs, reply, .. } = method;
-    let [service, this, context, items, sink] =
-        ["service", "this", "context", "items", "sink"].map(|name| Ident::new(name, Span::mixed_site()));
-    let fields = method.fields().map(|argument| &argument.name);
-    let arguments = method.parameters.iter().map(|parameter| match parameter {
-        Parameter::Context => quote!(&#context),
-        Parameter::Field(argument) => argument.passed(),
-        Parameter::Items(..) => quote!(#items),
-        Parameter::Sink(_) => quote!(#sink),
-    });
+    if method.is_quick() {
+        return served::answer(of, method); // which needs no future
+    }
+    let Parts { service, this, context, items, sink } = Parts::default();
+    let called = called(of, method, &quote!(&*#this), &quote!(&#context));
+    let verb = method.verb();
+    let Method { request, cfgs, reply, .. } = method;
+    let (fields, given) = (method.fields().map(|argument| &argument.name), given(method, &items, &sink, &context));
     let awaited = method.is_async.then(|| quote!(.await));
-    let fallible = reply.is_fallible.then(|| quote!(?));
-    let error = error_or_none(reply.error.as_ref());
-    let streams = method.is_streamed().then(|| quote!(#items, #sink,));
-    let verb = if method.is_streamed() { format_ident!("stream") } else { format_ident!("method") };
+    let passed_on = reply.is_fallible.then(|| passed_on(reply.error.as_ref()));
     quote! {
         #(#cfgs)*
-        #[allow(unused_variables)]
-        let #service = #service.#verb(|#this: ::std::sync::Arc<Self>, #request { #(#fields),* }, #streams #context| async move {
-            ::core::result::Result::<_, ::ipc_client::Failed<#error>>::Ok(
-                #of::#ident(&*#this, #(#arguments),*)#awaited #fallible
-            )
+        let #service = #service.#verb::<#request, _>(|#this, #request { #(#fields),* }, #given| async move {
+            ::core::result::Result::Ok(#called #awaited #passed_on)
         });
     }
 }

@@ -4,43 +4,22 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
 use super::{
+    by::By,
     contract::Contract,
     method::{Manner, Method, Parameter},
 };
 
-/// Who calls.
-pub(super) enum Caller {
-    Thread,
-    Future,
-}
-
-impl Caller {
-    /// What the names of its types begin with.
-    fn prefix(&self) -> &'static str {
-        match self {
-            Self::Thread => "",
-            Self::Future => "Async",
-        }
-    }
-
-    /// A type of the library.
-    fn ty(&self, name: &str) -> TokenStream {
-        let name = format_ident!("{}{name}", self.prefix());
-        quote!(::ipc_client::#name)
-    }
-}
-
-pub(super) fn write(contract: &Contract, caller: &Caller) -> TokenStream {
+pub(super) fn write(contract: &Contract, by: By) -> TokenStream {
     let Contract { vis, ident: of, name, .. } = contract;
-    let ident = format_ident!("{}{of}Client", caller.prefix());
-    let [remote, client] = ["Remote", "Client"].map(|name| caller.ty(name));
-    let (asyncness, awaited, how) = match caller {
-        Caller::Thread => (quote!(), quote!(), "blocking"),
-        Caller::Future => (quote!(async), quote!(.await), "with futures"),
+    let ident = format_ident!("{}{of}Client", by.prefix());
+    let [remote, client] = ["Remote", "Client"].map(|name| by.ty(name));
+    let (asyncness, awaited, how) = match by {
+        By::Threads => (quote!(), quote!(), "blocking"),
+        By::Futures => (quote!(async), quote!(.await), "with futures"),
     };
     let about = format!("Calls [`{of}`] in another process, {how}; clones share a connection.");
     let connects = format!("Connects to the broker that the environment gives, for the service `{}`.", name.value());
-    let methods = contract.methods.iter().map(|method| call(contract, method, caller));
+    let methods = contract.methods.iter().map(|method| call(contract, method, by));
     quote! {
         #[doc = #about]
         #[derive(Clone, Debug)]
@@ -86,13 +65,13 @@ pub(super) fn write(contract: &Contract, caller: &Caller) -> TokenStream {
     }
 }
 
-fn call(contract: &Contract, method: &Method, caller: &Caller) -> TokenStream {
+fn call(contract: &Contract, method: &Method, by: By) -> TokenStream {
     let vis = &contract.vis;
-    let is_future = matches!(caller, Caller::Future);
+    let is_future = by == By::Futures;
     // Only threads have an iterator to send all of.
     let is_uploaded = !is_future && method.gives().is_none();
     let (asyncness, awaited) = if is_future { (quote!(async), quote!(.await)) } else { (quote!(), quote!()) };
-    let stream_call = caller.ty("StreamCall");
+    let stream_call = by.ty("StreamCall");
     let Method { ident, docs, cfgs, reply, request, .. } = method;
     let parameters = method.parameters.iter().filter_map(|parameter| match parameter {
         Parameter::Field(argument) => {
@@ -107,18 +86,18 @@ fn call(contract: &Contract, method: &Method, caller: &Caller) -> TokenStream {
     let fields = method.fields().map(|argument| &argument.name);
     let sent = method.twin().unwrap_or_else(|| request.clone());
     let sent = quote!(&#sent { #(#fields),* });
-    let by = |verb: &str, more: TokenStream| {
+    let send = |verb: &str, more: TokenStream| {
         let verb = format_ident!("{verb}");
         quote!(self.remote.#verb(#sent #more)#awaited)
     };
     let (returned, body) = if method.is_streamed() && !is_uploaded {
-        (quote!(::ipc_client::Result<#stream_call<#request>>), by("stream", quote!()))
+        (quote!(::ipc_client::Result<#stream_call<#request>>), send("stream", quote!()))
     } else if matches!(method.manner, Manner::OneWay { .. }) {
-        (quote!(::ipc_client::Result<()>), by("tell", quote!()))
+        (quote!(::ipc_client::Result<()>), send("tell", quote!()))
     } else {
         let ended = match method.items() {
-            Some((items, _)) => by("upload", quote!(, #items)),
-            None => by("call", quote!()),
+            Some((items, _)) => send("upload", quote!(, #items)),
+            None => send("call", quote!()),
         };
         let ty = &reply.ty;
         match &reply.error {

@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use proc_macro2::{Span, TokenStream};
 use syn::{Ident, ItemTrait, LitStr, Result, TraitItem, Visibility, meta, parse::Parser, spanned::Spanned};
 
-use super::method::{Event, Method};
+use super::{
+    by::By,
+    method::{Event, Method},
+};
 use crate::text::{Mistakes, of_docs, wrong_with_name};
 
 /// A trait that is a service.
@@ -15,6 +18,8 @@ pub(super) struct Contract {
     /// The name that callers use.
     pub(super) name: LitStr,
     pub(super) text: String,
+    /// By what its calls are answered.
+    pub(super) by: By,
     pub(super) methods: Vec<Method>,
     pub(super) events: Vec<Event>,
 }
@@ -26,7 +31,7 @@ impl Contract {
         if let Some(generic) = item.generics.params.first() {
             mistakes.add_at(generic, "a service has no parameters: its requests are types of their own");
         }
-        let name = name?;
+        let (name, by) = (name?, answered_by(item));
         let (mut methods, mut events) = (Vec::new(), Vec::new());
         let mut items = Vec::new();
         for member in std::mem::take(&mut item.items) {
@@ -35,7 +40,7 @@ impl Contract {
                     events.extend(mistakes.keep(Event::read(&function, &item.ident, &name)));
                 }
                 TraitItem::Fn(mut function) => {
-                    methods.extend(mistakes.keep(Method::read(&mut function, &item.ident)));
+                    methods.extend(mistakes.keep(Method::read(&mut function, &item.ident, by)));
                     items.push(TraitItem::Fn(function));
                 }
                 other => {
@@ -47,13 +52,14 @@ impl Contract {
         item.items = items;
         refuse_duplicates(&methods, mistakes);
         let (vis, ident, text) = (item.vis.clone(), item.ident.clone(), of_docs(&item.attrs));
-        Some(Self { vis, ident, name, text, methods, events })
+        Some(Self { vis, ident, name, text, by, methods, events })
     }
+}
 
-    /// Whether its service answers with futures: if one of its methods does.
-    pub(super) fn is_async(&self) -> bool {
-        self.methods.iter().any(|method| method.is_async)
-    }
+/// Futures answer the calls of a service if one of its methods is one.
+fn answered_by(item: &ItemTrait) -> By {
+    let is_async = |member: &TraitItem| matches!(member, TraitItem::Fn(function) if function.sig.asyncness.is_some());
+    if item.items.iter().any(is_async) { By::Futures } else { By::Threads }
 }
 
 /// The name in `#[service(name = "calc")]`.

@@ -14,7 +14,7 @@ pub(super) fn write(contract: &Contract) -> TokenStream {
     let methods = contract.methods.iter().map(method);
     let events = contract.events.iter().map(event);
     quote! {
-        &::ipc_client::generated::Doc { name: #name, text: #text, methods: &[#(#methods),*], events: &[#(#events),*] }
+        ::ipc_client::generated::Doc { name: #name, text: #text, methods: &[#(#methods),*], events: &[#(#events),*] }
     }
 }
 

@@ -6,7 +6,8 @@ use syn::{
 };
 
 use super::{
-    argument::{Argument, argument_of, is_context},
+    argument::{Argument, argument_of, context_of},
+    by::By,
     reply::Reply,
 };
 use crate::text::{arguments_of, camel, of_docs, string_of, wrong, wrong_with_method, wrong_with_name};
@@ -33,7 +34,7 @@ pub(super) struct Method {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manner {
     Pooled,
-    /// On the thread that reads.
+    /// By what reads.
     Quick,
     /// As the one or the other, and its caller waits for nothing.
     OneWay {
@@ -68,7 +69,7 @@ impl Method {
     ///
     /// # Errors
     /// For what can't be called.
-    pub(super) fn read(function: &mut TraitItemFn, of: &Ident) -> Result<Self> {
+    pub(super) fn read(function: &mut TraitItemFn, of: &Ident, by: By) -> Result<Self> {
         let marks = Marks::take(function)?;
         let signature = &function.sig;
         if let Some(asyncness) = &signature.asyncness
@@ -90,7 +91,7 @@ impl Method {
         refuse_own_name(&signature.ident)?;
         let mut parameters = Vec::new();
         for (at, input) in inputs.enumerate() {
-            parameters.push(Parameter::read(input, at)?);
+            parameters.push(Parameter::read(input, at, by)?);
         }
         let reply = Reply::read(&signature.output)?;
         let name = marks.name.clone().unwrap_or_else(|| name_of(&signature.ident));
@@ -112,12 +113,12 @@ impl Method {
             parameters,
             reply,
         };
-        method.check(&signature.output, function)?;
+        method.check(&signature.output, function, by)?;
         Ok(method)
     }
 
     /// Refuses what is fine by itself and means nothing together.
-    fn check(&self, output: &ReturnType, function: &TraitItemFn) -> Result<()> {
+    fn check(&self, output: &ReturnType, function: &TraitItemFn, by: By) -> Result<()> {
         let count = |is: fn(&Parameter) -> bool| self.parameters.iter().filter(|parameter| is(parameter)).count();
         let items = count(|parameter| matches!(parameter, Parameter::Items(..)));
         let sinks =
@@ -128,8 +129,8 @@ impl Method {
         if matches!(self.manner, Manner::OneWay { .. }) && !matches!(output, ReturnType::Default) {
             return Err(wrong(output, "a `#[one_way]` method returns nothing: its caller waits for nothing"));
         }
-        if self.is_async && self.reply.gives.is_some() {
-            return Err(wrong(output, "an async method sends its items to an argument `out: AsyncSink<T>`"));
+        if by == By::Futures && self.reply.gives.is_some() {
+            return Err(wrong(output, "a trait with `async fn` sends its items to an argument `out: AsyncSink<T>`"));
         }
         if self.manner != Manner::Pooled && items + sinks > 0 {
             return Err(wrong(&function.sig.ident, "a method with streams is neither `#[quick]` nor `#[one_way]`"));
@@ -162,6 +163,20 @@ impl Method {
         sink.or_else(|| self.reply.gives.as_ref().map(|given| &given.item))
     }
 
+    /// What the service is told of it by.
+    pub(super) fn verb(&self) -> Ident {
+        match self {
+            streamed if streamed.is_streamed() => format_ident!("stream"),
+            quick if quick.is_quick() => format_ident!("quick"),
+            _ => format_ident!("method"),
+        }
+    }
+
+    /// Whether what reads the connection answers it, too.
+    pub(super) fn is_quick(&self) -> bool {
+        matches!(self.manner, Manner::Quick | Manner::OneWay { is_quick: true })
+    }
+
     pub(super) fn is_streamed(&self) -> bool {
         self.items().is_some() || self.gives().is_some()
     }
@@ -173,20 +188,29 @@ impl Method {
 }
 
 impl Parameter {
-    fn read(input: &FnArg, at: usize) -> Result<Self> {
+    fn read(input: &FnArg, at: usize, by: By) -> Result<Self> {
         let FnArg::Typed(PatType { pat, ty, .. }) = input else {
             return Err(wrong(input, "`self` comes first"));
         };
-        if is_context(ty) {
+        if let Some(of) = context_of(ty) {
+            refuse_other(ty, of, by, "&", "Context")?;
             let text = "the context comes first, behind `&self`";
             return if at == 0 { Ok(Self::Context) } else { Err(wrong(ty, text)) };
         }
         let name = field_name(pat)?;
-        match stream_of(ty) {
-            Some(("Items" | "AsyncItems", item)) => Ok(Self::Items(name, item)),
-            Some((_, item)) => Ok(Self::Sink(item)),
-            None => Ok(Self::Field(Box::new(argument_of(name, ty)?))),
+        if let Some((of, item)) = stream_of(ty, "Items") {
+            refuse_other(ty, of, by, "", "Items<T>")?;
+            return Ok(Self::Items(name, item));
         }
+        if let Some((of, item)) = stream_of(ty, "Sink") {
+            refuse_other(ty, of, by, "", "Sink<T>")?;
+            return Ok(Self::Sink(item));
+        }
+        if matches!(**ty, Type::ImplTrait(_)) {
+            let text = format!("an argument is of one type; a stream of the caller is `{}`", by.name("Items<T>"));
+            return Err(wrong(ty, &text));
+        }
+        Ok(Self::Field(Box::new(argument_of(name, ty)?)))
     }
 }
 
@@ -273,9 +297,12 @@ impl Marks {
     /// Why a method with these marks can't be async, if it can't.
     fn refuses_async(&self) -> Option<&'static str> {
         if !cfg!(feature = "tokio") {
-            return Some("nothing runs an async method here: threads answer the calls of this service");
+            return Some(
+                "an async method wants the feature `tokio` of ipc-client: without it, threads answer the calls",
+            );
         }
-        self.is_quick.then_some("an async method is never `#[quick]`: it is a task of the runtime")
+        self.is_quick
+            .then_some("a `#[quick]` method is answered at once, and an async one may wait: leave one of the two out")
     }
 
     fn manner(&self) -> Manner {
@@ -287,12 +314,20 @@ impl Marks {
     }
 }
 
-/// `Items<T>` or `Sink<T>`, or what an async method has of them.
-fn stream_of(ty: &Type) -> Option<(&'static str, Type)> {
-    ["Items", "AsyncItems", "Sink", "AsyncSink"].into_iter().find_map(|name| match &*arguments_of(ty, name)? {
-        [item] => Some((name, item.clone())),
+/// Whose stream a type is, if it is `Items<T>` or `AsyncItems<T>`, and the type of its items.
+fn stream_of(ty: &Type, name: &str) -> Option<(By, Type)> {
+    [By::Threads, By::Futures].into_iter().find_map(|by| match &*arguments_of(ty, &by.name(name))? {
+        [item] => Some((by, item.clone())),
         _ => None,
     })
+}
+
+/// What threads are given futures can't wait for, and the other way round.
+fn refuse_other(ty: &Type, of: By, by: By, reference: &str, name: &str) -> Result<()> {
+    if of == by {
+        return Ok(());
+    }
+    Err(wrong(ty, &format!("a trait {} takes `{reference}{}` here", by.traits(), by.name(name))))
 }
 
 fn is_shared(kind: &ReceiverKind) -> bool {

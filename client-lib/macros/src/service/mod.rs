@@ -10,6 +10,7 @@
 
 mod argument;
 mod awaited;
+mod by;
 mod client;
 mod contract;
 mod doc;
@@ -22,7 +23,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::ItemTrait;
 
-use self::{client::Caller, contract::Contract};
+use self::{by::By, contract::Contract};
 use crate::text::Mistakes;
 
 /// What the attribute makes of a trait. After a mistake that is the trait alone, so that what names it has no error of its own.
@@ -38,10 +39,12 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let contract = Contract::read(arguments, &mut item, &mut mistakes);
     match contract {
         Some(contract) if mistakes.is_empty() => {
-            let (requests, client) = (requests::write(&contract), client::write(&contract, &Caller::Thread));
-            let of_futures = cfg!(feature = "tokio").then(|| client::write(&contract, &Caller::Future));
-            let served =
-                if contract.is_async() { awaited::write(&contract, item) } else { served::write(&contract, item) };
+            let (requests, client) = (requests::write(&contract), client::write(&contract, By::Threads));
+            let of_futures = cfg!(feature = "tokio").then(|| client::write(&contract, By::Futures));
+            let served = match contract.by {
+                By::Threads => served::write(&contract, item),
+                By::Futures => awaited::write(&contract, item),
+            };
             quote!(#served #requests #client #of_futures)
         }
         _ => {

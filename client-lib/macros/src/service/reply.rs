@@ -1,7 +1,8 @@
 //! What a method returns: a value, an error, a stream.
 
-use quote::ToTokens;
-use syn::{GenericArgument, PathArguments, Result, ReturnType, Type, TypeParamBound, parse_quote};
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{GenericArgument, PathArguments, Result, ReturnType, Type, TypeParamBound, parse_quote, spanned::Spanned};
 
 use crate::text::{arguments_of, wrong};
 
@@ -77,10 +78,16 @@ fn item_of(bound: &TypeParamBound) -> Option<Type> {
     })
 }
 
+/// `?` where the error is written, so that one of the wrong type is told there.
+pub(super) fn passed_on(error: Option<&Type>) -> TokenStream {
+    let span = error.map_or_else(Span::call_site, |error| error.span().resolved_at(Span::call_site()));
+    quote_spanned!(span=> ?)
+}
+
 /// `E`, or `Infallible`.
-pub(super) fn error_or_none(error: Option<&Type>) -> proc_macro2::TokenStream {
+pub(super) fn error_or_none(error: Option<&Type>) -> TokenStream {
     match error {
         Some(error) => error.to_token_stream(),
-        None => quote::quote!(::core::convert::Infallible),
+        None => quote!(::core::convert::Infallible),
     }
 }

@@ -76,9 +76,11 @@ fn twin(method: &Method) -> TokenStream {
     let Some(twin) = method.twin() else { return TokenStream::new() };
     let Method { request, cfgs, .. } = method;
     let fields = method.fields().map(Argument::borrowed_field);
+    let doc = format!("A [`{request}`] of what its caller only borrows.");
     let form = if method.is_streamed() { quote!(AsStreamRequest) } else { quote!(AsRequest) };
     quote! {
         #(#cfgs)*
+        #[doc = #doc]
         #[derive(::ipc_client::generated::serde::Serialize)]
         #[serde(crate = "::ipc_client::generated::serde")]
         #[allow(dead_code)]
@@ -94,6 +96,17 @@ fn event(contract: &Contract, event: &Event) -> TokenStream {
     let Contract { vis, .. } = contract;
     let Event { ident, topic, docs, cfgs, fields, .. } = event;
     let fields = fields.iter().map(|field| owned_field(contract, field));
+    let published_by_futures = cfg!(feature = "tokio").then(|| {
+        quote! {
+            /// As `publish`, for futures.
+            ///
+            /// # Errors
+            /// As [`ipc_client::AsyncClient::publish`].
+            #vis async fn publish_async(&self, client: &::ipc_client::AsyncClient) -> ::ipc_client::Result<u32> {
+                client.publish(&Self::TOPIC, self).await
+            }
+        }
+    });
     let about = format!("An event on `{}`.", topic.value());
     quote! {
         #(#cfgs)*
@@ -117,6 +130,8 @@ fn event(contract: &Contract, event: &Event) -> TokenStream {
             #vis fn publish(&self, client: &::ipc_client::Client) -> ::ipc_client::Result<u32> {
                 client.publish(&Self::TOPIC, self)
             }
+
+            #published_by_futures
         }
     }
 }

@@ -1,0 +1,24 @@
+#[ipc_client::service(name = "calc")]
+trait Calc {
+    async fn add(&self, a: i64, b: i64) -> i64;
+    async fn negate(&self, a: i64) -> i64;
+    fn half(&self, a: i64) -> i64;
+}
+
+struct Calculator;
+
+impl Calc for Calculator {
+    async fn add(&self, a: i64, b: u64) -> i64 {
+        a + b as i64
+    }
+
+    fn negate(&self, a: i64) -> i64 {
+        -a
+    }
+
+    async fn half(&self, a: i64) -> i64 {
+        a / 2
+    }
+}
+
+fn main() {}
