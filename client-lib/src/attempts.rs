@@ -97,7 +97,7 @@ impl Attempts {
     /// # use ipc_client::{AsyncClient, Attempts, ErrorCode, Request, Result};
     /// async fn print(client: &AsyncClient, page: &Request) -> Result<()> {
     ///     let attempts = Attempts::within(Duration::from_secs(5));
-    ///     attempts.run_async(|left| client.call_bytes(Request { timeout: Some(left), ..page.clone() })).await.map(drop)
+    ///     attempts.run_async(|left| client.call_bytes(page.clone().timeout(left))).await.map(drop)
     /// }
     /// ```
     ///
@@ -105,7 +105,7 @@ impl Attempts {
     /// What the last attempt ended with.
     #[cfg(feature = "tokio")]
     pub async fn run_async<T, E: Repeatable>(
-        &self,
+        self,
         mut attempt: impl AsyncFnMut(Duration) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut series = self.begin();

@@ -87,7 +87,8 @@
 //! Every call ends exactly once: with a reply, or with an [`Error`] whose [`code`](Error::code) is a row of one table and whose
 //! [`retry`](Error::retry) says whether the same call may be sent again without running twice.
 //!
-//! The guide `docs/rust.md` goes from the first call to events, streams, errors, tests and versions.
+//! The guide `docs/rust.md` goes from the first call to events, streams, errors, tests and versions, `docs/rust-async.md` does so with
+//! futures.
 //!
 //! # How it is built
 //! ```text
@@ -102,6 +103,10 @@
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/rust.md")]
 mod guide {}
+
+#[cfg(all(doctest, feature = "tokio", feature = "testing"))]
+#[doc = include_str!("../../docs/rust-async.md")]
+mod guide_of_futures {}
 
 #[cfg(feature = "tokio")]
 mod aio;

@@ -84,9 +84,12 @@
 /// doesn't have it.
 ///
 /// # Async
-/// With the feature `tokio` there is an `AsyncCalcClient` too, whose methods are futures; what has streams returns an `AsyncStreamCall`.
-/// A trait with `async fn` methods is answered by an `AsyncService`: its context is an `&AsyncContext`, its streams are `AsyncItems<T>` and
-/// `AsyncSink<T>`. Its methods that aren't async must not block.
+/// With the feature `tokio` there is an `AsyncCalcClient` too, whose methods are futures; what has streams returns an `AsyncStreamCall`. Events
+/// have a `publish_async(&client)`.
+///
+/// A trait with `async fn` methods is answered by an `AsyncService`: its context is an `&AsyncContext`, its streams are arguments of the types
+/// `AsyncItems<T>` and `AsyncSink<T>`, for there is no async iterator yet. Its futures may go on in another thread: what they hold while they
+/// wait is `Send`. Its methods that aren't async must not block; `#[quick]` answers them without a task.
 ///
 /// # Limits
 /// The error of a fallible method is written out, `Result<T, E>`: a macro doesn't see through aliases. Methods have no type parameters.

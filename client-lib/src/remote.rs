@@ -34,17 +34,17 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Remote {
-    client: Client,
+pub struct Remote<C = Client> {
+    client: C,
     /// Instead of the one that the method has.
     name: Option<Arc<str>>,
     timeout: Option<Duration>,
 }
 
-impl Remote {
+impl<C: Clone> Remote<C> {
     /// The service that each method names, with the broker's default deadline.
     #[must_use]
-    pub fn new(client: &Client) -> Self {
+    pub fn new(client: &C) -> Self {
         Self { client: client.clone(), name: None, timeout: None }
     }
 
@@ -64,16 +64,28 @@ impl Remote {
 
     /// The client that carries the calls.
     #[must_use]
-    pub fn client(&self) -> &Client {
+    pub fn client(&self) -> &C {
         &self.client
     }
+}
 
+impl<C> Remote<C> {
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+}
+
+impl Remote {
     /// As [`Client::call`].
     ///
     /// # Errors
     /// As [`Client::call`].
     pub fn call<Q: AsRequest>(&self, request: &Q) -> Result<ReplyOf<Q>, CallError<ErrorOf<Q>>> {
-        self.client.call_at(self.name(), request, self.timeout)
+        self.client.call_at(self.name(), request, self.timeout())
     }
 
     /// As [`Client::start`].
@@ -81,7 +93,7 @@ impl Remote {
     /// # Errors
     /// As [`Client::start`].
     pub fn start<Q: AsRequest>(&self, request: Q) -> Result<Pending<Q>> {
-        self.client.start_at(self.name(), request, self.timeout)
+        self.client.start_at(self.name(), request, self.timeout())
     }
 
     /// As [`Client::tell`].
@@ -89,7 +101,7 @@ impl Remote {
     /// # Errors
     /// As [`Client::tell`].
     pub fn tell<Q: AsRequest>(&self, request: &Q) -> Result<()> {
-        self.client.tell_at(self.name(), request, self.timeout)
+        self.client.tell_at(self.name(), request, self.timeout())
     }
 
     /// As [`Client::stream`].
@@ -97,7 +109,7 @@ impl Remote {
     /// # Errors
     /// As [`Client::stream`].
     pub fn stream<Q: AsStreamRequest>(&self, request: &Q) -> Result<StreamCall<Q::Method>> {
-        self.client.stream_at(self.name(), request, self.timeout)
+        self.client.stream_at(self.name(), request, self.timeout())
     }
 
     /// Sends all items and waits for the reply. The items are not taken further when the service has answered before their end.
@@ -116,13 +128,9 @@ impl Remote {
             Ok(()) | Err(_) => call.end(), // which says better why the items could not be sent
         }
     }
-
-    fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
 }
 
-impl fmt::Debug for Remote {
+impl<C> fmt::Debug for Remote<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Remote").field("name", &self.name).field("timeout", &self.timeout).finish_non_exhaustive()
     }

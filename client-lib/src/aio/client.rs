@@ -52,7 +52,8 @@ use crate::{
 /// then calls wait before they are sent. The broker answers `busy` beyond 1,024 calls under way.
 ///
 /// # What it does not have
-/// A cork: calls that are polled together, as `join!` does it, leave together by themselves. Waits with a limit: a future is given one with
+/// A cork, and `send_all`: calls that are polled together, as `join!` does it, leave together by themselves, and so do items that are sent
+/// one after the other. Waits with a limit: a future is given one with
 /// `tokio::time::timeout`, and an interrupt with `select!`; what waits for items, events or a started call loses nothing when it is dropped
 /// and polled anew. [`Client::start_publishing`]: the future of [`publish`](AsyncClient::publish) is polled beside others.
 /// Datagrams: a [`Datagram`](crate::Datagram) never waits.

@@ -6,6 +6,7 @@
 pub(crate) mod backoff;
 pub(crate) mod blocking;
 pub(crate) mod dial;
+mod locked;
 pub(crate) mod readiness;
 mod socket;
 #[cfg(feature = "tokio")]

@@ -20,6 +20,23 @@ pub struct Caller {
     pub peer: Option<PeerNumber>,
 }
 
+/// The stamp of the last caller: most calls have the same as the one before, and reading a stamp allocates.
+#[derive(Debug, Default)]
+pub(crate) struct Stamp(Bytes);
+
+impl Stamp {
+    /// Reads who calls, if it isn't the same as before; false if this is no stamp.
+    pub(crate) fn recognise(&mut self, stamp: &Bytes, caller: &mut Arc<Caller>) -> bool {
+        if self.0 == *stamp && !stamp.is_empty() {
+            return true;
+        }
+        let Ok((identity, peer)) = Identity::from_stamp(stamp) else { return false };
+        *caller = Arc::new(Caller { identity, peer });
+        self.0 = Bytes::copy_from_slice(stamp); // the buffer that it was read into isn't kept for it
+        true
+    }
+}
+
 /// A call as it came, for a service that takes any method.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

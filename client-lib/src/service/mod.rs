@@ -18,6 +18,14 @@ use std::sync::Arc;
 
 use ipc_protocol::{Call, MethodName, ServiceName, transport::Address};
 
+#[cfg(feature = "tokio")]
+pub(crate) use self::{
+    call::Stamp,
+    life::{DRAIN, STOPPED, UNREGISTER_TIMEOUT, is_passing},
+    methods::{guarded, incoming, panicked, push_end, push_response, read_request, reply_encoding, target},
+    streamed::unfit,
+    turns::{ANSWERS, detached, no_method, not_its_kind, service_of},
+};
 pub use self::{
     call::{Caller, Context, Incoming},
     change::Change,
@@ -35,13 +43,6 @@ use self::{
     life::Life,
     methods::answer_any,
     streamed::{answer_any_stream, answer_stream},
-};
-#[cfg(feature = "tokio")]
-pub(crate) use self::{
-    life::{DRAIN, STOPPED, UNREGISTER_TIMEOUT, is_passing},
-    methods::{guarded, incoming, panicked, push_end, push_response, read_request, reply_encoding, target},
-    streamed::unfit,
-    turns::{ANSWERS, detached, no_method, not_its_kind, service_of},
 };
 use crate::{
     connect::Connect,

@@ -7,10 +7,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use ipc_protocol::{Call, DESCRIBE, ErrorCode, Failure, Identity, Message, transport::Bell};
+use ipc_protocol::{Call, DESCRIBE, ErrorCode, Failure, Message, transport::Bell};
 
 use super::{
-    Caller, Context,
+    Context,
+    call::Stamp,
     methods::{Place, Responder, Way, target},
     offer::Offer,
     unanswered::Unanswered,
@@ -45,8 +46,8 @@ pub(super) struct Turns {
     inbound: Vec<Inbound>,
     /// Answers of a turn, which leave together.
     answers: Frames,
-    /// Stamp of the caller in `context`: most calls have the same as the one before, and reading a stamp allocates.
-    stamp: Bytes,
+    /// Of the caller in `context`.
+    stamp: Stamp,
     /// The context of quick calls, one after the other.
     context: Context,
 }
@@ -68,7 +69,7 @@ impl Turns {
             unanswered: Arc::new(Unanswered::new(common.idle.clone())),
             inbound: Vec::new(),
             answers: Frames::default(),
-            stamp: Bytes::new(),
+            stamp: Stamp::default(),
             context,
         }
     }
@@ -131,7 +132,7 @@ impl Turns {
     }
 
     fn take(&mut self, call: Call, now: Instant) {
-        if !self.recognise(&call.caller) {
+        if !self.stamp.recognise(&call.caller, &mut self.context.caller) {
             let text = "the broker did not say who calls";
             return self.refuse(&call, ErrorCode::PROTOCOL, text);
         }
@@ -208,17 +209,6 @@ impl Turns {
         if self.answers.queued() > 0 {
             self.connection.answer(&mut self.answers);
         }
-    }
-
-    /// Reads who calls from a stamp; false if it isn't one.
-    fn recognise(&mut self, stamp: &Bytes) -> bool {
-        if self.stamp == *stamp && !stamp.is_empty() {
-            return true;
-        }
-        let Ok((identity, peer)) = Identity::from_stamp(stamp) else { return false };
-        self.context.caller = Arc::new(Caller { identity, peer });
-        self.stamp = stamp.clone();
-        true
     }
 }
 

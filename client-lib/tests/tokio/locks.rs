@@ -126,8 +126,7 @@ fn attempts_are_made_until_there_is_a_service() {
             has_failed.notified().await;
             AsyncService::new("echo").address(&address).quick(|echo: Echo, _| Ok(echo.0)).start().await
         });
-        let attempts = Attempts::within(PATIENCE);
-        let echoed = attempts
+        let echoed = Attempts::within(PATIENCE)
             .run_async(async |left| client.call_within(&Echo(5), left).await.inspect_err(|_| failed.notify_one()));
         assert_eq!(echoed.await.unwrap(), 5);
         starting.await.unwrap().unwrap().stop().await;

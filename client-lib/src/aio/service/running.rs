@@ -9,8 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use ipc_protocol::{Call, DESCRIBE, ErrorCode, Failure, Identity, Message};
+use ipc_protocol::{Call, DESCRIBE, ErrorCode, Failure, Message};
 use tokio::{sync::oneshot, task::JoinSet};
 
 use super::{
@@ -20,7 +19,7 @@ use super::{
 use crate::{
     aio::{calls::Scope, client::AsyncClient, stream::Place},
     link::tokio::Connection,
-    service::{ANSWERS, Caller, Offer, detached, no_method, not_its_kind, service_of, target},
+    service::{ANSWERS, Offer, Stamp, detached, no_method, not_its_kind, service_of, target},
     session::{Frames, Inbound, Patience},
 };
 
@@ -36,8 +35,8 @@ pub(super) struct Running {
     inbound: Vec<Inbound>,
     /// Answers of a turn, which leave together.
     answers: Frames,
-    /// Stamp of the caller in `context`: most calls have the same as the one before.
-    stamp: Bytes,
+    /// Of the caller in `context`.
+    stamp: Stamp,
     /// The context of quick calls, one after the other.
     context: AsyncContext,
 }
@@ -58,7 +57,7 @@ impl Running {
             cancels: HashMap::new(),
             inbound: Vec::new(),
             answers: Frames::default(),
-            stamp: Bytes::new(),
+            stamp: Stamp::default(),
             context,
         }
     }
@@ -101,7 +100,7 @@ impl Running {
     }
 
     fn take(&mut self, call: Call, now: Instant) {
-        if !self.recognise(&call.caller) {
+        if !self.stamp.recognise(&call.caller, &mut self.context.caller) {
             return self.refuse(&call, ErrorCode::PROTOCOL, "the broker did not say who calls");
         }
         if call.routing.method() == DESCRIBE.as_bytes() {
@@ -186,17 +185,6 @@ impl Running {
         if self.answers.queued() > 0 {
             self.connection.answer(&mut self.answers, true);
         }
-    }
-
-    /// Reads who calls from a stamp; false if it isn't one.
-    fn recognise(&mut self, stamp: &Bytes) -> bool {
-        if self.stamp == *stamp && !stamp.is_empty() {
-            return true;
-        }
-        let Ok((identity, peer)) = Identity::from_stamp(stamp) else { return false };
-        self.context.caller = Arc::new(Caller { identity, peer });
-        self.stamp = Bytes::copy_from_slice(stamp);
-        true
     }
 }
 

@@ -4,8 +4,6 @@ use std::{
     collections::{BTreeMap, HashMap},
     mem,
     num::NonZeroU64,
-    ops::{Deref, DerefMut},
-    sync::{Mutex, MutexGuard, PoisonError},
     thread::{self, ThreadId},
 };
 
@@ -14,7 +12,11 @@ use ipc_protocol::{
     transport::{Bell, poll::PollFlags},
 };
 
-use super::{super::socket::HIGH_WATER, Receiver, waker::Waker};
+use super::{
+    super::{locked, socket::HIGH_WATER},
+    Receiver,
+    waker::Waker,
+};
 use crate::{
     error::Error,
     session::{Outcome, Serial, Session},
@@ -115,45 +117,17 @@ impl State {
     }
 }
 
-/// The lock. Threads to wake are woken after its release, so that they do not run into it: the guard is dropped before `wake`.
-pub(super) struct Locked<'a> {
-    state: MutexGuard<'a, State>,
-    wake: WakeAtEnd,
-}
+/// The lock of a connection.
+pub(super) type Locked<'a> = locked::Locked<'a, State>;
 
-/// Threads that are woken when this is dropped.
-struct WakeAtEnd(Vec<Waker>);
+impl locked::Shared for State {
+    type Waker = Waker;
 
-impl<'a> Locked<'a> {
-    /// Nothing under the lock panics on purpose; should it, the tables are still whole, for each is changed in one step.
-    pub(super) fn new(state: &'a Mutex<State>) -> Self {
-        Self { state: state.lock().unwrap_or_else(PoisonError::into_inner), wake: WakeAtEnd(Vec::new()) }
+    fn to_wake(&mut self) -> &mut Vec<Waker> {
+        &mut self.wake
     }
-}
 
-impl Deref for Locked<'_> {
-    type Target = State;
-    fn deref(&self) -> &State {
-        &self.state
-    }
-}
-
-impl DerefMut for Locked<'_> {
-    fn deref_mut(&mut self) -> &mut State {
-        &mut self.state
-    }
-}
-
-impl Drop for Locked<'_> {
-    fn drop(&mut self) {
-        if !self.state.wake.is_empty() {
-            self.wake.0 = mem::take(&mut self.state.wake);
-        }
-    }
-}
-
-impl Drop for WakeAtEnd {
-    fn drop(&mut self) {
-        self.0.iter().for_each(Waker::wake);
+    fn wake(waker: Waker) {
+        waker.wake();
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! # Locks
 //! There is one lock for each connection, and every system call under it is non-blocking. It is never held while a future is polled, and
-//! wakers are called and dropped after its release ([`state::Locked`]), for they may run code that comes back here.
+//! wakers are called and dropped after its release ([`locked`](super::locked)), for they may run code that comes back here.
 //!
 //! # No lost wake-up
 //! A future leaves its waker in the critical section that has found nothing for it, and what ends a call takes the waker out under the same

@@ -3,8 +3,6 @@
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
     mem,
-    ops::{Deref, DerefMut},
-    sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Waker},
     time::{Duration, Instant},
 };
@@ -15,7 +13,7 @@ use ipc_protocol::{
     transport::{Inbox, ReadBuffer},
 };
 
-use super::super::socket::HIGH_WATER;
+use super::super::{locked, socket::HIGH_WATER};
 use crate::session::{Serial, Session};
 
 pub(super) struct State {
@@ -167,45 +165,17 @@ impl State {
     }
 }
 
-/// The lock. Wakers are called after its release.
-pub(super) struct Locked<'a> {
-    state: MutexGuard<'a, State>,
-    wake: WakeAtEnd,
-}
+/// The lock of a connection.
+pub(super) type Locked<'a> = locked::Locked<'a, State>;
 
-/// Called when this is dropped, which is behind the guard.
-struct WakeAtEnd(Vec<Waker>);
+impl locked::Shared for State {
+    type Waker = Waker;
 
-impl<'a> Locked<'a> {
-    /// Nothing under the lock panics on purpose; should it, the tables are still whole, for each is changed in one step.
-    pub(super) fn new(state: &'a Mutex<State>) -> Self {
-        Self { state: state.lock().unwrap_or_else(PoisonError::into_inner), wake: WakeAtEnd(Vec::new()) }
+    fn to_wake(&mut self) -> &mut Vec<Waker> {
+        &mut self.wake
     }
-}
 
-impl Deref for Locked<'_> {
-    type Target = State;
-    fn deref(&self) -> &State {
-        &self.state
-    }
-}
-
-impl DerefMut for Locked<'_> {
-    fn deref_mut(&mut self) -> &mut State {
-        &mut self.state
-    }
-}
-
-impl Drop for Locked<'_> {
-    fn drop(&mut self) {
-        if !self.state.wake.is_empty() {
-            self.wake.0 = mem::take(&mut self.state.wake);
-        }
-    }
-}
-
-impl Drop for WakeAtEnd {
-    fn drop(&mut self) {
-        self.0.drain(..).for_each(Waker::wake);
+    fn wake(waker: Waker) {
+        waker.wake();
     }
 }
