@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_client::{Address, AsyncClient, AsyncService, Client, Method, Service};
+use ipc_client::{Address, AsyncClient, AsyncRemote, AsyncService, Client, Method, Service};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
 
@@ -36,15 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [mut of_threads, mut of_futures] = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         of_threads.extend(times(|| blocking.call(&Double(2)).map(drop).expect("the service is there")));
-        of_futures.extend(runtime.block_on(async {
-            let mut times = Vec::with_capacity(CALLS);
-            for _ in 0..CALLS {
-                let begun = Instant::now();
-                client.call(&Double(2)).await.expect("the service is there");
-                times.push(begun.elapsed());
-            }
-            times
-        }));
+        of_futures.extend(runtime.block_on(lone(&AsyncRemote::new(&client))));
     }
     let (thread, future) = (median(of_threads), median(of_futures));
     println!("lone call, p50:   thread {thread:?}, future {future:?}, {:.2} times", ratio(future, thread));
@@ -52,7 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [mut of_threads, mut of_futures] = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         of_threads.push(piped(&blocking));
-        of_futures.push(piped_futures(&runtime, &client));
+        of_futures.push(piped_futures(&runtime, &AsyncRemote::new(&client)));
     }
     let (thread, future) = (median(of_threads), median(of_futures));
     println!(
@@ -62,20 +54,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ratio(future, thread)
     );
 
-    let _async = runtime.block_on(
-        AsyncService::new("async").address(&address).method(|of: Double, _| async move { Ok(of.0 * 2) }).start(),
-    )?;
-    let remote = ipc_client::AsyncRemote::new(&client).named("async");
-    let of_service = runtime.block_on(async {
-        let mut times = Vec::with_capacity(CALLS);
-        for _ in 0..CALLS {
-            let begun = Instant::now();
-            remote.call(&Double(2)).await.expect("the service is there");
-            times.push(begun.elapsed());
-        }
-        times
-    });
-    println!("async service on the same runtime, p50: {:?}", median(of_service));
+    let service = |name| AsyncService::new(name).address(&address);
+    let of_tasks = service("of.tasks").method(|of: Double, _| async move { Ok(of.0 * 2) });
+    let quick = service("quick").quick(|of: Double, _| Ok(of.0 * 2));
+    let _served =
+        runtime.block_on(async { Ok::<_, ipc_client::Error>((of_tasks.start().await?, quick.start().await?)) })?;
+    let [of_tasks, quick] = ["of.tasks", "quick"].map(|name| AsyncRemote::new(&client).named(name));
+    let [mut by_tasks, mut at_once] = [Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        by_tasks.push(piped_futures(&runtime, &of_tasks));
+        at_once.push(piped_futures(&runtime, &quick));
+    }
+    let (task, quick) = (median(by_tasks), median(at_once));
+    println!(
+        "async service on the same runtime, 64 outstanding: a task each {:.0}/s, quick {:.0}/s",
+        rate(task),
+        rate(quick)
+    );
     Ok(())
 }
 
@@ -86,6 +81,17 @@ fn times(mut call: impl FnMut()) -> Vec<Duration> {
         begun.elapsed()
     };
     (0..CALLS).map(time).collect()
+}
+
+/// The times of calls one after the other.
+async fn lone(double: &AsyncRemote) -> Vec<Duration> {
+    let mut times = Vec::with_capacity(CALLS);
+    for _ in 0..CALLS {
+        let begun = Instant::now();
+        double.call(&Double(2)).await.expect("the service is there");
+        times.push(begun.elapsed());
+    }
+    times
 }
 
 /// The time of a call among 64, gathered as the library's users do it.
@@ -102,13 +108,13 @@ fn piped(client: &Client) -> Duration {
     begun.elapsed() / u32::try_from(CALLS).unwrap_or(u32::MAX)
 }
 
-fn piped_futures(runtime: &Runtime, client: &AsyncClient) -> Duration {
+fn piped_futures(runtime: &Runtime, double: &AsyncRemote) -> Duration {
     let begun = Instant::now();
     runtime.block_on(async {
         for _ in 0..CALLS / OUTSTANDING {
             let mut started = VecDeque::with_capacity(OUTSTANDING);
             for _ in 0..OUTSTANDING {
-                started.push_back(client.start(Double(2)).await.expect("it leaves"));
+                started.push_back(double.start(Double(2)).await.expect("it leaves"));
             }
             for call in started {
                 call.wait().await.expect("the service is there");
