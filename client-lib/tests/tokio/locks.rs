@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use crate::{
     Broker, Echo,
     common::{Door, PATIENCE},
-    on_each, two_threads, within,
+    on_each, one_thread, two_threads, within,
 };
 
 /// Polls a future once, which isn't ready.
@@ -57,11 +57,10 @@ fn a_lock_with_places_is_held_by_as_many() {
 }
 
 #[test]
-fn a_future_that_is_dropped_has_not_taken_the_lock() {
+fn a_future_that_is_dropped_in_the_line_leaves_it() {
     let broker = Broker::start();
     on_each(|| async {
         let (client, other) = (broker.client().await, broker.client().await);
-        // It waits in the line.
         let guard = other.lock("job").await.unwrap();
         let mut taking = Box::pin(client.lock("job"));
         begin(&mut taking).await;
@@ -71,14 +70,22 @@ fn a_future_that_is_dropped_has_not_taken_the_lock() {
         client.ping().await.unwrap();
         assert_eq!(waiters(&other, "job").await, Some(0));
         drop(guard);
-        other.ping().await.unwrap();
-        // It was granted, and that isn't read yet.
+    });
+}
+
+#[test]
+fn a_lock_that_was_granted_to_a_future_which_is_dropped_is_given_back() {
+    let broker = Broker::start();
+    // On one thread nothing is read while the future is polled, so that it cannot see the grant at once.
+    one_thread().block_on(within(async {
+        let (client, other) = (broker.client().await, broker.client().await);
         let mut taking = Box::pin(client.lock("job"));
         begin(&mut taking).await;
+        client.ping().await.unwrap();
         assert_eq!(waiters(&other, "job").await, Some(0));
         drop(taking);
         other.lock("job").await.unwrap().release().await.unwrap();
-    });
+    }));
 }
 
 #[test]
