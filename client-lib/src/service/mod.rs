@@ -48,6 +48,7 @@ use crate::{
     contract::Contract,
     description::Description,
     error::{Error, Result},
+    link::channel::Channel,
     method::Method,
     request::Response,
     session::{Frames, outgoing::misnamed},
@@ -207,6 +208,12 @@ impl Service {
     /// Connects to this address, instead of the one that the environment gives.
     pub fn address(mut self, address: &Address) -> Self {
         self.connect = self.connect.address(address);
+        self
+    }
+
+    /// Serves the other ends of this, and no broker.
+    pub(crate) fn within(mut self, channel: &Arc<Channel>) -> Self {
+        self.connect = self.connect.within(channel);
         self
     }
 
