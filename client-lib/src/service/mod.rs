@@ -39,7 +39,7 @@ use self::{
 #[cfg(feature = "tokio")]
 pub(crate) use self::{
     life::{DRAIN, STOPPED, UNREGISTER_TIMEOUT, is_passing},
-    methods::{guarded, panicked, push_end, read_request, reply_encoding, target},
+    methods::{guarded, panicked, push_end, read_request, target},
     streamed::unfit,
     turns::{detached, no_method, not_its_kind, service_of},
 };

@@ -17,7 +17,7 @@ use crate::{
     app_error::MethodError,
     error::Result,
     method::Method,
-    service::{Built, Failed, guarded, panicked, push_end, read_request, reply_encoding, unfit},
+    service::{Built, Failed, guarded, panicked, push_end, read_request, unfit},
     session::Frames,
     stream_method::StreamMethod,
 };
@@ -55,13 +55,17 @@ where
             (None, Some(place)) => place,
             (text, _) => return refused(call.id, ErrorCode::INVALID, text.unwrap_or_default()),
         };
-        if call.streams.request {
-            place.welcome_items();
-        }
         let items = AsyncItems::new(Receiving::new(place.clone()));
-        let sink = AsyncSink::new(Sending::new(place.clone(), reply_encoding(call.encoding)));
-        let _closing = Closing(place);
-        answered(&call, built, |request| answer(request, items, sink, context)).await
+        let sink = AsyncSink::new(Sending::new(place.clone()));
+        let closing = Closing(place);
+        // A request that can't be read is refused before its caller may send an item: it can make the call again in another encoding.
+        let begin = |request| {
+            if call.streams.request {
+                closing.0.welcome_items();
+            }
+            answer(request, items, sink, context)
+        };
+        answered(&call, built, begin).await
     })
 }
 

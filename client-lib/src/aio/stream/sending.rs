@@ -11,41 +11,63 @@ use ipc_protocol::{Encoding, ErrorCode};
 use serde::Serialize;
 
 use super::place::Place;
-use crate::{error::Result, session::outgoing::encode};
+use crate::{error::Result, link::tokio::Connection, session::outgoing::encode, stream::At};
 
 /// Sends items, as the other side allows.
 pub(in crate::aio) struct Sending {
     place: Arc<Place>,
-    encoding: Encoding,
     /// An item that the program has handed over, as a [`Sink`](futures_sink::Sink) takes it, and that isn't allowed yet.
-    kept: Option<Bytes>,
+    kept: Option<Kept>,
     is_finished: bool,
 }
 
+/// An item, in the encoding of the call and in that of its second attempt, if there may be one.
+struct Kept {
+    body: Bytes,
+    json: Option<Bytes>,
+}
+
 impl Sending {
-    pub(in crate::aio) fn new(place: Arc<Place>, encoding: Encoding) -> Self {
-        Self { place, encoding, kept: None, is_finished: false }
+    pub(in crate::aio) fn new(place: Arc<Place>) -> Self {
+        Self { place, kept: None, is_finished: false }
     }
 
     /// Sends an item, once the other side allows it.
     pub(super) async fn send<T: Serialize>(&mut self, item: &T) -> Result<()> {
         poll_fn(|context| self.poll_kept(context)).await?;
-        let body = encode(self.encoding, item)?;
-        poll_fn(|context| self.poll_send(context, &body)).await
+        loop {
+            let at = self.place.at();
+            let sent = match encode(at.encoding, item) {
+                Ok(body) => poll_fn(|context| poll_send(context, at, &body)).await,
+                Err(error) => Err(error),
+            };
+            match sent {
+                Err(error) if self.place.goes_on(at, &error) => {}
+                sent => return sent,
+            }
+        }
     }
 
     /// Keeps an item, to be sent by [`Sending::poll_kept`], which has said that there is room.
     pub(super) fn keep<T: Serialize>(&mut self, item: &T) -> Result<()> {
-        self.kept = Some(encode(self.encoding, item)?);
+        let json = self.place.may_go_on().then(|| encode(Encoding::JSON, item).ok()).flatten();
+        self.kept = Some(Kept { body: encode(self.place.at().encoding, item)?, json });
         Ok(())
     }
 
     /// Sends the item that is kept.
     pub(super) fn poll_kept(&mut self, context: &Context<'_>) -> Poll<Result<()>> {
-        if let Some(body) = self.kept.clone() {
-            let sent = ready!(self.poll_send(context, &body));
-            self.kept = None;
-            sent?;
+        while let Some(kept) = &mut self.kept {
+            let at = self.place.at();
+            match ready!(poll_send(context, at, &kept.body)) {
+                Err(error) if kept.json.is_some() && self.place.goes_on(at, &error) => {
+                    kept.body = kept.json.take().unwrap_or_default();
+                }
+                sent => {
+                    self.kept = None;
+                    sent?;
+                }
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -60,16 +82,15 @@ impl Sending {
         self.end(Some((code, text)));
     }
 
-    fn poll_send(&self, context: &Context<'_>, body: &[u8]) -> Poll<Result<()>> {
-        let Place { connection, id, sign, .. } = &*self.place;
-        connection.poll_send(context, *id, (self.encoding, body), *sign)
-    }
-
     fn end(&mut self, error: Option<(ErrorCode, &str)>) {
         if !std::mem::replace(&mut self.is_finished, true) {
-            self.place.connection.finish_items(self.place.id, error);
+            self.place.finish(error);
         }
     }
+}
+
+fn poll_send(context: &Context<'_>, at: &At<Connection>, body: &[u8]) -> Poll<Result<()>> {
+    at.connection.poll_send(context, at.id, (at.encoding, body), at.sign)
 }
 
 /// What was dropped before it was finished isn't complete.
