@@ -23,7 +23,7 @@ use ipc_protocol::{
     limits::{DEFAULT_TIMEOUT_MS, MAX_BODY, MAX_TIMEOUT_MS},
 };
 
-/// What is to be sent, and to whom.
+/// What is to be sent, each with its receiver.
 pub(super) type Outputs = Vec<(PeerNumber, Message)>;
 
 /// Who is here, and the calls between them.
@@ -288,7 +288,7 @@ impl Exchange {
         }
     }
 
-    /// The service has answered, which makes room for the next call. Says whom, if a caller waits.
+    /// The service has answered, which makes room for the next call. Gives the caller, if it waits.
     fn answered(&mut self, from: PeerNumber, number: u64) -> Option<(PeerNumber, u64)> {
         let service = self.service.as_mut().filter(|service| service.peer == from)?;
         let slot = self.calls.remove(&number)?;
@@ -440,3 +440,148 @@ fn welcome(peer: PeerNumber) -> Welcome {
 const GONE: &str = "the service went away";
 /// Calls that are not answered, of all clients together: as many as a broker allows one caller.
 pub(super) const CALLS: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use ipc_protocol::{End, Hello, Routing};
+
+    use super::*;
+
+    /// A service `calc` with a window of one, and a client.
+    struct Pair {
+        exchange: Exchange,
+        service: PeerNumber,
+        client: PeerNumber,
+        now: Instant,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let mut exchange = Exchange::new(Identity::new(7, 7));
+            let (service, client) = (exchange.enter(), exchange.enter());
+            let mut pair = Self { exchange, service, client, now: Instant::now() };
+            let Message::Reply(_) = pair.register(service) else { panic!("not registered") };
+            pair
+        }
+
+        fn register(&mut self, peer: PeerNumber) -> Message {
+            let body = br#"{"name":"calc","window":1,"streams":true}"#.to_vec().into();
+            let call = Call { routing: Routing::to("ipc", "register").build(), body, ..call(1) };
+            self.one(peer, Message::Call(call))
+        }
+
+        fn take(&mut self, from: PeerNumber, message: Message) -> Outputs {
+            let mut out = Outputs::new();
+            self.exchange.take(self.now, from, message, &mut out);
+            out
+        }
+
+        /// The only message that another one leads to.
+        fn one(&mut self, from: PeerNumber, message: Message) -> Message {
+            let mut out = self.take(from, message);
+            assert_eq!(out.len(), 1, "{out:?}");
+            out.remove(0).1
+        }
+
+        fn expire(&mut self, after: Duration) -> Outputs {
+            let mut out = Outputs::new();
+            self.now += after;
+            self.exchange.expire(self.now, &mut out);
+            out
+        }
+    }
+
+    fn call(id: u64) -> Call {
+        Call {
+            id,
+            one_way: false,
+            streams: Streams::NONE,
+            encoding: Encoding::BYTES,
+            timeout_ms: 1_000,
+            caller: Bytes::new(),
+            routing: Routing::to("calc", "add").build(),
+            body: Bytes::new().into(),
+        }
+    }
+
+    fn credit(id: u64, delivered: bool, items: u32) -> Credit {
+        Credit { id, delivered, items, bytes: 10 }
+    }
+
+    fn reply(id: u64) -> Message {
+        Message::Reply(Reply { id, encoding: Encoding::BYTES, body: Bytes::new().into() })
+    }
+
+    #[test]
+    fn a_call_comes_with_the_stamp_of_its_caller_and_its_answer_under_its_number() {
+        let mut pair = Pair::new();
+        let Message::Call(delivered) = pair.one(pair.client, Message::Call(call(7))) else { panic!("no call") };
+        assert_eq!((delivered.id, delivered.timeout_ms), (1, 1_000));
+        assert_eq!(Identity::from_stamp(&delivered.caller), Ok((Identity::new(7, 7), Some(pair.client))));
+        assert_eq!(pair.take(pair.service, reply(1)), [(pair.client, reply(7))]);
+        assert!(pair.take(pair.service, reply(1)).is_empty(), "it has ended");
+    }
+
+    #[test]
+    fn a_late_answer_is_dropped_and_makes_room_for_the_next_call() {
+        let mut pair = Pair::new();
+        pair.one(pair.client, Message::Call(call(7)));
+        assert!(pair.take(pair.client, Message::Call(Call { timeout_ms: 5_000, ..call(8) })).is_empty());
+        let [(_, Message::Cancel(cancel)), (_, Message::Error(failure))] = &pair.expire(Duration::from_secs(1))[..]
+        else {
+            panic!("not ended")
+        };
+        assert_eq!((cancel.id, cancel.reason), (1, ErrorCode::DEADLINE));
+        assert_eq!((failure.id, failure.code, failure.retry), (7, ErrorCode::DEADLINE, Retry::Unknown));
+        let Message::Call(next) = pair.one(pair.service, reply(1)) else { panic!("no call") };
+        assert_eq!((next.id, next.timeout_ms), (2, 4_000));
+    }
+
+    #[test]
+    fn what_comes_before_its_call_is_delivered_follows_it() {
+        let mut pair = Pair::new();
+        pair.one(pair.client, Message::Call(call(7)));
+        let streams = Streams { request: true, reply: true };
+        pair.take(pair.client, Message::Call(Call { streams, ..call(8) }));
+        pair.take(pair.client, Message::End(End::complete(8)));
+        pair.take(pair.client, Message::Credit(credit(8, false, 2)));
+        pair.take(pair.client, Message::Credit(credit(8, false, 3)));
+        let came: Vec<Message> = pair.take(pair.service, reply(1)).into_iter().map(|(_, message)| message).collect();
+        let sum = Credit { bytes: 20, ..credit(2, true, 5) };
+        assert!(matches!(&came[1], Message::Call(next) if next.id == 2), "{came:?}");
+        assert_eq!(came[2..], [Message::Credit(sum), Message::End(End::complete(2))]);
+    }
+
+    #[test]
+    fn the_deadline_of_a_stream_starts_anew_with_each_frame() {
+        let mut pair = Pair::new();
+        let streams = Streams { request: true, reply: true };
+        pair.one(pair.client, Message::Call(Call { streams, ..call(7) }));
+        assert!(pair.expire(Duration::from_millis(900)).is_empty());
+        pair.one(pair.service, Message::Credit(credit(1, true, 1)));
+        assert!(pair.expire(Duration::from_millis(900)).is_empty());
+        assert_eq!(pair.expire(Duration::from_millis(100)).len(), 2);
+    }
+
+    #[test]
+    fn a_second_service_is_refused_until_the_first_has_left() {
+        let mut pair = Pair::new();
+        let Message::Error(failure) = pair.register(pair.client) else { panic!("registered") };
+        assert_eq!(failure.code, ErrorCode::NAME_TAKEN);
+        pair.exchange.leave(pair.service, &mut Outputs::new());
+        let Message::Error(failure) = pair.one(pair.client, Message::Call(call(9))) else { panic!("no error") };
+        assert_eq!((failure.code, failure.retry), (ErrorCode::NO_SERVICE, Retry::Safe));
+    }
+
+    #[test]
+    fn callers_who_cancel_leave_nothing_behind() {
+        let mut pair = Pair::new();
+        for id in 7..2_000 {
+            pair.take(pair.client, Message::Call(call(id)));
+            pair.take(pair.client, Message::Cancel(Cancel { id, reason: ErrorCode::CANCELLED, delivered: None }));
+        }
+        assert!(pair.exchange.calls.len() == 1 && pair.exchange.deadlines.is_empty());
+        assert!(pair.exchange.service.as_ref().unwrap().queue.is_empty());
+        assert!(matches!(pair.one(pair.client, Message::Hello(Hello::new("a"))), Message::Welcome(_)));
+    }
+}

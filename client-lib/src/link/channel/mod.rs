@@ -5,7 +5,7 @@
 //! [`End::until`] shortens their waits.
 //!
 //! # Locks
-//! The lock of the channel is taken last: whoever has it takes no other.
+//! The lock of the channel is taken last: under it no other is taken.
 
 mod exchange;
 
