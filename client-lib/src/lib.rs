@@ -76,7 +76,7 @@
 //! | call one of several services with the same methods | [`Remote`] |
 //! | call again as long as that is safe | [`Attempts`] |
 //! | say no in a typed way | [`AppError`]; in any other way [`Failed`] |
-//! | test a service without a broker | [`Client::connected_pair`] |
+//! | test a service without a broker | [`Client::connected_pair`], or `AsyncClient::connected_pair` |
 //! | have a broker in a test | `testing::broker`, with the feature `testing` |
 //! | call others while answering | [`Context::client`], whose calls end with the one that is answered |
 //! | send or receive many items in a call | [`Client::stream`] with a [`StreamMethod`]; answered by [`Service::stream`] |
@@ -145,8 +145,8 @@ mod topic;
 
 #[cfg(feature = "tokio")]
 pub use aio::{
-    AsyncClient, AsyncContext, AsyncDownlink, AsyncItems, AsyncPending, AsyncRemote, AsyncService, AsyncServing,
-    AsyncSink, AsyncStreamCall, AsyncSubscription, AsyncUplink,
+    AsyncClient, AsyncConnectedPair, AsyncContext, AsyncDownlink, AsyncItems, AsyncPending, AsyncRemote, AsyncService,
+    AsyncServing, AsyncSink, AsyncStreamCall, AsyncSubscription, AsyncUplink,
 };
 pub use app_error::{AppError, MethodError};
 pub use attempts::{Attempts, Repeatable};

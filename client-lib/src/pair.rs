@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use crate::{
     client::Client,
     connect::Connect,
-    error::{Error, Result},
+    error::Result,
     link::channel::Channel,
     service::{Service, Serving},
 };
@@ -51,8 +51,7 @@ impl Client {
     /// # Errors
     /// As [`Service::start`]; `internal` if the system refuses an eventfd. An address that the service was given is not used.
     pub fn connected_pair(service: Service) -> Result<ConnectedPair> {
-        let channel = Channel::new().map_err(|error| Error::host("make a channel", error))?;
-        let channel = Arc::new(channel);
+        let channel = Channel::shared()?;
         let serving = service.within(&channel).start()?;
         let client = Connect::default().within(&channel).connect()?;
         Ok(ConnectedPair { client, serving, channel })

@@ -4,6 +4,7 @@ mod calls;
 mod client;
 mod events;
 mod line;
+mod pair;
 mod pending;
 mod publish;
 mod remote;
@@ -13,6 +14,7 @@ mod stream;
 pub use self::{
     client::AsyncClient,
     events::AsyncSubscription,
+    pair::AsyncConnectedPair,
     pending::AsyncPending,
     remote::AsyncRemote,
     service::{AsyncContext, AsyncService, AsyncServing},

@@ -93,12 +93,20 @@ impl Dial {
     /// # Errors
     /// `unavailable` if no broker listens there, `denied` if the socket may not be opened or belongs to a stranger.
     pub(crate) fn connect(&self, patience: Duration, role: Role) -> Result<Connection, Error> {
+        match self.end()? {
+            Some(end) => Ok(Connection::of_channel(end, &self.agent, role)),
+            None => Ok(Connection::new(self.open(patience)?, self.place(), &self.agent, role)),
+        }
+    }
+
+    /// An end of the channel, if it is one that is reached.
+    ///
+    /// # Errors
+    /// As [`Channel::open`].
+    pub(crate) fn end(&self) -> Result<Option<channel::End>, Error> {
         match &self.to {
-            To::Address(_) => Ok(Connection::new(self.open(patience)?, self.place(), &self.agent, role)),
-            To::Channel(channel) => {
-                let end = channel.open().map_err(|error| Error::host("make an eventfd", error))?;
-                Ok(Connection::of_channel(end, &self.agent, role))
-            }
+            To::Address(_) => Ok(None),
+            To::Channel(channel) => channel.open().map(Some),
         }
     }
 

@@ -6,6 +6,7 @@ mod common;
 
 mod calls;
 mod events;
+mod pairs;
 mod services;
 mod streams;
 mod traits;

@@ -21,6 +21,7 @@ use crate::{
     contract::Contract,
     description::Description,
     error::{Error, Result},
+    link::channel::Channel,
     method::Method,
     service::{Built, Change, Failed, Methods, Observer, Offer, Place},
     session::outgoing::misnamed,
@@ -186,6 +187,12 @@ impl AsyncService {
             contract,
             Arc::new(move |call, context| answer_stream(call, built, context, answer.clone())),
         );
+        self
+    }
+
+    /// Serves the other ends of this, and no broker.
+    pub(in crate::aio) fn within(mut self, channel: &Arc<Channel>) -> Self {
+        self.connect = self.connect.within(channel);
         self
     }
 

@@ -28,7 +28,10 @@ use ipc_protocol::{
 };
 
 use self::exchange::{Exchange, Outputs};
-use crate::session::Session;
+use crate::{
+    error::{Error, Result},
+    session::Session,
+};
 
 /// What a service and its clients have between them.
 pub(crate) struct Channel {
@@ -63,19 +66,20 @@ impl Channel {
     /// One without ends.
     ///
     /// # Errors
-    /// What socketpair(2) says, which tells who this process is, as it would tell a broker.
-    pub(crate) fn new() -> io::Result<Self> {
-        let (own, _) = UnixStream::pair()?;
-        let exchange = Exchange::new(credentials::of_peer(own.as_fd())?);
-        Ok(Self { state: Mutex::new(State { exchange, ends: BTreeMap::new(), outputs: Vec::new() }) })
+    /// `internal` if the system refuses a socket pair, which tells who this process is, as it would tell a broker.
+    pub(crate) fn shared() -> Result<Arc<Self>> {
+        let own = UnixStream::pair().and_then(|(own, _)| credentials::of_peer(own.as_fd()));
+        let exchange = Exchange::new(own.map_err(|error| Error::host("make a socket pair", error))?);
+        let state = State { exchange, ends: BTreeMap::new(), outputs: Vec::new() };
+        Ok(Arc::new(Self { state: Mutex::new(state) }))
     }
 
     /// Another end.
     ///
     /// # Errors
-    /// What eventfd(2) says.
-    pub(crate) fn open(self: &Arc<Self>) -> io::Result<End> {
-        let bell = Bell::new()?;
+    /// `internal` if the system refuses an eventfd.
+    pub(crate) fn open(self: &Arc<Self>) -> Result<End> {
+        let bell = Bell::new().map_err(|error| Error::host("make an eventfd", error))?;
         let mut state = self.state();
         let number = state.exchange.enter();
         let far = Far { decoder: Decoder::new(MAX_BODY), unread: Vec::new(), bell: bell.clone(), has_rung: false };
@@ -123,6 +127,15 @@ impl End {
         let len = bytes.len();
         inbox.decoder().feed(bytes.into());
         Received::Bytes(len)
+    }
+
+    /// A descriptor that is readable when the end is, for an owner of descriptors.
+    ///
+    /// # Errors
+    /// What dup(2) says.
+    #[cfg(feature = "tokio")]
+    pub(in crate::link) fn descriptor(&self) -> io::Result<std::os::fd::OwnedFd> {
+        self.bell.descriptor()
     }
 
     /// When to stop waiting at this end: at the next deadline of any call.
