@@ -1,10 +1,13 @@
 //! How a client connects, where the defaults do not do.
 
-use std::{os::fd::OwnedFd, time::Duration};
+use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use ipc_protocol::transport::Address;
 
-use crate::{error::Result, link::dial::Dial};
+use crate::{
+    error::Result,
+    link::{channel::Channel, dial::Dial},
+};
 
 /// Settings of a connection, made by [`Client::builder`](crate::Client::builder).
 ///
@@ -23,6 +26,8 @@ use crate::{error::Result, link::dial::Dial};
 #[must_use]
 pub struct Connect {
     address: Option<Address>,
+    /// In place of any address.
+    channel: Option<Arc<Channel>>,
     agent: Option<String>,
     patience: Option<Duration>,
 }
@@ -57,8 +62,18 @@ impl Connect {
         self.dial()?.open(Duration::MAX)
     }
 
+    /// Connects to the other ends of this.
+    pub(crate) fn within(mut self, channel: &Arc<Channel>) -> Self {
+        self.channel = Some(channel.clone());
+        self
+    }
+
     pub(crate) fn dial(self) -> Result<Dial> {
-        let mut dial = self.address.map_or_else(Dial::from_environment, |address| Ok(Dial::to(address)))?;
+        let mut dial = match (&self.channel, self.address) {
+            (Some(channel), _) => Dial::within(channel),
+            (None, Some(address)) => Dial::to(address),
+            (None, None) => Dial::from_environment()?,
+        };
         if let Some(agent) = &self.agent {
             dial.agent(agent);
         }

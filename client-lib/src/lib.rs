@@ -76,6 +76,7 @@
 //! | call one of several services with the same methods | [`Remote`] |
 //! | call again as long as that is safe | [`Attempts`] |
 //! | say no in a typed way | [`AppError`]; in any other way [`Failed`] |
+//! | test a service without a broker | [`Client::connected_pair`], or `AsyncClient::connected_pair` |
 //! | have a broker in a test | `testing::broker`, with the feature `testing` |
 //! | call others while answering | [`Context::client`], whose calls end with the one that is answered |
 //! | send or receive many items in a call | [`Client::stream`] with a [`StreamMethod`]; answered by [`Service::stream`] |
@@ -95,6 +96,7 @@
 //! Client, Service, Datagram     what programs hold
 //! link/blocking                 one socket, one lock; the thread that waits reads
 //! link/tokio                    the same for futures; a task reads
+//! link/channel                  no socket and no broker: a service and its clients in one process
 //! session                       calls, encodings, deadlines: no socket, no clock, no thread
 //! ```
 
@@ -129,6 +131,7 @@ mod link;
 mod lock;
 mod macros;
 mod method;
+mod pair;
 mod pending;
 mod publication;
 mod publish;
@@ -147,9 +150,9 @@ mod topic;
 
 #[cfg(feature = "tokio")]
 pub use aio::{
-    AsyncClient, AsyncContext, AsyncDownlink, AsyncDownlinkBytes, AsyncItems, AsyncItemsBytes, AsyncLockGuard,
-    AsyncPending, AsyncPendingBytes, AsyncRemote, AsyncService, AsyncServing, AsyncSink, AsyncSinkBytes,
-    AsyncStreamCall, AsyncStreamCallBytes, AsyncSubscription, AsyncUplink, AsyncUplinkBytes,
+    AsyncClient, AsyncConnectedPair, AsyncContext, AsyncDownlink, AsyncDownlinkBytes, AsyncItems, AsyncItemsBytes,
+    AsyncLockGuard, AsyncPending, AsyncPendingBytes, AsyncRemote, AsyncService, AsyncServing, AsyncSink,
+    AsyncSinkBytes, AsyncStreamCall, AsyncStreamCallBytes, AsyncSubscription, AsyncUplink, AsyncUplinkBytes,
 };
 pub use app_error::{AppError, MethodError};
 pub use attempts::{Attempts, Repeatable};
@@ -169,6 +172,7 @@ pub use ipc_protocol::{
 pub use lock::{LockGuard, Locking};
 pub use macros::{AppError, service};
 pub use method::{AsRequest, Method};
+pub use pair::ConnectedPair;
 pub use pending::{Pending, PendingBytes};
 pub use publication::Publication;
 pub use publish::Publishing;

@@ -12,11 +12,10 @@ use ipc_protocol::{ErrorCode, transport::Address};
 use crate::{
     client::Client,
     error::{Error, Result},
-    service::{Service, Serving},
 };
 
 /// A broker that serves until it is dropped. It listens at an abstract address that no other has, so that it leaves no file behind,
-/// even when the process is killed.
+/// even when the process is killed. For a single service, [`Client::connected_pair`] does without a broker.
 ///
 /// ```
 /// # #[derive(serde::Serialize, serde::Deserialize)]
@@ -92,44 +91,5 @@ impl Drop for Broker {
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
-    }
-}
-
-/// A client, and the service that it alone can reach: see [`Client::connected_pair`].
-#[derive(Debug)]
-pub struct ConnectedPair {
-    /// Calls the service.
-    pub client: Client,
-    /// Answers until it is dropped.
-    pub serving: Serving,
-    /// After the two in this order: they say goodbye to it.
-    _broker: Broker,
-}
-
-impl Client {
-    /// Starts a service, with a client that it alone answers and a broker between them that no other process knows.
-    ///
-    /// ```
-    /// # #[derive(serde::Serialize, serde::Deserialize)]
-    /// # struct Double(u32);
-    /// # impl ipc_client::Method for Double {
-    /// #     const SERVICE: &'static str = "double";
-    /// #     const METHOD: &'static str = "";
-    /// #     type Reply = u32;
-    /// #     type Error = std::convert::Infallible;
-    /// # }
-    /// use ipc_client::{Client, Service};
-    ///
-    /// let pair = Client::connected_pair(Service::new("double").quick(|of: Double, _| Ok(of.0 * 2)))?;
-    /// assert_eq!(pair.client.call(&Double(2))?, 4);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`broker`] and [`Service::start`].
-    pub fn connected_pair(service: Service) -> Result<ConnectedPair> {
-        let broker = broker()?;
-        let serving = service.address(broker.address()).start()?;
-        Ok(ConnectedPair { client: broker.client()?, serving, _broker: broker })
     }
 }

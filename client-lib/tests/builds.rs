@@ -1,6 +1,8 @@
 //! A service and a client that were built at different times: nothing is read as something else, and what JSON can bridge works.
 
-use ipc_client::{Address, CallError, Client, ErrorCode, Method, Retry, Service, Serving};
+use std::fmt::Debug;
+
+use ipc_client::{Address, CallError, Client, ConnectedPair, ErrorCode, Method, Retry, Service, Serving, StreamMethod};
 use serde::{Deserialize, Serialize};
 
 /// One build of a method: `reserve` of the service `rooms`.
@@ -14,6 +16,18 @@ macro_rules! build {
             impl Method for Reserve {
                 const SERVICE: &'static str = "rooms";
                 const METHOD: &'static str = "reserve";
+                type Reply = String;
+                type Error = String;
+            }
+            /// Asks for as many rooms as items follow.
+            #[derive(Debug, Serialize, Deserialize)]
+            #[serde(deny_unknown_fields)]
+            pub(super) struct Plan { $(pub(super) $field: $type),* }
+            impl StreamMethod for Plan {
+                const SERVICE: &'static str = "rooms";
+                const METHOD: &'static str = "plan";
+                type In = Reserve;
+                type Out = String;
                 type Reply = String;
                 type Error = String;
             }
@@ -45,6 +59,7 @@ build!(reordered, {
 } from: u32, to: u32, size: Size);
 
 const ASKED: old::Reserve = old::Reserve { from: 3, to: 5, size: old::Size::Large };
+const PLANNED: old::Plan = old::Plan { from: 1, to: 9, size: old::Size::Small };
 
 /// A broker of the test's own, and a service of one method on it.
 struct Rooms {
@@ -54,7 +69,7 @@ struct Rooms {
     _directory: tempfile::TempDir,
 }
 
-fn serve<M: Method<Reply = String, Error = String> + std::fmt::Debug>() -> Rooms {
+fn serve<M: Method<Reply = String, Error = String> + Debug>() -> Rooms {
     let directory = tempfile::tempdir().unwrap();
     let address = Address::Path(directory.path().join("ipcd.sock"));
     let (stop, stopped) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -113,4 +128,81 @@ fn a_service_says_what_its_methods_are_made_of() {
     assert_eq!(fields, ["from: u32", "to: u32", "size: Size"]);
     assert!(reserve.fingerprint.is_some());
     assert_eq!(reserve.json_schemas()["reply"], serde_json::json!({ "type": "string" }));
+}
+
+/// The service of a method with streams: each item comes back as it was read, and the reply is the request.
+fn planning<M>() -> ConnectedPair
+where
+    M: StreamMethod<Out = String, Reply = String, Error = String> + Debug,
+    M::In: Debug,
+{
+    let service = Service::new("rooms").stream(|plan: M, items, mut out, _| {
+        for item in items {
+            out.send(&format!("{:?}", item?))?;
+        }
+        Ok(format!("{plan:?}"))
+    });
+    Client::connected_pair(service).unwrap()
+}
+
+/// Sends items one after the other, each once the one before has come back.
+fn plan(rooms: &ConnectedPair, count: usize) -> Result<(Vec<String>, String), CallError<String>> {
+    let mut call = rooms.client.stream(&PLANNED)?;
+    let mut planned = Vec::new();
+    for _ in 0..count {
+        call.send(&ASKED)?;
+        planned.extend(call.next().transpose()?);
+    }
+    Ok((planned, call.end()?))
+}
+
+const READ: &str = "Reserve { from: 3, to: 5, size: Large }";
+
+#[test]
+fn a_stream_of_the_same_build_is_understood() {
+    let (planned, plan) = plan(&planning::<old::Plan>(), 2).unwrap();
+    assert_eq!((planned, plan.as_str()), (vec![READ.to_owned(); 2], "Plan { from: 1, to: 9, size: Small }"));
+}
+
+#[test]
+fn a_stream_of_another_build_is_bridged_from_its_first_item() {
+    let (planned, said) = plan(&planning::<swapped::Plan>(), 2).unwrap();
+    assert_eq!(planned, ["Reserve { to: 5, from: 3, size: Large }"; 2]);
+    assert_eq!(said, "Plan { to: 9, from: 1, size: Small }");
+    let (planned, said) = plan(&planning::<reordered::Plan>(), 1).unwrap();
+    assert_eq!((planned, said.as_str()), (vec![READ.to_owned()], "Plan { from: 1, to: 9, size: Small }"));
+    let (planned, said) = plan(&planning::<gained_optional::Plan>(), 1).unwrap();
+    assert_eq!(planned, ["Reserve { from: 3, to: 5, note: None, size: Large }"]);
+    assert_eq!(said, "Plan { from: 1, to: 9, note: None, size: Small }");
+}
+
+#[test]
+fn a_stream_that_json_cannot_bridge_is_refused_before_its_first_item() {
+    for rooms in [planning::<gained::Plan>(), planning::<lost::Plan>()] {
+        let Err(CallError::Failed(error)) = plan(&rooms, 1) else { panic!("not refused") };
+        assert_eq!((error.code(), error.retry()), (ErrorCode::INVALID, Retry::Safe), "{error}");
+        assert!(error.to_string().contains("field `"), "{error}");
+    }
+}
+
+#[test]
+fn items_of_two_threads_are_all_read_by_another_build_in_their_order() {
+    let rooms = planning::<swapped::Plan>();
+    let (mut up, mut down) = rooms.client.stream(&PLANNED).unwrap().split();
+    let sending = std::thread::spawn(move || {
+        let items = (0..1_000).map(|from| old::Reserve { from, to: 5, size: old::Size::Small });
+        up.send_all(&items.collect::<Vec<_>>()).unwrap();
+        up.finish();
+    });
+    let planned: Vec<String> = down.by_ref().map(Result::unwrap).collect();
+    sending.join().unwrap();
+    let wanted = (0..1_000).map(|from| format!("Reserve {{ to: 5, from: {from}, size: Small }}"));
+    assert!(planned == wanted.collect::<Vec<_>>(), "{} items", planned.len());
+    assert_eq!(down.end().unwrap(), "Plan { to: 9, from: 1, size: Small }");
+}
+
+#[test]
+fn a_stream_without_items_is_bridged_at_its_end() {
+    let rooms = planning::<swapped::Plan>();
+    assert_eq!(rooms.client.stream(&PLANNED).unwrap().end().unwrap(), "Plan { to: 9, from: 1, size: Small }");
 }

@@ -5,6 +5,7 @@ mod client;
 mod events;
 mod line;
 mod lock;
+mod pair;
 mod pending;
 mod publish;
 mod remote;
@@ -15,6 +16,7 @@ pub use self::{
     client::AsyncClient,
     events::AsyncSubscription,
     lock::AsyncLockGuard,
+    pair::AsyncConnectedPair,
     pending::{AsyncPending, AsyncPendingBytes},
     remote::AsyncRemote,
     service::{AsyncContext, AsyncService, AsyncServing},

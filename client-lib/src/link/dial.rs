@@ -4,6 +4,7 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,17 +15,28 @@ use ipc_protocol::{
 
 use crate::{
     error::{Error, reason},
-    link::blocking::Connection,
+    link::{
+        blocking::Connection,
+        channel::{self, Channel},
+    },
     session::Role,
 };
 
 /// How to reach a broker, as often as needed.
 #[derive(Clone, Debug)]
 pub(crate) struct Dial {
-    address: Address,
+    to: To,
     origin: Origin,
     agent: String,
     patience: Duration,
+}
+
+/// What is reached.
+#[derive(Clone, Debug)]
+enum To {
+    Address(Address),
+    /// No broker at all.
+    Channel(Arc<Channel>),
 }
 
 /// The source of the address, which decides which users' brokers are accepted.
@@ -55,7 +67,12 @@ impl Dial {
 
     /// The broker at an address.
     pub(crate) fn to(address: Address) -> Self {
-        Self { address, origin: Origin::Named, agent: own_name(), patience: PATIENCE }
+        Self { to: To::Address(address), origin: Origin::Named, agent: own_name(), patience: PATIENCE }
+    }
+
+    /// The other ends of a channel.
+    pub(crate) fn within(channel: &Arc<Channel>) -> Self {
+        Self { to: To::Channel(channel.clone()), origin: Origin::Named, agent: own_name(), patience: PATIENCE }
     }
 
     pub(crate) fn agent(&mut self, agent: &str) {
@@ -66,9 +83,9 @@ impl Dial {
         self.patience = patience;
     }
 
-    /// Whether a second connection is possible: an inherited descriptor is one for good.
+    /// Whether a second connection is possible: an inherited descriptor is one for good, and an end of a channel only its owner closes.
     pub(crate) fn can_redial(&self) -> bool {
-        !matches!(self.address, Address::Fd(_))
+        !matches!(self.to, To::Address(Address::Fd(_)) | To::Channel(_))
     }
 
     /// Connects. Waits up to `patience`, and no longer than its own, for a broker that is too busy to accept.
@@ -76,7 +93,21 @@ impl Dial {
     /// # Errors
     /// `unavailable` if no broker listens there, `denied` if the socket may not be opened or belongs to a stranger.
     pub(crate) fn connect(&self, patience: Duration, role: Role) -> Result<Connection, Error> {
-        Ok(Connection::new(self.open(patience)?, self.place(), &self.agent, role))
+        match self.end()? {
+            Some(end) => Ok(Connection::of_channel(end, &self.agent, role)),
+            None => Ok(Connection::new(self.open(patience)?, self.place(), &self.agent, role)),
+        }
+    }
+
+    /// An end of the channel, if it is one that is reached.
+    ///
+    /// # Errors
+    /// As [`Channel::open`].
+    pub(crate) fn end(&self) -> Result<Option<channel::End>, Error> {
+        match &self.to {
+            To::Address(_) => Ok(None),
+            To::Channel(channel) => channel.open().map(Some),
+        }
     }
 
     /// Connects, and says nothing. Waits as [`Dial::connect`] does.
@@ -84,15 +115,21 @@ impl Dial {
     /// # Errors
     /// As [`Dial::connect`].
     pub(crate) fn open(&self, patience: Duration) -> Result<OwnedFd, Error> {
-        let socket = socket::connect_stream(&self.address, patience.min(self.patience))
-            .map_err(|error| refused(&self.address, error))?;
-        self.check_peer(&socket)?;
+        let To::Address(address) = &self.to else {
+            return Err(Error::new(ErrorCode::UNAVAILABLE, "a connected pair has no socket"));
+        };
+        let socket =
+            socket::connect_stream(address, patience.min(self.patience)).map_err(|error| refused(address, error))?;
+        self.check_peer(address, &socket)?;
         Ok(socket)
     }
 
     /// Where the broker is.
     pub(crate) fn place(&self) -> String {
-        self.address.to_string()
+        match &self.to {
+            To::Address(address) => address.to_string(),
+            To::Channel(_) => channel::PLACE.to_owned(),
+        }
     }
 
     /// What the list of peers is to show.
@@ -113,7 +150,11 @@ impl Dial {
     /// `usage` for an inherited descriptor.
     pub(crate) fn datagram_address(&self) -> Result<Address, Error> {
         let text = "an inherited descriptor has no datagram socket beside it";
-        self.address.datagram().ok_or_else(|| Error::new(ErrorCode::USAGE, text))
+        let beside = match &self.to {
+            To::Address(address) => address.datagram(),
+            To::Channel(_) => None,
+        };
+        beside.ok_or_else(|| Error::new(ErrorCode::USAGE, text))
     }
 
     /// Refuses a broker of a stranger, which would receive all calls: any user can make `/tmp/ipcd-UID` before its owner does, and a
@@ -139,7 +180,7 @@ impl Dial {
         };
         let whom =
             if own == 0 { "not to root".to_owned() } else { format!("neither to root nor to this user (uid {own})") };
-        let text = format!("the socket {} belongs to uid {owner}, {whom} ({remedy})", self.address);
+        let text = format!("the socket {} belongs to uid {owner}, {whom} ({remedy})", self.place());
         Err(Error::new(ErrorCode::DENIED, text))
     }
 
@@ -152,11 +193,11 @@ impl Dial {
         }
     }
 
-    fn check_peer(&self, socket: &OwnedFd) -> Result<(), Error> {
+    fn check_peer(&self, address: &Address, socket: &OwnedFd) -> Result<(), Error> {
         if !self.is_wary(own_uid()) {
             return Ok(());
         }
-        let owner = credentials::of_peer(socket.as_fd()).map_err(|error| refused(&self.address, error))?.uid;
+        let owner = credentials::of_peer(socket.as_fd()).map_err(|error| refused(address, error))?.uid;
         self.check_owner(owner)
     }
 }

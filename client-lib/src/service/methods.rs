@@ -22,7 +22,10 @@ use crate::{
     error::Error,
     method::Method,
     request::Response,
-    session::{Frames, outgoing::misnamed},
+    session::{
+        Frames,
+        outgoing::{misnamed, reply_encoding},
+    },
 };
 
 /// Answers a call: exactly one frame is pushed.
@@ -255,10 +258,6 @@ fn undecodable(id: u64, error: &CodecError) -> Failure {
 fn too_long(id: u64, len: usize) -> Failure {
     let text = format!("the reply would take {len} bytes, the limit is {MAX_BODY}; the call has run");
     Failure::new(id, ErrorCode::INTERNAL, text)
-}
-
-pub(crate) fn reply_encoding(request: Encoding) -> Encoding {
-    if request == Encoding::BINCODE { Encoding::BINCODE } else { Encoding::JSON }
 }
 
 /// A call as an untyped method has it.

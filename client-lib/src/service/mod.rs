@@ -22,7 +22,7 @@ use ipc_protocol::{Call, MethodName, ServiceName, transport::Address};
 pub(crate) use self::{
     call::Stamp,
     life::{DRAIN, STOPPED, UNREGISTER_TIMEOUT, is_passing},
-    methods::{guarded, incoming, panicked, push_end, push_response, read_request, reply_encoding, target},
+    methods::{guarded, incoming, panicked, push_end, push_response, read_request, target},
     streamed::unfit,
     turns::{ANSWERS, detached, no_method, not_its_kind, service_of},
 };
@@ -49,6 +49,7 @@ use crate::{
     contract::Contract,
     description::Description,
     error::{Error, Result},
+    link::channel::Channel,
     method::Method,
     request::Response,
     session::{Frames, outgoing::misnamed},
@@ -208,6 +209,12 @@ impl Service {
     /// Connects to this address, instead of the one that the environment gives.
     pub fn address(mut self, address: &Address) -> Self {
         self.connect = self.connect.address(address);
+        self
+    }
+
+    /// Serves the other ends of this, and no broker.
+    pub(crate) fn within(mut self, channel: &Arc<Channel>) -> Self {
+        self.connect = self.connect.within(channel);
         self
     }
 

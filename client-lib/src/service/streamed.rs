@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use ipc_protocol::{Call, ErrorCode, Failure, Message, Streams};
+use ipc_protocol::{Call, Encoding, ErrorCode, Failure, Message, Streams};
 
 use super::{
     Failed, Incoming,
-    methods::{Built, answer_any, answer_request, reply_encoding, target},
+    methods::{Built, answer_any, answer_request, target},
 };
 use crate::{
     link::blocking::Connection,
@@ -30,8 +30,12 @@ pub(super) fn answer_stream<M: StreamMethod>(
     let Some(place) = entered(connection, call) else {
         return refuse(call, answers, "the call has ended".to_owned());
     };
-    let (items, sink) = (Items::new(Receiving::new(place.clone())), sending(&place, call));
-    answer_request(call, built, answers, |request| run(request, items, Sink::new(sink)));
+    let (items, sink) = (Items::new(Receiving::new(place.clone())), Sending::new(place.clone()));
+    // A request that can't be read is refused before its caller may send an item: it can make the call again in another encoding.
+    answer_request(call, built, answers, |request| {
+        welcome(&place, call);
+        run(request, items, Sink::new(sink))
+    });
     place.close();
 }
 
@@ -45,7 +49,13 @@ pub(super) fn answer_any_stream(
     let Some(place) = entered(connection, call) else {
         return refuse(call, answers, "the call has ended".to_owned());
     };
-    let (items, sink) = (ItemsBytes::new(Receiving::new(place.clone())), sending(&place, call));
+    let receiving = if call.streams.request && call.encoding == Encoding::BINCODE {
+        Receiving::reserved(place.clone()) // the method may not take bincode, which it says before it looks at an item
+    } else {
+        welcome(&place, call);
+        Receiving::new(place.clone())
+    };
+    let (items, sink) = (ItemsBytes::new(receiving), Sending::new(place.clone()));
     answer_any(call, answers, |incoming| run(incoming, items, SinkBytes::new(sink)));
     place.close();
 }
@@ -62,15 +72,13 @@ pub(crate) fn refuse(call: &Call, answers: &mut Frames, text: String) {
 }
 
 fn entered(connection: &Arc<Connection>, call: &Call) -> Option<Arc<Place>> {
-    let place = Arc::new(Place::of_delivered(connection, call)?);
+    Place::of_delivered(connection, call).map(Arc::new)
+}
+
+fn welcome(place: &Place, call: &Call) {
     if call.streams.request {
         place.welcome_items();
     }
-    Some(place)
-}
-
-fn sending(place: &Arc<Place>, call: &Call) -> Sending {
-    Sending::new(place.clone(), reply_encoding(call.encoding))
 }
 
 fn spell(streams: Streams) -> &'static str {

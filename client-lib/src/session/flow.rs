@@ -21,6 +21,8 @@ pub(super) struct Flow {
     pub(super) sender: Serial,
     /// Whether this side sends at all, and has not ended it.
     sends: bool,
+    /// Whether an item was sent or has come.
+    pub(super) has_flowed: bool,
     items: u64,
     /// Below zero after an item that was longer than what was left.
     bytes: i64,
@@ -58,6 +60,7 @@ impl Flow {
             delivered,
             sender,
             sends,
+            has_flowed: false,
             items: 0,
             bytes: 0,
             arrived: VecDeque::new(),
@@ -80,6 +83,7 @@ impl Flow {
 
     pub(super) fn arrive(&mut self, item: Element) {
         let response = Response { encoding: item.encoding, body: item.body.into_bytes() };
+        self.has_flowed = true;
         self.arrived.push_back(response.detached());
     }
 
@@ -137,6 +141,7 @@ impl Flow {
         if self.items == 0 || self.bytes <= 0 {
             return false;
         }
+        self.has_flowed = true;
         self.items -= 1;
         self.bytes = self.bytes.saturating_sub_unsigned(len as u64);
         true

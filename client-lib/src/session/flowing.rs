@@ -36,6 +36,11 @@ impl Session {
         self.flows.delivered.get(&number).copied()
     }
 
+    /// Whether an item of a call was sent or has come.
+    pub(crate) fn has_flowed(&self, id: Serial) -> bool {
+        self.flows.by_id.get(&id).is_some_and(|flow| flow.has_flowed)
+    }
+
     /// What the thread that sends is woken for.
     pub(crate) fn sender_of(&self, id: Serial) -> Serial {
         self.flows.by_id.get(&id).map_or(id, |flow| flow.sender)

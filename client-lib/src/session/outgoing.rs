@@ -151,6 +151,11 @@ pub(crate) fn decode_reply<A: DeserializeOwned>(service: &str, method: &str, res
     })
 }
 
+/// The encoding of what a typed method answers: that of the request, and JSON to a caller that sent bytes.
+pub(crate) fn reply_encoding(request: Encoding) -> Encoding {
+    if request == Encoding::BINCODE { Encoding::BINCODE } else { Encoding::JSON }
+}
+
 /// A body.
 ///
 /// # Errors

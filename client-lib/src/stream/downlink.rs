@@ -50,7 +50,7 @@ impl<M: StreamMethod> Downlink<M> {
     }
 }
 
-/// Items may be on their way when a service says that it doesn't take the encoding, so the call can't be made again here. The
+/// A service says that it doesn't take the encoding although items have gone along with the call, so it can't be made again here. The
 /// program's own next one is in JSON.
 fn learn_encoding(line: &Line, routing: &Routing, error: &Error) {
     if error.code() == ErrorCode::UNSUPPORTED_ENCODING {

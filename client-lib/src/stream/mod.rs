@@ -8,6 +8,7 @@
 //! Each has a half of bytes inside: [`sending::Sending`] waits for credit, [`receiving::Receiving`] gives credit as items are taken.
 
 mod call;
+mod course;
 mod downlink;
 mod items;
 mod place;
@@ -24,6 +25,10 @@ pub use self::{
     sink::{Sink, SinkBytes},
     uplink::{Uplink, UplinkBytes},
 };
-pub(crate) use self::{place::Place, receiving::Receiving, sending::Sending};
 #[cfg(feature = "tokio")]
-pub(crate) use self::{place::sign_of, receiving::read};
+pub(crate) use self::{
+    course::{Again, At, Carrier, Course},
+    place::sign_of,
+    receiving::read,
+};
+pub(crate) use self::{place::Place, receiving::Receiving, sending::Sending};

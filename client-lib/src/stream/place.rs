@@ -1,54 +1,41 @@
 //! The place of a call with streams on its connection.
 
 use std::{
+    ops::Deref,
     os::fd::BorrowedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use ipc_protocol::Call;
+use ipc_protocol::{Call, Encoding, ErrorCode};
 
+use super::course::{Again, At, Carrier, Course};
 use crate::{
     link::blocking::{Connection, Patient},
-    session::{Outcome, Patience, Serial},
+    session::{Outcome, Patience, Serial, outgoing::reply_encoding},
 };
 
-/// Shared by the halves of a call. Dropping it ends the call, if that has not happened before.
+/// Shared by the halves of a call.
 #[derive(Debug)]
-pub(crate) struct Place {
-    pub(super) connection: Arc<Connection>,
-    pub(super) id: Serial,
-    /// How often the other side is shown that this one is there, while it waits.
-    sign: Duration,
-    is_delivered: bool,
-}
+pub(crate) struct Place(Course<Connection>);
 
 impl Place {
     /// Of a call that was started.
-    pub(super) fn of_caller(connection: Arc<Connection>, id: Serial, idle_ms: u32) -> Self {
-        let idle_ms = if idle_ms == 0 { connection.call_default_ms() } else { idle_ms };
-        Self { connection, id, sign: sign_of(idle_ms), is_delivered: false }
+    pub(super) fn of_caller(first: At<Connection>, again: Option<Again<Connection>>) -> Self {
+        Self(Course::of_caller(first, again))
     }
 
     /// Of a call that was delivered. `None` if it has no streams, or has ended.
     pub(crate) fn of_delivered(connection: &Arc<Connection>, call: &Call) -> Option<Self> {
-        let id = connection.delivered_flow(call.id)?;
-        Some(Self { connection: connection.clone(), id, sign: sign_of(call.timeout_ms), is_delivered: true })
+        let (id, connection) = (connection.delivered_flow(call.id)?, connection.clone());
+        let (encoding, sign) = (reply_encoding(call.encoding), sign_of(call.timeout_ms));
+        Some(Self(Course::of_delivered(At { connection, id, encoding, sign })))
     }
 
     /// Allows the first items of the caller.
     pub(crate) fn welcome_items(&self) {
-        self.connection.welcome_items(self.id);
-    }
-
-    /// From now on nothing is sent or received: the call is answered.
-    pub(crate) fn close(&self) {
-        self.connection.close_flow(self.id);
-    }
-
-    /// A wait that shows the other side that this one is there.
-    pub(super) fn patient<'a>(&self, until: Option<Instant>, interrupt: Option<BorrowedFd<'a>>) -> Patient<'a> {
-        Patient { until, interrupt, sign: self.sign }
+        let At { connection, id, .. } = self.at();
+        connection.welcome_items(*id);
     }
 
     /// Waits for the end of the call.
@@ -62,27 +49,57 @@ impl Place {
 
     /// Waits for the end of the call until a time, if there is one; `None` then.
     pub(super) fn outcome_until(&self, until: Option<Instant>) -> Option<Outcome> {
+        let At { connection, id, sign, .. } = self.at();
         loop {
             let now = Instant::now();
             let patience = Patience::new(now, u32::MAX);
-            let at_most = until.into_iter().chain([now + self.sign]).min();
-            if let Some(outcome) = self.connection.wait_until(self.id, patience, at_most, None) {
+            let at_most = until.into_iter().chain([now + *sign]).min();
+            if let Some(outcome) = connection.wait_until(*id, patience, at_most, None) {
                 return Some(outcome);
             }
             if until.is_some_and(|until| Instant::now() >= until) {
                 return None;
             }
-            self.connection.show_sign(self.id);
+            connection.show_sign(*id);
         }
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.is_delivered {
-            self.connection.abandon(self.id);
-        }
-        self.close();
+impl Deref for Place {
+    type Target = Course<Connection>;
+    fn deref(&self) -> &Course<Connection> {
+        &self.0
+    }
+}
+
+impl At<Connection> {
+    /// A call that was started just now.
+    pub(super) fn started(connection: Arc<Connection>, id: Serial, encoding: Encoding, idle_ms: u32) -> Self {
+        let idle_ms = if idle_ms == 0 { connection.call_default_ms() } else { idle_ms };
+        Self { connection, id, encoding, sign: sign_of(idle_ms) }
+    }
+
+    /// A wait that shows the other side that this one is there.
+    pub(super) fn patient<'a>(&self, until: Option<Instant>, interrupt: Option<BorrowedFd<'a>>) -> Patient<'a> {
+        Patient { until, interrupt, sign: self.sign }
+    }
+}
+
+impl Carrier for Connection {
+    fn has_flowed(&self, id: Serial) -> bool {
+        self.has_flowed(id)
+    }
+
+    fn finish(&self, id: Serial, error: Option<(ErrorCode, &str)>) {
+        self.finish_items(id, error);
+    }
+
+    fn give_up(&self, id: Serial) {
+        self.abandon(id);
+    }
+
+    fn close(&self, id: Serial) {
+        self.close_flow(id);
     }
 }
 

@@ -18,11 +18,18 @@ pub(crate) struct Receiving {
     place: Arc<Place>,
     /// Whether the end was told.
     has_ended: bool,
+    /// Whether the other side is allowed its first items once one is asked for.
+    is_reserved: bool,
 }
 
 impl Receiving {
     pub(crate) fn new(place: Arc<Place>) -> Self {
-        Self { place, has_ended: false }
+        Self { place, has_ended: false, is_reserved: false }
+    }
+
+    /// Of a delivered call whose caller may send nothing before an item is asked for: its method may refuse it yet.
+    pub(crate) fn reserved(place: Arc<Place>) -> Self {
+        Self { place, has_ended: false, is_reserved: true }
     }
 
     /// Waits for the next item. `Some(None)` is the end, `None` that the time has come.
@@ -34,13 +41,19 @@ impl Receiving {
         if self.has_ended {
             return Ok(Some(None));
         }
-        let Place { connection, id, .. } = &*self.place;
-        match connection.next_item(*id, self.place.patient(until, interrupt))? {
-            None => Ok(None),
-            Some(Flowed::Item(item)) => Ok(Some(Some(item))),
-            Some(Flowed::End(end)) => {
-                self.has_ended = true;
-                end.map(|()| Some(None))
+        if std::mem::take(&mut self.is_reserved) {
+            self.place.welcome_items();
+        }
+        loop {
+            let at = self.place.at();
+            match at.connection.next_item(at.id, at.patient(until, interrupt))? {
+                None => return Ok(None),
+                Some(Flowed::Item(item)) => return Ok(Some(Some(item))),
+                Some(Flowed::End(Err(error))) if self.place.goes_on(at, &error) => {}
+                Some(Flowed::End(end)) => {
+                    self.has_ended = true;
+                    return end.map(|()| Some(None));
+                }
             }
         }
     }

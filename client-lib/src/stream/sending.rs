@@ -6,25 +6,19 @@ use bytes::Bytes;
 use ipc_protocol::{Encoding, ErrorCode};
 use serde::Serialize;
 
-use super::place::Place;
-use crate::{
-    error::Result,
-    link::blocking::Connection,
-    scratch::with_body,
-    session::{Payload, Serial},
-};
+use super::{course::At, place::Place};
+use crate::{error::Result, link::blocking::Connection, scratch::with_body, session::Payload};
 
 /// Sends items, as the other side allows.
 #[derive(Debug)]
 pub(crate) struct Sending {
     place: Arc<Place>,
-    encoding: Encoding,
     is_finished: bool,
 }
 
 impl Sending {
-    pub(crate) fn new(place: Arc<Place>, encoding: Encoding) -> Self {
-        Self { place, encoding, is_finished: false }
+    pub(crate) fn new(place: Arc<Place>) -> Self {
+        Self { place, is_finished: false }
     }
 
     /// Sends an item that is encoded already.
@@ -35,13 +29,13 @@ impl Sending {
         until: Option<Instant>,
         interrupt: Option<BorrowedFd<'_>>,
     ) -> Result<()> {
-        let Place { connection, id, .. } = &*self.place;
-        connection.send_item(*id, encoding, body, self.place.patient(until, interrupt))
+        let at = self.place.at();
+        at.connection.send_item(at.id, encoding, body, at.patient(until, interrupt))
     }
 
     /// Sends an item in the encoding of the call.
     pub(super) fn send_value<T: Serialize>(&self, item: &T) -> Result<()> {
-        with_body(self.encoding, item, |body| self.send(self.encoding, &body, None, None))
+        self.encoded(item, |at, body| at.connection.send_item(at.id, at.encoding, body, at.patient(None, None)))
     }
 
     /// Sends items that are encoded already, with as few writes as possible.
@@ -51,29 +45,38 @@ impl Sending {
 
     /// Sends items as they are asked for, with as few writes as possible.
     pub(super) fn send_each(&self, encoding: Encoding, items: impl Iterator<Item = Bytes>) -> Result<()> {
-        self.gathered(items, |connection, id, item| {
-            let patient = self.place.patient(None, None);
-            connection.gather_item(id, encoding, &Payload::Shared(item), patient)
+        self.gathered(items, |item| {
+            let at = self.place.at();
+            at.connection.gather_item(at.id, encoding, &Payload::Shared(item), at.patient(None, None))
         })
     }
 
     /// Sends items in the encoding of the call, with as few writes as possible.
     pub(super) fn send_values<T: Serialize>(&self, items: &[T]) -> Result<()> {
-        self.gathered(items.iter(), |connection, id, item| {
-            let patient = self.place.patient(None, None);
-            with_body(self.encoding, item, |body| connection.gather_item(id, self.encoding, &body, patient))
+        self.gathered(items.iter(), |item| {
+            self.encoded(item, |at, body| at.connection.gather_item(at.id, at.encoding, body, at.patient(None, None)))
         })
     }
 
-    /// What has gathered leaves in any case: also before an item that can't be sent.
-    fn gathered<T>(
+    /// Sends an item in the encoding of the call; in that of its second attempt, if there comes to be one before the item is sent.
+    fn encoded<T: Serialize>(
         &self,
-        mut items: impl Iterator<Item = T>,
-        gather: impl Fn(&Connection, Serial, T) -> Result<()>,
+        item: &T,
+        send: impl Fn(&At<Connection>, &Payload<'_>) -> Result<()>,
     ) -> Result<()> {
-        let Place { connection, id, .. } = &*self.place;
-        let gathered = items.try_for_each(|item| gather(connection, *id, item));
-        connection.send_gathered(None);
+        loop {
+            let at = self.place.at();
+            match with_body(at.encoding, item, |body| send(at, &body)) {
+                Err(error) if self.place.goes_on(at, &error) => {}
+                sent => return sent,
+            }
+        }
+    }
+
+    /// What has gathered leaves in any case: also before an item that can't be sent.
+    fn gathered<T>(&self, mut items: impl Iterator<Item = T>, gather: impl Fn(T) -> Result<()>) -> Result<()> {
+        let gathered = items.try_for_each(gather);
+        self.place.at().connection.send_gathered(None);
         gathered
     }
 
@@ -89,7 +92,7 @@ impl Sending {
 
     fn end(&mut self, error: Option<(ErrorCode, &str)>) {
         if !std::mem::replace(&mut self.is_finished, true) {
-            self.place.connection.finish_items(self.place.id, error);
+            self.place.finish(error);
         }
     }
 }

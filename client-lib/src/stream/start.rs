@@ -5,10 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_protocol::Streams;
+use ipc_protocol::{Encoding, Routing, Streams};
 
 use super::{
     call::{StreamCall, StreamCallBytes},
+    course::{Again, At},
     downlink::{Downlink, DownlinkBytes},
     place::Place,
     receiving::Receiving,
@@ -16,13 +17,15 @@ use super::{
     uplink::{Uplink, UplinkBytes},
 };
 use crate::{
+    calls::Calls,
     client::Client,
     error::Result,
+    link::blocking::Connection,
     request::Request,
     scratch::with_body,
     session::{
-        Outgoing,
-        outgoing::{Answer, What, routing_of},
+        Outgoing, Payload,
+        outgoing::{Answer, What, encode, routing_of},
         patience::to_ms,
     },
     stream_method::{AsStreamRequest, StreamMethod},
@@ -30,8 +33,9 @@ use crate::{
 
 impl Client {
     /// Starts a call with streams. Its deadline is one of silence: it begins anew with each item of either side, and the side that waits for the
-    /// other one shows that it is there. The request and its items travel as bincode, or as JSON once the service has said that it
-    /// doesn't take bincode from this build (`unsupported_encoding`, retry safe).
+    /// other one shows that it is there. The request and its items travel as bincode, or as JSON if the service was built with other
+    /// types. It says so before it takes the first item, so nothing is lost, and the call is made again without the program noticing. One
+    /// that says so later ends the call with `unsupported_encoding` (retry safe), and the next one is in JSON.
     ///
     /// ```
     /// use ipc_client::{Client, Service, StreamMethod};
@@ -90,9 +94,10 @@ impl Client {
     /// As [`Client::start`].
     pub fn stream_bytes(&self, request: Request, streams: Streams) -> Result<StreamCallBytes> {
         let routing = routing_of(&request)?;
-        let mut outgoing = Outgoing::of_request(&request, &routing, Answer::Wanted);
-        outgoing.what = What::Stream(streams);
-        let (sending, receiving) = self.open(&outgoing, streams)?;
+        let call = Beginning { routing, streams, timeout_ms: request.timeout.map_or(0, to_ms) };
+        let (encoding, body) = (request.encoding, Payload::Shared(request.body));
+        let first = call.begin(self.calls(), self.connection(), encoding, body)?;
+        let (sending, receiving) = halves(first, None, streams);
         Ok(StreamCallBytes::new(UplinkBytes::new(sending), DownlinkBytes::new(receiving)))
     }
 
@@ -105,28 +110,56 @@ impl Client {
     ) -> Result<StreamCall<Q::Method>> {
         let (routing, encoding) = self.calls().line.routes(|routes| routes.of_stream::<Q::Method>(name))?;
         let streams = Streams { request: Q::Method::UPLOAD, reply: Q::Method::DOWNLOAD };
-        let (sending, receiving) = with_body(encoding, request, |body| {
-            let outgoing = Outgoing {
-                what: What::Stream(streams),
-                routing: &routing,
-                encoding,
-                timeout_ms: silence.map_or(0, to_ms),
-                body,
-                answer: Answer::Wanted,
-                parent: None,
-            };
-            self.open(&outgoing, streams)
-        })?;
-        Ok(StreamCall::new(Uplink::new(sending), Downlink::new(receiving, self.calls().line.clone(), routing)))
+        let call = Beginning { routing, streams, timeout_ms: silence.map_or(0, to_ms) };
+        let first = with_body(encoding, request, |body| call.begin(self.calls(), self.connection(), encoding, body))?;
+        let again = (encoding == Encoding::BINCODE).then(|| in_json(self.calls(), &call, request)).flatten();
+        let (sending, receiving) = halves(first, again, streams);
+        let down = Downlink::new(receiving, self.calls().line.clone(), call.routing);
+        Ok(StreamCall::new(Uplink::new(sending), down))
     }
+}
 
-    fn open(&self, outgoing: &Outgoing<'_>, streams: Streams) -> Result<(Sending, Receiving)> {
-        let (connection, id, _) = self.calls().begin_on(self.connection(), Instant::now(), outgoing)?;
-        let place = Arc::new(Place::of_caller(connection, id, outgoing.timeout_ms));
-        let mut sending = Sending::new(place.clone(), outgoing.encoding);
-        if !streams.request {
-            sending.finish();
-        }
-        Ok((sending, Receiving::new(place)))
+/// How to make a call once more, should its service not take bincode of this build. The request is encoded now: it may be borrowed.
+/// None if JSON can't have it.
+fn in_json<Q: AsStreamRequest>(calls: &Calls, call: &Beginning, request: &Q) -> Option<Again<Connection>> {
+    let body = encode(Encoding::JSON, request).ok()?;
+    let (calls, call) = (calls.clone(), call.clone());
+    Some(Box::new(move || {
+        calls.line.routes(|routes| routes.prefer_json(call.routing.service()));
+        call.begin(&calls, calls.line.connection(), Encoding::JSON, Payload::Shared(body))
+    }))
+}
+
+/// What all attempts of a call have in common.
+#[derive(Clone)]
+struct Beginning {
+    routing: Routing,
+    streams: Streams,
+    timeout_ms: u32,
+}
+
+impl Beginning {
+    fn begin(
+        &self,
+        calls: &Calls,
+        connection: Arc<Connection>,
+        encoding: Encoding,
+        body: Payload<'_>,
+    ) -> Result<At<Connection>> {
+        let Self { routing, streams, timeout_ms } = self;
+        let what = What::Stream(*streams);
+        let (answer, timeout_ms) = (Answer::Wanted, *timeout_ms);
+        let outgoing = Outgoing { what, routing, encoding, timeout_ms, body, answer, parent: None };
+        let (connection, id, _) = calls.begin_on(connection, Instant::now(), &outgoing)?;
+        Ok(At::started(connection, id, encoding, timeout_ms))
     }
+}
+
+fn halves(first: At<Connection>, again: Option<Again<Connection>>, streams: Streams) -> (Sending, Receiving) {
+    let place = Arc::new(Place::of_caller(first, again));
+    let mut sending = Sending::new(place.clone());
+    if !streams.request {
+        sending.finish();
+    }
+    (sending, Receiving::new(place))
 }

@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use ipc_client::{CallError, Client, ErrorCode, Request, Response, Retry, StreamCall};
+use ipc_client::{CallError, Client, Encoding, ErrorCode, Request, Response, Retry, StreamCall};
 use ipc_protocol::{Failure, Message};
 
 use crate::{
@@ -192,4 +192,70 @@ fn items_of_bytes_come_as_they_are() {
     line.reply(id, &1_u32);
     assert!(call.next_within(crate::common::PATIENCE).unwrap().unwrap().is_none());
     assert_eq!(&call.end().unwrap().body[..], [1]);
+}
+
+/// A service of another build says so.
+fn refusal(id: u64) -> Message {
+    Message::Error(Failure::new(id, ErrorCode::UNSUPPORTED_ENCODING, "built with other types"))
+}
+
+#[test]
+fn an_item_that_waits_when_the_encoding_is_refused_goes_along_with_the_second_call() {
+    let (_client, mut line, mut call, id) = started();
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| (1..=2).try_for_each(|number| call.send(&number)));
+        line.send(refusal(id));
+        let second = line.expect_call();
+        assert_eq!((second.encoding, second.streams), (Encoding::JSON, BOTH));
+        assert_eq!(line.expect_credit().id, second.id);
+        line.send(credit(second.id, false, 2));
+        assert_eq!((line.expect_item::<i64>(), line.expect_item::<i64>()), (1, 2));
+        sending.join().unwrap().unwrap();
+        line.reply(second.id, &2_u32);
+    });
+    assert_eq!(call.end().unwrap(), 2);
+}
+
+#[test]
+fn the_end_of_the_items_goes_along_with_the_second_call() {
+    let (_client, mut line, mut call, id) = started();
+    call.finish();
+    line.expect_end_of(id);
+    thread::scope(|scope| {
+        let ending = scope.spawn(|| call.end());
+        line.send(refusal(id));
+        let second = line.expect_call();
+        line.expect_credit();
+        assert_eq!(line.expect_end_of(second.id).error, None);
+        line.reply(second.id, &0_u32);
+        assert_eq!(ending.join().unwrap().unwrap(), 0);
+    });
+}
+
+#[test]
+fn after_an_item_the_refusal_is_the_callers_and_the_next_call_is_in_json() {
+    let (client, mut line, mut call, id) = started();
+    line.send(credit(id, false, 1));
+    call.send(&1).unwrap();
+    line.expect_item::<i64>();
+    line.send(refusal(id));
+    let Some(Err(error)) = call.next() else { panic!("it goes on") };
+    assert_eq!((error.code(), error.retry()), (ErrorCode::UNSUPPORTED_ENCODING, Retry::Safe));
+    drop(call);
+    let _next = client.stream(&Sums).unwrap();
+    assert_eq!(line.expect_call().encoding, Encoding::JSON);
+}
+
+#[test]
+fn a_service_that_refuses_json_as_well_is_not_asked_for_ever() {
+    let (_client, mut line, call, id) = started();
+    thread::scope(|scope| {
+        let ending = scope.spawn(|| call.end());
+        line.expect_end_of(id);
+        line.send(refusal(id));
+        let second = line.expect_call();
+        line.send(refusal(second.id));
+        let Err(CallError::Failed(error)) = ending.join().unwrap() else { panic!("not refused") };
+        assert_eq!((error.code(), error.retry()), (ErrorCode::UNSUPPORTED_ENCODING, Retry::Safe));
+    });
 }

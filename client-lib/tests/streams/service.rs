@@ -158,3 +158,29 @@ fn any_method_takes_streams_of_bytes() {
     assert_eq!(line.expect_reply().body, b"sums");
     drop(line);
 }
+
+#[test]
+fn a_request_that_cannot_be_read_is_refused_before_any_credit() {
+    let (_door, _serving, mut line) = started(sums());
+    let unknown = Message::Call(Call { streams: BOTH, ..delivered(9, "sums", Encoding(9), Vec::new()) });
+    line.send(unknown);
+    let failure = line.expect_error();
+    assert_eq!((failure.id, failure.code), (9, ErrorCode::UNSUPPORTED_ENCODING));
+}
+
+#[test]
+fn an_untyped_method_may_refuse_bincode_before_any_credit() {
+    let refuse =
+        |encoding| Failed::<std::convert::Infallible>::new(ErrorCode::UNSUPPORTED_ENCODING, format!("not {encoding}"));
+    let service = Service::new("calc").any_stream(move |incoming, mut items, _, _| match incoming.encoding {
+        Encoding::BINCODE if incoming.body.is_empty() => Err(refuse(incoming.encoding)),
+        _ => Ok(items.next().unwrap()?),
+    });
+    let (_door, _serving, mut line) = started(service);
+    line.send(call(9, "sums", BOTH));
+    assert_eq!(line.expect_error().code, ErrorCode::UNSUPPORTED_ENCODING);
+    line.send(Message::Call(Call { streams: BOTH, ..delivered(10, "sums", Encoding::BINCODE, vec![1]) }));
+    assert_eq!(line.expect_credit().id, 10);
+    line.send(item(10, true, &7_i64));
+    assert_eq!(&line.expect_reply().body[..], &[14][..]);
+}

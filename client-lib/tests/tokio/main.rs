@@ -7,6 +7,7 @@ mod common;
 mod calls;
 mod events;
 mod locks;
+mod pairs;
 mod services;
 mod streams;
 mod traits;

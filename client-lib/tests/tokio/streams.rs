@@ -173,3 +173,83 @@ fn a_service_without_streams_refuses_them() {
         assert_eq!(call.end().await.unwrap_err().code(), ErrorCode::INVALID);
     });
 }
+
+/// `sums` as another build has it: with other numbers.
+#[derive(Debug, Serialize, Deserialize)]
+struct Narrow;
+
+impl StreamMethod for Narrow {
+    const SERVICE: &'static str = "sums";
+    const METHOD: &'static str = "";
+    type In = i32;
+    type Out = i32;
+    type Reply = u32;
+    type Error = String;
+}
+
+/// The service of another build, as futures.
+fn narrow(broker: &Broker) -> AsyncService {
+    AsyncService::new("sums").address(&broker.address()).stream(|_: Narrow, mut items, mut out, _| async move {
+        let (mut sum, mut count) = (0, 0);
+        while let Some(item) = items.next().await {
+            sum += item?;
+            count += 1;
+            out.send(&sum).await?;
+        }
+        Ok(count)
+    })
+}
+
+#[test]
+fn a_service_of_another_build_reads_all_items_of_futures() {
+    let broker = Broker::start();
+    on_each(|| async {
+        let _serving = narrow(&broker).start().await.unwrap();
+        let (mut up, mut down) = broker.client().await.stream(&Sums).await.unwrap().split();
+        let sending = tokio::spawn(async move {
+            for number in 1..=1_000 {
+                up.send(&number).await.unwrap();
+            }
+            up.finish();
+        });
+        let mut last = 0;
+        while let Some(sum) = down.next().await {
+            last = sum.unwrap();
+        }
+        assert_eq!((last, down.end().await.unwrap()), (500_500, 1_000));
+        sending.await.unwrap();
+    });
+}
+
+#[test]
+fn an_item_that_a_sink_has_kept_goes_along_with_the_second_call() {
+    let broker = Broker::start();
+    on_each(|| async {
+        let _serving = narrow(&broker).start().await.unwrap();
+        let (mut up, mut down) = broker.client().await.stream(&Sums).await.unwrap().split();
+        for number in [1, 2] {
+            poll_fn(|context| Pin::new(&mut up).poll_ready(context)).await.unwrap();
+            Pin::new(&mut up).start_send(number).unwrap();
+        }
+        poll_fn(|context| Pin::new(&mut up).poll_close(context)).await.unwrap();
+        assert_eq!(down.next().await.unwrap().unwrap(), 1);
+        assert_eq!(down.next().await.unwrap().unwrap(), 3);
+        assert_eq!(down.end().await.unwrap(), 2);
+    });
+}
+
+#[test]
+fn a_blocking_caller_and_a_service_of_futures_bridge_two_builds() {
+    let broker = Broker::start();
+    two_threads().block_on(within(async {
+        let _serving = narrow(&broker).start().await.unwrap();
+        let address = broker.address();
+        let calling = tokio::task::spawn_blocking(move || {
+            let mut call = Client::connect_to(&address).unwrap().stream(&Sums).unwrap();
+            call.send(&5).unwrap();
+            assert_eq!(call.next().unwrap().unwrap(), 5);
+            call.end().unwrap()
+        });
+        assert_eq!(calling.await.unwrap(), 1);
+    }));
+}

@@ -122,18 +122,18 @@ fn without_the_feature_no_async_crate_is_compiled() {
     let of_async = |line: &&str| ["tokio", "futures", "mio", "async"].iter().any(|name| line.starts_with(name));
     for (package, features, wanted) in [("ipc-client", "", false), ("ipc-client", "tokio", true), ("ipcctl", "", false)]
     {
-        let arguments = ["tree", "--package", package, "--features", features, "--edges", "normal", "--prefix", "none"];
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let tree = std::process::Command::new(cargo)
-            .args(arguments)
-            .args(["--offline", "--locked"])
-            .current_dir(root())
-            .output()
-            .expect("cargo runs this test");
-        assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
-        let tree = String::from_utf8_lossy(&tree.stdout);
+        let tree = tree(package, features);
         let found: Vec<_> = tree.lines().filter(of_async).collect();
         assert_eq!(!found.is_empty(), wanted, "{package} with {features:?}: {found:?}");
+    }
+}
+
+/// A connected pair, which is there without the feature, needs none.
+#[test]
+fn without_the_feature_no_broker_is_compiled_into_the_library() {
+    for (features, wanted) in [("", false), ("tokio", false), ("testing", true)] {
+        let tree = tree("ipc-client", features);
+        assert_eq!(tree.lines().any(|line| line.starts_with("ipcd ")), wanted, "with {features:?}: {tree}");
     }
 }
 
@@ -237,6 +237,20 @@ fn words_are_found_whole_and_outside_comments() {
 // ---- checking
 
 /// Panics with the violations in all files.
+/// What a package is compiled with, a line each.
+fn tree(package: &str, features: &str) -> String {
+    let arguments = ["tree", "--package", package, "--features", features, "--edges", "normal", "--prefix", "none"];
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let tree = std::process::Command::new(cargo)
+        .args(arguments)
+        .args(["--offline", "--locked"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs this test");
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    String::from_utf8_lossy(&tree.stdout).into_owned()
+}
+
 fn assert_clean(files: &[Source], wrong: impl Fn(&Source) -> Vec<String>) {
     let found: Vec<_> =
         files.iter().flat_map(|file| wrong(file).into_iter().map(|what| format!("{}: {what}", file.path))).collect();

@@ -17,10 +17,7 @@ use crate::{
     link::tokio::Connection,
     method::Method,
     request::Response,
-    service::{
-        Built, Failed, Incoming, guarded, incoming, panicked, push_end, push_response, read_request, reply_encoding,
-        unfit,
-    },
+    service::{Built, Failed, Incoming, guarded, incoming, panicked, push_end, push_response, read_request, unfit},
     session::Frames,
     stream_method::StreamMethod,
 };
@@ -79,9 +76,14 @@ where
         if let Some(text) = unfit::<M>(&call) {
             return refused(call.id, ErrorCode::INVALID, text);
         }
-        let (items, sink) = (AsyncItems::new(entered.receiving(&call)), AsyncSink::new(entered.sending(&call)));
+        let (items, sink) = (AsyncItems::new(entered.receiving()), AsyncSink::new(entered.sending()));
         let read = |call: &Call| read_request(call, built);
-        answered(&call, read, |request| answer(request, items, sink, context), push_end).await
+        // A request that can't be read is refused before its caller may send an item: it can make the call again in another encoding.
+        let begin = |request| {
+            entered.welcome_items(&call);
+            answer(request, items, sink, context)
+        };
+        answered(&call, read, begin, push_end).await
     })
 }
 
@@ -93,8 +95,9 @@ where
 {
     Box::pin(async move {
         let Some(entered) = Entered::of(&context.connection, &call) else { return over(call.id) };
-        let items = AsyncItemsBytes::new(entered.receiving(&call));
-        let sink = AsyncSinkBytes::new(entered.sending(&call));
+        let items = AsyncItemsBytes::new(entered.receiving());
+        let sink = AsyncSinkBytes::new(entered.sending());
+        entered.welcome_items(&call);
         let read = |call: &Call| Ok(incoming(call));
         answered(&call, read, |incoming| answer(incoming, items, sink, context), push_response).await
     })
@@ -108,16 +111,19 @@ impl Entered {
         Place::of_delivered(connection, call).map(Arc::new).map(Self)
     }
 
-    /// The items of the caller, which may send the first ones now.
-    fn receiving(&self, call: &Call) -> Receiving {
-        if call.streams.request {
-            self.0.welcome_items();
-        }
+    fn receiving(&self) -> Receiving {
         Receiving::new(self.0.clone())
     }
 
-    fn sending(&self, call: &Call) -> Sending {
-        Sending::new(self.0.clone(), reply_encoding(call.encoding))
+    fn sending(&self) -> Sending {
+        Sending::new(self.0.clone())
+    }
+
+    /// From now on the caller may send items, if it has any.
+    fn welcome_items(&self, call: &Call) {
+        if call.streams.request {
+            self.0.welcome_items();
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     contract::Contract,
     description::Description,
     error::{Error, Result},
+    link::channel::Channel,
     method::Method,
     request::Response,
     service::{
@@ -234,6 +235,12 @@ impl AsyncService {
         let answer = Arc::new(answer);
         let answer = Answer::Task(Box::new(move |call, context| answer_any_stream(call, context, answer.clone())));
         self.methods.set_any(true, answer);
+        self
+    }
+
+    /// Serves the other ends of this, and no broker.
+    pub(in crate::aio) fn within(mut self, channel: &Arc<Channel>) -> Self {
+        self.connect = self.connect.within(channel);
         self
     }
 

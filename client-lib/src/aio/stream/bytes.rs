@@ -11,6 +11,7 @@ use futures_core::Stream;
 use ipc_protocol::{Encoding, ErrorCode, Streams};
 
 use super::{
+    place::attempt,
     receiving::Receiving,
     sending::{Sending, sink},
 };
@@ -33,8 +34,9 @@ impl AsyncClient {
         let routing = routing_of(&request)?;
         let mut outgoing = Outgoing::of_request(&request, &routing, Answer::Wanted);
         outgoing.what = What::Stream(streams);
-        let ticket = self.calls().submit_call(&outgoing).await?;
-        let (sending, receiving) = super::opened(ticket, outgoing.timeout_ms, outgoing.encoding, streams);
+        let (connection, id) = self.calls().submit_call(&outgoing).await?.into_id();
+        let first = attempt(connection, id, outgoing.encoding, outgoing.timeout_ms);
+        let (sending, receiving) = super::opened(first, None, streams);
         Ok(AsyncStreamCallBytes {
             up: AsyncUplinkBytes { half: sending },
             down: AsyncDownlinkBytes { half: receiving },

@@ -7,27 +7,29 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_core::Stream;
-use ipc_protocol::{ErrorCode, Routing, Streams};
+use ipc_protocol::{Encoding, ErrorCode, Routing, Streams};
 
 use super::{
+    place::attempt,
     receiving::Receiving,
     sending::{Sending, sink},
 };
 use crate::{
-    aio::{client::AsyncClient, line::AsyncLine},
+    aio::{calls::Calls, client::AsyncClient, line::AsyncLine},
     error::{CallError, Error, Result},
     link::tokio::Connection,
     scratch::with_body,
     session::{
-        Outgoing,
-        outgoing::{Answer, What, decode_reply},
+        Outgoing, Payload, Serial,
+        outgoing::{Answer, What, decode_reply, encode},
         patience::to_ms,
         typed::said_no,
     },
+    stream::{Again, At},
     stream_method::{AsStreamRequest, StreamMethod},
 };
 
@@ -62,25 +64,56 @@ impl AsyncClient {
     ) -> Result<AsyncStreamCall<Q::Method>> {
         let (routing, encoding) = self.line().routes(|routes| routes.of_stream::<Q::Method>(name))?;
         let streams = Streams { request: Q::Method::UPLOAD, reply: Q::Method::DOWNLOAD };
-        let timeout_ms = silence.map_or(0, to_ms);
+        let call = Beginning { routing, streams, timeout_ms: silence.map_or(0, to_ms) };
         let put = |connection: &Connection, now| {
-            with_body(encoding, request, |body| {
-                let call = Outgoing {
-                    what: What::Stream(streams),
-                    routing: &routing,
-                    encoding,
-                    timeout_ms,
-                    body,
-                    answer: Answer::Wanted,
-                    parent: None,
-                };
-                self.calls().put(connection, now, call)
-            })
+            with_body(encoding, request, |body| self.calls().put(connection, now, call.outgoing(encoding, body)))
         };
-        let ticket = self.calls().submit(timeout_ms, put).await?;
-        let (sending, receiving) = super::opened(ticket, timeout_ms, encoding, streams);
-        let down = AsyncDownlink { half: receiving, line: self.line().clone(), routing, items: PhantomData };
+        let ticket = self.calls().submit(call.timeout_ms, put).await?;
+        let (connection, id) = ticket.into_id();
+        let again =
+            (encoding == Encoding::BINCODE).then(|| in_json(self.calls(), &call, &connection, request)).flatten();
+        let (sending, receiving) = super::opened(call.at(connection, id, encoding), again, streams);
+        let (line, routing) = (self.line().clone(), call.routing);
+        let down = AsyncDownlink { half: receiving, line, routing, items: PhantomData };
         Ok(AsyncStreamCall { up: AsyncUplink { half: sending, items: PhantomData }, down })
+    }
+}
+
+/// How to make a call once more, should its service not take bincode of this build: on the connection that says so. The request is
+/// encoded now: it may be borrowed. None if JSON can't have it.
+fn in_json<Q: AsStreamRequest>(
+    calls: &Calls,
+    call: &Beginning,
+    connection: &Arc<Connection>,
+    request: &Q,
+) -> Option<Again<Connection>> {
+    let body = encode(Encoding::JSON, request).ok()?;
+    let (calls, call, connection) = (calls.clone(), call.clone(), connection.clone());
+    Some(Box::new(move || {
+        calls.line.routes(|routes| routes.prefer_json(call.routing.service()));
+        let outgoing = call.outgoing(Encoding::JSON, Payload::Shared(body));
+        let id = calls.put(&connection, Instant::now(), outgoing)?.ok_or_else(|| connection.gone())?;
+        Ok(call.at(connection, id, Encoding::JSON))
+    }))
+}
+
+/// What all attempts of a call have in common.
+#[derive(Clone)]
+struct Beginning {
+    routing: Routing,
+    streams: Streams,
+    timeout_ms: u32,
+}
+
+impl Beginning {
+    fn outgoing<'a>(&'a self, encoding: Encoding, body: Payload<'a>) -> Outgoing<'a> {
+        let Self { routing, streams, timeout_ms } = self;
+        let (what, answer, timeout_ms) = (What::Stream(*streams), Answer::Wanted, *timeout_ms);
+        Outgoing { what, routing, encoding, timeout_ms, body, answer, parent: None }
+    }
+
+    fn at(&self, connection: Arc<Connection>, id: Serial, encoding: Encoding) -> At<Connection> {
+        attempt(connection, id, encoding, self.timeout_ms)
     }
 }
 
@@ -239,7 +272,7 @@ impl<M: StreamMethod> fmt::Debug for AsyncDownlink<M> {
     }
 }
 
-/// The call can't be made again here, for its items are on their way; the program's own next one is in JSON.
+/// The call could not be made again here, for items had gone along with it; the program's own next one is in JSON.
 fn learn_encoding(line: &AsyncLine, routing: &Routing, error: &Error) {
     if error.code() == ErrorCode::UNSUPPORTED_ENCODING {
         line.routes(|routes| routes.prefer_json(routing.service()));

@@ -9,7 +9,7 @@ mod service;
 
 use std::sync::Arc;
 
-use ipc_protocol::{Encoding, Streams};
+use ipc_protocol::Streams;
 
 pub use self::{
     bytes::{AsyncDownlinkBytes, AsyncItemsBytes, AsyncSinkBytes, AsyncStreamCallBytes, AsyncUplinkBytes},
@@ -17,13 +17,15 @@ pub use self::{
     service::{AsyncItems, AsyncSink},
 };
 pub(super) use self::{place::Place, receiving::Receiving, sending::Sending};
-use crate::link::tokio::Ticket;
+use crate::{
+    link::tokio::Connection,
+    stream::{Again, At},
+};
 
-/// The halves of a call that was started.
-fn opened(ticket: Ticket, timeout_ms: u32, encoding: Encoding, streams: Streams) -> (Sending, Receiving) {
-    let (connection, id) = ticket.into_id();
-    let place = Arc::new(Place::of_caller(connection, id, timeout_ms));
-    let mut sending = Sending::new(place.clone(), encoding);
+/// The halves of a call that was started, and may be started again.
+fn opened(at: At<Connection>, again: Option<Again<Connection>>, streams: Streams) -> (Sending, Receiving) {
+    let place = Arc::new(Place::of_caller(at, again));
+    let mut sending = Sending::new(place.clone());
     if !streams.request {
         sending.finish();
     }

@@ -1,50 +1,66 @@
 //! The place of a call with streams on its connection.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc};
 
-use ipc_protocol::Call;
+use ipc_protocol::{Call, Encoding, ErrorCode};
 
-use crate::{link::tokio::Connection, session::Serial, stream::sign_of};
+use crate::{
+    link::tokio::Connection,
+    session::{Serial, outgoing::reply_encoding},
+    stream::{Again, At, Carrier, Course, sign_of},
+};
 
 /// Shared by the halves of a call. Dropping it ends the call, if that has not happened before.
 #[derive(Debug)]
-pub(in crate::aio) struct Place {
-    pub(super) connection: Arc<Connection>,
-    pub(super) id: Serial,
-    /// How often the other side is shown that this one is there, while it waits.
-    pub(super) sign: Duration,
-    is_delivered: bool,
-}
+pub(in crate::aio) struct Place(Course<Connection>);
 
 impl Place {
     /// Of a call that was started.
-    pub(super) fn of_caller(connection: Arc<Connection>, id: Serial, idle_ms: u32) -> Self {
-        let idle_ms = if idle_ms == 0 { connection.call_default_ms() } else { idle_ms };
-        Self { connection, id, sign: sign_of(idle_ms), is_delivered: false }
+    pub(super) fn of_caller(first: At<Connection>, again: Option<Again<Connection>>) -> Self {
+        Self(Course::of_caller(first, again))
     }
 
     /// Of a call that was delivered. `None` if it has no streams, or has ended.
     pub(in crate::aio) fn of_delivered(connection: &Arc<Connection>, call: &Call) -> Option<Self> {
-        let id = connection.delivered_flow(call.id)?;
-        Some(Self { connection: connection.clone(), id, sign: sign_of(call.timeout_ms), is_delivered: true })
+        let (id, connection) = (connection.delivered_flow(call.id)?, connection.clone());
+        let (encoding, sign) = (reply_encoding(call.encoding), sign_of(call.timeout_ms));
+        Some(Self(Course::of_delivered(At { connection, id, encoding, sign })))
     }
 
     /// Allows the first items of the caller.
     pub(in crate::aio) fn welcome_items(&self) {
-        self.connection.welcome_items(self.id);
-    }
-
-    /// From now on nothing is sent or received: the call is answered.
-    pub(in crate::aio) fn close(&self) {
-        self.connection.close_flow(self.id);
+        let At { connection, id, .. } = self.at();
+        connection.welcome_items(*id);
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.is_delivered {
-            self.connection.abandon(self.id);
-        }
-        self.close();
+/// A call that was started here: it ends after `idle_ms` of silence, or the broker's default if that is 0.
+pub(super) fn attempt(connection: Arc<Connection>, id: Serial, encoding: Encoding, idle_ms: u32) -> At<Connection> {
+    let idle_ms = if idle_ms == 0 { connection.call_default_ms() } else { idle_ms };
+    At { connection, id, encoding, sign: sign_of(idle_ms) }
+}
+
+impl Deref for Place {
+    type Target = Course<Connection>;
+    fn deref(&self) -> &Course<Connection> {
+        &self.0
+    }
+}
+
+impl Carrier for Connection {
+    fn has_flowed(&self, id: Serial) -> bool {
+        self.has_flowed(id)
+    }
+
+    fn finish(&self, id: Serial, error: Option<(ErrorCode, &str)>) {
+        self.finish_items(id, error);
+    }
+
+    fn give_up(&self, id: Serial) {
+        self.abandon(id);
+    }
+
+    fn close(&self, id: Serial) {
+        self.close_flow(id);
     }
 }

@@ -34,14 +34,17 @@ impl Receiving {
         if self.has_ended {
             return Poll::Ready(None);
         }
-        let Place { connection, id, sign, .. } = &*self.place;
-        Poll::Ready(match ready!(connection.poll_item(context, *id, *sign)) {
-            Flowed::Item(item) => Some(Ok(item)),
-            Flowed::End(end) => {
-                self.has_ended = true;
-                end.err().map(Err)
+        loop {
+            let at = self.place.at();
+            match ready!(at.connection.poll_item(context, at.id, at.sign)) {
+                Flowed::Item(item) => return Poll::Ready(Some(Ok(item))),
+                Flowed::End(Err(error)) if self.place.goes_on(at, &error) => {}
+                Flowed::End(end) => {
+                    self.has_ended = true;
+                    return Poll::Ready(end.err().map(Err));
+                }
             }
-        })
+        }
     }
 
     /// The same of items that have a type.
@@ -52,7 +55,7 @@ impl Receiving {
     /// Drops the items that still come, and waits for the end of the call.
     pub(super) async fn outcome(mut self) -> Outcome {
         while let Some(Ok(_)) = poll_fn(|context| self.poll(context)).await {}
-        let Place { connection, id, sign, .. } = &*self.place;
-        poll_fn(|context| connection.poll_flow_end(context, *id, *sign)).await.map(Response::detached)
+        let at = self.place.at();
+        poll_fn(|context| at.connection.poll_flow_end(context, at.id, at.sign)).await.map(Response::detached)
     }
 }

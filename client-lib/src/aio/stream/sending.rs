@@ -6,55 +6,83 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use ipc_protocol::{Encoding, ErrorCode};
 use serde::Serialize;
 
 use super::place::Place;
-use crate::{error::Result, request::Response, session::outgoing::encode};
+use crate::{error::Result, link::tokio::Connection, request::Response, session::outgoing::encode, stream::At};
 
 /// Sends items, as the other side allows.
 #[derive(Debug)]
 pub(in crate::aio) struct Sending {
     place: Arc<Place>,
-    encoding: Encoding,
     /// An item that the program has handed over, as a [`Sink`](futures_sink::Sink) takes it, and that isn't allowed yet.
-    kept: Option<Response>,
+    kept: Option<Kept>,
     is_finished: bool,
 }
 
+/// An item, and the same in the encoding of the call's second attempt, if there may be one.
+#[derive(Debug)]
+struct Kept {
+    item: Response,
+    json: Option<Bytes>,
+}
+
 impl Sending {
-    pub(in crate::aio) fn new(place: Arc<Place>, encoding: Encoding) -> Self {
-        Self { place, encoding, kept: None, is_finished: false }
+    pub(in crate::aio) fn new(place: Arc<Place>) -> Self {
+        Self { place, kept: None, is_finished: false }
     }
 
     /// Sends an item, once the other side allows it.
     pub(super) async fn send<T: Serialize>(&mut self, item: &T) -> Result<()> {
-        self.send_encoded(self.encoding, &encode(self.encoding, item)?).await
+        poll_fn(|context| self.poll_kept(context)).await?;
+        loop {
+            let at = self.place.at();
+            let sent = match encode(at.encoding, item) {
+                Ok(body) => poll_fn(|context| poll_send(context, at, at.encoding, &body)).await,
+                Err(error) => Err(error),
+            };
+            match sent {
+                Err(error) if self.place.goes_on(at, &error) => {}
+                sent => return sent,
+            }
+        }
     }
 
     /// Sends an item that is encoded, once the other side allows it.
     pub(super) async fn send_encoded(&mut self, encoding: Encoding, body: &[u8]) -> Result<()> {
         poll_fn(|context| self.poll_kept(context)).await?;
-        poll_fn(|context| self.poll_send(context, encoding, body)).await
+        poll_fn(|context| poll_send(context, self.place.at(), encoding, body)).await
     }
 
     /// Keeps an item, to be sent by [`Sending::poll_kept`], which has said that there is room.
     pub(super) fn keep<T: Serialize>(&mut self, item: T) -> Result<()> {
-        self.keep_response(Response { encoding: self.encoding, body: encode(self.encoding, &item)? })
+        let json = self.place.may_go_on().then(|| encode(Encoding::JSON, &item).ok()).flatten();
+        let encoding = self.place.at().encoding;
+        self.kept = Some(Kept { item: Response { encoding, body: encode(encoding, &item)? }, json });
+        Ok(())
     }
 
     /// Keeps an item that is encoded.
     pub(super) fn keep_response(&mut self, item: Response) -> Result<()> {
-        self.kept = Some(item);
+        self.kept = Some(Kept { item, json: None });
         Ok(())
     }
 
     /// Sends the item that is kept.
     pub(super) fn poll_kept(&mut self, context: &Context<'_>) -> Poll<Result<()>> {
-        if let Some(Response { encoding, body }) = self.kept.clone() {
-            let sent = ready!(self.poll_send(context, encoding, &body));
-            self.kept = None;
-            sent?;
+        while let Some(Kept { item, json }) = &mut self.kept {
+            let at = self.place.at();
+            match (ready!(poll_send(context, at, item.encoding, &item.body)), json.take()) {
+                (Err(error), Some(body)) if self.place.goes_on(at, &error) => {
+                    *item = Response { encoding: Encoding::JSON, body };
+                }
+                (sent, _) => {
+                    self.kept = None;
+                    sent?;
+                }
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -69,16 +97,15 @@ impl Sending {
         self.end(Some((code, text)));
     }
 
-    fn poll_send(&self, context: &Context<'_>, encoding: Encoding, body: &[u8]) -> Poll<Result<()>> {
-        let Place { connection, id, sign, .. } = &*self.place;
-        connection.poll_send(context, *id, (encoding, body), *sign)
-    }
-
     fn end(&mut self, error: Option<(ErrorCode, &str)>) {
         if !std::mem::replace(&mut self.is_finished, true) {
-            self.place.connection.finish_items(self.place.id, error);
+            self.place.finish(error);
         }
     }
+}
+
+fn poll_send(context: &Context<'_>, at: &At<Connection>, encoding: Encoding, body: &[u8]) -> Poll<Result<()>> {
+    at.connection.poll_send(context, at.id, (encoding, body), at.sign)
 }
 
 /// What was dropped before it was finished isn't complete.

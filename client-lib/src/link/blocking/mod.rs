@@ -40,7 +40,11 @@ use self::{
     state::{Locked, State},
     waker::Waker,
 };
-use super::socket::{self, GATHER, HIGH_WATER};
+use super::{
+    channel,
+    socket::{GATHER, HIGH_WATER},
+    wire::Wire,
+};
 use crate::{
     error::Result,
     request::Response,
@@ -90,7 +94,7 @@ impl Wait<'_> {
 
 /// One connection to a broker.
 pub(crate) struct Connection {
-    socket: OwnedFd,
+    wire: Wire,
     /// Where the broker is, for error texts.
     place: String,
     state: Mutex<State>,
@@ -99,8 +103,17 @@ pub(crate) struct Connection {
 impl Connection {
     /// A connection over a connected stream socket. Nothing is written yet: hello leaves with the first call.
     pub(crate) fn new(socket: OwnedFd, place: String, agent: &str, role: Role) -> Self {
+        Self::over(Wire::Socket(socket), place, agent, role)
+    }
+
+    /// A connection over an end of a channel.
+    pub(crate) fn of_channel(end: channel::End, agent: &str, role: Role) -> Self {
+        Self::over(Wire::Channel(end), channel::PLACE.to_owned(), agent, role)
+    }
+
+    fn over(wire: Wire, place: String, agent: &str, role: Role) -> Self {
         let state = State::new(Session::new(Hello::new(agent), role, Instant::now()), Receiver::new());
-        Self { socket, place, state: Mutex::new(state) }
+        Self { wire, place, state: Mutex::new(state) }
     }
 
     /// Starts a call. `None` if it could not leave on this connection, which is dead then: it may go to another.
@@ -419,7 +432,7 @@ impl Connection {
     /// Waits, without the lock, until the socket takes more, and writes.
     fn wait_writable<'a>(&'a self, mut state: Locked<'a>, until: Option<Instant>) -> Locked<'a> {
         drop(state);
-        let polled = poll::wait(&mut [PollFd::new(&self.socket, PollFlags::OUT)], until);
+        let polled = poll::wait(&mut [PollFd::new(&self.wire, PollFlags::OUT)], until);
         state = self.lock();
         if let Err(error) = polled {
             self.lose(&mut state, &format!("waiting failed: {error}"));
@@ -440,7 +453,7 @@ impl Connection {
 
     /// Writes until everything is written or the socket takes no more.
     fn transmit(&self, session: &mut Session) -> io::Result<()> {
-        socket::transmit(self.socket.as_fd(), session)
+        self.wire.transmit(session)
     }
 
     fn lose(&self, state: &mut State, reason: &str) {
@@ -456,13 +469,13 @@ impl Connection {
 
     /// Wakes a thread that is in poll(2) on this socket; the broker sees the end of the connection.
     fn shut_down(&self) {
-        socket::shut_down(self.socket.as_fd());
+        self.wire.shut_down();
     }
 }
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.wire.as_fd()
     }
 }
 

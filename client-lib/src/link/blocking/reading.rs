@@ -63,8 +63,8 @@ impl Connection {
         }
         let interest = state.interest();
         drop(state);
-        let mut fds = [PollFd::new(&self.socket, interest), PollFd::new(bell, PollFlags::IN)];
-        let polled = poll::wait(&mut fds, until);
+        let mut fds = [PollFd::new(&self.wire, interest), PollFd::new(bell, PollFlags::IN)];
+        let polled = poll::wait(&mut fds, self.wire.until(until));
         let ready = fds[0].revents();
         let mut state = self.receive(receiver, polled, ready);
         self.flush(&mut state);
@@ -74,7 +74,7 @@ impl Connection {
 
     /// What the thread that reads for life waits for, and whether to read or to write.
     pub(crate) fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
-        (self.socket.as_fd(), self.lock().interest())
+        (self.wire.as_fd(), self.lock().interest())
     }
 
     /// poll first, then read: a reader that blocks in read(2) is woken once more, when the broker takes the request out of the
@@ -86,8 +86,9 @@ impl Connection {
         until: Option<Instant>,
         interrupt: Option<BorrowedFd<'_>>,
     ) -> (Locked<'a>, bool) {
-        let socket = PollFd::new(&self.socket, state.interest());
+        let socket = PollFd::new(&self.wire, state.interest());
         drop(state);
+        let until = self.wire.until(until);
         let (polled, ready, interrupted) = match interrupt {
             None => {
                 let mut fds = [socket];
@@ -107,7 +108,7 @@ impl Connection {
     fn receive(&self, receiver: &mut Receiver, polled: io::Result<usize>, ready: PollFlags) -> Locked<'_> {
         let readable = ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
         let read = match polled {
-            Ok(_) if readable => receiver.inbox.read(self.socket.as_fd(), &mut receiver.buffer),
+            Ok(_) if readable || self.wire.is_due() => self.wire.read(&mut receiver.inbox, &mut receiver.buffer),
             Ok(_) => Ok(Received::Nothing),
             Err(error) => Err(error),
         };
@@ -148,7 +149,7 @@ impl Connection {
     pub(super) fn catch_up(&self, state: &mut State) {
         let Some(mut receiver) = state.receiver.take() else { return };
         for _ in 0..CATCH_UP {
-            let read = receiver.inbox.read(self.socket.as_fd(), &mut receiver.buffer);
+            let read = self.wire.read(&mut receiver.inbox, &mut receiver.buffer);
             if !self.apply(state, &mut receiver, read) {
                 break;
             }

@@ -114,6 +114,11 @@ impl Connection {
         state.hand_over();
     }
 
+    /// Whether an item of a call was sent or has come.
+    pub(crate) fn has_flowed(&self, id: Serial) -> bool {
+        self.lock().session.has_flowed(id)
+    }
+
     /// The streams of a delivered call, if it has any and isn't over.
     pub(crate) fn delivered_flow(&self, number: u64) -> Option<Serial> {
         self.lock().session.delivered_flow(number)

@@ -14,7 +14,12 @@ use std::{
 use ipc_protocol::{ErrorCode, Hello, PeerNumber, Retry};
 use tokio::{runtime::Handle, time};
 
-use super::{super::dial::Dial, driver::Driver, state::Wait, wire::Wire};
+use super::{
+    super::{channel, dial::Dial},
+    driver::Driver,
+    state::Wait,
+    wire::Wire,
+};
 use crate::{
     error::{Error, Result},
     session::{Frames, Inbound, Loss, Outcome, Outgoing, Patience, Role, Serial, Session, Taken},
@@ -31,10 +36,19 @@ impl Connection {
     /// # Errors
     /// `usage` outside of a runtime, `internal` if the socket can't be waited for.
     pub(crate) fn new(socket: OwnedFd, place: String, agent: &str, role: Role) -> Result<Self> {
+        Self::over(socket, None, place, Session::new(Hello::new(agent), role, Instant::now()))
+    }
+
+    /// A connection over an end of a channel.
+    fn of_channel(end: channel::End, place: String, agent: &str, role: Role) -> Result<Self> {
+        let readiness = end.descriptor().map_err(|error| Error::host("copy an eventfd", error))?;
+        Self::over(readiness, Some(end), place, Session::new(Hello::new(agent), role, Instant::now()))
+    }
+
+    fn over(socket: OwnedFd, end: Option<channel::End>, place: String, session: Session) -> Result<Self> {
         let no_runtime = |_| Error::new(ErrorCode::USAGE, "an async client is made and used on a tokio runtime");
         let runtime = Handle::try_current().map_err(no_runtime)?;
-        let session = Session::new(Hello::new(agent), role, Instant::now());
-        let wire = Wire::new(socket, place, session).map_err(|error| Error::host("wait for a socket", error))?;
+        let wire = Wire::new(socket, end, place, session).map_err(|error| Error::host("wait for a socket", error))?;
         let wire = Arc::new(wire);
         runtime.spawn(Driver::new(wire.clone()));
         Ok(Self { wire })
@@ -47,6 +61,9 @@ impl Connection {
     /// `unavailable` if no broker listens there, `denied` if the socket may not be opened or belongs to a stranger; as
     /// [`Connection::new`].
     pub(crate) async fn dial(dial: &Dial, patience: Duration, role: Role) -> Result<Self> {
+        if let Some(end) = dial.end()? {
+            return Self::of_channel(end, dial.place(), dial.name(), role);
+        }
         let until = Instant::now() + patience.min(dial.longest());
         loop {
             match dial.open(Duration::ZERO) {

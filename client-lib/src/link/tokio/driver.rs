@@ -58,7 +58,8 @@ impl Driver {
 
     /// Does what was due. Pending until the next time.
     fn poll_alarm(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(due) = self.wire.lock().due else { return Poll::Pending };
+        let due = self.wire.lock().due;
+        let Some(due) = self.wire.due(due) else { return Poll::Pending };
         let due = tokio::time::Instant::from_std(due);
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if alarm.deadline() != due {
@@ -67,6 +68,9 @@ impl Driver {
         ready!(alarm.as_mut().poll(context));
         let mut state = self.wire.lock();
         state.sweep(Instant::now());
+        if self.wire.is_due() {
+            let _ = self.wire.read(&mut state); // which ends calls at both ends
+        }
         if state.session.unsent() > 0 {
             self.wire.flush(&mut state);
         }

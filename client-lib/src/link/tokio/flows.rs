@@ -68,6 +68,11 @@ impl Connection {
         self.wire.depart_together(&mut state);
     }
 
+    /// Whether an item of a call was sent or has come.
+    pub(crate) fn has_flowed(&self, id: Serial) -> bool {
+        self.wire.lock().session.has_flowed(id)
+    }
+
     /// The streams of a delivered call, if it has any and isn't over.
     pub(crate) fn delivered_flow(&self, number: u64) -> Option<Serial> {
         self.wire.lock().session.delivered_flow(number)

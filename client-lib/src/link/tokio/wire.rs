@@ -5,20 +5,24 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     sync::Mutex,
     task::Poll,
+    time::Instant,
 };
 
 use ipc_protocol::{ErrorCode, Retry, transport::Received};
 use tokio::{io::unix::AsyncFd, sync::Notify};
 
 use super::{
-    super::socket,
+    super::{channel, socket},
     state::{Locked, State},
 };
 use crate::session::{Loss, Session};
 
 /// What a connection and its driver share.
 pub(super) struct Wire {
+    /// The socket, or what tells that there is something to read at the end.
     pub(super) socket: AsyncFd<OwnedFd>,
+    /// In place of the socket.
+    end: Option<channel::End>,
     /// Where the broker is, for error texts.
     pub(super) place: String,
     pub(super) state: Mutex<State>,
@@ -43,9 +47,9 @@ impl Wire {
         deprecated,
         reason = "what follows it wants a promise for types that do not own their descriptor; an OwnedFd does"
     )]
-    pub(super) fn new(socket: OwnedFd, place: String, session: Session) -> io::Result<Self> {
+    pub(super) fn new(socket: OwnedFd, end: Option<channel::End>, place: String, session: Session) -> io::Result<Self> {
         let state = Mutex::new(State::new(session));
-        Ok(Self { socket: AsyncFd::new(socket)?, place, state, room: Notify::new(), ended: Notify::new() })
+        Ok(Self { socket: AsyncFd::new(socket)?, end, place, state, room: Notify::new(), ended: Notify::new() })
     }
 
     pub(super) fn lock(&self) -> Locked<'_> {
@@ -73,7 +77,7 @@ impl Wire {
     /// Writes what the socket takes now. When it will never take more, what the broker said last is read first: it may have said
     /// why.
     pub(super) fn flush(&self, state: &mut State) -> Flushed {
-        let written = socket::transmit(self.socket.get_ref().as_fd(), &mut state.session);
+        let written = self.transmit(&mut state.session);
         if self.has_room(&state.session) {
             self.room.notify_waiters();
         }
@@ -93,7 +97,11 @@ impl Wire {
     /// Reads once, and applies what came. Ready if another read may bring more.
     pub(super) fn read(&self, state: &mut State) -> Poll<()> {
         let State { inbox, buffer, .. } = &mut *state;
-        match inbox.read(self.socket.get_ref().as_fd(), buffer) {
+        let read = match &self.end {
+            Some(end) => Ok(end.read(inbox)),
+            None => inbox.read(self.socket.get_ref().as_fd(), buffer),
+        };
+        match read {
             Ok(Received::Bytes(_)) => self.hand_out(state),
             Ok(Received::Nothing) => return Poll::Pending,
             Ok(Received::End) => self.lose(state, "the broker closed it"),
@@ -118,9 +126,27 @@ impl Wire {
         self.over(state);
     }
 
+    /// When there is something to do although nothing can be read.
+    pub(super) fn due(&self, due: Option<Instant>) -> Option<Instant> {
+        self.end.as_ref().map_or(due, |end| end.until(due))
+    }
+
+    /// Whether to read although nothing can be.
+    pub(super) fn is_due(&self) -> bool {
+        self.end.as_ref().is_some_and(channel::End::is_due)
+    }
+
+    /// Writes until everything is written or it takes no more.
+    fn transmit(&self, session: &mut Session) -> io::Result<()> {
+        match &self.end {
+            Some(end) => end.transmit(session),
+            None => socket::transmit(self.socket.get_ref().as_fd(), session),
+        }
+    }
+
     fn hand_out(&self, state: &mut State) {
         if let Err(violation) = state.receive() {
-            let _ = socket::transmit(self.socket.get_ref().as_fd(), &mut state.session); // it is told if it listens; the connection ends either way
+            let _ = self.transmit(&mut state.session); // it is told if it listens; the connection ends either way
             self.lose(state, &format!("the broker broke the protocol: {violation}"));
         } else if state.session.loss().is_some() {
             self.over(state);
@@ -128,7 +154,10 @@ impl Wire {
     }
 
     fn over(&self, state: &mut State) {
-        socket::shut_down(self.socket.get_ref().as_fd());
+        match &self.end {
+            Some(end) => end.close(),
+            None => socket::shut_down(self.socket.get_ref().as_fd()),
+        }
         self.room.notify_waiters();
         self.ended.notify_waiters();
         state.wake_all();
