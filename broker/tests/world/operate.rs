@@ -7,11 +7,11 @@ use ipc_protocol::{
 };
 use ipcd::{
     core::{Begun, Input, Limits, Moment, PeerId, ReturnAddress},
-    front,
+    front::{self, Dialect},
 };
 
 use super::{
-    DESCRIPTOR, OWNER, Peer, Request, Ticket, Token, World, fake::Fake, ledger::Sender, model::Promise, plain,
+    DESCRIPTOR, OWNER, Peer, Request, Ticket, Token, World, fake::Fake, json, ledger::Sender, model::Promise, plain,
 };
 
 /// A call as a service received it.
@@ -35,10 +35,53 @@ impl Delivered {
 impl World {
     // ---- connections
 
+    /// From now on every third peer speaks JSON-RPC.
+    pub(crate) fn mix(&mut self) {
+        self.is_mixed = true;
+    }
+
+    /// A peer says hello. In JSON-RPC its first message does, so it asks something.
+    pub(crate) fn greet(&mut self, peer: Peer, hello: Hello) {
+        if !self.fakes[peer.0].speaks_json() {
+            return self.send(peer, Message::Hello(hello));
+        }
+        let id = self.ask_aside(peer);
+        self.send_bytes_cut(peer, json::greeting(id, &hello.agent).into_bytes(), usize::MAX);
+    }
+
+    /// A peer takes the next number for what isn't a call, and is answered. Returns the number.
+    fn ask_aside(&mut self, peer: Peer) -> u64 {
+        self.fakes[peer.0].last_call += 1;
+        let id = self.fakes[peer.0].last_call;
+        self.events.ask(peer, id, false);
+        id
+    }
+
+    pub(crate) fn speaks_json(&self, peer: Peer) -> bool {
+        self.fakes[peer.0].speaks_json()
+    }
+
+    /// A peer sends what is no JSON.
+    pub(crate) fn garble(&mut self, peer: Peer) {
+        self.ask_aside(peer);
+        self.send_bytes_cut(peer, b"{]\n".to_vec(), usize::MAX);
+    }
+
+    /// Until [`World::close_batch`], the calls of a peer go into a batch.
+    pub(crate) fn open_batch(&mut self, peer: Peer) {
+        self.fakes[peer.0].open_batch();
+    }
+
+    pub(crate) fn close_batch(&mut self, peer: Peer) {
+        if let Some(bytes) = self.fakes[peer.0].close_batch() {
+            self.send_bytes_cut(peer, bytes, usize::MAX);
+        }
+    }
+
     /// Connects a peer that says hello.
     pub(crate) fn peer(&mut self, uid: u32) -> Peer {
         let peer = self.stranger(uid);
-        self.send(peer, Message::Hello(Hello::new("fake 1.0")));
+        self.greet(peer, Hello::new("fake 1.0"));
         peer
     }
 
@@ -55,7 +98,8 @@ impl World {
         let connecting = identity.clone();
         let id = self.step(|router, now, out| router.connect(now, connecting, out))?;
         let peer = Peer(self.fakes.len());
-        self.fakes.push(Fake::new(id, identity));
+        let dialect = if self.is_mixed && peer.0 % 3 == 2 { Dialect::Json } else { Dialect::Native };
+        self.fakes.push(Fake::new(id, identity, dialect));
         assert_eq!(self.by_id.insert(id.to_bits(), peer), None, "an id is given out twice");
         Ok(peer)
     }
@@ -175,6 +219,9 @@ impl World {
         fake.last_call += 1;
         let who = (Sender::Peer(from), fake.last_call, fake.identity.uid);
         let (ticket, call) = self.enter(who, request);
+        if self.fakes[from.0].is_batching() {
+            self.ledger.depart(ticket);
+        }
         self.send(from, Message::Call(call));
         ticket
     }
@@ -186,17 +233,20 @@ impl World {
         fake.last_call += 1;
         let who = (Sender::Peer(from), fake.last_call, fake.identity.uid);
         let (ticket, call) = self.enter(who, request);
-        let message = Message::Call(call);
-        if at < message.frame_len() {
+        let Some(bytes) = self.fakes[from.0].words(&Message::Call(call)) else { return ticket };
+        if at < bytes.len() {
             self.ledger.depart(ticket);
             self.fakes[from.0].cut_call = Some(ticket);
         }
-        self.send_cut(from, &message, at);
+        self.send_bytes_cut(from, bytes, at);
         ticket
     }
 
     /// A call whose body is in a descriptor.
     pub(crate) fn make_with_fd(&mut self, from: Peer, request: Request) -> Ticket {
+        if self.speaks_json(from) {
+            return self.make(from, request); // which has none
+        }
         self.send_rest(from);
         let fake = &mut self.fakes[from.0];
         fake.last_call += 1;
@@ -222,6 +272,9 @@ impl World {
 
     /// A service answers with a body in a descriptor.
     pub(crate) fn reply_with_fd(&mut self, delivered: &Delivered) {
+        if self.speaks_json(delivered.to) {
+            return self.reply(delivered, DESCRIPTOR.as_bytes());
+        }
         self.send_rest(delivered.to);
         let (fake, id) = (&self.fakes[delivered.to.0], delivered.call.id);
         if fake.is_open() && !fake.parked {
@@ -234,6 +287,10 @@ impl World {
 
     /// A call whose body is over the limit: its header arrives, and its body is skipped.
     pub(crate) fn make_too_large(&mut self, from: Peer, request: Request, body_len: u32) -> Ticket {
+        if self.speaks_json(from) {
+            let body = self.too_large();
+            return self.make(from, request.body(&body));
+        }
         self.send_rest(from);
         let fake = &mut self.fakes[from.0];
         fake.last_call += 1;
@@ -250,7 +307,7 @@ impl World {
         fake.last_call += 1;
         let who = (Sender::Peer(from), fake.last_call, fake.identity.uid);
         let (ticket, call) = self.enter(who, Request::to("name", ""));
-        let mut bytes = Message::Call(call).to_vec();
+        let mut bytes = self.fakes[from.0].words(&Message::Call(call)).expect("it goes into no batch");
         let at = bytes.windows(4).position(|name| name == b"name").expect("it names a service");
         bytes[at..at + 4].copy_from_slice(b"NAME");
         self.send_bytes(from, &bytes);
@@ -306,10 +363,15 @@ impl World {
 
     /// Sends the first `at` bytes of a message. The rest follows with [`World::send_rest`], or before the next message.
     pub(crate) fn send_cut(&mut self, from: Peer, message: &Message, at: usize) {
+        if let Some(bytes) = self.fakes[from.0].words(message) {
+            self.send_bytes_cut(from, bytes, at);
+        }
+    }
+
+    fn send_bytes_cut(&mut self, from: Peer, mut bytes: Vec<u8>, at: usize) {
         self.send_rest(from);
         let fake = &mut self.fakes[from.0];
         if fake.is_open() && !fake.ended {
-            let mut bytes = message.to_vec();
             if !fake.rest.is_empty() {
                 fake.rest.extend(bytes); // it follows the frame that waits for room, or until its sender reads
                 fake.cut_call = None; // it has not begun, and its time neither
@@ -361,6 +423,11 @@ impl World {
             self.ledger.aim(ticket, &self.model.directory);
         }
         true
+    }
+
+    /// A body so long that its message is skipped.
+    fn too_large(&self) -> Vec<u8> {
+        vec![b'l'; usize::try_from(self.router.limits().body_bytes).expect("a test has low limits") + 20_000]
     }
 
     /// The header of a frame that is not sent.
@@ -416,6 +483,10 @@ impl World {
 
     /// A service sends an answer whose body is over the limit.
     pub(crate) fn reply_too_large(&mut self, delivered: &Delivered, body_len: u32) {
+        if self.speaks_json(delivered.to) {
+            let body = self.too_large();
+            return self.reply(delivered, &body);
+        }
         self.send_rest(delivered.to);
         let id = delivered.call.id;
         self.note_answer(delivered.to, id, Promise::TooLong);
@@ -496,6 +567,7 @@ impl World {
             now: self.now,
             out: Vec::new(),
             fakes: self.fakes.iter().map(Fake::fork).collect(),
+            is_mixed: self.is_mixed,
             by_id: self.by_id.clone(),
             ledger: self.ledger.clone(),
             model: self.model.clone(),
@@ -549,7 +621,10 @@ impl World {
         self.fakes[peer.0].parked || self.fakes[peer.0].held_back
     }
 
-    fn enter(&mut self, who: (Sender, u64, u32), request: Request) -> (Ticket, Call) {
+    fn enter(&mut self, who: (Sender, u64, u32), mut request: Request) -> (Ticket, Call) {
+        if matches!(who.0, Sender::Peer(from) if self.speaks_json(from)) {
+            request = request.in_one();
+        }
         let deadline = self.now.after(self.router.limits().timeout(request.timeout_ms));
         let mut routing = Routing::to(&request.service, &request.method);
         if let Some(mark) = self.ledger.next_mark(who.0) {
