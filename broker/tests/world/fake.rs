@@ -1,24 +1,24 @@
 //! A fake peer: its socket, the messages it has read, and the calls it has not answered.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     io::IoSlice,
 };
 
 use ipc_protocol::{Frame, Goodbye, Header, Identity, Kind, Message};
 use ipcd::{
     core::{Class, Item, Moment, PeerId, Shed},
-    front::{Dialect, Inlet, Outlet, Pool, Sheet},
+    front::{Inlet, Outlet, Pool, Sheet},
 };
-use serde_json::Value;
 
-use super::{Ticket, Token, json};
+use super::{Ticket, Token, lines::Lines};
 
 #[derive(Debug)]
 pub(crate) struct Fake {
     pub(crate) id: PeerId,
     pub(crate) identity: Identity,
-    pub(crate) dialect: Dialect,
+    /// What it knows if it speaks JSON-RPC, and not in frames.
+    pub(crate) lines: Option<Lines>,
     /// Whether it reads everything at once.
     pub(crate) reads: bool,
     /// The broker's half of its connection.
@@ -51,12 +51,6 @@ pub(crate) struct Fake {
     pub(crate) begun_item: Option<(u64, bool)>,
     /// The messages in the outlet, which the peer has not read. Events are not among them, because they may be dropped.
     sent: VecDeque<Message>,
-    /// Numbers of what it has sent without an id: in JSON-RPC, it isn't answered.
-    unasked: BTreeSet<u64>,
-    /// The batch that it is writing: the lines, and the numbers of those that are answered.
-    batch: Option<(Vec<String>, BTreeSet<u64>)>,
-    /// The numbers of each batch that isn't answered.
-    batches: Vec<BTreeSet<u64>>,
     /// The cost of the items in the outlet.
     unread: usize,
     /// Memory that the kernel holds for it, as the router knows.
@@ -81,11 +75,11 @@ struct Owed {
 }
 
 impl Fake {
-    pub(crate) fn new(id: PeerId, identity: Identity, dialect: Dialect) -> Self {
+    pub(crate) fn new(id: PeerId, identity: Identity, lines: Option<Lines>) -> Self {
         Self {
             id,
             identity,
-            dialect,
+            lines,
             reads: true,
             inlet: Inlet::default(),
             outlet: Outlet::new(),
@@ -103,9 +97,6 @@ impl Fake {
             begun_answer: None,
             begun_item: None,
             sent: VecDeque::new(),
-            unasked: BTreeSet::new(),
-            batch: None,
-            batches: Vec::new(),
             unread: 0,
             sunk: 0,
             dirty: false,
@@ -137,7 +128,6 @@ impl Fake {
         let left = self.outlet.discard(&mut Pool::new());
         assert_eq!(left.cost, self.unread, "what is left in the outlet of {:?}", self.id);
         self.sent.clear();
-        self.batches.clear();
         self.kernel.clear();
         self.rest.clear();
         self.owes.clear();
@@ -146,7 +136,7 @@ impl Fake {
     /// Queues an item of the router, which carries `message`.
     pub(crate) fn queue(&mut self, item: Item<Token>, message: Message) {
         self.unread += item.cost;
-        if self.speaks_json()
+        if self.lines.is_some()
             && let Message::Welcome(welcome) = &message
         {
             self.number = Some(welcome.peer.0); // it isn't told
@@ -193,9 +183,9 @@ impl Fake {
             self.part.extend(taken);
             cost += self.outlet.wrote(len, &sheet, &mut self.inlet, &mut Pool::new()).cost;
             bytes -= len;
-            match self.dialect {
-                Dialect::Json => self.read_lines(),
-                _ => self.read_frames(),
+            match self.lines {
+                Some(_) => self.read_lines(),
+                None => self.read_frames(),
             }
         }
         self.outlet.detach();
@@ -225,116 +215,28 @@ impl Fake {
         }
     }
 
-    /// Reads the lines that have come: each says the next message that there are words for, or answers a batch.
+    /// Reads the lines that have come.
     fn read_lines(&mut self) {
+        let Some(lines) = &mut self.lines else { return };
         while let Some(end) = self.part.iter().position(|byte| *byte == b'\n') {
             let line: Vec<_> = self.part.drain(..=end).collect();
-            let line: Value = serde_json::from_slice(&line).expect("a line is a message");
-            match line {
-                Value::Array(answers) => self.read_batch(&answers),
-                line => self.read_line(&line),
-            }
+            let messages = lines.read(&line, &mut self.sent);
+            let is_event = |message: &&Message| matches!(message, Message::Event(_) | Message::Gap(_));
+            self.events.extend(messages.iter().filter(is_event).cloned());
+            self.inbox.extend(messages);
         }
-        if self.has_read_all() {
-            let left = self.sent.iter().find(|message| !self.may_be_left_out(message));
-            assert!(left.is_none(), "never said: {left:?}");
-            let numbers: BTreeSet<_> = self.sent.iter().filter_map(answered).collect();
-            let is_read = !self.holds && self.kernel.is_empty() && self.rest.is_empty();
-            let whole = self.batches.iter().find(|batch| is_read && batch.is_subset(&numbers));
-            assert!(whole.is_none(), "never said, though whole: {whole:?}");
-            let left = std::mem::take(&mut self.sent);
-            self.sent = left.into_iter().filter(|message| self.is_batched(message)).collect();
+        if self.outlet.is_empty() && self.part.is_empty() {
+            let is_heard = !self.holds && self.kernel.is_empty() && self.rest.is_empty();
+            lines.assert_all_said(&mut self.sent, is_heard);
         }
-    }
-
-    fn read_line(&mut self, line: &Value) {
-        if let Some(event) = json::event(line) {
-            self.events.push(event.clone());
-            return self.inbox.push_back(event);
-        }
-        let at = self.sent.iter().position(|message| json::says(line, message) && !self.is_batched(message));
-        let at = at.unwrap_or_else(|| panic!("{line} was not sent: {:?}", self.sent));
-        let skipped = self.sent.iter().take(at).find(|message| !self.may_be_left_out(message));
-        assert!(skipped.is_none(), "{line} comes before {skipped:?}");
-        self.inbox.extend(self.sent.remove(at));
-    }
-
-    /// Reads the answers of a batch, which are in the order of its calls.
-    fn read_batch(&mut self, answers: &[Value]) {
-        let mut numbers = BTreeSet::new();
-        for line in answers {
-            let at = self.sent.iter().position(|message| json::says(line, message) && self.is_batched(message));
-            let message = at.and_then(|at| self.sent.remove(at)).unwrap_or_else(|| panic!("{line} was not sent"));
-            let number = answered(&message).expect("an answer");
-            assert!(numbers.last().is_none_or(|last| *last < number), "{line} comes too late");
-            numbers.insert(number);
-            self.inbox.push_back(message);
-        }
-        let at = self.batches.iter().position(|batch| *batch == numbers).expect("all answers of a batch");
-        self.batches.remove(at);
-    }
-
-    fn is_batched(&self, message: &Message) -> bool {
-        answered(message).is_some_and(|id| self.batches.iter().any(|batch| batch.contains(&id)))
-    }
-
-    /// Whether there may be no words for a message, or it waits for others of its batch.
-    fn may_be_left_out(&self, message: &Message) -> bool {
-        match message {
-            Message::Welcome(_) => true,
-            message => self.is_batched(message) || answered(message).is_some_and(|id| self.unasked.contains(&id)),
-        }
-    }
-
-    // ---- JSON-RPC
-
-    pub(crate) fn speaks_json(&self) -> bool {
-        self.dialect == Dialect::Json
     }
 
     /// The bytes of a message in its dialect; `None` if that has no words for it, or it goes into a batch.
     pub(crate) fn words(&mut self, message: &Message) -> Option<Vec<u8>> {
-        if !self.speaks_json() {
-            return Some(message.to_vec());
+        match &mut self.lines {
+            Some(lines) => lines.write(message),
+            None => Some(message.to_vec()),
         }
-        let line = json::write(message)?;
-        let (Message::Call(ipc_protocol::Call { id, one_way, .. })
-        | Message::Event(ipc_protocol::Event { id, one_way, .. })) = message
-        else {
-            return Some(line.into_bytes());
-        };
-        if *one_way {
-            self.unasked.insert(*id);
-        }
-        let Some((lines, numbers)) = &mut self.batch else { return Some(line.into_bytes()) };
-        lines.push(line);
-        if !one_way {
-            numbers.insert(*id);
-        }
-        None
-    }
-
-    /// From now on its calls and events go into a batch.
-    pub(crate) fn open_batch(&mut self) {
-        self.batch = Some(Default::default());
-    }
-
-    pub(crate) fn is_batching(&self) -> bool {
-        self.batch.is_some()
-    }
-
-    /// The batch, unless there is nothing in it.
-    pub(crate) fn close_batch(&mut self) -> Option<Vec<u8>> {
-        let (lines, numbers) = self.batch.take()?;
-        if !numbers.is_empty() {
-            self.batches.push(numbers);
-        }
-        (!lines.is_empty()).then(|| format!("[{}]", lines.join(",")).into_bytes())
-    }
-
-    /// Whether answers of its batches wait for others.
-    pub(crate) fn has_batches(&self) -> bool {
-        !self.batches.is_empty()
     }
 
     /// Has it written although nothing was queued.
@@ -379,7 +281,7 @@ impl Fake {
         Self {
             id: self.id,
             identity: self.identity.clone(),
-            dialect: self.dialect,
+            lines: self.lines.clone(),
             reads: self.reads,
             inlet: serde_json::from_str(&inlet).expect("serialised state can be read"),
             outlet: serde_json::from_str(&outlet).expect("serialised state can be read"),
@@ -397,9 +299,6 @@ impl Fake {
             events: self.events.clone(),
             begun_item: self.begun_item,
             sent: self.sent.clone(),
-            unasked: self.unasked.clone(),
-            batch: self.batch.clone(),
-            batches: self.batches.clone(),
             unread: self.unread,
             sunk: self.sunk,
             dirty: self.dirty,
@@ -453,14 +352,5 @@ impl Fake {
         let owed = self.owes.get_mut(&id).expect("only calls that the peer has not answered are cancelled");
         assert!(!owed.cancelled, "call {id:#x} is cancelled twice");
         owed.cancelled = true;
-    }
-}
-
-/// The number of the call that a message answers.
-fn answered(message: &Message) -> Option<u64> {
-    match message {
-        Message::Reply(reply) => Some(reply.id),
-        Message::Error(failure) => Some(failure.id),
-        _ => None,
     }
 }

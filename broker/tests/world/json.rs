@@ -115,7 +115,7 @@ pub(super) fn event(line: &Value) -> Option<Message> {
 /// Whether a line is what the router has sent.
 pub(super) fn says(line: &Value, message: &Message) -> bool {
     let params = &line["params"];
-    let is = |method: &str, id: u64| line["method"] == method && params["call"] == id.to_string();
+    let is = |method: &str, id: u64| line["method"] == method && is_text(&params["call"], id);
     let is_of = |method: &str, id: u64, delivered: bool| match delivered {
         true => is(method, id),
         false => line["method"] == method && params["id"] == id,
@@ -130,7 +130,7 @@ pub(super) fn says(line: &Value, message: &Message) -> bool {
         Message::Call(call) => {
             let (service, method) = (call.routing.service(), call.routing.method());
             line["method"] == "$/call"
-                && line["id"] == call.id.to_string()
+                && is_text(&line["id"], call.id)
                 && params["service"].as_str().map(str::as_bytes) == Some(service)
                 && params["method"].as_str().map(str::as_bytes) == Some(method)
                 && params["timeout_ms"] == call.timeout_ms
@@ -151,6 +151,11 @@ pub(super) fn says(line: &Value, message: &Message) -> bool {
         Message::End(end) => is("$/end", end.id) && params.get("error").is_some() == end.error.is_some(),
         _ => false,
     }
+}
+
+/// Whether a text is a number.
+fn is_text(value: &Value, number: u64) -> bool {
+    value.as_str().is_some_and(|text| text.parse() == Ok(number))
 }
 
 /// Whether nothing stands for a body: it is empty, or in a descriptor.

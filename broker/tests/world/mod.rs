@@ -18,6 +18,7 @@ mod expect;
 mod fake;
 mod json;
 mod ledger;
+mod lines;
 mod locks;
 mod model;
 mod operate;
@@ -43,6 +44,7 @@ use ipcd::{
 use events::Events;
 use fake::Fake;
 use ledger::{Arrival, Asked, Ledger, Sender};
+use lines::Lines;
 use locks::Locks;
 use model::{Model, Promise};
 
@@ -459,7 +461,7 @@ impl World {
         if !fake.is_open() {
             return;
         }
-        let blamed = goodbye.text.contains("wait to be read") && !fake.has_batches();
+        let blamed = goodbye.text.contains("wait to be read") && !fake.lines.as_ref().is_some_and(Lines::has_batches);
         assert!(!(blamed && fake.reads), "{peer:?} reads, but was cut: {}", goodbye.text);
         if fake.reads {
             fake.read_all();

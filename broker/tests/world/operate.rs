@@ -7,12 +7,10 @@ use ipc_protocol::{
 };
 use ipcd::{
     core::{Begun, Input, Limits, Moment, PeerId, ReturnAddress},
-    front::{self, Dialect},
+    front,
 };
 
-use super::{
-    DESCRIPTOR, OWNER, Peer, Request, Ticket, Token, World, fake::Fake, json, ledger::Sender, model::Promise, plain,
-};
+use super::{OWNER, Peer, Request, Ticket, World, fake::Fake, ledger::Sender, lines::Lines, model::Promise};
 
 /// A call as a service received it.
 #[derive(Clone, Debug)]
@@ -35,49 +33,6 @@ impl Delivered {
 impl World {
     // ---- connections
 
-    /// From now on every third peer speaks JSON-RPC.
-    pub(crate) fn mix(&mut self) {
-        self.is_mixed = true;
-    }
-
-    /// A peer says hello. In JSON-RPC its first message does, so it asks something.
-    pub(crate) fn greet(&mut self, peer: Peer, hello: Hello) {
-        if !self.fakes[peer.0].speaks_json() {
-            return self.send(peer, Message::Hello(hello));
-        }
-        let id = self.ask_aside(peer);
-        self.send_bytes_cut(peer, json::greeting(id, &hello.agent).into_bytes(), usize::MAX);
-    }
-
-    /// A peer takes the next number for what isn't a call, and is answered. Returns the number.
-    fn ask_aside(&mut self, peer: Peer) -> u64 {
-        self.fakes[peer.0].last_call += 1;
-        let id = self.fakes[peer.0].last_call;
-        self.events.ask(peer, id, false);
-        id
-    }
-
-    pub(crate) fn speaks_json(&self, peer: Peer) -> bool {
-        self.fakes[peer.0].speaks_json()
-    }
-
-    /// A peer sends what is no JSON.
-    pub(crate) fn garble(&mut self, peer: Peer) {
-        self.ask_aside(peer);
-        self.send_bytes_cut(peer, b"{]\n".to_vec(), usize::MAX);
-    }
-
-    /// Until [`World::close_batch`], the calls of a peer go into a batch.
-    pub(crate) fn open_batch(&mut self, peer: Peer) {
-        self.fakes[peer.0].open_batch();
-    }
-
-    pub(crate) fn close_batch(&mut self, peer: Peer) {
-        if let Some(bytes) = self.fakes[peer.0].close_batch() {
-            self.send_bytes_cut(peer, bytes, usize::MAX);
-        }
-    }
-
     /// Connects a peer that says hello.
     pub(crate) fn peer(&mut self, uid: u32) -> Peer {
         let peer = self.stranger(uid);
@@ -98,8 +53,8 @@ impl World {
         let connecting = identity.clone();
         let id = self.step(|router, now, out| router.connect(now, connecting, out))?;
         let peer = Peer(self.fakes.len());
-        let dialect = if self.is_mixed && peer.0 % 3 == 2 { Dialect::Json } else { Dialect::Native };
-        self.fakes.push(Fake::new(id, identity, dialect));
+        let lines = (self.is_mixed && peer.0 % 3 == 2).then(Lines::default);
+        self.fakes.push(Fake::new(id, identity, lines));
         assert_eq!(self.by_id.insert(id.to_bits(), peer), None, "an id is given out twice");
         Ok(peer)
     }
@@ -219,7 +174,7 @@ impl World {
         fake.last_call += 1;
         let who = (Sender::Peer(from), fake.last_call, fake.identity.uid);
         let (ticket, call) = self.enter(who, request);
-        if self.fakes[from.0].is_batching() {
+        if self.fakes[from.0].lines.as_ref().is_some_and(Lines::is_batching) {
             self.ledger.depart(ticket);
         }
         self.send(from, Message::Call(call));
@@ -240,49 +195,6 @@ impl World {
         }
         self.send_bytes_cut(from, bytes, at);
         ticket
-    }
-
-    /// A call whose body is in a descriptor.
-    pub(crate) fn make_with_fd(&mut self, from: Peer, request: Request) -> Ticket {
-        if self.speaks_json(from) {
-            return self.make(from, request); // which has none
-        }
-        self.send_rest(from);
-        let fake = &mut self.fakes[from.0];
-        fake.last_call += 1;
-        let (id, number) = (fake.id, fake.last_call);
-        let who = (Sender::Peer(from), number, fake.identity.uid);
-        let (ticket, call) = self.enter(who, request.body(DESCRIPTOR.as_bytes()));
-        let call = wire::Call {
-            id: call.id,
-            one_way: call.one_way,
-            streams: call.streams,
-            encoding: call.encoding,
-            timeout_ms: call.timeout_ms,
-            caller: call.caller,
-            routing: call.routing,
-            body: Body::Fd(Token::open()),
-        };
-        if self.fakes[from.0].is_open() && !self.fakes[from.0].parked && !self.fakes[from.0].held_back {
-            self.route_call(from, call.id);
-            self.tell(Input::Message { from: id, message: &mut wire::Message::Call(call) });
-        }
-        ticket
-    }
-
-    /// A service answers with a body in a descriptor.
-    pub(crate) fn reply_with_fd(&mut self, delivered: &Delivered) {
-        if self.speaks_json(delivered.to) {
-            return self.reply(delivered, DESCRIPTOR.as_bytes());
-        }
-        self.send_rest(delivered.to);
-        let (fake, id) = (&self.fakes[delivered.to.0], delivered.call.id);
-        if fake.is_open() && !fake.parked {
-            let from = fake.id;
-            let mut reply = reply_with(id, Body::Fd(Token::open()));
-            self.note_answer(delivered.to, id, Promise::Answer(plain(&reply)));
-            self.tell(Input::Message { from, message: &mut reply });
-        }
     }
 
     /// A call whose body is over the limit: its header arrives, and its body is skipped.
@@ -368,7 +280,7 @@ impl World {
         }
     }
 
-    fn send_bytes_cut(&mut self, from: Peer, mut bytes: Vec<u8>, at: usize) {
+    pub(super) fn send_bytes_cut(&mut self, from: Peer, mut bytes: Vec<u8>, at: usize) {
         self.send_rest(from);
         let fake = &mut self.fakes[from.0];
         if fake.is_open() && !fake.ended {
@@ -423,11 +335,6 @@ impl World {
             self.ledger.aim(ticket, &self.model.directory);
         }
         true
-    }
-
-    /// A body so long that its message is skipped.
-    fn too_large(&self) -> Vec<u8> {
-        vec![b'l'; usize::try_from(self.router.limits().body_bytes).expect("a test has low limits") + 20_000]
     }
 
     /// The header of a frame that is not sent.
@@ -621,7 +528,7 @@ impl World {
         self.fakes[peer.0].parked || self.fakes[peer.0].held_back
     }
 
-    fn enter(&mut self, who: (Sender, u64, u32), mut request: Request) -> (Ticket, Call) {
+    pub(super) fn enter(&mut self, who: (Sender, u64, u32), mut request: Request) -> (Ticket, Call) {
         if matches!(who.0, Sender::Peer(from) if self.speaks_json(from)) {
             request = request.in_one();
         }
@@ -657,7 +564,7 @@ impl World {
 }
 
 /// A reply, as a service sends it.
-fn reply_with<F>(id: u64, body: Body<F>) -> wire::Message<F> {
+pub(super) fn reply_with<F>(id: u64, body: Body<F>) -> wire::Message<F> {
     wire::Message::Reply(wire::Reply { id, encoding: Encoding::BYTES, body })
 }
 

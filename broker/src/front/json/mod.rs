@@ -362,3 +362,47 @@ const ENVELOPE: usize = 4_096;
 const FEW: usize = 2_048;
 /// Calls in a batch: as many as a caller may wait for.
 const BATCH: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use ipc_protocol::NoFd;
+
+    use super::*;
+
+    /// What the router is asked about a long message that begins with this, of which a read has brought `cut` bytes before.
+    fn begun(inlet: &mut Inlet, start: &str, cut: usize) -> Begun {
+        let message = format!("{start}{}", "x".repeat(9_000));
+        let mut into = Message::<NoFd>::Pong(0);
+        for part in [&message.as_bytes()[..cut], &message.as_bytes()[cut..]] {
+            inlet.feed(Bytes::copy_from_slice(part));
+            while let Some(incoming) = inlet.next(&mut into).unwrap() {
+                if let Incoming::Begun(begun) = incoming {
+                    return begun;
+                }
+            }
+        }
+        panic!("{start} isn't long");
+    }
+
+    #[test]
+    fn a_long_message_is_known_by_its_beginning_wherever_that_is_cut() {
+        for (start, kind, id, delivered, timeout_ms) in [
+            (r#"{"jsonrpc":"2.0","id":1,"meta":{"timeout_ms":7},"params":[""#, Kind::CALL, 2, false, 7),
+            (r#"{"jsonrpc":"2.0","method":"a","params":[""#, Kind::CALL, 2, false, 0),
+            (r#"{"jsonrpc":"2.0","id":"9","result":[""#, Kind::REPLY, 9, false, 0),
+            (r#"{"id":9,"error":{"message":""#, Kind::REPLY, 9, false, 0),
+            (r#"{"method":"$/item","params":{"call":"9","item":""#, Kind::ITEM, 9, true, 0),
+            (r#"{"method":"$/item","params":{"id":"own","item":""#, Kind::ITEM, 1, false, 0),
+            (r#"{"method":"$/item","params":{"id":"ended","item":""#, Kind::ITEM, 0, false, 0),
+            (r#"{"method":"$/item","params":{"item":""#, Kind::CALL, 2, false, 0),
+        ] {
+            for cut in 0..start.len() {
+                let mut inlet = Inlet::default();
+                inlet.feed(Bytes::from_static(br#"{"jsonrpc":"2.0","id":"own","method":"a"}"#));
+                let found = begun(&mut inlet, start, cut);
+                let found = (found.kind, found.id, found.delivered, found.timeout_ms);
+                assert_eq!(found, (kind, id, delivered, timeout_ms), "{start} cut at {cut}");
+            }
+        }
+    }
+}
