@@ -226,7 +226,7 @@ impl<'a> Walk<'a> {
     /// The body of an item, which differs from all before it, and the place where its frame is cut, if it is.
     fn item(&mut self) -> (usize, Vec<u8>) {
         let len = match self.dice.below(30) {
-            0 => LONGEST + 1 + self.index(50),
+            0 => LONGEST + 1 + self.index(LONGEST),
             1..=4 => self.index(LONGEST),
             _ => self.index(200),
         };
