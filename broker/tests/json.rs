@@ -56,4 +56,4 @@ fn run(target: &str, holds: fn(&[u8])) {
 }
 
 /// Bytes that matter.
-const BYTES: &[u8] = b"{}[]\":,\\/ub0123eE.+-tfn \n\r\t\0\x1f\x7f\x80\xbf\xc2\xe2\xed\xf4\xff";
+const BYTES: &[u8] = b"{}[]\":,\\/ub0123eE.+-tfn \n\r\t\x0c\0\x1f\x7f\x80\xbf\xc2\xe2\xed\xf4\xff";

@@ -37,6 +37,8 @@ impl<F> Router<F> {
             self.skip(from, frame, out);
             return self.refuse_long(now, from, frame, out);
         }
+        let longest = usize::try_from(self.board.post.limits.frame_bytes()).unwrap_or(usize::MAX);
+        let frame = Begun { len: frame.len.min(longest), ..frame }; // not every dialect states a length
         match self.assembly.begin(&mut self.board.post, now, from, frame) {
             Some(granted) => out.push(Output::Assemble { peer: from, granted }),
             None if self.is_unwanted(from, frame) => self.leave_out(now, from, frame, out),

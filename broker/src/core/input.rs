@@ -1,6 +1,6 @@
 //! Inputs: everything that can happen to the router.
 
-use ipc_protocol::{Flags, Header, Kind, RoutingError, Violation, wire::Message};
+use ipc_protocol::{ErrorCode, Flags, Header, Kind, RoutingError, Violation, wire::Message};
 
 use super::{datagrams::Datagram, ids::PeerId, limits::Limits};
 
@@ -47,6 +47,8 @@ pub enum Input<'a, F> {
         from: PeerId,
         /// The number under which it is refused, in one sequence with the peer's calls.
         id: u64,
+        /// The error that its dialect has for that.
+        code: ErrorCode,
         /// What is wrong with it.
         text: String,
     },

@@ -57,8 +57,8 @@ pub(crate) enum Refusal {
     Draining,
     /// The request to the broker's service is malformed.
     Invalid(String),
-    /// What was sent can't be read as a request.
-    Malformed(String),
+    /// What was sent can't be read as a request: the error that its dialect has for that, and what is wrong.
+    Malformed(ErrorCode, String),
     /// The request to the broker's service is not JSON.
     NotJson,
     /// The name is the broker's own.
@@ -200,7 +200,7 @@ impl Refusal {
             }
             Self::Draining => failure(ErrorCode::UNAVAILABLE, "the broker is shutting down".to_owned()),
             Self::Invalid(reason) => failure(ErrorCode::INVALID, reason),
-            Self::Malformed(reason) => failure(ErrorCode::USAGE, reason),
+            Self::Malformed(code, reason) => failure(code, reason),
             Self::NotJson => failure(
                 ErrorCode::UNSUPPORTED_ENCODING,
                 "the broker's own service takes json (or bytes that are json)".to_owned(),

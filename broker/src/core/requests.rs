@@ -1,7 +1,7 @@
 //! Requests: calls from peers and datagrams, until they are resolved, authorised and passed to the switchboard.
 
 use ipc_protocol::{
-    FieldTag, Identity, Kind, RoutingError, ServiceName, Violation,
+    ErrorCode, FieldTag, Identity, Kind, RoutingError, ServiceName, Violation,
     control::{
         self,
         operation::{self, Operation as _},
@@ -59,8 +59,14 @@ impl<F> Router<F> {
 
     /// What a dialect can't read. It is refused here, so that the answer is charged and comes in its turn like any other.
     #[cold]
-    pub(super) fn malformed(&mut self, from: PeerId, id: u64, text: String, out: &mut impl Outputs<F>) {
-        self.refuse_unread(from, id, Refusal::Malformed(text), out);
+    pub(super) fn malformed(
+        &mut self,
+        from: PeerId,
+        id: u64,
+        (code, text): (ErrorCode, String),
+        out: &mut impl Outputs<F>,
+    ) {
+        self.refuse_unread(from, id, Refusal::Malformed(code, text), out);
     }
 
     fn refuse_unread(&mut self, from: PeerId, id: u64, refusal: Refusal, out: &mut impl Outputs<F>) {

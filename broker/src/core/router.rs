@@ -107,7 +107,7 @@ impl<F> Router<F> {
             Input::Written { to, cost } => self.written(now, to, cost, out),
             Input::Begun { from, frame } => self.begin(now, from, frame, out),
             Input::Misnamed { from, id, error } => self.misnamed(from, id, &error, out),
-            Input::Malformed { from, id, text } => self.malformed(from, id, text, out),
+            Input::Malformed { from, id, code, text } => self.malformed(from, id, (code, text), out),
             Input::Kept { by, bytes } => self.board.post.keep(by, bytes),
             Input::Skipped { from } => drop(self.assembly.end(&mut self.board.post, from)),
             Input::Shed { to, shed } => self.shed(now, to, shed, out),
@@ -270,7 +270,14 @@ impl<F> Router<F> {
                 Message::Hello(hello) => self.greet(from, hello, out),
                 other => Err(Violation::NoHello(other.kind())),
             },
-            Stage::Leaving | Stage::Ended => Ok(()),
+            Stage::Ended => {
+                // It goes on reading: its dialect takes items in its place.
+                if let Message::Credit(credit) = message {
+                    self.board.credit(now, from, *credit, out);
+                }
+                Ok(())
+            }
+            Stage::Leaving => Ok(()),
         };
         if let Err(violation) = taken {
             self.board.post.violate(from, &violation, out);

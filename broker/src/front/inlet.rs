@@ -1,7 +1,7 @@
 //! The inlet of a connection: from bytes to messages, in the connection's dialect.
 
 use bytes::Bytes;
-use ipc_protocol::{RoutingError, Violation, wire::Message};
+use ipc_protocol::{ErrorCode, RoutingError, Violation, wire::Message};
 use serde::{Deserialize, Serialize};
 
 use super::{Dialect, json, native};
@@ -26,6 +26,8 @@ pub enum Incoming {
     Malformed {
         /// The number under which it is refused.
         id: u64,
+        /// The error.
+        code: ErrorCode,
         /// What is wrong with it.
         text: String,
     },

@@ -443,8 +443,8 @@ impl Connection {
                 Ok(Some(Incoming::Misnamed { id: number, error })) => {
                     decisions.tell(now, Input::Misnamed { from: id, id: number, error });
                 }
-                Ok(Some(Incoming::Malformed { id: number, text })) => {
-                    decisions.tell(now, Input::Malformed { from: id, id: number, text });
+                Ok(Some(Incoming::Malformed { id: number, code, text })) => {
+                    decisions.tell(now, Input::Malformed { from: id, id: number, code, text });
                 }
                 Ok(Some(Incoming::Skipped)) => decisions.tell(now, Input::Skipped { from: id }),
                 Ok(None) => {

@@ -557,6 +557,23 @@ fn a_broker_that_stops_ends_streams_with_their_counts() {
     assert_eq!(w.expect_error(call, ErrorCode::BROKER_LOST).delivered, Some(1));
 }
 
+/// The dialect grants items as long as they are read, which native peers do themselves.
+#[test]
+fn a_peer_in_json_rpc_that_has_finished_sending_receives_a_stream_to_its_end() {
+    let mut w = World::new();
+    w.mix();
+    let [svc, _, c] = [w.streamer("store", 8), w.peer(OWNER), w.peer(OWNER)];
+    assert!(w.speaks_json(c));
+    let call = w.make(c, get());
+    let at_service = w.next_call(svc);
+    w.end_sending(c);
+    (0..200).for_each(|_| w.send_item_back(&at_service, b"an item"));
+    w.reply(&at_service, b"");
+    w.expect_reply(call);
+    assert_eq!(w.take_stream(c).len(), 200);
+    w.end();
+}
+
 #[test]
 fn a_stream_goes_on_after_a_handover() {
     let Scene { mut w, svc, call, at_service, .. } = Scene::of(put());

@@ -11,12 +11,14 @@ use ipcd::{
     front::{Inlet, Outlet, Pool, Sheet},
 };
 
-use super::{Ticket, Token};
+use super::{Ticket, Token, lines::Lines};
 
 #[derive(Debug)]
 pub(crate) struct Fake {
     pub(crate) id: PeerId,
     pub(crate) identity: Identity,
+    /// What it knows if it speaks JSON-RPC, and not in frames.
+    pub(crate) lines: Option<Lines>,
     /// Whether it reads everything at once.
     pub(crate) reads: bool,
     /// The broker's half of its connection.
@@ -73,10 +75,11 @@ struct Owed {
 }
 
 impl Fake {
-    pub(crate) fn new(id: PeerId, identity: Identity) -> Self {
+    pub(crate) fn new(id: PeerId, identity: Identity, lines: Option<Lines>) -> Self {
         Self {
             id,
             identity,
+            lines,
             reads: true,
             inlet: Inlet::default(),
             outlet: Outlet::new(),
@@ -133,6 +136,11 @@ impl Fake {
     /// Queues an item of the router, which carries `message`.
     pub(crate) fn queue(&mut self, item: Item<Token>, message: Message) {
         self.unread += item.cost;
+        if self.lines.is_some()
+            && let Message::Welcome(welcome) = &message
+        {
+            self.number = Some(welcome.peer.0); // it isn't told
+        }
         if !matches!(item.class, Class::Droppable(_)) {
             self.sent.push_back(message);
         }
@@ -175,7 +183,10 @@ impl Fake {
             self.part.extend(taken);
             cost += self.outlet.wrote(len, &sheet, &mut self.inlet, &mut Pool::new()).cost;
             bytes -= len;
-            self.read_frames();
+            match self.lines {
+                Some(_) => self.read_lines(),
+                None => self.read_frames(),
+            }
         }
         self.outlet.detach();
         self.unread -= cost;
@@ -202,6 +213,35 @@ impl Fake {
             }
             self.inbox.push_back(message);
         }
+    }
+
+    /// Reads the lines that have come.
+    fn read_lines(&mut self) {
+        let Some(lines) = &mut self.lines else { return };
+        while let Some(end) = self.part.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<_> = self.part.drain(..=end).collect();
+            let messages = lines.read(&line, &mut self.sent);
+            let is_event = |message: &&Message| matches!(message, Message::Event(_) | Message::Gap(_));
+            self.events.extend(messages.iter().filter(is_event).cloned());
+            self.inbox.extend(messages);
+        }
+        if self.outlet.is_empty() && self.part.is_empty() {
+            let is_heard = !self.holds && self.kernel.is_empty() && self.rest.is_empty();
+            lines.assert_all_said(&mut self.sent, is_heard);
+        }
+    }
+
+    /// The bytes of a message in its dialect; `None` if that has no words for it, or it goes into a batch.
+    pub(crate) fn words(&mut self, message: &Message) -> Option<Vec<u8>> {
+        match &mut self.lines {
+            Some(lines) => lines.write(message),
+            None => Some(message.to_vec()),
+        }
+    }
+
+    /// Has it written although nothing was queued.
+    pub(crate) fn mark(&mut self) {
+        self.dirty = true;
     }
 
     /// Takes the events and gaps that it has read since the last time.
@@ -241,6 +281,7 @@ impl Fake {
         Self {
             id: self.id,
             identity: self.identity.clone(),
+            lines: self.lines.clone(),
             reads: self.reads,
             inlet: serde_json::from_str(&inlet).expect("serialised state can be read"),
             outlet: serde_json::from_str(&outlet).expect("serialised state can be read"),

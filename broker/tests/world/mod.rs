@@ -5,6 +5,9 @@
 //! After each step the router's invariants are checked, and the [`Ledger`] checks its output: each call ends exactly once, a call
 //! whose error says `retry: safe` was never delivered, and no peer that reads is cut for not reading.
 //!
+//! A peer speaks frames or, in a [mixed](World::mix) world, JSON-RPC: then it says what the test has it say in lines, and each line that it
+//! reads is compared with what the router has sent.
+//!
 //! Used by the stories (`stories/`), the random walks (`walks.rs`) and the fuzz targets `core_ops`, `events` and `streams`.
 #![allow(dead_code, reason = "each test file uses its own part of the world")]
 
@@ -13,7 +16,9 @@ mod directory;
 mod events;
 mod expect;
 mod fake;
+mod json;
 mod ledger;
+mod lines;
 mod locks;
 mod model;
 mod operate;
@@ -39,6 +44,7 @@ use ipcd::{
 use events::Events;
 use fake::Fake;
 use ledger::{Arrival, Asked, Ledger, Sender};
+use lines::Lines;
 use locks::Locks;
 use model::{Model, Promise};
 
@@ -59,6 +65,8 @@ pub(crate) struct World {
     now: Moment,
     out: Vec<Output<Token>>,
     fakes: Vec<Fake>,
+    /// Whether every third peer speaks JSON-RPC.
+    is_mixed: bool,
     by_id: BTreeMap<u64, Peer>,
     ledger: Ledger,
     model: Model,
@@ -94,6 +102,7 @@ impl World {
             now: Moment(1_000_000_000),
             out: Vec::new(),
             fakes: Vec::new(),
+            is_mixed: false,
             by_id: BTreeMap::new(),
             ledger: Ledger::default(),
             model: Model::default(),
@@ -210,8 +219,21 @@ impl World {
             if !fake.held_back && (fake.holds || !fake.kernel.is_empty()) {
                 self.router.ready(turn.peer);
             }
+            self.settle(peer);
         }
         self.router.end_turn(turn);
+    }
+
+    /// Has charged what a dialect keeps, and has a batch written whose answers are all there, as `server` does.
+    fn settle(&mut self, peer: Peer) {
+        let fake = &mut self.fakes[peer.0];
+        if fake.inlet.wants_write() {
+            fake.mark();
+        }
+        if let Some(bytes) = fake.inlet.take_kept() {
+            let by = fake.id;
+            self.pass(Input::Kept { by, bytes });
+        }
     }
 
     /// Has charged what is not routed in this turn, as `server` does.
@@ -238,7 +260,7 @@ impl World {
         let input = match fake.inlet.next(&mut message) {
             Ok(Some(Incoming::Message)) => Input::Message { from, message: &mut message },
             Ok(Some(Incoming::Misnamed { id, error })) => Input::Misnamed { from, id, error },
-            Ok(Some(Incoming::Malformed { id, text })) => Input::Malformed { from, id, text },
+            Ok(Some(Incoming::Malformed { id, code, text })) => Input::Malformed { from, id, code, text },
             Ok(Some(Incoming::Skipped)) => Input::Skipped { from },
             Ok(Some(Incoming::Begun(frame))) => {
                 let began = *fake.begins.get_or_insert(self.now);
@@ -439,7 +461,7 @@ impl World {
         if !fake.is_open() {
             return;
         }
-        let blamed = goodbye.text.contains("wait to be read");
+        let blamed = goodbye.text.contains("wait to be read") && !fake.lines.as_ref().is_some_and(Lines::has_batches);
         assert!(!(blamed && fake.reads), "{peer:?} reads, but was cut: {}", goodbye.text);
         if fake.reads {
             fake.read_all();
@@ -479,6 +501,18 @@ impl World {
             self.pass(Input::Shed { to, shed });
         }
         self.pass(Input::Written { to, cost });
+        self.speak_for(peer);
+    }
+
+    /// What a dialect says in its peer's place, after a write.
+    fn speak_for(&mut self, peer: Peer) {
+        let mut message = wire::Message::Pong(0);
+        while self.fakes[peer.0].inlet.say(&mut message) {
+            let from = self.fakes[peer.0].id;
+            self.note_stream(peer, &message);
+            self.pass(Input::Message { from, message: &mut message });
+        }
+        self.settle(peer);
     }
 
     /// Compares the events that a peer has read with those that it was sent.

@@ -10,9 +10,7 @@ use ipcd::{
     front,
 };
 
-use super::{
-    DESCRIPTOR, OWNER, Peer, Request, Ticket, Token, World, fake::Fake, ledger::Sender, model::Promise, plain,
-};
+use super::{OWNER, Peer, Request, Ticket, World, fake::Fake, ledger::Sender, lines::Lines, model::Promise};
 
 /// A call as a service received it.
 #[derive(Clone, Debug)]
@@ -38,7 +36,7 @@ impl World {
     /// Connects a peer that says hello.
     pub(crate) fn peer(&mut self, uid: u32) -> Peer {
         let peer = self.stranger(uid);
-        self.send(peer, Message::Hello(Hello::new("fake 1.0")));
+        self.greet(peer, Hello::new("fake 1.0"));
         peer
     }
 
@@ -55,7 +53,8 @@ impl World {
         let connecting = identity.clone();
         let id = self.step(|router, now, out| router.connect(now, connecting, out))?;
         let peer = Peer(self.fakes.len());
-        self.fakes.push(Fake::new(id, identity));
+        let lines = (self.is_mixed && peer.0 % 3 == 2).then(Lines::default);
+        self.fakes.push(Fake::new(id, identity, lines));
         assert_eq!(self.by_id.insert(id.to_bits(), peer), None, "an id is given out twice");
         Ok(peer)
     }
@@ -175,6 +174,9 @@ impl World {
         fake.last_call += 1;
         let who = (Sender::Peer(from), fake.last_call, fake.identity.uid);
         let (ticket, call) = self.enter(who, request);
+        if self.fakes[from.0].lines.as_ref().is_some_and(Lines::is_batching) {
+            self.ledger.depart(ticket);
+        }
         self.send(from, Message::Call(call));
         ticket
     }
@@ -186,54 +188,21 @@ impl World {
         fake.last_call += 1;
         let who = (Sender::Peer(from), fake.last_call, fake.identity.uid);
         let (ticket, call) = self.enter(who, request);
-        let message = Message::Call(call);
-        if at < message.frame_len() {
+        let Some(bytes) = self.fakes[from.0].words(&Message::Call(call)) else { return ticket };
+        if at < bytes.len() {
             self.ledger.depart(ticket);
             self.fakes[from.0].cut_call = Some(ticket);
         }
-        self.send_cut(from, &message, at);
+        self.send_bytes_cut(from, bytes, at);
         ticket
-    }
-
-    /// A call whose body is in a descriptor.
-    pub(crate) fn make_with_fd(&mut self, from: Peer, request: Request) -> Ticket {
-        self.send_rest(from);
-        let fake = &mut self.fakes[from.0];
-        fake.last_call += 1;
-        let (id, number) = (fake.id, fake.last_call);
-        let who = (Sender::Peer(from), number, fake.identity.uid);
-        let (ticket, call) = self.enter(who, request.body(DESCRIPTOR.as_bytes()));
-        let call = wire::Call {
-            id: call.id,
-            one_way: call.one_way,
-            streams: call.streams,
-            encoding: call.encoding,
-            timeout_ms: call.timeout_ms,
-            caller: call.caller,
-            routing: call.routing,
-            body: Body::Fd(Token::open()),
-        };
-        if self.fakes[from.0].is_open() && !self.fakes[from.0].parked && !self.fakes[from.0].held_back {
-            self.route_call(from, call.id);
-            self.tell(Input::Message { from: id, message: &mut wire::Message::Call(call) });
-        }
-        ticket
-    }
-
-    /// A service answers with a body in a descriptor.
-    pub(crate) fn reply_with_fd(&mut self, delivered: &Delivered) {
-        self.send_rest(delivered.to);
-        let (fake, id) = (&self.fakes[delivered.to.0], delivered.call.id);
-        if fake.is_open() && !fake.parked {
-            let from = fake.id;
-            let mut reply = reply_with(id, Body::Fd(Token::open()));
-            self.note_answer(delivered.to, id, Promise::Answer(plain(&reply)));
-            self.tell(Input::Message { from, message: &mut reply });
-        }
     }
 
     /// A call whose body is over the limit: its header arrives, and its body is skipped.
     pub(crate) fn make_too_large(&mut self, from: Peer, request: Request, body_len: u32) -> Ticket {
+        if self.speaks_json(from) {
+            let body = self.too_large();
+            return self.make(from, request.body(&body));
+        }
         self.send_rest(from);
         let fake = &mut self.fakes[from.0];
         fake.last_call += 1;
@@ -250,7 +219,7 @@ impl World {
         fake.last_call += 1;
         let who = (Sender::Peer(from), fake.last_call, fake.identity.uid);
         let (ticket, call) = self.enter(who, Request::to("name", ""));
-        let mut bytes = Message::Call(call).to_vec();
+        let mut bytes = self.fakes[from.0].words(&Message::Call(call)).expect("it goes into no batch");
         let at = bytes.windows(4).position(|name| name == b"name").expect("it names a service");
         bytes[at..at + 4].copy_from_slice(b"NAME");
         self.send_bytes(from, &bytes);
@@ -306,10 +275,15 @@ impl World {
 
     /// Sends the first `at` bytes of a message. The rest follows with [`World::send_rest`], or before the next message.
     pub(crate) fn send_cut(&mut self, from: Peer, message: &Message, at: usize) {
+        if let Some(bytes) = self.fakes[from.0].words(message) {
+            self.send_bytes_cut(from, bytes, at);
+        }
+    }
+
+    pub(super) fn send_bytes_cut(&mut self, from: Peer, mut bytes: Vec<u8>, at: usize) {
         self.send_rest(from);
         let fake = &mut self.fakes[from.0];
         if fake.is_open() && !fake.ended {
-            let mut bytes = message.to_vec();
             if !fake.rest.is_empty() {
                 fake.rest.extend(bytes); // it follows the frame that waits for room, or until its sender reads
                 fake.cut_call = None; // it has not begun, and its time neither
@@ -416,6 +390,10 @@ impl World {
 
     /// A service sends an answer whose body is over the limit.
     pub(crate) fn reply_too_large(&mut self, delivered: &Delivered, body_len: u32) {
+        if self.speaks_json(delivered.to) {
+            let body = self.too_large();
+            return self.reply(delivered, &body);
+        }
         self.send_rest(delivered.to);
         let id = delivered.call.id;
         self.note_answer(delivered.to, id, Promise::TooLong);
@@ -496,6 +474,7 @@ impl World {
             now: self.now,
             out: Vec::new(),
             fakes: self.fakes.iter().map(Fake::fork).collect(),
+            is_mixed: self.is_mixed,
             by_id: self.by_id.clone(),
             ledger: self.ledger.clone(),
             model: self.model.clone(),
@@ -549,7 +528,10 @@ impl World {
         self.fakes[peer.0].parked || self.fakes[peer.0].held_back
     }
 
-    fn enter(&mut self, who: (Sender, u64, u32), request: Request) -> (Ticket, Call) {
+    pub(super) fn enter(&mut self, who: (Sender, u64, u32), mut request: Request) -> (Ticket, Call) {
+        if matches!(who.0, Sender::Peer(from) if self.speaks_json(from)) {
+            request = request.in_one();
+        }
         let deadline = self.now.after(self.router.limits().timeout(request.timeout_ms));
         let mut routing = Routing::to(&request.service, &request.method);
         if let Some(mark) = self.ledger.next_mark(who.0) {
@@ -582,7 +564,7 @@ impl World {
 }
 
 /// A reply, as a service sends it.
-fn reply_with<F>(id: u64, body: Body<F>) -> wire::Message<F> {
+pub(super) fn reply_with<F>(id: u64, body: Body<F>) -> wire::Message<F> {
     wire::Message::Reply(wire::Reply { id, encoding: Encoding::BYTES, body })
 }
 

@@ -81,6 +81,15 @@ impl Request {
         Self { one_way: true, ..self }
     }
 
+    /// The same with its target in one piece, as it is in JSON-RPC.
+    pub(crate) fn in_one(self) -> Self {
+        match self.method.as_str() {
+            "" => self,
+            _ if self.service.starts_with('@') => self,
+            method => Self { service: format!("{}.{method}", self.service), method: String::new(), ..self },
+        }
+    }
+
     /// Items follow the request.
     pub(crate) fn upload(self) -> Self {
         Self { streams: Streams { request: true, ..self.streams }, ..self }

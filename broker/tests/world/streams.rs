@@ -180,6 +180,9 @@ impl World {
             wire::Message::Credit(credit) => (credit.id, credit.delivered),
             _ => return,
         };
+        if self.fakes[from.0].ended && !matches!(message, wire::Message::Credit(_)) {
+            return;
+        }
         let Some((ticket, side)) = self.live(from, id, delivered) else { return };
         let limit = self.router.limits().body_bytes;
         let streams = self.ledger.request(ticket).streams;
@@ -221,16 +224,15 @@ impl World {
 
     /// Notes that an item is skipped, because it is too long or no one waits for it.
     pub(super) fn note_skipped_item(&mut self, from: Peer, (id, delivered): (u64, bool)) {
-        if let Some((ticket, _)) = self.live(from, id, delivered) {
+        if !self.fakes[from.0].ended
+            && let Some((ticket, _)) = self.live(from, id, delivered)
+        {
             self.model.streams.flows.entry(ticket).or_default().doom = Some(ErrorCode::TOO_LARGE);
         }
     }
 
     /// The call that a frame is for, if its caller waits for it, and who sends the frame.
     fn live(&self, from: Peer, id: u64, delivered: bool) -> Option<(Ticket, Side)> {
-        if self.fakes[from.0].ended {
-            return None;
-        }
         let (ticket, side) = match delivered {
             true => (self.fakes[from.0].owed_as(id)?, Side::Service),
             false => (self.ledger.find(Sender::Peer(from), id)?, Side::Caller),

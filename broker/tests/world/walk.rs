@@ -45,6 +45,7 @@ pub(crate) fn walk_counted(counter: &mut Counter) {
 impl<'a> Walk<'a> {
     fn on_the_way(dice: Dice<'a>) -> Self {
         let mut world = World::with_limits(small);
+        world.mix();
         let (service, caller) = (world.worker("a", 1), world.peer(OWNER));
         let tickets = world.call_each(caller, "a", ["running", "waiting"]);
         let mut walk =
@@ -54,7 +55,8 @@ impl<'a> Walk<'a> {
     }
 
     pub(crate) fn new(mut dice: Dice<'a>) -> Self {
-        let (world, end) = (World::with_limits(small), dice.below(4));
+        let (mut world, end) = (World::with_limits(small), dice.below(4));
+        world.mix();
         Self { world, dice, peers: Vec::new(), delivered: Vec::new(), tickets: Vec::new(), end, sent: 0 }
     }
 
@@ -105,7 +107,7 @@ impl<'a> Walk<'a> {
         let Ok(peer) = self.world.connect(uid) else { return };
         self.peers.push(peer);
         if !self.dice.once_in(8) {
-            self.world.send(peer, Message::Hello(Hello::new("walker")));
+            self.world.greet(peer, Hello::new("walker"));
         }
     }
 
@@ -129,8 +131,28 @@ impl<'a> Walk<'a> {
 
     fn call(&mut self) {
         let Some(peer) = self.pick_ready() else { return };
+        if self.world.speaks_json(peer) && self.dice.once_in(6) {
+            return self.batch(peer);
+        }
         let request = self.request();
         self.make(peer, request);
+    }
+
+    /// A few short calls in one message.
+    fn batch(&mut self, peer: Peer) {
+        self.world.send_rest(peer);
+        if !self.world.is_ready(peer) {
+            return;
+        }
+        self.world.open_batch(peer);
+        for _ in 0..=self.dice.below(4) {
+            let request = self.request();
+            let request = if request.service == "ipc" { request } else { request.body(b"of a batch") };
+            let request = if self.dice.once_in(5) { request.one_way() } else { request };
+            let ticket = self.world.make(peer, request);
+            self.tickets.push(ticket);
+        }
+        self.world.close_batch(peer);
     }
 
     fn one_way(&mut self) {
@@ -204,7 +226,7 @@ impl<'a> Walk<'a> {
     /// The body of an item, which differs from all before it, and the place where its frame is cut, if it is.
     fn item(&mut self) -> (usize, Vec<u8>) {
         let len = match self.dice.below(30) {
-            0 => LONGEST + 1 + self.index(50),
+            0 => LONGEST + 1 + self.index(LONGEST),
             1..=4 => self.index(LONGEST),
             _ => self.index(200),
         };
@@ -390,6 +412,9 @@ impl<'a> Walk<'a> {
     /// A peer breaks the protocol.
     fn misbehave(&mut self) {
         let Some(peer) = self.pick() else { return };
+        if self.world.speaks_json(peer) {
+            return self.world.garble(peer);
+        }
         let stamped = Call {
             id: u64::MAX,
             one_way: false,

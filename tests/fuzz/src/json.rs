@@ -14,7 +14,7 @@ pub fn json(data: &[u8]) {
     assert_eq!(scan_bytes(data), found, "byte by byte");
     let mut values = serde_json::Deserializer::from_slice(data).into_iter::<Value>();
     let expected = values.next();
-    let is_container = matches!(data.trim_ascii_start().first(), Some(b'{' | b'[' | b'"'));
+    let is_container = matches!(data.iter().find(|byte| !BLANKS.contains(byte)), Some(b'{' | b'[' | b'"'));
     match (found, expected) {
         (Scan::End(end), Some(Ok(_))) if is_container => assert_eq!(end, values.byte_offset()),
         (Scan::Malformed(_, Fault::TooDeep), _) => {}
@@ -71,7 +71,8 @@ fn scan_bytes(data: &[u8]) -> Scan {
 
 /// Whether the bytes are one value, and blanks.
 fn is_whole(data: &[u8]) -> bool {
-    let data = data.trim_ascii();
+    let end = data.iter().rposition(|byte| !BLANKS.contains(byte)).map_or(0, |last| last + 1);
+    let data = &data[..end];
     let mut scanner = Scanner::new();
     match scanner.scan(data) {
         Scan::End(end) => end == data.len(),
@@ -97,5 +98,7 @@ fn read<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
     seen
 }
 
+/// What may stand between tokens.
+const BLANKS: &[u8] = b" \t\r\n";
 /// Bytes that are read at a time.
 const READ: usize = 32 * 1024;

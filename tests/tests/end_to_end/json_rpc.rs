@@ -192,6 +192,20 @@ fn every_client_without_a_library_calls_a_typed_service_by_name_and_by_position(
     }
 }
 
+/// A quotient tells which of its arguments came first.
+#[test]
+fn positional_parameters_reach_a_typed_service_in_the_order_of_its_arguments() {
+    let broker = Broker::start();
+    let _service = broker.example("calc_service", &[]).start();
+    broker.wait_for("calc");
+    let mut peer = JsonPeer::connect(&broker);
+    assert_eq!(peer.ask("calc.div", &json!([42, 7])), json!(6));
+    assert_eq!(peer.ask("calc.div", &json!([7, 42])), json!(0));
+    assert_eq!(peer.ask("calc.div", &json!({"b": 7, "a": 42})), json!(6));
+    peer.call("calc.div", &json!([42]));
+    assert_eq!(peer.error(), -32602);
+}
+
 // ---- framing
 
 #[test]
@@ -202,6 +216,29 @@ fn a_question_without_a_line_end_is_answered_and_the_connection_closed_behind_it
     peer.stream().shutdown(Shutdown::Write).unwrap();
     assert_eq!(peer.line(), "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"names\":[]}}\n");
     assert_eq!(peer.line(), "");
+}
+
+/// More items than are granted at first, and more bytes.
+#[test]
+fn a_peer_that_has_finished_sending_reads_a_long_stream_to_its_end() {
+    let broker = Broker::start();
+    let _service = broker.serve("lines", &["lines", "--stream", "--lines", "--", "seq", "100000", "101999"]);
+    let question = r#"{"jsonrpc":"2.0","id":1,"method":"lines","meta":{"stream":"reply"}}"#;
+    let mut peer = JsonPeer::connect(&broker);
+    peer.say(question);
+    peer.stream().shutdown(Shutdown::Write).unwrap();
+    for line in 100_000..102_000 {
+        assert_eq!(peer.message()["params"], json!({"id": 1, "item": line.to_string()}));
+    }
+    assert_eq!(peer.message()["id"], json!(1));
+    assert_eq!(peer.line(), "");
+    let printed = broker.ipcctl(["rpc"]).input(question).prints_text();
+    assert_eq!(printed.lines().count(), 2_001);
+    if Command::new("socat", ["-V"]).into_inner().output().is_err() {
+        return skip("socat is not installed");
+    }
+    let pipe = format!("printf %s '{question}' | socat -t5 - UNIX-CONNECT:$IPCD_SOCKET");
+    assert_eq!(broker.shell(&pipe).prints_text(), printed);
 }
 
 #[test]
@@ -312,6 +349,19 @@ fn a_notification_is_never_answered() {
 }
 
 #[test]
+fn a_request_for_a_notification_of_the_dialect_is_no_method() {
+    let broker = Broker::start();
+    let mut peer = JsonPeer::connect(&broker);
+    for method in ["$/unknown", "$/cancelRequest", "$/"] {
+        peer.say(json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"id": 1}}).to_string());
+        let answer = peer.message();
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(1), &json!(-32601)), "{method}");
+        assert_eq!(answer["error"]["data"], json!({"name": "no_method", "retry": "safe"}));
+    }
+    peer.ask("ipc.ping", &json!({}));
+}
+
+#[test]
 fn a_message_longer_than_may_be_is_refused_by_its_id_and_the_next_one_is_read() {
     let broker = Broker::start();
     let mut peer = JsonPeer::connect(&broker);
@@ -320,6 +370,50 @@ fn a_message_longer_than_may_be_is_refused_by_its_id_and_the_next_one_is_read() 
     let answer = peer.message();
     assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!("long"), &json!(-32005)));
     peer.ask("ipc.ping", &json!({}));
+}
+
+/// An item is never left out of a stream, and its sender is told by the end of its call.
+#[test]
+fn an_item_longer_than_may_be_ends_its_call_on_both_sides() {
+    let broker = Broker::start();
+    let (mut service, mut caller) = (JsonPeer::connect(&broker), JsonPeer::connect(&broker));
+    service.ask("ipc.register", &json!({"name": "items", "streams": true}));
+    let text = "x".repeat(3 << 20);
+    let call = |stream: &str| {
+        json!({"jsonrpc": "2.0", "id": stream, "method": "items", "meta": {"stream": stream}}).to_string()
+    };
+    let item = |member: &str, id: &Value| {
+        format!(r#"{{"jsonrpc":"2.0","method":"$/item","params":{{"{member}":{id},"item":"{text}"}}}}"#)
+    };
+
+    caller.say(call("reply"));
+    let (id, _) = service.delivered();
+    assert_eq!(service.message()["method"], "$/credit");
+    service.say(item("call", &id));
+    let answer = caller.message();
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!("reply"), &json!(-32005)));
+    assert_eq!((service.message()["params"]["call"].clone(), caller.ask("ipc.ping", &json!({}))), (id, json!({})));
+
+    caller.say(call("request"));
+    caller.say(item("id", &json!("request")));
+    let answer = caller.message();
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!("request"), &json!(-32005)));
+}
+
+#[test]
+fn an_answer_longer_than_may_be_ends_its_call_and_nothing_is_kept_of_it() {
+    let broker = Broker::start();
+    let (mut service, mut caller) = (JsonPeer::connect(&broker), JsonPeer::connect(&broker));
+    service.register("long", 1);
+    caller.ask("ipc.ping", &json!({}));
+    let before = broker.stat("bytes_held");
+    for _ in 0..70 {
+        caller.call("long", &json!("a text"));
+        let (id, _) = service.delivered();
+        service.say(json!({"jsonrpc": "2.0", "id": id, "result": "x".repeat(1_100_000)}).to_string());
+        assert_eq!(caller.error(), -32005);
+    }
+    eventually(SOON, "what was held before", || broker.stat("bytes_held") <= before);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use ipc_protocol::{Body, Encoding};
 
 use super::{
     base64,
-    scan::{Scan, Scanner},
+    scan::{Scan, Scanner, is_blank},
     value::{Parts, text},
 };
 
@@ -67,7 +67,7 @@ pub(super) fn write(encoding: Encoding, body: &[u8], out: &mut Vec<u8>) {
 
 /// Appends a document. Line ends, which can only stand between its tokens, are left out; line separators are escaped.
 fn write_json(body: &[u8], out: &mut Vec<u8>) -> bool {
-    let body = body.trim_ascii();
+    let body = trim(body);
     let mut scanner = Scanner::new();
     let is_whole = match scanner.scan(body) {
         Scan::End(end) => end == body.len(),
@@ -82,6 +82,12 @@ fn write_json(body: &[u8], out: &mut Vec<u8>) -> bool {
         false => out.extend_from_slice(body),
     }
     true
+}
+
+fn trim(body: &[u8]) -> &[u8] {
+    let end = body.iter().rposition(|byte| !is_blank(*byte)).map_or(0, |last| last + 1);
+    let start = body.iter().position(|byte| !is_blank(*byte)).unwrap_or(0);
+    body.get(start..end).unwrap_or_default()
 }
 
 fn write_in_line(body: &[u8], out: &mut Vec<u8>) {
@@ -168,6 +174,7 @@ mod tests {
             (Encoding::JSON, b"", "null"),
             (Encoding::JSON, b"}\n{", r#""}\n{""#),
             (Encoding::JSON, b"1 2", r#""1 2""#),
+            (Encoding::JSON, b"\x0c12", r#"{"$bytes":"DDEy"}"#),
             (Encoding::BYTES, b"{\"a\":1}", r#""{\"a\":1}""#),
             (Encoding::BYTES, "a\tb\n\u{2028}\u{20ac}".as_bytes(), "\"a\\tb\\n\\u2028\u{20ac}\""),
             (Encoding::BYTES, b"", r#""""#),

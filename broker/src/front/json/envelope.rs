@@ -46,7 +46,9 @@ pub(super) enum Opened {
     /// A call or an event with an impossible name.
     Misnamed(u64, RoutingError),
     /// A call that isn't well formed: its number, and what is wrong.
-    Malformed(u64, String),
+    Malformed(u64, &'static str),
+    /// A request that only a notification can be: its number.
+    NoMethod(u64),
     /// A notification that means nothing here.
     Nothing,
 }
@@ -71,11 +73,11 @@ impl Letter<'_> {
     pub(super) fn open<F>(self, desk: &mut Desk, last: &mut Last, into: &mut Message<F>) -> Opened {
         let envelope = match Envelope::read(self.bytes(&self.at)) {
             Ok(envelope) => envelope,
-            Err(fault) => return Opened::Malformed(desk.ask(NULL, self.batch), fault.to_owned()),
+            Err(fault) => return Opened::Malformed(desk.ask(NULL, self.batch), fault),
         };
         let id = match self.id(&envelope) {
             Ok(id) => id,
-            Err(fault) => return Opened::Malformed(desk.ask(NULL, self.batch), fault.to_owned()),
+            Err(fault) => return Opened::Malformed(desk.ask(NULL, self.batch), fault),
         };
         if envelope.method.is_none() && (envelope.result.is_some() || envelope.error.is_some()) {
             return self.answer(&envelope, id, desk, into);
@@ -83,14 +85,11 @@ impl Letter<'_> {
         let name = envelope.method.clone().and_then(|at| text(self.part(at)));
         let (Some(name), true) = (name, self.is_of_version(&envelope)) else {
             let fault = "a request has \"jsonrpc\":\"2.0\" and a method that is a text";
-            return Opened::Malformed(desk.ask(id.unwrap_or(NULL), self.batch), fault.to_owned());
+            return Opened::Malformed(desk.ask(id.unwrap_or(NULL), self.batch), fault);
         };
         if let Some(notice) = name.strip_prefix("$/") {
             return match id {
-                Some(id) => Opened::Misnamed(
-                    desk.ask(id, self.batch),
-                    RoutingError::Service(ipc_protocol::InvalidName::BadByte(b'$')),
-                ),
+                Some(id) => Opened::NoMethod(desk.ask(id, self.batch)),
                 None => self.notice(&envelope, notice, desk, into),
             };
         }
@@ -100,7 +99,7 @@ impl Letter<'_> {
         };
         let meta = match Meta::read(envelope.meta.clone().map(|at| self.part(at)).unwrap_or_default()) {
             Ok(meta) => meta,
-            Err(fault) => return Opened::Malformed(numbered, fault.to_owned()),
+            Err(fault) => return Opened::Malformed(numbered, fault),
         };
         let made = match &*name {
             PUBLISH => self.event(&envelope, &meta, (numbered, id.is_none())).map(Message::Event),
@@ -115,7 +114,7 @@ impl Letter<'_> {
                 Opened::Message
             }
             Err(Unmade::Misnamed(error)) => Opened::Misnamed(numbered, error),
-            Err(Unmade::Malformed(fault)) => Opened::Malformed(numbered, fault.to_owned()),
+            Err(Unmade::Malformed(fault)) => Opened::Malformed(numbered, fault),
         }
     }
 
@@ -363,10 +362,29 @@ pub(super) fn agent_of(object: &[u8]) -> Option<String> {
 /// What the beginning of a message tells of it.
 #[derive(Debug, Default)]
 pub(super) struct Beginning<'a> {
-    /// Its id.
-    pub(super) id: Option<&'a [u8]>,
-    /// The call that it answers, if it is an answer.
-    pub(super) answers: Option<u64>,
+    /// What it is.
+    pub(super) what: What<'a>,
+    /// The time that a call has, if that is known; 0 means the default.
+    pub(super) timeout_ms: u32,
+}
+
+/// What a message is, by its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What<'a> {
+    /// A call, or anything else that is refused as one: its id, if that is known.
+    Call(Option<&'a [u8]>),
+    /// The answer to this delivered call.
+    Answer(u64),
+    /// An item of the peer's own call with this id.
+    OwnItem(&'a [u8]),
+    /// An item of this delivered call.
+    Item(u64),
+}
+
+impl Default for What<'_> {
+    fn default() -> Self {
+        Self::Call(None)
+    }
 }
 
 impl<'a> Beginning<'a> {
@@ -375,21 +393,48 @@ impl<'a> Beginning<'a> {
         if start.first() != Some(&b'{') {
             return beginning;
         }
-        let mut members = Parts::of(start);
+        let (mut id, mut is_item, mut members) = (None, false, Parts::of(start));
         while let Some((name, at)) = members.member() {
-            let part = start.get(at.clone()).unwrap_or_default();
+            let (is_whole, part) = (at.end < start.len(), start.get(at).unwrap_or_default());
             match &*name {
-                "id" if at.end < start.len() && part.len() <= MAX_ID => beginning.id = Some(part),
+                "id" if is_whole && part.len() <= MAX_ID => id = Some(part),
+                "method" => is_item = text(part).as_deref() == Some(ITEM),
+                "meta" if is_whole => beginning.timeout_ms = Meta::read(part).map_or(0, |meta| meta.timeout_ms),
+                "params" if is_item && id.is_none() => {
+                    beginning.what = item_in(part);
+                    return beginning;
+                }
+                "params" => break,
                 "result" | "error" => {
-                    beginning.answers = beginning.id.and_then(delivered);
+                    if let Some(id) = id.and_then(delivered) {
+                        beginning.what = What::Answer(id);
+                        return beginning;
+                    }
                     break;
                 }
-                "method" | "params" => break,
                 _ => {}
             }
         }
+        beginning.what = What::Call(id);
         beginning
     }
+}
+
+/// Whose item begins with these parameters.
+fn item_in(params: &[u8]) -> What<'_> {
+    let mut members = Parts::of(params);
+    while params.first() == Some(&b'{')
+        && let Some((name, at)) = members.member()
+    {
+        let part = params.get(at).unwrap_or_default();
+        match &*name {
+            "id" if part.len() <= MAX_ID => return What::OwnItem(part),
+            "call" => return delivered(part).map_or(What::default(), What::Item),
+            "item" => break,
+            _ => {}
+        }
+    }
+    What::default()
 }
 
 /// The call with this id, in the broker's numbering.
@@ -425,6 +470,8 @@ fn with_trace(routing: &mut RoutingBuilder, trace: &str) -> Routing {
     routing.put(FieldTag::TRACE, trace.as_bytes()).build()
 }
 
+/// The notification that carries an item.
+const ITEM: &str = "$/item";
 /// The method that publishes an event.
 const PUBLISH: &str = "ipc.publish";
 /// Most bytes of an id, as they come.

@@ -10,9 +10,11 @@ mod scan;
 mod speech;
 mod value;
 
+use std::borrow::Cow;
+
 use bytes::{Buf, Bytes};
 use ipc_protocol::{
-    Body, Encoding, Hello, Kind, Violation,
+    Body, Encoding, ErrorCode, Hello, Kind, Violation,
     limits::{MAX_BODY, MAX_NAME},
     wire::Message,
 };
@@ -26,7 +28,7 @@ pub use scan::{Fault, Scan, Scanner};
 pub(super) use speech::encode;
 
 use desk::NULL;
-use envelope::{Beginning, Last, Letter, Opened};
+use envelope::{Beginning, Last, Letter, Opened, What};
 use value::Parts;
 
 /// Appends a body as the value, without a line end, that stands for it in this dialect.
@@ -127,8 +129,7 @@ impl Inlet {
                 Outcome::Begun(begun) => return Ok(Some(Incoming::Begun(begun))),
                 Outcome::Skipped => return Ok(Some(Incoming::Skipped)),
                 Outcome::Malformed(fault) => {
-                    let id = self.desk.garbled();
-                    return Ok(Some(Incoming::Malformed { id, text: fault.text().to_owned() }));
+                    return Ok(Some(malformed(self.desk.garbled(), fault.text())));
                 }
             }
         }
@@ -161,9 +162,11 @@ impl Inlet {
 
     /// Leaves out the message that has begun. A call is refused by its number, so it gets one.
     pub(super) fn skip(&mut self) {
-        let beginning = beginning(&self.partial, &self.chunk);
-        if beginning.answers.is_none() {
-            self.desk.ask(beginning.id.unwrap_or(NULL), None);
+        let start = beginning(&self.partial, &self.chunk);
+        match Beginning::of(&start).what {
+            What::Call(id) => _ = self.desk.ask(id.unwrap_or(NULL), None),
+            What::Answer(id) => _ = self.desk.end_delivered(id),
+            What::OwnItem(_) | What::Item(_) => {}
         }
         self.chunk.advance(self.scanned);
         (self.scanned, self.partial, self.granted) = (0, Vec::new(), 0);
@@ -197,8 +200,7 @@ impl Inlet {
             if is_batch && found.batch.is_none() {
                 if let Some(fault) = found.fault() {
                     self.found = None;
-                    let id = self.desk.ask(NULL, None);
-                    return Some(Incoming::Malformed { id, text: fault.to_owned() });
+                    return Some(malformed(self.desk.ask(NULL, None), fault));
                 }
                 (found.batch, found.at) = (Some(self.desk.open_batch()), 1);
             }
@@ -219,7 +221,10 @@ impl Inlet {
                 Opened::Nothing => continue,
                 Opened::Message => Incoming::Message,
                 Opened::Misnamed(id, error) => Incoming::Misnamed { id, error },
-                Opened::Malformed(id, text) => Incoming::Malformed { id, text },
+                Opened::Malformed(id, fault) => malformed(id, fault),
+                Opened::NoMethod(id) => {
+                    Incoming::Malformed { id, code: ErrorCode::NO_METHOD, text: NO_METHOD.to_owned() }
+                }
             });
         }
     }
@@ -232,7 +237,7 @@ impl Inlet {
             self.stage = end.map_or(Stage::Recovering, |_| Stage::Between);
         }
         if self.stage == Stage::Between {
-            let blanks = self.chunk.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).count();
+            let blanks = self.chunk.iter().take_while(|byte| scan::is_blank(**byte)).count();
             self.chunk.advance(blanks);
             if !FIRST.contains(self.chunk.first()?) {
                 return Some(self.recover(0, Fault::Syntax));
@@ -275,18 +280,17 @@ impl Inlet {
     }
 
     /// The message that has begun, as far as its beginning tells. How long it will be isn't known, so it is as long as may be.
-    fn begun(&self, held: usize) -> Begun {
-        let answered = beginning(&self.partial, &self.chunk).answers;
-        let len = MAX_BODY as usize + ENVELOPE;
-        Begun {
-            kind: if answered.is_some() { Kind::REPLY } else { Kind::CALL },
-            id: answered.unwrap_or_else(|| self.desk.next()),
-            timeout_ms: 0,
-            body_len: u32::try_from(held.saturating_sub(ENVELOPE)).unwrap_or(u32::MAX),
-            delivered: false,
-            len,
-            held,
-        }
+    fn begun(&mut self, held: usize) -> Begun {
+        let start = beginning(&self.partial, &self.chunk);
+        let Beginning { what, timeout_ms } = Beginning::of(&start);
+        let (kind, id, delivered) = match what {
+            What::Call(_) => (Kind::CALL, self.desk.next(), false),
+            What::Answer(id) => (Kind::REPLY, id, false),
+            What::OwnItem(id) => (Kind::ITEM, self.desk.find(id).unwrap_or(0), false), // 0 is the number of no call
+            What::Item(id) => (Kind::ITEM, id, true),
+        };
+        let body_len = u32::try_from(held.saturating_sub(ENVELOPE)).unwrap_or(u32::MAX);
+        Begun { kind, id, timeout_ms, body_len, delivered, len: MAX_BODY as usize + ENVELOPE, held }
     }
 
     fn complete(&mut self, end: usize) -> Found {
@@ -332,12 +336,22 @@ impl Found {
     }
 }
 
-/// What a message that has begun with these bytes is.
-fn beginning<'a>(partial: &'a [u8], chunk: &'a [u8]) -> Beginning<'a> {
-    let start = if partial.is_empty() { chunk } else { partial };
-    Beginning::of(start.get(..ENVELOPE).unwrap_or(start))
+fn malformed(id: u64, fault: &str) -> Incoming {
+    Incoming::Malformed { id, code: ErrorCode::USAGE, text: fault.to_owned() }
 }
 
+/// The first bytes of a message that has begun.
+fn beginning<'a>(partial: &'a [u8], chunk: &'a [u8]) -> Cow<'a, [u8]> {
+    let first = |bytes: &'a [u8], len: usize| bytes.get(..len).unwrap_or(bytes);
+    match ENVELOPE.saturating_sub(partial.len()) {
+        0 => first(partial, ENVELOPE).into(),
+        _ if partial.is_empty() => first(chunk, ENVELOPE).into(),
+        missing => [partial, first(chunk, missing)].concat().into(),
+    }
+}
+
+/// What is wrong with a request whose method is a notification's.
+const NO_METHOD: &str = "there is no such method: what begins with '$/' is a notification, which has no id";
 /// The agent of a peer that doesn't name itself.
 const AGENT: &str = "json-rpc";
 /// Bytes of a message that a connection may keep without asking, as in the native dialect; and of an envelope around a body of the
@@ -348,3 +362,47 @@ const ENVELOPE: usize = 4_096;
 const FEW: usize = 2_048;
 /// Calls in a batch: as many as a caller may wait for.
 const BATCH: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use ipc_protocol::NoFd;
+
+    use super::*;
+
+    /// What the router is asked about a long message that begins with this, of which a read has brought `cut` bytes before.
+    fn begun(inlet: &mut Inlet, start: &str, cut: usize) -> Begun {
+        let message = format!("{start}{}", "x".repeat(9_000));
+        let mut into = Message::<NoFd>::Pong(0);
+        for part in [&message.as_bytes()[..cut], &message.as_bytes()[cut..]] {
+            inlet.feed(Bytes::copy_from_slice(part));
+            while let Some(incoming) = inlet.next(&mut into).unwrap() {
+                if let Incoming::Begun(begun) = incoming {
+                    return begun;
+                }
+            }
+        }
+        panic!("{start} isn't long");
+    }
+
+    #[test]
+    fn a_long_message_is_known_by_its_beginning_wherever_that_is_cut() {
+        for (start, kind, id, delivered, timeout_ms) in [
+            (r#"{"jsonrpc":"2.0","id":1,"meta":{"timeout_ms":7},"params":[""#, Kind::CALL, 2, false, 7),
+            (r#"{"jsonrpc":"2.0","method":"a","params":[""#, Kind::CALL, 2, false, 0),
+            (r#"{"jsonrpc":"2.0","id":"9","result":[""#, Kind::REPLY, 9, false, 0),
+            (r#"{"id":9,"error":{"message":""#, Kind::REPLY, 9, false, 0),
+            (r#"{"method":"$/item","params":{"call":"9","item":""#, Kind::ITEM, 9, true, 0),
+            (r#"{"method":"$/item","params":{"id":"own","item":""#, Kind::ITEM, 1, false, 0),
+            (r#"{"method":"$/item","params":{"id":"ended","item":""#, Kind::ITEM, 0, false, 0),
+            (r#"{"method":"$/item","params":{"item":""#, Kind::CALL, 2, false, 0),
+        ] {
+            for cut in 0..start.len() {
+                let mut inlet = Inlet::default();
+                inlet.feed(Bytes::from_static(br#"{"jsonrpc":"2.0","id":"own","method":"a"}"#));
+                let found = begun(&mut inlet, start, cut);
+                let found = (found.kind, found.id, found.delivered, found.timeout_ms);
+                assert_eq!(found, (kind, id, delivered, timeout_ms), "{start} cut at {cut}");
+            }
+        }
+    }
+}

@@ -170,7 +170,7 @@ impl Scanner {
                 }
                 if usize::from(at) + 1 == rest.len() { self.behind() } else { State::Literal(literal, at + 1) }
             }
-            state if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') => {
+            state if is_blank(byte) => {
                 self.is_lined |= matches!(byte, b'\r' | b'\n');
                 state
             }
@@ -352,6 +352,12 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
     let plain = 16 * chunks.iter().take_while(|chunk| !is_special(chunk)).count();
     let rest = bytes.get(plain..).unwrap_or_default();
     plain + rest.iter().position(|byte| !is_plain(*byte)).unwrap_or(rest.len())
+}
+
+/// What may stand between tokens. A form feed, which ASCII counts among its blanks, may not.
+#[inline]
+pub(super) fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 /// A byte of a text that stands for itself.

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use super::scan::plain_len;
+use super::scan::{is_blank, plain_len};
 
 /// The members of an object, or the elements of an array.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ impl<'a> Parts<'a> {
 
     fn blanks(&self, at: usize) -> usize {
         let rest = self.value.get(at..).unwrap_or_default();
-        at + rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).count()
+        at + rest.iter().take_while(|byte| is_blank(**byte)).count()
     }
 }
 
@@ -87,7 +87,8 @@ fn end_of(bytes: &[u8], start: usize) -> usize {
                 depth = depth.saturating_sub(1);
                 at += 1;
             }
-            b',' | b':' | b' ' | b'\t' | b'\r' | b'\n' => at += 1,
+            b',' | b':' => at += 1,
+            byte if is_blank(*byte) => at += 1,
             _ => at = end_of_scalar(bytes, at),
         }
         if depth == 0 {
@@ -112,7 +113,7 @@ fn end_of_text(bytes: &[u8], start: usize) -> usize {
 
 fn end_of_scalar(bytes: &[u8], start: usize) -> usize {
     let rest = bytes.get(start..).unwrap_or_default();
-    let is_of_it = |byte: &u8| !matches!(byte, b',' | b':' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n');
+    let is_of_it = |byte: &u8| !matches!(byte, b',' | b':' | b']' | b'}') && !is_blank(*byte);
     start + rest.iter().take_while(|byte| is_of_it(byte)).count().max(1)
 }
 
