@@ -142,7 +142,7 @@ impl Running {
 
     /// What the service says of itself.
     fn describe(&mut self, call: &Call) {
-        match &self.offer.described {
+        match &self.offer.said().description {
             Some(description) => {
                 let mut answers = Frames::default();
                 answers.push_message(description.answer(call.id));

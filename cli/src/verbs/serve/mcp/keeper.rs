@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     greeting::{Greeted, Unfit, greet},
+    listing::{self, Relisting},
     peer::{Peer, Seen},
     tools::{self, Names},
 };
@@ -63,6 +64,8 @@ pub(super) struct Shared {
     changed: Condvar,
     /// There is something to send.
     bell: Bell,
+    /// The server says something of its tools that may be new.
+    news: Bell,
 }
 
 #[derive(Debug)]
@@ -74,11 +77,12 @@ struct State {
 }
 
 impl Shared {
-    pub(super) fn new(bell: Bell) -> Self {
+    /// Shared by no one yet; `news` rings when the server has said which tools it has.
+    pub(super) fn new(bell: Bell, news: Bell) -> Self {
         let (unsent, waiting) = (Vec::new(), HashMap::new());
         // The numbers of the first words are lower.
         let state = State { standing: Standing::Starting, unsent, waiting, last: FIRST };
-        Self { state: Mutex::new(state), changed: Condvar::new(), bell }
+        Self { state: Mutex::new(state), changed: Condvar::new(), bell, news }
     }
 
     /// How the server is, once `is_enough` is content, or the time has come.
@@ -90,6 +94,20 @@ impl Shared {
                 return state.standing.clone();
             }
             (state, _) = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Readable once there may be news of the tools.
+    pub(super) fn news(&self) -> &Bell {
+        &self.news
+    }
+
+    /// What the server says of its tools, if it is there.
+    pub(super) fn description(&self) -> Option<Arc<Description>> {
+        self.news.silence();
+        match &self.state().standing {
+            Standing::Ready(ready) => Some(ready.description.clone()),
+            Standing::Starting | Standing::Failing(..) | Standing::Over => None,
         }
     }
 
@@ -120,8 +138,12 @@ impl Shared {
     }
 
     fn stand(&self, standing: Standing) {
+        let is_ready = matches!(standing, Standing::Ready(_));
         self.state().standing = standing;
         self.changed.notify_all();
+        if is_ready {
+            self.news.ring();
+        }
     }
 
     fn take(&self, message: Message) {
@@ -184,8 +206,8 @@ impl Keeper {
             match greet(&mut peer, era, &self.quit) {
                 Ok(greeted) => {
                     era = Some(greeted.era);
-                    self.shared.stand(Standing::Ready(ready_with(greeted)));
-                    self.talk(&mut peer);
+                    self.shared.stand(Standing::Ready(ready_with(greeted.era, &greeted.tools)));
+                    self.talk(&mut peer, &greeted);
                     let is_well = peer.age() >= SETTLED;
                     let end = peer.end();
                     if is_well {
@@ -218,10 +240,23 @@ impl Keeper {
     }
 
     /// Talks with the server until it ends, or we do.
-    fn talk(&self, peer: &mut Peer) {
+    fn talk(&self, peer: &mut Peer, greeted: &Greeted) {
+        let mut relisting = Relisting::new(greeted.era);
+        if greeted.have_changed {
+            relisting.ask();
+        }
         loop {
-            let seen = peer.wait(Some(&self.shared.bell), &self.quit, None);
-            peer.messages().into_iter().for_each(|message| self.shared.take(message));
+            let seen = peer.wait(Some(&self.shared.bell), &self.quit, relisting.due());
+            for message in peer.messages() {
+                if listing::is_change(&message) {
+                    relisting.ask();
+                } else {
+                    self.shared.take(message);
+                }
+            }
+            if let Some(tools) = relisting.go_on(&self.shared) {
+                self.shared.stand(Standing::Ready(ready_with(greeted.era, &tools)));
+            }
             match seen {
                 Ok(Seen::Quit | Seen::End) | Err(_) => return,
                 Ok(Seen::Something | Seen::Bell | Seen::Time) => {}
@@ -238,9 +273,9 @@ impl Keeper {
     }
 }
 
-fn ready_with(greeted: Greeted) -> Ready {
-    let (description, names) = tools::methods(&greeted.tools);
-    Ready { era: greeted.era, names: Arc::new(names), description: Arc::new(description) }
+fn ready_with(era: Era, tools: &[Value]) -> Ready {
+    let (description, names) = tools::methods(tools);
+    Ready { era, names: Arc::new(names), description: Arc::new(description) }
 }
 
 /// Members of a notification of progress that callers get.

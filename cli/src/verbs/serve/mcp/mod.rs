@@ -8,6 +8,7 @@
 
 mod greeting;
 mod keeper;
+mod listing;
 mod peer;
 mod result;
 mod tools;
@@ -57,7 +58,7 @@ impl Server {
     pub(crate) fn start(plan: Plan<'_>) -> io::Result<Self> {
         let stderr = if plan.log == Log::Drop { Stderr::Null } else { Stderr::Inherit };
         let surroundings = Surroundings { stdout: Stdout::Pipe, stderr, guard: plan.guard.clone() };
-        let shared = Arc::new(Shared::new(Bell::new()?));
+        let shared = Arc::new(Shared::new(Bell::new()?, Bell::new()?));
         let keeper = Keeper {
             program: plan.program,
             service: plan.service.to_owned(),
@@ -81,6 +82,16 @@ impl Server {
                 Standing::Starting => {}
             }
         }
+    }
+
+    /// Readable once [`Server::description`] may say something else.
+    pub(crate) fn news(&self) -> &Bell {
+        self.shared.news()
+    }
+
+    /// What the server says of its tools now; none while it isn't there.
+    pub(crate) fn description(&self) -> Option<Description> {
+        self.shared.description().map(|description| (*description).clone())
     }
 
     /// Answers a call. Progress goes to `sink`, if the caller takes it.
