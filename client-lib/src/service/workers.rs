@@ -46,6 +46,11 @@ struct State {
     closed: bool,
     /// Threads that have to end although there is work.
     surplus: usize,
+    /// Threads that wait for work.
+    idle: usize,
+    /// Whether one of them was called and has not come yet. It calls the next when it has found more than one task, so that a
+    /// crowd of short calls wakes a thread or two, and not one for each.
+    is_called: bool,
 }
 
 impl Workers {
@@ -89,8 +94,9 @@ impl Workers {
 
     /// Queues a call.
     pub(super) fn push(&self, task: Task) {
-        self.queue.state().tasks.push_back(task);
-        self.queue.changed.notify_one();
+        let mut state = self.queue.state();
+        state.tasks.push_back(task);
+        self.queue.call_another(state);
     }
 }
 
@@ -120,9 +126,22 @@ impl Queue {
                 return None;
             }
             if let Some(task) = state.tasks.pop_front() {
+                self.call_another(state);
                 return Some(task);
             }
+            state.idle += 1;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+            state.is_called = false;
+        }
+    }
+
+    /// Wakes a thread if there is work for it and none is on its way.
+    fn call_another(&self, mut state: MutexGuard<'_, State>) {
+        if !state.is_called && state.idle > 0 && !state.tasks.is_empty() {
+            state.is_called = true;
+            drop(state);
+            self.changed.notify_one();
         }
     }
 

@@ -194,10 +194,12 @@ impl Connection {
     /// Ends the calls made on behalf of a delivered call, which has ended itself.
     pub(crate) fn end_nested(&self, parent: NonZeroU64, reason: ErrorCode) {
         let mut state = self.wire.lock();
-        let mut ended = Vec::new();
+        let (mut ended, gathered) = (Vec::new(), state.session.end());
         state.session.end_nested(parent, reason, |id| ended.push(id));
         ended.into_iter().for_each(|id| state.wake(id));
-        self.wire.depart(&mut state);
+        if state.session.end() > gathered {
+            self.wire.depart(&mut state);
+        }
     }
 
     /// The next thing that a subscription tells.
