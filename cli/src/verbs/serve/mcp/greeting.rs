@@ -55,19 +55,6 @@ pub(super) fn greet(peer: &mut Peer, era: Option<Era>, quit: &Bell) -> Result<Gr
     Ok(Greeted { era, tools, have_changed: talk.have_changed })
 }
 
-/// The parameters of a request in an era.
-pub(super) fn params(era: Era, mut params: Map<String, Value>, mut meta: Map<String, Value>) -> Value {
-    if era == Era::Stateless {
-        meta.insert(version::VERSION.to_owned(), json!(version::STATELESS));
-        meta.insert(version::CLIENT.to_owned(), version::introduction());
-        meta.insert(version::CAPABILITIES.to_owned(), json!({}));
-    }
-    if !meta.is_empty() {
-        params.insert("_meta".to_owned(), Value::Object(meta));
-    }
-    Value::Object(params)
-}
-
 struct Talk<'a> {
     peer: &'a mut Peer,
     quit: &'a Bell,
@@ -77,7 +64,7 @@ struct Talk<'a> {
 
 impl Talk<'_> {
     fn probe(&mut self) -> Result<Era, Unfit> {
-        let asked = self.ask("server/discover", params(Era::Stateless, Map::new(), Map::new()), PROBE);
+        let asked = self.ask("server/discover", Era::Stateless.params(Map::new(), Map::new()), PROBE);
         let versions = match &asked {
             Ok(Some(Ok(found))) => found.get("supportedVersions"),
             Ok(Some(Err(_)) | None) => None,
@@ -109,7 +96,7 @@ impl Talk<'_> {
     fn tools(&mut self, era: Era) -> Result<Vec<Value>, Unfit> {
         let (mut listing, mut page) = (Listing::default(), Map::new());
         loop {
-            let result = self.demand("tools/list", params(era, page, Map::new()))?;
+            let result = self.demand("tools/list", era.params(page, Map::new()))?;
             match listing.take(result) {
                 Some(next) => page = next,
                 None => return Ok(listing.tools()),

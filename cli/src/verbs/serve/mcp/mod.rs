@@ -10,7 +10,9 @@ mod greeting;
 mod keeper;
 mod listing;
 mod peer;
+mod relisting;
 mod result;
+mod shared;
 mod tools;
 
 use std::{
@@ -23,7 +25,10 @@ use std::{
 use ipc_client::{Bell, Context, Description, Encoding, ErrorCode, Failed, Incoming, MethodName, Response, SinkBytes};
 use serde_json::{Map, Value, json};
 
-use self::keeper::{Keeper, News, Ready, Shared, Standing};
+use self::{
+    keeper::Keeper,
+    shared::{News, Ready, Shared, Standing},
+};
 use super::{lines::Plan, once};
 use crate::{
     child::{
@@ -117,7 +122,7 @@ impl Server {
             }
             meta.extend(incoming.trace.as_ref().map(|trace| ("traceparent".to_owned(), json!(trace))));
             let params = Map::from_iter([("name".to_owned(), json!(name)), ("arguments".to_owned(), arguments)]);
-            message::request(number, "tools/call", greeting::params(ready.era, params, meta))
+            message::request(number, "tools/call", ready.era.params(params, meta))
         };
         let number =
             self.shared.ask(teller, request).ok_or_else(|| Failed::busy("the server is being started again"))?;
