@@ -30,9 +30,15 @@ pub struct Description {
 #[serde(default)]
 #[non_exhaustive]
 pub struct MethodDescription {
+    /// Its name as people read it; may be empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub title: String,
     /// What it does; may be empty.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub about: String,
+    /// What a call of it does to the world.
+    #[serde(skip_serializing_if = "Hints::are_none")]
+    pub hints: Hints,
     /// What it is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<Type>,
@@ -59,6 +65,26 @@ pub struct MethodDescription {
     pub example: Option<Value>,
 }
 
+/// What a call of a method does to the world, as far as the service says so. It is for those who decide whether a person is to be asked
+/// before a call, and no more than a promise: the broker doesn't know of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Hints {
+    /// It changes nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<bool>,
+    /// It may remove or overwrite something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destructive: Option<bool>,
+    /// A second call with the same request changes nothing more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotent: Option<bool>,
+    /// It deals with things beyond those that the service keeps, such as the web.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_world: Option<bool>,
+}
+
 /// A topic in its publisher's words.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -79,6 +105,27 @@ pub(crate) struct EncodedDescription {
     pub(crate) fingerprint: Fingerprint,
 }
 
+/// All that a service tells of itself: to the broker, and to who asks.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// Of the methods that are answered, as far as they are known, and as far as a registration has room for them.
+    pub(crate) names: Vec<MethodName>,
+    /// None if there is nothing to say.
+    pub(crate) description: Option<EncodedDescription>,
+}
+
+impl Said {
+    /// What is said of the methods, and what was traced of them.
+    pub(crate) fn of(description: Description, traced: BTreeMap<MethodName, MethodDescription>) -> Self {
+        let whole = description.completed(traced);
+        let description = whole.encoded();
+        let names: Vec<MethodName> = whole.methods.into_keys().collect();
+        // Without any the service may answer all names, which holds for too many of them; a part would deny the others.
+        let fit = names.iter().map(|name| name.as_str().len() + 1).sum::<usize>() <= MOST_NAMES;
+        Self { names: if fit { names } else { Vec::new() }, description }
+    }
+}
+
 impl EncodedDescription {
     /// The reply to who asks for it.
     pub(crate) fn answer(&self, id: u64) -> Message {
@@ -88,11 +135,13 @@ impl EncodedDescription {
 
 impl Description {
     /// With what was traced of the methods.
-    pub(crate) fn completed(mut self, traced: BTreeMap<MethodName, MethodDescription>) -> Self {
+    fn completed(mut self, traced: BTreeMap<MethodName, MethodDescription>) -> Self {
         for (name, traced) in traced {
             let said = self.methods.remove(&name).unwrap_or_default();
             let method = MethodDescription {
+                title: said.title,
                 about: said.about,
+                hints: said.hints,
                 one_way: said.one_way,
                 example: said.example,
                 request: traced.request.or(said.request),
@@ -108,12 +157,20 @@ impl Description {
     }
 
     /// As it is sent; none if there is nothing to say.
-    pub(crate) fn encoded(&self) -> Option<EncodedDescription> {
+    fn encoded(&self) -> Option<EncodedDescription> {
         if *self == Self::default() {
             return None;
         }
         let json: Bytes = serde_json::to_vec(self).ok()?.into();
         Some(EncodedDescription { fingerprint: Fingerprint::of(&json), json })
+    }
+}
+
+impl Hints {
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn are_none(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -142,3 +199,6 @@ impl MethodDescription {
         schemas
     }
 }
+
+/// Bytes of a registration's names of methods, counting one more for each.
+const MOST_NAMES: usize = 4_096;

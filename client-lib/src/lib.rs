@@ -161,7 +161,7 @@ pub use client::Client;
 pub use connect::Connect;
 pub use cork::Corked;
 pub use datagram::Datagram;
-pub use description::{Description, EventDescription, MethodDescription};
+pub use description::{Description, EventDescription, Hints, MethodDescription};
 pub use error::{CallError, Error, Result};
 pub use events::{Event, Notice, Subscribe, Subscription, Watched};
 pub use ipc_protocol::{

@@ -113,7 +113,6 @@ class Calls(AioCase):
             await go_on.wait()
             return "done"
 
-        service.stop()  # which has no effect yet
         running = asyncio.ensure_future(service.run())
         client = await self.client()
         await client.wait_for("slow", timeout=SOON)
@@ -124,6 +123,14 @@ class Calls(AioCase):
         go_on.set()
         self.assertEqual(await call, "done")
         await asyncio.wait_for(running, SOON)
+
+    async def test_a_stop_that_comes_before_the_service_runs_ends_it(self) -> None:
+        service = self.service()
+        service.stop()
+        await asyncio.wait_for(service.run(), SOON)
+        self.assertEqual(await (await self.client()).names(), [])
+        with self.assertRaisesRegex(ipcd.UsageError, "once"):
+            await service.run()
 
     async def test_a_lock_whose_wait_is_cancelled_is_not_held(self) -> None:
         client, other, third = [await self.client() for _ in range(3)]
@@ -187,6 +194,51 @@ class Streams(AioCase):
             await call.fail(ipcd.AppError("the disk is gone"))
             with self.assertRaisesRegex(ipcd.Internal, "the disk is gone"):
                 await call.end()
+
+
+class Datagrams(AioCase):
+    async def test_calls_side_by_side_an_event_and_errors(self) -> None:
+        self.addCleanup(calc(ipcd.Service("calc", address=self.broker.socket)).start().stop)
+        async with ipcd.aio.Datagram(self.broker.socket) as sender:
+            sums = await asyncio.gather(*(sender.call("calc.add", [n, n], timeout=SOON) for n in range(8)))
+            self.assertEqual(sums, [2 * n for n in range(8)])
+            with self.assertRaises(ipcd.NoService):
+                await sender.call("clock", timeout=SOON)
+            with self.assertRaises(ipcd.TooLarge):
+                await sender.call("calc.add", bytes(65536))
+            await sender.notify("calc.add", [1, 2])
+            async with await (await self.client()).subscribe("home") as notices:
+                await sender.announce("home", 1)
+                event = await asyncio.wait_for(notices.next(), SOON)
+                assert isinstance(event, ipcd.Event)
+                self.assertEqual((event.value, event.sequence), (1, None))
+
+    async def test_a_call_ends_with_its_time_its_task_or_the_sender(self) -> None:
+        async with ipcd.aio.Datagram(self.broker.socket) as sender:
+            with self.assertRaises(ipcd.DeadlineExceeded):
+                await sender.call("ipc.wait", {"name": "late"}, timeout=0.01)
+            waiting = asyncio.ensure_future(sender.call("ipc.wait", {"name": "late"}))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with self.assertRaises(asyncio.CancelledError):
+                await waiting
+            pending = asyncio.ensure_future(sender.call("ipc.wait", {"name": "late"}))
+            await asyncio.sleep(0)
+        with self.assertRaisesRegex(ipcd.UsageError, "closed"):
+            await pending
+        with self.assertRaisesRegex(ipcd.UsageError, "closed"):
+            await sender.notify("clock")
+
+    async def test_the_next_broker_is_found_and_what_the_old_one_owed_is_lost(self) -> None:
+        async with ipcd.aio.Datagram(self.broker.socket) as sender:
+            pending = asyncio.ensure_future(sender.call("ipc.wait", {"name": "late"}))
+            await asyncio.sleep(0)
+            self.broker.restart()
+            with self.assertRaises(ipcd.NoService):
+                await sender.call("clock", timeout=SOON)
+            with self.assertRaises(ipcd.Unavailable) as raised:
+                await pending
+            self.assertTrue(raised.exception.may_have_run)
 
 
 class Events(AioCase):

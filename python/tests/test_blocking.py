@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 import unittest
+from typing import Any
 
 import ipcd
 from ipcd.service import DRAIN
@@ -208,6 +210,41 @@ class Calls(BrokerCase):
         began = time.monotonic()
         running.stop()
         self.assertLess(time.monotonic() - began, DRAIN - 1)
+
+    def test_a_service_serves_once_and_a_stop_before_that_is_kept(self) -> None:
+        service = self.service("calc")
+        service.stop()
+        service.run()
+        with self.assertRaisesRegex(ipcd.UsageError, "once"):
+            service.run()
+
+    def test_a_time_without_end_is_the_longest_there_is(self) -> None:
+        self.calc()
+        self.assertEqual(self.client().call("calc.add", [1, 2], timeout=float("inf")), 3)
+        with ipcd.Datagram(self.broker.socket) as sender:
+            self.assertEqual(sender.call("calc.add", [1, 2], timeout=float("inf")), 3)
+
+    def test_a_kind_of_error_of_the_service_s_own_is_an_app_error(self) -> None:
+        class OutOfStock(ipcd.AppError):
+            """There is none left."""
+
+        service = self.service("shop")
+
+        @service.method
+        def buy() -> None:
+            raise OutOfStock("no apples", app_code=4)
+
+        self.serve(service)
+        with self.assertRaises(ipcd.AppError) as raised:
+            self.client().call("shop.buy")
+        self.assertEqual((raised.exception.app_code, raised.exception.text), (4, "no apples"))
+
+    def test_a_service_may_have_more_methods_than_a_registration_has_room_for(self) -> None:
+        service = self.service("many")
+        for number in range(500):
+            service.method(f"method{number}")(lambda: "here")
+        self.serve(service)
+        self.assertEqual(self.client().call("many.method499"), "here")
 
     def test_after_close_the_next_call_is_refused(self) -> None:
         client = self.client()
@@ -431,6 +468,44 @@ class Datagrams(BrokerCase):
                 event = notices.next(SOON)
                 assert isinstance(event, ipcd.Event)
                 self.assertEqual((event.value, event.sequence), (1, None))
+
+
+    def test_a_closed_sender_says_so(self) -> None:
+        sender = ipcd.Datagram(self.broker.socket)
+        sender.close()
+        with self.assertRaisesRegex(ipcd.UsageError, "closed"):
+            sender.notify("clock")
+
+
+class Interrupts(BrokerCase):
+    """A KeyboardInterrupt may come between any two steps of a program."""
+
+    class Interrupted:
+        """A socket whose next work is interrupted after it was done."""
+
+        def __init__(self, inner: socket.socket, work: str) -> None:
+            self.inner, self.work = inner, work
+
+        def __getattr__(self, name: str) -> Any:
+            whole = getattr(self.inner, name)
+
+            def cut(*arguments: Any) -> None:
+                self.work = ""
+                whole(*arguments)
+                raise KeyboardInterrupt
+
+            return cut if name == self.work else whole
+
+    def test_bytes_are_neither_sent_twice_nor_missed(self) -> None:
+        self.calc()
+        client = self.client()
+        for work in ("send", "recv"):
+            with self.subTest(work):
+                connection = client._line.connection
+                setattr(connection, "_socket", self.Interrupted(connection._socket, work))
+                with self.assertRaises(KeyboardInterrupt):
+                    client.call("calc.add", [1, 2])
+                self.assertEqual(client.call("calc.add", [3, 4]), 7)
 
 
 class Threads(BrokerCase):

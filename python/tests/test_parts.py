@@ -124,6 +124,9 @@ class Names(unittest.TestCase):
 
     def test_times(self) -> None:
         self.assertEqual([to_ms(one) for one in (None, 0, 0.0011, 5, 1e9)], [0, 1, 2, 5000, 3_600_000])
+        self.assertEqual(to_ms(float("inf")), 3_600_000)
+        with self.assertRaises(ipcd.UsageError):
+            to_ms(float("nan"))
 
 
 class Addresses(unittest.TestCase):
@@ -299,6 +302,9 @@ class Errors(unittest.TestCase):
     def test_a_request_that_has_no_form_in_json_is_not_sent(self) -> None:
         with self.assertRaises(ipcd.Invalid):
             request.body_of({"a": object()})
+
+    def test_each_notice_counts_as_one(self) -> None:
+        self.assertTrue(all((ipcd.Gap(0), ipcd.Resumed())))
 
 
 if __name__ == "__main__":

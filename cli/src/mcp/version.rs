@@ -49,6 +49,19 @@ impl Era {
         }
     }
 
+    /// The parameters of a request as this era has them.
+    pub(crate) fn params(self, mut params: Map<String, Value>, mut meta: Map<String, Value>) -> Value {
+        if self == Self::Stateless {
+            meta.insert(VERSION.to_owned(), json!(STATELESS));
+            meta.insert(CLIENT.to_owned(), introduction());
+            meta.insert(CAPABILITIES.to_owned(), json!({}));
+        }
+        if !meta.is_empty() {
+            params.insert("_meta".to_owned(), Value::Object(meta));
+        }
+        Value::Object(params)
+    }
+
     /// A result as this era has it.
     pub(crate) fn result(self, mut result: Value) -> Value {
         if let (Some(members), Self::Stateless) = (result.as_object_mut(), self) {

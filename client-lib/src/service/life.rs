@@ -4,9 +4,10 @@
 //!
 //! ```text
 //! Registering --> Serving --stopped--> Unregistering --> Draining --> Ended
-//!   ^    |           |
-//!   |    v           v lost
-//!   +-- Away <-------+
+//!   ^    |         |    ^
+//!   |    |         |    +--> Renewing (says something else of itself)
+//!   |    v         v lost
+//!   +-- Away <-----+
 //! ```
 
 use std::{
@@ -33,6 +34,7 @@ use super::{
 };
 use crate::{
     client::Client,
+    description::Description,
     error::{Error, Result},
     link::{
         backoff::Backoff,
@@ -50,16 +52,25 @@ pub(super) struct Life {
     stopper: Stopper,
     phase: Phase,
     backoff: Backoff,
+    /// Whether the broker knows another description.
+    is_stale: bool,
     /// Since when there has been no connection.
     away_since: Option<Instant>,
 }
 
 enum Phase {
     Serving(Box<Turns>),
-    Away { again: Instant },
+    Away {
+        again: Instant,
+    },
     Registering(Box<Turns>, Question),
+    /// The name was given back and asked for again with one write; the first answer is taken with the second.
+    Renewing(Box<Turns>, Serial, Question),
     Unregistering(Box<Turns>, Question),
-    Draining { turns: Box<Turns>, until: Instant },
+    Draining {
+        turns: Box<Turns>,
+        until: Instant,
+    },
     Ended(Result<()>),
 }
 
@@ -95,7 +106,7 @@ impl Life {
         let common = Common { offer: Arc::new(offer), workers, client, idle };
         let turns = Turns::new(&common, common.client.connection(), receiver);
         let phase = Phase::Serving(Box::new(turns));
-        Ok(Self { common, stopper, phase, backoff: Backoff::new(), away_since: None })
+        Ok(Self { common, stopper, phase, backoff: Backoff::new(), is_stale: false, away_since: None })
     }
 
     /// Serves until the end.
@@ -115,10 +126,16 @@ impl Life {
             Phase::Serving(turns) => self.serve(turns, wait),
             Phase::Away { again } => self.stay_away(again, wait),
             Phase::Registering(turns, question) => self.register(turns, question, wait),
+            Phase::Renewing(turns, returned, question) => self.renew(turns, returned, question, wait),
             Phase::Unregistering(turns, question) => self.unregister(turns, question, wait),
             Phase::Draining { turns, until } => self.drain(turns, until, wait),
             ended @ Phase::Ended(_) => ended,
         };
+    }
+
+    /// Says something else of the service from now on. The broker learns it with the next step, or the next registration.
+    pub(super) fn describe(&mut self, description: Description) {
+        self.is_stale |= self.common.offer.say(description);
     }
 
     /// The connection in use.
@@ -126,6 +143,7 @@ impl Life {
         match &self.phase {
             Phase::Serving(turns)
             | Phase::Registering(turns, _)
+            | Phase::Renewing(turns, ..)
             | Phase::Unregistering(turns, _)
             | Phase::Draining { turns, .. } => Some(turns.connection()),
             Phase::Away { .. } | Phase::Ended(_) => None,
@@ -137,7 +155,9 @@ impl Life {
         match &self.phase {
             Phase::Serving(_) | Phase::Ended(_) => None,
             Phase::Away { again } => Some(*again),
-            Phase::Registering(_, question) | Phase::Unregistering(_, question) => Some(question.until),
+            Phase::Registering(_, question) | Phase::Renewing(_, _, question) | Phase::Unregistering(_, question) => {
+                Some(question.until)
+            }
             Phase::Draining { until, .. } => Some(*until),
         }
     }
@@ -151,6 +171,7 @@ impl Life {
             Phase::Unregistering(..) => 3,
             Phase::Draining { .. } => 4,
             Phase::Ended(_) => 5,
+            Phase::Renewing(..) => 6,
         }
     }
 
@@ -183,18 +204,55 @@ impl Life {
         if self.stopper.is_used() {
             return self.leave(turns);
         }
+        if mem::take(&mut self.is_stale) {
+            return self.ask_anew(turns);
+        }
         match turns.turn(self.stopper.bell(), wait.until(None)) {
             Ok(()) => Phase::Serving(turns),
-            Err(loss) => self.lost(&turns, loss),
+            Err(loss) => self.lost(&turns, Error::new(loss.code, loss.text)),
         }
     }
 
-    fn lost(&mut self, turns: &Turns, loss: Loss) -> Phase {
+    /// Gives the name back and asks for it with what is said now. Both leave together, so that the name is hardly ever missing.
+    fn ask_anew(&mut self, turns: Box<Turns>) -> Phase {
+        let offer = &self.common.offer;
+        let asked = offer.unregistration().and_then(|back| {
+            let returned = turns.connection().gather_from_reader(&back.outgoing(), Instant::now())?;
+            Ok((returned, ask(&turns, &offer.registration()?, REGISTER_TIMEOUT)?))
+        });
+        match asked {
+            Ok((Some(returned), question)) => Phase::Renewing(turns, returned, question),
+            Ok((None, _)) => {
+                self.give_up(&turns, Error::new(ErrorCode::BROKER_LOST, turns.connection().ended_before()))
+            }
+            Err(error) => self.give_up(&turns, error),
+        }
+    }
+
+    fn renew(&mut self, mut turns: Box<Turns>, returned: Serial, question: Question, wait: Wait) -> Phase {
+        if self.stopper.is_used() {
+            return self.leave(turns);
+        }
+        let turned = turns.turn(self.stopper.bell(), wait.until(Some(question.until)));
+        let Some(outcome) = question.outcome(&turns, turned) else { return Phase::Renewing(turns, returned, question) };
+        drop(turns.connection().take(returned));
+        match outcome.and_then(|response| decode_answer::<Register>(&response)) {
+            Ok(_) => Phase::Serving(turns),
+            Err(error) => self.give_up(&turns, error),
+        }
+    }
+
+    /// Leaves a connection on which the service has no name any more, for a new one.
+    fn give_up(&mut self, turns: &Turns, error: Error) -> Phase {
+        turns.connection().close("the service could not register anew");
+        self.lost(turns, error)
+    }
+
+    fn lost(&mut self, turns: &Turns, error: Error) -> Phase {
         turns.end();
         if self.stopper.is_used() {
             return Phase::Ended(Ok(()));
         }
-        let error = Error::new(loss.code, loss.text);
         if !self.common.offer.dial.can_redial() {
             return Phase::Ended(Err(error));
         }
@@ -223,7 +281,8 @@ impl Life {
     }
 
     /// Connects and asks for the name. Nothing else leaves before the broker has agreed.
-    fn come_back(&self) -> Result<Phase> {
+    fn come_back(&mut self) -> Result<Phase> {
+        self.is_stale = false;
         let connection = Arc::new(self.common.offer.connect(Duration::ZERO)?);
         let receiver = claim(&connection)?;
         let turns = Turns::new(&self.common, connection, receiver);

@@ -14,7 +14,7 @@ mod turns;
 mod unanswered;
 mod workers;
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use ipc_protocol::{Call, MethodName, ServiceName, transport::Address};
 
@@ -47,7 +47,7 @@ use self::{
 use crate::{
     connect::Connect,
     contract::Contract,
-    description::Description,
+    description::{Description, Said},
     error::{Error, Result},
     link::channel::Channel,
     method::Method,
@@ -337,10 +337,8 @@ impl Service {
         let window = self.window.or((threads == 0).then_some(QUICK_WINDOW));
         let shared = self.sharing == Sharing::Shared;
         let (name, methods, observer, dial) = (self.name, self.methods, self.observer, self.connect.dial()?);
-        let description = self.description.completed(methods.described());
-        let described = description.encoded();
-        let names = description.methods.into_keys().collect();
-        Ok((Offer { name, methods, names, described, threads, window, shared, dial, observer }, self.stopper))
+        let said = RwLock::new(Arc::new(Said::of(self.description, methods.described())));
+        Ok((Offer { name, methods, said, threads, window, shared, dial, observer }, self.stopper))
     }
 
     fn typed<M: Method>(

@@ -1,9 +1,12 @@
 //! What a service offers, and how it says so to a broker.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
 
 use ipc_protocol::{
-    ErrorCode, MethodName, ServiceName,
+    ErrorCode, ServiceName,
     control::{Register, Unregister, operation},
 };
 
@@ -12,7 +15,7 @@ use super::{
     methods::{Methods, Responder},
 };
 use crate::{
-    description::EncodedDescription,
+    description::{Description, Said},
     error::{Error, Result},
     link::blocking::{Connection, Departure},
     link::dial::Dial,
@@ -22,14 +25,11 @@ use crate::{
     },
 };
 
-/// A finished [`Service`](super::Service): all that stays the same while it serves.
+/// A finished [`Service`](super::Service): but for what it says of itself, all stays the same while it serves.
 pub(crate) struct Offer<R = Responder> {
     pub(crate) name: Option<ServiceName>,
     pub(crate) methods: Methods<R>,
-    /// Of the methods that are answered, as far as they are known.
-    pub(crate) names: Vec<MethodName>,
-    /// What the service says of itself, if it says anything.
-    pub(crate) described: Option<EncodedDescription>,
+    pub(crate) said: RwLock<Arc<Said>>,
     /// Threads of the pool, 0 if there is nothing for them to do.
     pub(crate) threads: usize,
     /// Calls taken at once; `None`: as many as there are threads.
@@ -64,13 +64,14 @@ impl<R> Offer<R> {
     /// # Errors
     /// `too_large` if the names of the methods don't fit a body.
     pub(crate) fn registration(&self) -> Result<Operated> {
+        let said = self.said();
         let register = Register {
             streams: self.methods.have_streams(),
             name: self.name.clone(),
             window: self.window(),
             shared: self.shared,
-            methods: self.names.clone(),
-            description: self.described.as_ref().map(|description| description.fingerprint),
+            methods: said.names.clone(),
+            description: said.description.as_ref().map(|description| description.fingerprint),
         };
         Operated::of::<operation::Register>(&register, Some(REGISTER_TIMEOUT))
     }
@@ -81,6 +82,21 @@ impl<R> Offer<R> {
     /// None that can happen.
     pub(crate) fn unregistration(&self) -> Result<Operated> {
         Operated::of::<operation::Unregister>(&Unregister { name: self.name.clone() }, Some(REGISTER_TIMEOUT))
+    }
+
+    /// What the service says of itself.
+    pub(crate) fn said(&self) -> Arc<Said> {
+        self.said.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says something else from now on; whether it is news.
+    pub(crate) fn say(&self, description: Description) -> bool {
+        let new = Said::of(description, self.methods.described());
+        let mut said = self.said.write().unwrap_or_else(PoisonError::into_inner);
+        let fingerprint = |said: &Said| said.description.as_ref().map(|description| description.fingerprint);
+        let is_news = fingerprint(&said) != fingerprint(&new);
+        *said = Arc::new(new);
+        is_news
     }
 
     /// Calls taken at once.

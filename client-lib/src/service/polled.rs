@@ -12,7 +12,7 @@ use super::{
     Stopper,
     life::{Life, Wait},
 };
-use crate::{client::Client, error::Result, link::readiness::Readiness};
+use crate::{client::Client, description::Description, error::Result, link::readiness::Readiness};
 
 /// A service without a thread that reads: the program's own loop waits for its descriptor, and takes a turn when it is readable or
 /// when [`Polled::timeout`] is over. Quick methods run in the turn.
@@ -72,6 +72,13 @@ impl Polled {
         }
         self.readiness.follow(self.life.connection())?;
         Ok(std::ops::ControlFlow::Continue(()))
+    }
+
+    /// Says something else of the service from now on: what [`Service::described`](super::Service::described) says, completed by the types
+    /// of typed methods. The next turn registers the service anew, if this is news: calls that run go on, those that wait at the broker
+    /// for a free place end with `service_gone`, which is safe to retry, and who watches names sees this one go and come.
+    pub fn describe(&mut self, description: Description) {
+        self.life.describe(description);
     }
 
     /// How long to wait for the descriptor at most; `None` if there is no need to wake up for anything else.

@@ -184,7 +184,8 @@ impl Turns {
 
     /// What the service says of itself. Answered here, so that no method has to end first.
     fn describe(&mut self, call: &Call) {
-        let Some(description) = &self.common.offer.described else {
+        let said = self.common.offer.said();
+        let Some(description) = &said.description else {
             return self.refuse(call, ErrorCode::NO_METHOD, format!("{} says nothing of itself", service_of(call)));
         };
         self.answers.push_message(description.answer(call.id));

@@ -2,12 +2,14 @@
 
 use std::{sync::mpsc, thread};
 
-use ipc_client::{Change, Encoding, ErrorCode, MethodName, PeerNumber, Service, control};
+use ipc_client::{
+    Change, Description, Encoding, ErrorCode, MethodDescription, MethodName, PeerNumber, Polled, Service, control,
+};
 use ipc_protocol::{Message, codec};
 
 use crate::{
     adder,
-    common::{ADD, Add, Door, PATIENCE, Text, delivered},
+    common::{ADD, Add, Door, Line, PATIENCE, Text, delivered},
     start, stop, sum,
 };
 
@@ -135,4 +137,82 @@ fn a_refusal_to_register_again_ends_the_service() {
     let register = line.expect_call();
     line.refuse(register.id, ErrorCode::DENIED, "not any more");
     assert_eq!(serving.wait().unwrap_err().code(), ErrorCode::DENIED);
+}
+
+/// A service whose turns the test takes, registered.
+fn polled(door: &Door) -> (Polled, Line, control::Register) {
+    let service = adder().address(&door.address());
+    thread::scope(|scope| {
+        let starting = scope.spawn(|| service.poll().unwrap());
+        let (line, register) = door.accept_service();
+        (starting.join().unwrap(), line, register)
+    })
+}
+
+/// Takes turns until it is done.
+fn turn_until(polled: &mut Polled, is_done: impl Fn() -> bool) {
+    while !is_done() {
+        assert!(polled.turn().unwrap().is_continue());
+    }
+}
+
+fn about(text: &str) -> Description {
+    let mut description = Description::default();
+    description.about = text.to_owned();
+    description
+}
+
+#[test]
+fn what_a_service_says_anew_is_registered_anew_and_calls_go_on() {
+    let door = Door::open();
+    let (mut polled, mut line, before) = polled(&door);
+    polled.describe(about("sums"));
+    turn_until(&mut polled, || !line.is_silent());
+    line.deliver(1, Encoding::BINCODE, &ADD);
+    line.expect_unregister();
+    let after = line.expect_register();
+    assert_eq!(after.name, before.name);
+    assert_eq!(after.methods, before.methods);
+    assert_ne!(after.description, before.description);
+    turn_until(&mut polled, || !line.is_silent());
+    assert_eq!(line.expect_reply().id, 1);
+    polled.describe(about("sums"));
+    assert!(polled.turn().unwrap().is_continue());
+    assert!(line.is_silent(), "the same again is no news");
+}
+
+#[test]
+fn a_service_that_loses_its_name_while_it_says_something_else_comes_back() {
+    let door = Door::open();
+    let (mut polled, mut line, _) = polled(&door);
+    polled.describe(about("sums"));
+    turn_until(&mut polled, || !line.is_silent());
+    line.expect_unregister();
+    let register = line.expect_call();
+    line.refuse(register.id, ErrorCode::NAME_TAKEN, "pid 7 holds it");
+    turn_until(&mut polled, || door.is_knocked_at());
+    thread::scope(|scope| {
+        let broker = scope.spawn(|| door.accept_service());
+        turn_until(&mut polled, || broker.is_finished());
+        let (mut line, register) = broker.join().unwrap();
+        assert_eq!(register.name.unwrap().as_str(), "calc");
+        line.deliver(1, Encoding::BINCODE, &ADD);
+        turn_until(&mut polled, || !line.is_silent());
+        assert_eq!(line.expect_reply().id, 1);
+    });
+}
+
+#[test]
+fn more_names_of_methods_than_a_registration_holds_are_left_out() {
+    let door = Door::open();
+    let mut description = about("many");
+    description.methods =
+        (0..500).map(|at| (format!("method{at}").parse().unwrap(), MethodDescription::default())).collect();
+    let service = Service::new("many").described(description).address(&door.address());
+    thread::scope(|scope| {
+        let starting = scope.spawn(|| service.start().unwrap());
+        let (line, register) = door.accept_service();
+        assert!(register.methods.is_empty() && register.description.is_some());
+        stop(starting.join().unwrap(), line);
+    });
 }

@@ -8,6 +8,7 @@ import struct
 from typing import Mapping, Optional
 
 from .error import Denied, Unavailable, UsageError
+from .inherited import Inherited
 
 MAX_PATH = 101
 
@@ -43,10 +44,11 @@ class Address:
     def stream(self, patience: float) -> socket.socket:
         """A stream to the broker. Waits up to `patience` seconds for one that is too busy to accept.
 
-        Raises `Unavailable` or `Denied`.
+        Raises `Unavailable`, `Denied`, or `UsageError` for a descriptor that is no connection.
         """
+        sock: socket.socket
         if self.is_inherited:
-            sock = self._inherited()
+            sock = Inherited.of(int(self.text[3:]))
         else:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             if patience <= 0:
@@ -74,14 +76,6 @@ class Address:
 
     def _name(self, end: str) -> str:
         return "\0" + self.text[1:] + end if self.text.startswith("@") else self.text + end
-
-    def _inherited(self) -> socket.socket:
-        try:
-            sock = socket.socket(fileno=int(self.text[3:]))
-            sock.set_inheritable(False)
-            return sock
-        except OSError as error:
-            raise Unavailable(f"{self.text} isn't a connected socket: {error.strerror}") from error
 
     def _connect(self, sock: socket.socket, name: str) -> None:
         try:

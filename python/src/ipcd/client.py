@@ -107,12 +107,7 @@ class Client:
 
     def ping(self) -> None:
         """A round trip to the broker: it has dealt with everything that was sent before."""
-        connection = self._line.live()
-        since = time.monotonic()
-        with connection.changed:
-            pending = connection.session.ping()
-            connection.flush()
-        connection.outcome(pending, since, 0, self._bound)
+        self._ping()
 
     # ---- events
 
@@ -180,11 +175,7 @@ class Client:
     @property
     def peer(self) -> int:
         """The number of this connection: others call it as `@N` if it serves."""
-        connection = self._line.live()
-        with connection.changed:
-            connection.flush()
-            connection.wait(lambda: connection.session.is_welcome)
-        return connection.session.peer
+        return self._ping().session.peer
 
     def close(self) -> None:
         """Ends the connection: what is under way ends with `BrokerLost`."""
@@ -198,6 +189,15 @@ class Client:
 
     # ---- inside
 
+    def _ping(self) -> Connection:
+        connection = self._line.live()
+        since = time.monotonic()
+        with connection.changed:
+            pending = connection.session.ping()
+            connection.flush(since + PATIENCE)
+        connection.outcome(pending, since, 0, self._bound)
+        return connection
+
     def _lock(self, asked: Request, name: str) -> Lock:
         ticket = self._submit(asked)
         ticket.body()
@@ -205,8 +205,8 @@ class Client:
 
     def _submit(self, asked: Request) -> Ticket:
         """Sends a call. One that could not leave is sent again on a new connection, once."""
-        asked = self._within_bound(asked)
         since = time.monotonic()
+        asked = request.within(asked, self._bound, since)
         for attempt in (1, 2):
             connection = self._line.live()
             with connection.changed:
@@ -231,15 +231,6 @@ class Client:
         except BaseException:
             connection.give_up(pending)
             raise
-
-    def _within_bound(self, asked: Request) -> Request:
-        bound = self._bound
-        if bound is None or bound.flow is not None:
-            return asked
-        if bound.cancelled is not None:
-            raise bound.cancelled
-        left = max(1, int((bound.deadline - time.monotonic()) * 1000))
-        return asked._replace(time_ms=min(asked.time_ms, left) if asked.time_ms else left)
 
 
 class Ticket:

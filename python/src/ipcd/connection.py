@@ -9,8 +9,10 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from typing import Callable, Optional
 
+from . import fork
 from .address import Address
 from .body import Body
 from .error import BrokerLost, DeadlineExceeded, Error
@@ -47,6 +49,7 @@ class Connection:
         self._poll.register(self._socket, select.POLLIN)
         self._polled = select.POLLIN
         self._wake_reader, self._wake_writer = -1, -1
+        fork.watch(self)
 
     # ---- with the lock held
 
@@ -164,6 +167,22 @@ class Connection:
             self._end(BrokerLost(text))
             self._close_socket()
 
+    def forked(self) -> None:
+        """In the child: the connection is the parent's, and the next call of a client makes one of its own."""
+        self.changed = threading.Condition(threading.Lock())
+        self._is_read = False
+        self._waiting = 0
+        self.session.lose(BrokerLost("the connection belongs to the process that has forked this one"))
+        with self.changed:
+            self._close_socket()
+
+    def __del__(self) -> None:
+        sock = getattr(self, "_socket", None)
+        if sock is not None and sock.fileno() >= 0:
+            warnings.warn(f"a connection to {self.address} was not closed", ResourceWarning, source=self)
+            self._is_read = False
+            self._close_socket()
+
     @property
     def is_alive(self) -> bool:
         """Whether it has not ended, as far as can be known without asking the broker."""
@@ -195,6 +214,9 @@ class Connection:
             pass
         except OSError:
             session.cannot_write()
+        except BaseException:  # as KeyboardInterrupt: what was sent may not be counted, and must not be sent again
+            self._interrupted()
+            raise
 
     def _read(self, left: Optional[float]) -> bool:
         """Reads once, without the lock, for at most `left` seconds. False if nothing came."""
@@ -205,19 +227,28 @@ class Connection:
         self._is_read = True
         data: Optional[bytes] = None
         error: Optional[OSError] = None
+        is_taking = False
         self.changed.release()
         try:
             if self._poll.poll(None if left is None else -int(-left * 1000 // 1)):
+                is_taking = True
                 data = self._socket.recv(_READ)
+            is_taking = False
         except BlockingIOError:
-            pass
+            is_taking = False
         except OSError as failed:
-            error = failed
+            is_taking, error = False, failed
         finally:
             self.changed.acquire()
             self._is_read = False
+            if is_taking and data is None:  # by KeyboardInterrupt, when something may have been read already
+                self._interrupted()
             self._took(data, error)
         return bool(data)
+
+    def _interrupted(self) -> None:
+        self._end(BrokerLost("the program was interrupted in the middle of reading or writing, and connects again"))
+        self._close_socket()
 
     def _took(self, data: Optional[bytes], error: Optional[OSError]) -> None:
         if data:

@@ -22,6 +22,18 @@ class Error(Exception):
     #: Whether the number alone says that the request has not run.
     has_not_run: bool = False
 
+    def __init_subclass__(
+        cls, *, code: int = 0, name: str = "", has_not_run: bool = False, sentence: str = ""
+    ) -> None:
+        """A row of the table, documented by its sentence unless another one is given; or, without a number, a program's own kind of the
+        error above it."""
+        super().__init_subclass__()
+        if not code:
+            return
+        cls.code, cls.name, cls.has_not_run = code, name, has_not_run
+        said = (cls.__doc__ or name).rstrip(".")  # without docstrings (-OO) the name has to do
+        cls.sentence = sentence or said[:1].lower() + said[1:]
+
     def __init__(
         self, text: str = "", *, safe: Optional[bool] = None, delivered: Optional[int] = None
     ) -> None:
@@ -49,11 +61,10 @@ class Error(Exception):
         return f"{self.name}: {self.text}{ran}"
 
 
-class AppError(Error):
+class AppError(
+    Error, code=1, name="app_error", sentence="the service ran the call and returned an error of its own"
+):
     """The service ran the call and returned an error of its own. A method raises it to do so."""
-
-    code, name = 1, "app_error"
-    sentence = "the service ran the call and returned an error of its own"
 
     def __init__(
         self,
@@ -77,137 +88,80 @@ class AppError(Error):
         return self.body.value() if self.body.data else None
 
 
-class UsageError(Error):
+class UsageError(Error, code=2, name="usage", has_not_run=True, sentence="the command or the request is malformed"):
     """The request is malformed: nothing was sent."""
 
-    code, name, has_not_run = 2, "usage", True
-    sentence = "the command or the request is malformed"
 
-
-class Invalid(Error):
+class Invalid(Error, code=3, name="invalid", has_not_run=True):
     """A name or the payload is not valid."""
 
-    code, name, has_not_run = 3, "invalid", True
-    sentence = "a name or the payload is not valid"
 
-
-class UnsupportedEncoding(Error):
+class UnsupportedEncoding(Error, code=4, name="unsupported_encoding", has_not_run=True):
     """The service does not take this encoding."""
 
-    code, name, has_not_run = 4, "unsupported_encoding", True
-    sentence = "the service does not take this encoding"
 
-
-class TooLarge(Error):
+class TooLarge(Error, code=5, name="too_large", has_not_run=True):
     """The body is over the limit."""
 
-    code, name, has_not_run = 5, "too_large", True
-    sentence = "the body is over the limit"
 
-
-class NoInput(Error):
+class NoInput(Error, code=6, name="no_input", has_not_run=True):
     """A file named on the command line cannot be read."""
 
-    code, name, has_not_run = 6, "no_input", True
-    sentence = "a file named on the command line cannot be read"
 
-
-class NoMethod(Error):
+class NoMethod(Error, code=7, name="no_method", has_not_run=True):
     """The service has no such method."""
 
-    code, name, has_not_run = 7, "no_method", True
-    sentence = "the service has no such method"
 
-
-class NoService(Error):
+class NoService(Error, code=8, name="no_service", has_not_run=True):
     """No process offers this name."""
 
-    code, name, has_not_run = 8, "no_service", True
-    sentence = "no process offers this name"
 
-
-class Unavailable(Error):
+class Unavailable(Error, code=9, name="unavailable", has_not_run=True):
     """No broker answers at the address."""
 
-    code, name, has_not_run = 9, "unavailable", True
-    sentence = "no broker answers at the address"
 
-
-class Internal(Error):
+class Internal(Error, code=10, name="internal", sentence="the service's handler panicked or was killed"):
     """The service's method failed, or its process was killed by its own side."""
 
-    code, name = 10, "internal"
-    sentence = "the service's handler panicked or was killed"
 
-
-class ActivationFailed(Error):
+class ActivationFailed(Error, code=11, name="activation_failed", has_not_run=True):
     """The service could not be started."""
 
-    code, name, has_not_run = 11, "activation_failed", True
-    sentence = "the service could not be started"
 
-
-class ServiceGone(Error):
+class ServiceGone(Error, code=12, name="service_gone"):
     """The service died before it answered."""
 
-    code, name = 12, "service_gone"
-    sentence = "the service died before it answered"
 
-
-class BrokerLost(Error):
+class BrokerLost(Error, code=13, name="broker_lost"):
     """The broker went away before the answer came."""
 
-    code, name = 13, "broker_lost"
-    sentence = "the broker went away before the answer came"
 
-
-class Busy(Error):
+class Busy(Error, code=14, name="busy", has_not_run=True):
     """A queue or quota is full."""
 
-    code, name, has_not_run = 14, "busy", True
-    sentence = "a queue or quota is full"
 
-
-class ProtocolError(Error):
+class ProtocolError(Error, code=15, name="protocol", has_not_run=True):
     """One side broke the protocol."""
 
-    code, name, has_not_run = 15, "protocol", True
-    sentence = "one side broke the protocol"
 
-
-class Denied(Error):
+class Denied(Error, code=16, name="denied", has_not_run=True):
     """The caller may not do this."""
 
-    code, name, has_not_run = 16, "denied", True
-    sentence = "the caller may not do this"
 
-
-class ConfigError(Error):
+class ConfigError(Error, code=17, name="config", has_not_run=True):
     """The configuration is wrong."""
 
-    code, name, has_not_run = 17, "config", True
-    sentence = "the configuration is wrong"
 
-
-class DeadlineExceeded(Error):
+class DeadlineExceeded(Error, code=18, name="deadline"):
     """The deadline passed before the answer came."""
 
-    code, name = 18, "deadline"
-    sentence = "the deadline passed before the answer came"
 
-
-class Cancelled(Error):
+class Cancelled(Error, code=19, name="cancelled"):
     """The caller cancelled the call."""
 
-    code, name = 19, "cancelled"
-    sentence = "the caller cancelled the call"
 
-
-class NameTaken(Error):
+class NameTaken(Error, code=20, name="name_taken", has_not_run=True):
     """Another process holds the name."""
-
-    code, name, has_not_run = 20, "name_taken", True
-    sentence = "another process holds the name"
 
 
 class UnknownError(Error):

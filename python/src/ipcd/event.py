@@ -53,5 +53,8 @@ class Gap(NamedTuple):
 class Resumed(NamedTuple):
     """The broker was away, and the subscription is back. Events may have been missed."""
 
+    def __bool__(self) -> bool:
+        return True  # it is a notice, as the others are, although it says nothing more
+
 
 Notice = Union[Event, Gap, Resumed]

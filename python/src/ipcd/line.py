@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Optional
 
+from . import fork
 from .address import Address
 from .connection import Connection
 from .error import BrokerLost, Unavailable
@@ -19,6 +20,11 @@ class Line:
         self.patience = patience
         self.is_closed = False
         self.connection: Connection
+        self._dialling = threading.Lock()
+        fork.watch(self)
+
+    def forked(self) -> None:
+        """In the child: no thread of it connects."""
         self._dialling = threading.Lock()
 
     def connect(self) -> None:

@@ -14,6 +14,11 @@ from .error import Cancelled, DeadlineExceeded, Error, Internal, Invalid, NoMeth
 from .frame import DEFAULT_TIMEOUT_MS
 from .inbound import Inbound
 
+#: The longest time of a call, in seconds.
+LONGEST = 3600.0
+#: Bytes that a registration has for the names of methods, counting one more for each.
+_MOST_NAMES = 4096
+
 F = TypeVar("F", bound=Callable[..., Any])
 log = logging.getLogger("ipcd")
 
@@ -86,8 +91,8 @@ class Methods:
     def method(self, function: Optional[str] = None, *, default: bool = False) -> Callable[[F], F]: ...
 
     def method(self, function: Union[F, str, None] = None, *, default: bool = False) -> Any:
-        """A function answers the method of its name, `_` as `-` if it is registered under another: `@service.method`,
-        `@service.method("other-name")`, or `@service.method(default=True)` for calls that name none.
+        """A function answers the method of its name, in small letters (`@service.method`), of another one
+        (`@service.method("other-name")`), or calls that name none (`@service.method(default=True)`).
 
         It takes the members of a JSON object by name, those of an array by place, and any other value as its only argument; what it
         returns is the reply: `bytes` as they are, anything else in JSON. A parameter that is annotated with `Call` gets the call.
@@ -139,7 +144,9 @@ class Methods:
         if self.name is not None:
             members["name"] = self.name
         members["streams"] = any(method.is_streamed for method in self._methods.values())
-        members["methods"] = sorted(name for name in self._methods if name)
+        # Without names a service may answer any, which holds for one with too many of them; a part would deny the others.
+        if sum(len(name) + 1 for name in self._methods) <= _MOST_NAMES:
+            members["methods"] = sorted(self._methods)
         return dump(members)
 
     def unregistration(self) -> bytes:
@@ -204,10 +211,15 @@ def taken(inbound: Inbound, items: Any) -> Any:
 
 
 def to_ms(timeout: Optional[float]) -> int:
-    """Seconds in the form of the wire: 0 means the default, so the shortest time is 1 ms."""
+    """Seconds in the form of the wire: 0 means the default, so the shortest time is 1 ms. The longest is an hour.
+
+    Raises `UsageError` for what is no time.
+    """
     if timeout is None:
         return 0
-    return max(1, min(3_600_000, -int(-timeout * 1000 // 1)))
+    if timeout != timeout:
+        raise UsageError("the timeout is nan: it must be a number of seconds")
+    return max(1, -int(-min(timeout, LONGEST) * 1000 // 1))
 
 
 def default_seconds(time_ms: int, default_ms: int = DEFAULT_TIMEOUT_MS) -> float:

@@ -9,6 +9,7 @@ from . import name as names
 from .body import JSON, Body, Unreadable, dump
 from .error import BrokerLost, Busy, DeadlineExceeded, Error, Invalid, ProtocolError, Unavailable, UsageError
 from .feed import POLICIES
+from .inbound import Inbound
 from .methods import to_ms
 
 
@@ -79,6 +80,16 @@ def lock(name: str, places: int, wait: bool, timeout: Optional[float]) -> Reques
         raise UsageError("a lock has at least one place")
     asked = operation("lock", timeout, name=names.service(name), places=places, wait=wait)
     return asked._replace(undo=("unlock", dump({"name": name})))
+
+
+def within(asked: Request, bound: Optional[Inbound], now: float) -> Request:
+    """A call on behalf of another, which it doesn't outlast unless that one has streams. Raises why that one has ended."""
+    if bound is None or bound.flow is not None:
+        return asked
+    if bound.cancelled is not None:
+        raise bound.cancelled
+    left = max(1, int((bound.deadline - now) * 1000))
+    return asked._replace(time_ms=min(asked.time_ms, left) if asked.time_ms else left)
 
 
 def stream_flags(send: bool, receive: bool) -> int:

@@ -70,7 +70,7 @@ class Service(Methods):
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Registers and serves until `stop`. When the broker has gone, it comes back with it.
+        """Registers and serves until `stop`, once. When the broker has gone, it comes back with it.
 
         Raises why it can't register; later only what will not pass.
         """
@@ -117,6 +117,8 @@ class Service(Methods):
             self._line.connection.close("the service was stopped")
 
     def _register(self) -> Connection:
+        if self._line.is_closed:
+            raise UsageError("a service serves once: make another one")
         connection = Connection(self._line.address, self._line.agent, self._line.patience, calls=self._window)
         connection.make_wakeable()
         try:
@@ -247,6 +249,7 @@ class Running:
             self.service._live(connection)
         except BaseException as error:
             self.error = error
+            log.error("%s serves no more: %s", self.service.name, error)
 
 
 def _sent(call: Call, items: Any) -> Any:

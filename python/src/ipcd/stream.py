@@ -99,5 +99,3 @@ class Items:
 
     def next_body(self) -> Optional[Body]:
         return self._connection.take_item(self._flow, self._sign)
-
-

@@ -1,5 +1,6 @@
 //! A server of the Model Context Protocol on its standard streams, in either era: `toolbox sessions`, `toolbox stateless`, and as some
-//! are, `toolbox leaves` (it ends on a question that it doesn't know) and `toolbox silent` (it never answers that one).
+//! are, `toolbox leaves` (it ends on a question that it doesn't know), `toolbox silent` (it never answers that one) and `toolbox crowded`
+//! (it has very many tools). A call of `grow` gives it one tool more, which it tells.
 //!
 //! With `TOOLBOX_LOG` it writes down, a line each, that it was asked for something slow, and that it was told to cancel.
 #![forbid(unsafe_code)]
@@ -13,6 +14,8 @@ use serde_json::{Value, json};
 
 fn main() {
     let era = std::env::args().nth(1).unwrap_or_default();
+    let mut has_grown = false;
+    let mut subscription = None;
     for line in io::stdin().lock().lines().map_while(Result::ok) {
         let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
         let (method, id) = (message["method"].as_str().unwrap_or_default(), &message["id"]);
@@ -20,10 +23,17 @@ fn main() {
             ("server/discover", "leaves") => std::process::exit(3),
             ("server/discover", "silent") => {}
             ("server/discover", "stateless") => answer(id, json!({ "supportedVersions": ["2026-07-28"] })),
-            ("initialize", "sessions" | "leaves" | "silent") => {
+            ("initialize", "sessions" | "leaves" | "silent" | "crowded") => {
                 answer(id, json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": {} } }));
             }
-            ("tools/list", _) => list(&message, id),
+            ("subscriptions/listen", "stateless") => subscription = Some(id.clone()),
+            ("tools/list", "crowded") => crowd(id),
+            ("tools/list", _) => list(&message, id, has_grown),
+            ("tools/call", _) if message["params"]["name"] == "grow" => {
+                has_grown = true;
+                tell_change(&era, subscription.as_ref());
+                answer(id, json!({ "content": [] }));
+            }
             ("tools/call", _) => call(&message["params"], id),
             ("notifications/cancelled", _) => write_down("cancelled"),
             _ if id.is_null() => {}
@@ -32,12 +42,31 @@ fn main() {
     }
 }
 
+fn tool(name: &str) -> Value {
+    json!({ "name": name, "description": format!("does {name}"), "inputSchema": { "type": "object" } })
+}
+
+/// In the stateless era a client is told only if it has asked for it.
+fn tell_change(era: &str, subscription: Option<&Value>) {
+    let params = match (era, subscription) {
+        ("stateless", None) => return,
+        ("stateless", Some(id)) => json!({ "_meta": { "io.modelcontextprotocol/subscriptionId": id } }),
+        _ => json!({}),
+    };
+    say(&json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": params }));
+}
+
+/// All at once.
+fn crowd(id: &Value) {
+    let tools: Value = (0..500).map(|at| tool(&format!("tool number {at}"))).collect();
+    answer(id, json!({ "tools": tools }));
+}
+
 /// Two pages.
-fn list(message: &Value, id: &Value) {
-    let tool = |name: &str| json!({ "name": name, "description": format!("does {name}"), "inputSchema": { "type": "object" } });
+fn list(message: &Value, id: &Value, has_grown: bool) {
     if message["params"]["cursor"] == "2" {
-        let tools: Vec<Value> = ["fail", "die", "count", "slow"].map(tool).to_vec();
-        return answer(id, json!({ "tools": tools }));
+        let names = ["fail", "die", "count", "slow", "grow"].into_iter().chain(has_grown.then_some("grown"));
+        return answer(id, json!({ "tools": names.map(tool).collect::<Value>() }));
     }
     let mut sum = tool("addUp");
     sum["inputSchema"] = json!({
@@ -45,6 +74,8 @@ fn list(message: &Value, id: &Value) {
         "properties": { "a": { "type": "integer" }, "b": { "type": "integer" } },
         "required": ["a", "b"],
     });
+    sum["title"] = json!("Add up");
+    sum["annotations"] = json!({ "readOnlyHint": true, "openWorldHint": false });
     sum["outputSchema"] =
         json!({ "type": "object", "properties": { "sum": { "type": "integer" } }, "required": ["sum"] });
     answer(id, json!({ "tools": [sum, tool("pid")], "nextCursor": "2" }));

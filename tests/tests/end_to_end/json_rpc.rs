@@ -5,6 +5,7 @@ use std::{
     fs,
     net::Shutdown,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use ipc_client::{Client, Method};
@@ -85,15 +86,23 @@ fn root() -> &'static Path {
 
 // ---- programs without a library
 
-/// An example, if its interpreter is there.
-fn example(broker: &Broker, interpreter: &str, file: &str, arguments: &[&str]) -> Option<Command> {
-    if Command::new(interpreter, ["--version"]).into_inner().output().is_err() {
-        skip(&format!("{interpreter} is not installed"));
+/// Clients that print the result, and end with another code than 0 if there is none.
+const CLIENTS: [(&str, &str); 4] =
+    [("python3", "call.py"), ("node", "call.js"), ("perl", "call.pl"), ("go run", "call.go")];
+
+/// An example, if what runs it is there.
+fn example(broker: &Broker, runner: &str, file: &str, arguments: &[&str]) -> Option<Command> {
+    let (program, verb) = runner.split_once(' ').unwrap_or((runner, ""));
+    if Command::new(program, ["--version"]).into_inner().output().is_err() {
+        skip(&format!("{program} is not installed"));
         return None;
     }
     let file: PathBuf = root().join("examples/json-rpc").join(file);
-    let arguments = [&[file.to_str().unwrap()], arguments].concat();
-    Some(Command::new(interpreter, arguments).socket(broker.socket()).directory(broker.directory()))
+    let verb = Some(verb).filter(|verb| !verb.is_empty());
+    let arguments = verb.into_iter().chain([file.to_str().unwrap()]).chain(arguments.iter().copied());
+    let command = Command::new(program, arguments).socket(broker.socket()).directory(broker.directory());
+    // A compiler that has nothing in its cache takes its time on a busy machine.
+    Some(command.patience(Duration::from_secs(120)))
 }
 
 #[test]
@@ -119,10 +128,10 @@ fn adder() -> Option<(Broker, ipc_tests::command::Running)> {
 #[test]
 fn a_python_service_without_a_package_is_called_by_every_client_without_a_library() {
     let Some((broker, _service)) = adder() else { return };
-    for (interpreter, file) in [("python3", "call.py"), ("node", "call.js"), ("perl", "call.pl")] {
-        let Some(client) = example(&broker, interpreter, file, &["adder.add", "[1,2]"]) else { continue };
+    for (runner, file) in CLIENTS {
+        let Some(client) = example(&broker, runner, file, &["adder.add", "[1,2]"]) else { continue };
         assert_eq!(client.prints_text().trim(), "3", "{file}");
-        let Some(client) = example(&broker, interpreter, file, &["adder.sub", "[1,2]"]) else { continue };
+        let Some(client) = example(&broker, runner, file, &["adder.sub", "[1,2]"]) else { continue };
         let finished = client.run();
         let told = finished.stdout() + &finished.stderr;
         assert!(finished.code != 0 && told.contains("only add"), "{file}: {told}");
@@ -184,9 +193,9 @@ fn every_client_without_a_library_calls_a_typed_service_by_name_and_by_position(
     let broker = Broker::start();
     let _service = broker.example("calc_service", &[]).start();
     broker.wait_for("calc");
-    for (interpreter, file) in [("python3", "call.py"), ("node", "call.js"), ("perl", "call.pl")] {
+    for (runner, file) in CLIENTS {
         for params in [r#"{"a":20,"b":22}"#, "[20,22]"] {
-            let Some(client) = example(&broker, interpreter, file, &["calc.add", params]) else { continue };
+            let Some(client) = example(&broker, runner, file, &["calc.add", params]) else { continue };
             assert_eq!(client.prints_text().trim(), "42", "{file}");
         }
     }

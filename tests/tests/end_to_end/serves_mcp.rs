@@ -9,7 +9,7 @@ use ipc_tests::{
     eventually::{SOON, eventually},
     programs::Programs,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn toolbox(broker: &Broker, era: &str) -> Running {
     let program = Programs::get().directory.join("toolbox");
@@ -22,7 +22,7 @@ fn tools_become_methods_in_each_era() {
         let broker = Broker::start();
         let _box = toolbox(&broker, era);
         let shown = broker.ipcctl(["show", "box"]).env("XDG_CACHE_HOME", broker.directory()).prints_text();
-        assert!(shown.contains("addup count die fail pid slow"), "{era}: {shown}");
+        assert!(shown.contains("addup count die fail grow pid slow"), "{era}: {shown}");
         assert_eq!(broker.ipcctl(["send", "box.addup", "a:=1", "b:=2"]).prints_text(), "{\"sum\":3}\n", "{era}");
         let finished = broker.ipcctl(["send", "box.fail"]).run();
         assert!(finished.refused(1).contains("app_error: it went wrong"), "{era}: {}", finished.stderr);
@@ -35,7 +35,8 @@ fn two_agents_share_one_process() {
     let _box = toolbox(&broker, "sessions");
     let mut one = Agent::with_session(&broker, &["box"]);
     let mut other = Agent::stateless(&broker, &["box"]);
-    assert_eq!(one.tools(), ["box_addup", "box_count", "box_die", "box_fail", "box_pid", "box_slow"]);
+    let tools = ["box_addup", "box_count", "box_die", "box_fail", "box_grow", "box_pid", "box_slow"];
+    assert_eq!(one.tools(), tools);
     let sum = other.call("box_addup", json!({ "a": 1, "b": 2 }));
     assert_eq!(sum["structuredContent"], json!({ "sum": 3 }));
     let pids = [one.call("box_pid", json!({})), other.call("box_pid", json!({}))];
@@ -89,4 +90,81 @@ fn what_is_no_server_of_tools_ends_with_a_reason() {
     let broker = Broker::start();
     let finished = broker.ipcctl(["serve", "box", "--mcp", "--", "true"]).run();
     assert!(finished.refused(70).contains("the server exited with 0"), "{}", finished.stderr);
+}
+
+#[test]
+fn what_a_server_says_of_its_tools_reaches_agents_and_people() {
+    let broker = Broker::start();
+    let _box = toolbox(&broker, "sessions");
+    let mut agent = Agent::stateless(&broker, &["box.addup"]);
+    let listed = agent.ask("tools/list", json!({}))["result"]["tools"][0].take();
+    assert_eq!(listed["annotations"], json!({ "title": "Add up", "readOnlyHint": true, "openWorldHint": false }));
+    assert_eq!(listed["outputSchema"]["properties"], json!({ "sum": { "type": "integer" } }));
+    let show = |options: &[&str]| {
+        let arguments = [&["show", "box.addup"], options].concat();
+        broker.ipcctl(arguments).env("XDG_CACHE_HOME", broker.directory()).prints_text()
+    };
+    let text = show(&[]);
+    assert!(text.contains("    Add up\n    does addUp\n    hints: read_only, not open_world\n"), "{text}");
+    let json: Value = serde_json::from_str(&show(&["-o", "json"])).unwrap();
+    let described = &json["described"]["addup"];
+    assert_eq!(described["title"], "Add up");
+    assert_eq!(described["hints"], json!({ "read_only": true, "open_world": false }));
+}
+
+/// A server whose list changes while an agent has a call under way.
+fn grows(era: &str) {
+    let broker = Broker::start();
+    let log = broker.directory().join("log");
+    let program = Programs::get().directory.join("toolbox");
+    let command = broker.ipcctl(["serve", "box", "--mcp", "--", program.to_str().unwrap(), era]);
+    let _box = command.env("TOOLBOX_LOG", &log).start();
+    broker.wait_for("box");
+    let is_change = |message: &Value| message["method"] == "notifications/tools/list_changed";
+    let mut one = Agent::with_session(&broker, &["box"]);
+    let mut other = Agent::stateless(&broker, &["box"]);
+    assert_eq!((one.tools().len(), other.tools().len()), (7, 7));
+    other.send("subscriptions/listen", json!({ "notifications": { "toolsListChanged": true } }));
+    let slow = one.send("tools/call", json!({ "name": "box_slow" }));
+    let said = |lines: &str| eventually(SOON, lines, || fs::read_to_string(&log).is_ok_and(|log| log == lines));
+    said("slow\n");
+
+    one.call("box_grow", json!({}));
+
+    one.expect("a change", is_change);
+    other.expect("a change", is_change);
+    assert!(one.tools().contains(&"box_grown".to_owned()));
+    assert!(other.tools().contains(&"box_grown".to_owned()));
+    one.cancel(slow);
+    said("slow\ncancelled\n");
+}
+
+#[test]
+fn agents_are_told_that_the_tools_of_a_server_with_sessions_have_changed() {
+    grows("sessions");
+}
+
+#[test]
+fn agents_are_told_that_the_tools_of_a_stateless_server_have_changed() {
+    grows("stateless");
+}
+
+#[test]
+fn a_server_that_has_lost_a_tool_with_its_process_is_described_anew() {
+    let broker = Broker::start();
+    let _box = toolbox(&broker, "sessions");
+    let shown = || broker.ipcctl(["show", "box"]).env("XDG_CACHE_HOME", broker.directory()).prints_text();
+    broker.ipcctl(["send", "box.grow"]).prints_text();
+    eventually(SOON, "it has grown", || shown().contains("box.grown"));
+    assert_eq!(broker.ipcctl(["send", "box.die"]).run().code, 70);
+    eventually(SOON, "it is small again", || !shown().contains("box.grown"));
+}
+
+#[test]
+fn a_server_may_have_more_tools_than_a_registration_has_room_for() {
+    let broker = Broker::start();
+    let _box = toolbox(&broker, "crowded");
+    let mut agent = Agent::with_session(&broker, &["box"]);
+    let found = agent.call("ipc_list", json!({ "filter": "number_499" }));
+    assert_eq!(found["content"][0]["text"], "box.tool_number_499: does tool number 499");
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ipc_client::{
-    Client, MethodName, Pattern, Result, ServiceName,
+    Client, MethodName, Notice, Pattern, Result, ServiceName,
     control::{self, operation},
 };
 
@@ -60,18 +60,28 @@ impl Directory {
     /// Calls `changed` whenever the tools have become others; never returns. Who may not watch names looks at them now and then.
     pub(super) fn follow(&self, changed: impl Fn()) {
         loop {
-            let Ok(mut names) = self.client.subscribe(NAMES) else {
+            let Ok(mut instances) = self.client.subscribe(INSTANCES) else {
                 thread::sleep(LOOK_AGAIN);
                 self.compare(&changed);
                 continue;
             };
             self.compare(&changed); // what has changed before it was watched
-            while names.next_within(Duration::MAX).is_ok() {
+            while let Ok(notice) = instances.next_within(Duration::MAX) {
+                if !notice.is_some_and(|notice| self.is_concerned(&notice)) {
+                    continue;
+                }
                 // Services come in crowds.
-                while matches!(names.next_within(CROWD), Ok(Some(_))) {}
+                while matches!(instances.next_within(CROWD), Ok(Some(_))) {}
                 self.compare(&changed);
             }
         }
+    }
+
+    /// Whether a service comes or goes that is offered; any may have, if something was missed.
+    fn is_concerned(&self, notice: &Notice) -> bool {
+        let Notice::Event(event) = notice else { return true };
+        let name = event.decode::<control::InstanceEvent>().ok().and_then(|instance| instance.name);
+        name.is_some_and(|name| self.is_wanted(&name))
     }
 
     fn compare(&self, changed: &impl Fn()) {
@@ -141,8 +151,8 @@ fn method(service: &ServiceName, pattern: &Pattern) -> Option<MethodName> {
     MethodName::parse(method).ok().filter(|method| !method.as_str().is_empty())
 }
 
-/// The broker's events about names.
-const NAMES: &str = "ipc.name.*";
+/// The broker's events about those who offer names. One that says something else of itself registers anew.
+const INSTANCES: &str = "ipc.instance.*";
 /// How long named services are waited for.
 const WAIT: Duration = Duration::from_secs(1);
 /// How long all that is asked for one list may take.

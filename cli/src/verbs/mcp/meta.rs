@@ -38,13 +38,17 @@ impl Meta {
                 ("Calls a tool.", json!({ "name": name, "arguments": arguments }), json!(["name"]))
             }
         };
-        json!({
+        let mut listed = json!({
             "name": self.name(),
             "description": about,
             "inputSchema": {
                 "type": "object", "properties": properties, "required": required, "additionalProperties": false,
             },
-        })
+        });
+        if self != Self::Call {
+            listed["annotations"] = json!({ "readOnlyHint": true });
+        }
+        listed
     }
 
     fn name(self) -> &'static str {

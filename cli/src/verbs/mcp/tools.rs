@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use ipc_client::{Description, MethodDescription, MethodName, ServiceName};
-use serde_json::{Value, json};
+use ipc_client::{Description, Hints, MethodDescription, MethodName, ServiceName};
+use serde_json::{Map, Value, json};
 
 use super::{
     meta::Meta,
@@ -19,6 +19,8 @@ pub(super) struct Tool {
     /// The service and the method, as they are written elsewhere.
     pub(super) title: String,
     about: String,
+    /// What the service says of a call's effect, if it does.
+    annotations: Option<Value>,
     input: Value,
     output: Option<Value>,
     pub(super) service: ServiceName,
@@ -95,8 +97,10 @@ impl Tool {
             "description": self.about,
             "inputSchema": self.input,
         });
-        if let (Some(listed), Some(output)) = (listed.as_object_mut(), &self.output) {
-            listed.insert("outputSchema".to_owned(), output.clone());
+        for (member, value) in [("outputSchema", &self.output), ("annotations", &self.annotations)] {
+            if let (Some(listed), Some(value)) = (listed.as_object_mut(), value) {
+                listed.insert(member.to_owned(), value.clone());
+            }
         }
         listed
     }
@@ -121,6 +125,7 @@ impl Tool {
             name: String::new(),
             title,
             about,
+            annotations: described.and_then(annotations),
             input,
             output,
             service: service.clone(),
@@ -151,6 +156,24 @@ fn tools(offered: Offered) -> Vec<Tool> {
     methods.iter().filter(is_tool).map(tool).collect()
 }
 
+/// Only what the service says: what is missing counts as the worst.
+fn annotations(method: &MethodDescription) -> Option<Value> {
+    let Hints { read_only, destructive, idempotent, open_world, .. } = method.hints;
+    let hints = [
+        ("readOnlyHint", read_only),
+        ("destructiveHint", destructive),
+        ("idempotentHint", idempotent),
+        ("openWorldHint", open_world),
+    ];
+    let mut said: Map<String, Value> =
+        hints.into_iter().filter_map(|(name, hint)| Some((name.to_owned(), json!(hint?)))).collect();
+    let title = method.title.trim();
+    if !title.is_empty() {
+        said.insert("title".to_owned(), json!(title.get(..title.floor_char_boundary(LONGEST_TITLE))));
+    }
+    (!said.is_empty()).then_some(Value::Object(said))
+}
+
 fn about(service: &ServiceName, description: &Description, method: &MethodDescription) -> String {
     let said = [method.about.as_str(), description.about.as_str()];
     let said = said.into_iter().map(str::trim).find(|text| !text.is_empty());
@@ -166,6 +189,8 @@ fn about(service: &ServiceName, description: &Description, method: &MethodDescri
 const LONGEST_NAME: usize = 40;
 /// Tools beyond which models choose badly, and clients refuse.
 const MOST_TOOLS: usize = 40;
+/// A line in a list.
+const LONGEST_TITLE: usize = 200;
 /// Each text costs every conversation its length.
 const LONGEST_ABOUT: usize = 2_048;
 
@@ -202,6 +227,18 @@ mod tests {
         assert_eq!(listed[0]["description"], "sums");
         assert_eq!(listed[0]["outputSchema"]["required"], json!(["result"]));
         assert_eq!(tools.find("calc.add"), tools.find("calc_add"));
+    }
+
+    #[test]
+    fn annotations_are_what_the_service_says_and_no_more() {
+        let mut calc = calc();
+        let add = calc.description.as_mut().unwrap().methods.get_mut(&"add".parse::<MethodName>().unwrap()).unwrap();
+        add.title = "Add numbers".to_owned();
+        add.hints.read_only = Some(true);
+        let listed = Tools::of([calc]).listed();
+        assert_eq!(listed[0]["annotations"], json!({ "title": "Add numbers", "readOnlyHint": true }));
+        assert_eq!(listed[0]["title"], "calc.add");
+        assert!(Tools::of([self::calc()]).listed()[0].get("annotations").is_none());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! request = { text = "string", times = "integer?" }
 //! reply = "string"
 //! example = { text = "hi", times = 2 }
+//! hints = { read_only = true }
 //! ```
 
 use std::{collections::BTreeMap, path::Path};
@@ -37,7 +38,11 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Method {
     #[serde(default)]
+    title: String,
+    #[serde(default)]
     about: String,
+    #[serde(default)]
+    hints: SaidHints,
     request: Option<Said>,
     reply: Option<Said>,
     error: Option<Said>,
@@ -46,6 +51,16 @@ struct Method {
     #[serde(default)]
     one_way: bool,
     example: Option<Value>,
+}
+
+/// What a call does to the world.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SaidHints {
+    read_only: Option<bool>,
+    destructive: Option<bool>,
+    idempotent: Option<bool>,
+    open_world: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -116,7 +131,12 @@ impl File {
 impl Method {
     fn description(self) -> std::result::Result<MethodDescription, String> {
         let mut described = MethodDescription::default();
+        described.title = self.title;
         described.about = self.about;
+        described.hints.read_only = self.hints.read_only;
+        described.hints.destructive = self.hints.destructive;
+        described.hints.idempotent = self.hints.idempotent;
+        described.hints.open_world = self.hints.open_world;
         described.request = shape(self.request)?;
         described.reply = shape(self.reply)?;
         described.error = shape(self.error)?;
@@ -194,6 +214,15 @@ mod tests {
             repeat.request.as_ref().unwrap().named_fields().iter().map(ToString::to_string).collect();
         assert_eq!(fields, ["text: string", "times: i64?"]);
         assert_eq!(repeat.json_schemas()["request"]["properties"]["text"]["description"], "what");
+    }
+
+    #[test]
+    fn a_method_has_a_title_and_hints() {
+        let description = described("[methods.a]\ntitle = 'A file'\nhints = { read_only = true }\n").unwrap();
+        let method = &description.methods[&"a".parse().unwrap()];
+        assert_eq!((method.title.as_str(), method.hints.read_only), ("A file", Some(true)));
+        assert_eq!(method.hints.destructive, None);
+        assert!(described("[methods.a]\nhints = { readonly = true }\n").unwrap_err().contains("readonly"));
     }
 
     #[test]

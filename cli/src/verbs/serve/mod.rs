@@ -84,7 +84,8 @@ A file for --describe:
   reply = 'string'
   example = { text = 'hello' }
 Types: string, integer, number, bool, any, nothing, T? (may be missing), [T] (a list), {T} (an object of them). A field may be \
-{ type = 'string', about = 'what it means' }. A method may have error, upload, download and one_way, too.
+{ type = 'string', about = 'what it means' }. A method may have error, upload, download and one_way, too; a title; and hints for agents, \
+such as hints = { read_only = true }, of read_only, destructive, idempotent and open_world.
 
 With --mcp the tools of the server are the methods: 'ipcctl serve files --mcp -- SERVER DIR' offers what 'ipcctl show files' lists, and \
 'ipcctl mcp files' gives it to any number of agents.
@@ -128,7 +129,7 @@ pub(crate) struct Args {
     describe: Option<PathBuf>,
 
     /// The command is a server of the Model Context Protocol on its standard streams. It is started once, its tools are the methods,
-    /// and all callers share it; one that dies is started again
+    /// and all callers share it; one that dies is started again, and its tools are followed when they change
     #[arg(long, conflicts_with_all = ["lines", "stream", "describe", "plain_exit"])]
     mcp: bool,
 

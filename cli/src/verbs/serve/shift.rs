@@ -55,6 +55,14 @@ impl Shift {
         }
     }
 
+    /// A server whose tools, and so the methods of the service, may become others.
+    pub(crate) fn server(&self) -> Option<&Server> {
+        match &self.answerer {
+            Answerer::Once(_) | Answerer::Lines(_) => None,
+            Answerer::Mcp(server) => Some(server),
+        }
+    }
+
     /// Tells every running command to end now.
     pub(crate) fn quit(&self) {
         self.quit.ring();

@@ -6,10 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_client::{Error, ErrorCode, Polled};
+use ipc_client::{Bell, Error, ErrorCode, Polled};
 
 use super::{
     journal::Journal,
+    mcp::Server,
     registration::{LONGEST_PAUSE, News, Registration},
     shift::Shift,
 };
@@ -32,26 +33,30 @@ enum Seen {
     Ready,
     /// A signal to end, or the end of the process that runs our private broker.
     Ending,
+    /// The service may be about other methods now.
+    News,
     Time,
 }
 
 impl Watch<'_> {
-    fn wait_for(&mut self, awaited: &impl AsFd, until: Option<Instant>) -> Seen {
+    fn wait_for(&mut self, awaited: &impl AsFd, news: Option<&Bell>, until: Option<Instant>) -> Seen {
         loop {
             let watched = [
                 (Some(awaited as _), Interest::Read),
+                (news.map(|bell| bell as _), Interest::Read),
                 (Some(self.signals as _), Interest::Read),
                 (self.host.as_ref().map(|host| host as _), Interest::Read),
             ];
             match ready(watched, until) {
-                Ok([_, true, _]) if self.signals.take().is_some() => return Seen::Ending,
-                Ok([_, _, true]) => {
+                Ok([_, _, true, _]) if self.signals.take().is_some() => return Seen::Ending,
+                Ok([_, _, _, true]) => {
                     self.host = None; // it stays readable
                     return Seen::Ending;
                 }
                 Ok([true, ..]) => return Seen::Ready,
-                Ok([false, false, false]) => return Seen::Time,
-                Ok([false, true, false]) => {}
+                Ok([false, true, ..]) => return Seen::News,
+                Ok([false, false, false, false]) => return Seen::Time,
+                Ok([false, false, true, false]) => {}
                 Err(_) => return Seen::Ending,
             }
         }
@@ -63,8 +68,13 @@ impl Watch<'_> {
         let mut leave_at = None;
         while let ControlFlow::Continue(()) = polled.turn()? {
             let due = polled.timeout().and_then(|timeout| Instant::now().checked_add(timeout));
-            match self.wait_for(&polled, due.into_iter().chain(leave_at).min()) {
+            let news = shift.server().map(Server::news);
+            match self.wait_for(&polled, news, due.into_iter().chain(leave_at).min()) {
                 Seen::Ready | Seen::Time => {}
+                Seen::News => {
+                    let description = shift.server().and_then(Server::description);
+                    description.into_iter().for_each(|description| polled.describe(description));
+                }
                 Seen::Ending if polled.stopper().is_used() => {
                     shift.quit();
                     leave_at.get_or_insert(Instant::now() + HASTE);
@@ -103,7 +113,7 @@ impl Waiting<'_> {
         let mut absence = None;
         loop {
             let until = answer_by.into_iter().chain(notice_at).min();
-            match watch.wait_for(registration, until) {
+            match watch.wait_for(registration, None, until) {
                 Seen::Ending => return Ok(None),
                 Seen::Ready => match registration.take() {
                     Some(News::Over(result)) => return result.map(|polled| Some(*polled)),
@@ -113,7 +123,7 @@ impl Waiting<'_> {
                     }
                     None => {}
                 },
-                Seen::Time => {}
+                Seen::News | Seen::Time => {}
             }
             let now = Instant::now();
             if let Some(answer) = self.answer.filter(|_| answer_by.is_some_and(|by| by <= now)) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ipc_client::{Composition, Description, MethodDescription, Shape, Type};
+use ipc_client::{Composition, Description, Hints, MethodDescription, Shape, Type};
 use serde_json::{Map, Value, json};
 
 use crate::escape;
@@ -18,7 +18,14 @@ pub(super) fn text(service: &str, description: &Description) -> String {
         let target = if name.as_str().is_empty() { service.to_owned() } else { format!("{service}.{name}") };
         text.push('\n');
         push_line(&mut text, &format!("{target}{}", signature(method)));
+        if !method.title.is_empty() && method.title != method.about {
+            push_line(&mut text, &format!("    {}", method.title));
+        }
         push_about(&mut text, "    ", &method.about);
+        let hints = hints(&method.hints);
+        if !hints.is_empty() {
+            push_line(&mut text, &format!("    hints: {hints}"));
+        }
         if let Some(example) = &method.example {
             push_line(&mut text, &format!("    example: {example}"));
         }
@@ -44,6 +51,12 @@ pub(super) fn json(description: &Description) -> Map<String, Value> {
         let mut value = method.json_schemas();
         if let Some(members) = value.as_object_mut() {
             members.insert("about".to_owned(), json!(method.about));
+            if !method.title.is_empty() {
+                members.insert("title".to_owned(), json!(method.title));
+            }
+            if !method.hints.are_none() {
+                members.insert("hints".to_owned(), json!(method.hints));
+            }
             if method.one_way {
                 members.insert("one_way".to_owned(), json!(true));
             }
@@ -64,6 +77,21 @@ pub(super) fn json(description: &Description) -> Map<String, Value> {
         members.insert("events".to_owned(), Value::Object(events));
     }
     members
+}
+
+/// What is said of a call's effect: `read_only`, `not destructive`.
+fn hints(hints: &Hints) -> String {
+    let Hints { read_only, destructive, idempotent, open_world, .. } = hints;
+    let named = [
+        (read_only, "read_only"),
+        (destructive, "destructive"),
+        (idempotent, "idempotent"),
+        (open_world, "open_world"),
+    ];
+    let said = named
+        .into_iter()
+        .filter_map(|(said, name)| said.map(|so| if so { name.to_owned() } else { format!("not {name}") }));
+    said.collect::<Vec<_>>().join(", ")
 }
 
 /// `(a: i64, b: i64) -> i64, or CalcError`.

@@ -6,7 +6,11 @@ mod life;
 mod running;
 mod serving;
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, RwLock},
+};
 
 use ipc_protocol::{Call, ServiceName, transport::Address};
 
@@ -19,7 +23,7 @@ use super::stream::{AsyncItems, AsyncItemsBytes, AsyncSink, AsyncSinkBytes};
 use crate::{
     connect::Connect,
     contract::Contract,
-    description::Description,
+    description::{Description, Said},
     error::{Error, Result},
     link::channel::Channel,
     method::Method,
@@ -265,14 +269,12 @@ impl AsyncService {
             return Err(mistake);
         }
         let (name, methods, observer, dial) = (self.name, self.methods, self.observer, self.connect.dial()?);
-        let description = self.description.completed(methods.described());
-        let described = description.encoded();
-        let names = description.methods.into_keys().collect();
+        let said = RwLock::new(Arc::new(Said::of(self.description, methods.described())));
         let window = self.window.unwrap_or(if methods.need_pool() { WINDOW } else { QUICK_WINDOW });
         // As many answers may be on their way while the broker fills their places again.
         let threads = usize::try_from(window).unwrap_or(usize::MAX);
         let (window, shared) = (Some(window), self.shared);
-        Ok(Offer { name, methods, names, described, threads, window, shared, dial, observer })
+        Ok(Offer { name, methods, said, threads, window, shared, dial, observer })
     }
 
     fn add(&mut self, name: &str, contract: Contract, answer: Answer) {

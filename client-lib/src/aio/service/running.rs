@@ -160,7 +160,7 @@ impl Running {
 
     /// What the service says of itself.
     fn describe(&mut self, call: &Call) {
-        match &self.offer.described {
+        match &self.offer.said().description {
             Some(description) => {
                 self.answers.push_message(description.answer(call.id));
                 self.flush_if_many();

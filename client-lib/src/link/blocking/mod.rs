@@ -135,6 +135,14 @@ impl Connection {
         Ok(id.filter(|id| !state.session.reclaim(*id)))
     }
 
+    /// As [`Connection::submit_from_reader`], but the call leaves together with the next one.
+    ///
+    /// # Errors
+    /// As [`Connection::submit`].
+    pub(crate) fn gather_from_reader(&self, call: &Outgoing<'_>, now: Instant) -> Result<Option<Serial>> {
+        self.begin_locked(self.lock(), call, Departure::Gathered, now).map(|(_, id)| id)
+    }
+
     /// Takes how a call ended, without waiting.
     pub(crate) fn take(&self, id: Serial) -> Option<Outcome> {
         self.lock().session.take(id)

@@ -6,9 +6,10 @@
 
 from .call import Call
 from .client import Client
+from .datagram import Datagram
 from .lock import Lock
 from .service import Service
 from .stream import Stream
 from .subscription import Subscription
 
-__all__ = ["Call", "Client", "Lock", "Service", "Stream", "Subscription"]
+__all__ = ["Call", "Client", "Datagram", "Lock", "Service", "Stream", "Subscription"]

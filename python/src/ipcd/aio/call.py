@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any, AsyncIterator, ClassVar, Optional
+from typing import TYPE_CHECKING, Any, AsyncIterator
 
-from ..body import Body
-from ..caller import Caller
+from ..delivered import Delivered
 from ..error import UsageError
 from ..inbound import Inbound
 from ..request import body_of, value_of
@@ -18,52 +16,15 @@ if TYPE_CHECKING:
     from .client import Client
 
 
-class Call:
+class Call(Delivered):
     """As `ipcd.Call`: a method gets it in a parameter that is annotated with this class. When its caller cancels, its task is
     cancelled."""
 
-    _is_call: ClassVar[bool] = True
-
     def __init__(self, inbound: Inbound, connection: Connection, line: Line) -> None:
-        self._inbound = inbound
+        super().__init__(inbound)
         self._connection = connection
         self._line = line
         self._sign = max(inbound.time_ms / 3000, SHORTEST_SIGN)
-
-    @property
-    def service(self) -> str:
-        """The name that was called, or `@N`."""
-        return self._inbound.service
-
-    @property
-    def method(self) -> str:
-        """The method; empty for the default method."""
-        return self._inbound.method
-
-    @property
-    def body(self) -> Body:
-        """The request as it came."""
-        return self._inbound.body
-
-    @property
-    def caller(self) -> Caller:
-        """Who called: stamped by the broker."""
-        return self._inbound.caller
-
-    @property
-    def one_way(self) -> bool:
-        """Whether the caller waits for no reply."""
-        return self._inbound.one_way
-
-    @property
-    def trace(self) -> Optional[str]:
-        """W3C trace context, as the caller sent it."""
-        return self._inbound.trace
-
-    @property
-    def time_left(self) -> float:
-        """Seconds that the caller will go on waiting. A call with streams has as much time again after each item of either side."""
-        return max(0.0, self._inbound.deadline - time.monotonic())
 
     @property
     def client(self) -> Client:
@@ -71,11 +32,6 @@ class Call:
         from .client import Client
 
         return Client._on(self._line, self._inbound)
-
-    @property
-    def has_items(self) -> bool:
-        """Whether the caller sends items."""
-        return self._inbound.flow is not None and self._inbound.flow.receives
 
     async def send(self, value: Any) -> None:
         """Sends an item, and waits until the caller takes one. Raises why the call has ended."""

@@ -187,8 +187,8 @@ class Client:
 
     async def _submit(self, asked: Request) -> "tuple[Connection, Pending, float]":
         """Sends a call. One that could not leave is sent again on a new connection, once."""
-        asked = self._within_bound(asked)
         since = time.monotonic()
+        asked = request.within(asked, self._bound, since)
         connection = await self._line.live()
         try:
             pending = connection.session.call(**asked._asdict())
@@ -201,14 +201,3 @@ class Client:
             connection.give_up(pending)
             raise
         return connection, pending, since
-
-    def _within_bound(self, asked: Request) -> Request:
-        bound = self._bound
-        if bound is None or bound.flow is not None:
-            return asked
-        if bound.cancelled is not None:
-            raise bound.cancelled
-        left = max(1, int((bound.deadline - time.monotonic()) * 1000))
-        return asked._replace(time_ms=min(asked.time_ms, left) if asked.time_ms else left)
-
-

@@ -196,5 +196,3 @@ async def changed(
                 known.remove(tell)
         if timer is not None:
             timer.cancel()
-
-

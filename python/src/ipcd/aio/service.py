@@ -13,7 +13,7 @@ from ..backoff import Backoff
 from ..body import JSON, Body
 from ..client import PATIENCE
 from ..connection import own_name
-from ..error import Cancelled, Error, NameTaken
+from ..error import Cancelled, Error, NameTaken, UsageError
 from ..inbound import Inbound
 from ..methods import Method, Methods, answer_of, failure_of, taken
 from ..request import Request, is_passing, operation
@@ -54,9 +54,10 @@ class Service(Methods):
         self._stop: asyncio.Event
         self._living: Optional[asyncio.Task[None]] = None
         self._has_begun = False
+        self._is_stopping = False
 
     async def run(self) -> None:
-        """Registers and serves until `stop`. When the broker has gone, it comes back with it.
+        """Registers and serves until `stop`, once. When the broker has gone, it comes back with it.
 
         Raises why it can't register; later only what will not pass.
         """
@@ -73,7 +74,9 @@ class Service(Methods):
         await self._living
 
     def stop(self) -> None:
-        """Takes the name back and ends `run` when the running calls are answered, after 5 s at the latest."""
+        """Takes the name back and ends `run` when the running calls are answered, after 5 s at the latest. A signal handler of the loop may
+        call it."""
+        self._is_stopping = True
         if not self._has_begun:
             return
         self._stop.set()
@@ -88,10 +91,14 @@ class Service(Methods):
     # ---- its life
 
     async def _begin(self) -> Connection:
+        if self._has_begun:
+            raise UsageError("a service serves once: make another one")
         self._stop = asyncio.Event()
         self._line = ServiceLine(self._where, self._agent, PATIENCE)
         connection = await self._register()
         self._has_begun = True
+        if self._is_stopping:  # by a signal that came meanwhile
+            self._stop.set()
         return connection
 
     async def _live(self, connection: Connection) -> None:
@@ -194,7 +201,7 @@ class Service(Methods):
         try:
             answer = await self._run(connection, inbound)
         except asyncio.CancelledError:
-            answer = inbound.cancelled or Cancelled("the service was stopped")
+            answer = inbound.cancelled or Cancelled("the task of the method was cancelled")
         except Exception as error:
             answer = failure_of(inbound, error)
         inbound.watchers.clear()

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use ipc_client::Bell;
 use serde_json::{Map, Value, json};
 
-use super::peer::{Peer, Seen};
+use super::{
+    listing::{self, Listing},
+    peer::{Peer, Seen},
+};
 use crate::{
     mcp::{
         message::{self, Fault, Message},
@@ -20,6 +23,8 @@ pub(super) struct Greeted {
     pub(super) era: Era,
     /// As the server lists them.
     pub(super) tools: Vec<Value>,
+    /// Whether it has said since that they are others.
+    pub(super) have_changed: bool,
 }
 
 /// Why a server can't be used.
@@ -37,40 +42,29 @@ pub(super) enum Unfit {
 
 /// Talks with a server until its tools are known. With `era` it isn't asked for that.
 pub(super) fn greet(peer: &mut Peer, era: Option<Era>, quit: &Bell) -> Result<Greeted, Unfit> {
-    let mut talk = Talk { peer, quit, last: 0 };
+    let mut talk = Talk { peer, quit, last: 0, have_changed: false };
     let era = match era {
         Some(era) => era,
         None => talk.probe()?,
     };
-    if era == Era::Sessions {
-        talk.initialize()?;
+    match era {
+        Era::Sessions => talk.initialize()?,
+        Era::Stateless => talk.subscribe(),
     }
     let tools = talk.tools(era)?;
-    Ok(Greeted { era, tools })
-}
-
-/// The parameters of a request in an era.
-pub(super) fn params(era: Era, mut params: Map<String, Value>, mut meta: Map<String, Value>) -> Value {
-    if era == Era::Stateless {
-        meta.insert(version::VERSION.to_owned(), json!(version::STATELESS));
-        meta.insert(version::CLIENT.to_owned(), version::introduction());
-        meta.insert(version::CAPABILITIES.to_owned(), json!({}));
-    }
-    if !meta.is_empty() {
-        params.insert("_meta".to_owned(), Value::Object(meta));
-    }
-    Value::Object(params)
+    Ok(Greeted { era, tools, have_changed: talk.have_changed })
 }
 
 struct Talk<'a> {
     peer: &'a mut Peer,
     quit: &'a Bell,
     last: u64,
+    have_changed: bool,
 }
 
 impl Talk<'_> {
     fn probe(&mut self) -> Result<Era, Unfit> {
-        let asked = self.ask("server/discover", params(Era::Stateless, Map::new(), Map::new()), PROBE);
+        let asked = self.ask("server/discover", Era::Stateless.params(Map::new(), Map::new()), PROBE);
         let versions = match &asked {
             Ok(Some(Ok(found))) => found.get("supportedVersions"),
             Ok(Some(Err(_)) | None) => None,
@@ -93,22 +87,21 @@ impl Talk<'_> {
         Ok(())
     }
 
+    /// The answer comes at the end of the subscription, so nothing waits for it; nor for a refusal.
+    fn subscribe(&mut self) {
+        self.last += 1;
+        self.peer.say(&listing::subscription(self.last));
+    }
+
     fn tools(&mut self, era: Era) -> Result<Vec<Value>, Unfit> {
-        let (mut tools, mut page) = (Vec::new(), Map::new());
-        for _ in 0..MOST_PAGES {
-            let mut result = self.demand("tools/list", params(era, page, Map::new()))?;
-            if let Some(Value::Array(listed)) = result.get_mut("tools").map(Value::take) {
-                tools.extend(listed);
-            }
-            match result.get_mut("nextCursor").map(Value::take) {
-                Some(cursor @ Value::String(_)) if tools.len() < MOST_TOOLS => {
-                    page = Map::from_iter([("cursor".to_owned(), cursor)]);
-                }
-                _ => break,
+        let (mut listing, mut page) = (Listing::default(), Map::new());
+        loop {
+            let result = self.demand("tools/list", era.params(page, Map::new()))?;
+            match listing.take(result) {
+                Some(next) => page = next,
+                None => return Ok(listing.tools()),
             }
         }
-        tools.truncate(MOST_TOOLS);
-        Ok(tools)
     }
 
     fn demand(&mut self, method: &str, params: Value) -> Result<Value, Unfit> {
@@ -128,6 +121,7 @@ impl Talk<'_> {
             let seen = self.peer.wait(None, self.quit, Some(until));
             let seen = seen.map_err(|error| Unfit::Wrong(format!("can't be talked to: {}", reason(&error))))?;
             for message in self.peer.messages() {
+                self.have_changed |= listing::is_change(&message);
                 if let Message::Answer { id, outcome } = message
                     && id == self.last
                 {
@@ -148,7 +142,4 @@ impl Talk<'_> {
 /// How long a server may be silent on a question that only newer ones know.
 const PROBE: Duration = Duration::from_secs(2);
 /// How long a server may take to start: some install themselves.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Pages of a list, which a server may go on with for ever.
-const MOST_PAGES: usize = 50;
-const MOST_TOOLS: usize = 1_000;
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);

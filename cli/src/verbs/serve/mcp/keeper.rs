@@ -1,161 +1,26 @@
 //! The thread that owns the server: it starts it, talks with it for all calls, and starts it again when it has died.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use ipc_client::{Bell, Description};
-use serde_json::{Value, json};
+use ipc_client::Bell;
+use serde_json::Value;
 
 use super::{
     greeting::{Greeted, Unfit, greet},
+    listing,
     peer::{Peer, Seen},
-    tools::{self, Names},
+    relisting::Relisting,
+    shared::{Ready, Shared, Standing},
+    tools,
 };
 use crate::{
     child::{Interest, group::Surroundings, ready, restarts::Restarts},
-    mcp::{
-        message::{self, Fault, Message},
-        version::Era,
-    },
+    mcp::version::Era,
     program::Program,
 };
-
-/// What a call is told.
-#[derive(Debug)]
-pub(super) enum News {
-    /// How far it is.
-    Progress(Value),
-    /// What it ended with.
-    Answer(Result<Value, Fault>),
-    /// The server has ended: how.
-    Gone(String),
-    /// Its caller waits no more.
-    Cancelled,
-}
-
-/// How the server is.
-#[derive(Clone, Debug)]
-pub(super) enum Standing {
-    /// It is being started.
-    Starting,
-    Ready(Ready),
-    /// It is started again at this time; what is wrong, as in "the server …".
-    Failing(Instant, String),
-    /// It is not started any more.
-    Over,
-}
-
-/// What a call must know.
-#[derive(Clone, Debug)]
-pub(super) struct Ready {
-    pub(super) era: Era,
-    pub(super) names: Arc<Names>,
-    pub(super) description: Arc<Description>,
-}
-
-/// What calls and the thread share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-    /// There is something to send.
-    bell: Bell,
-}
-
-#[derive(Debug)]
-struct State {
-    standing: Standing,
-    unsent: Vec<Value>,
-    waiting: HashMap<u64, mpsc::Sender<News>>,
-    last: u64,
-}
-
-impl Shared {
-    pub(super) fn new(bell: Bell) -> Self {
-        let (unsent, waiting) = (Vec::new(), HashMap::new());
-        // The numbers of the first words are lower.
-        let state = State { standing: Standing::Starting, unsent, waiting, last: FIRST };
-        Self { state: Mutex::new(state), changed: Condvar::new(), bell }
-    }
-
-    /// How the server is, once `is_enough` is content, or the time has come.
-    pub(super) fn standing(&self, until: Instant, is_enough: impl Fn(&Standing) -> bool) -> Standing {
-        let mut state = self.state();
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || is_enough(&state.standing) {
-                return state.standing.clone();
-            }
-            (state, _) = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Sends a request and returns its number, unless the server has gone meanwhile.
-    pub(super) fn ask(&self, teller: mpsc::Sender<News>, request: impl FnOnce(u64) -> Value) -> Option<u64> {
-        let mut state = self.state();
-        if !matches!(state.standing, Standing::Ready(_)) {
-            return None;
-        }
-        state.last += 1;
-        let number = state.last;
-        state.waiting.insert(number, teller);
-        state.unsent.push(request(number));
-        drop(state);
-        self.bell.ring();
-        Some(number)
-    }
-
-    /// Gives up on a request: the server is told.
-    pub(super) fn cancel(&self, number: u64, reason: &str) {
-        let mut state = self.state();
-        if state.waiting.remove(&number).is_some() {
-            let params = json!({ "requestId": number, "reason": reason });
-            state.unsent.push(message::notification("notifications/cancelled", params));
-            drop(state);
-            self.bell.ring();
-        }
-    }
-
-    fn stand(&self, standing: Standing) {
-        self.state().standing = standing;
-        self.changed.notify_all();
-    }
-
-    fn take(&self, message: Message) {
-        let mut state = self.state();
-        match message {
-            Message::Answer { id, outcome } => {
-                let teller = id.as_u64().and_then(|number| state.waiting.remove(&number));
-                teller.inspect(|teller| drop(teller.send(News::Answer(outcome)))); // its call may have ended
-            }
-            Message::Notification { method, params } if method == "notifications/progress" => {
-                let number = params.get("progressToken").and_then(Value::as_u64);
-                if let Some(teller) = number.and_then(|number| state.waiting.get(&number)) {
-                    let said = params.into_iter().filter(|(name, _)| PROGRESS.contains(&name.as_str()));
-                    let _ = teller.send(News::Progress(Value::Object(said.collect())));
-                }
-            }
-            Message::Notification { .. } | Message::Request { .. } => {}
-        }
-    }
-
-    /// The server has gone, and with it all that calls wait for.
-    fn lose(&self, end: &str, standing: Standing) {
-        let mut state = self.state();
-        state.standing = standing;
-        state.unsent.clear();
-        state.waiting.drain().for_each(|(_, teller)| drop(teller.send(News::Gone(end.to_owned()))));
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// The thread's own state.
 pub(super) struct Keeper {
@@ -184,8 +49,8 @@ impl Keeper {
             match greet(&mut peer, era, &self.quit) {
                 Ok(greeted) => {
                     era = Some(greeted.era);
-                    self.shared.stand(Standing::Ready(ready_with(greeted)));
-                    self.talk(&mut peer);
+                    self.shared.stand(Standing::Ready(ready_with(greeted.era, &greeted.tools)));
+                    self.talk(&mut peer, &greeted);
                     let is_well = peer.age() >= SETTLED;
                     let end = peer.end();
                     if is_well {
@@ -218,17 +83,28 @@ impl Keeper {
     }
 
     /// Talks with the server until it ends, or we do.
-    fn talk(&self, peer: &mut Peer) {
+    fn talk(&self, peer: &mut Peer, greeted: &Greeted) {
+        let mut relisting = Relisting::new(greeted.era);
+        if greeted.have_changed {
+            relisting.ask();
+        }
         loop {
-            let seen = peer.wait(Some(&self.shared.bell), &self.quit, None);
-            peer.messages().into_iter().for_each(|message| self.shared.take(message));
+            let seen = peer.wait(Some(self.shared.bell()), &self.quit, relisting.due());
+            for message in peer.messages() {
+                if listing::is_change(&message) {
+                    relisting.ask();
+                } else {
+                    self.shared.take(message);
+                }
+            }
+            if let Some(tools) = relisting.go_on(&self.shared) {
+                self.shared.stand(Standing::Ready(ready_with(greeted.era, &tools)));
+            }
             match seen {
                 Ok(Seen::Quit | Seen::End) | Err(_) => return,
                 Ok(Seen::Something | Seen::Bell | Seen::Time) => {}
             }
-            self.shared.bell.silence();
-            let unsent = std::mem::take(&mut self.shared.state().unsent);
-            unsent.iter().for_each(|message| peer.say(message));
+            self.shared.unsent().iter().for_each(|message| peer.say(message));
         }
     }
 
@@ -238,14 +114,10 @@ impl Keeper {
     }
 }
 
-fn ready_with(greeted: Greeted) -> Ready {
-    let (description, names) = tools::methods(&greeted.tools);
-    Ready { era: greeted.era, names: Arc::new(names), description: Arc::new(description) }
+fn ready_with(era: Era, tools: &[Value]) -> Ready {
+    let (description, names) = tools::methods(tools);
+    Ready { era, names: Arc::new(names), description: Arc::new(description) }
 }
 
-/// Members of a notification of progress that callers get.
-const PROGRESS: [&str; 3] = ["progress", "total", "message"];
-/// Numbers up to this one belong to the first words.
-const FIRST: u64 = 1_000;
 /// A server that lives this long has started well.
 const SETTLED: Duration = Duration::from_secs(1);

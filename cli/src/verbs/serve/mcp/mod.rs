@@ -8,8 +8,11 @@
 
 mod greeting;
 mod keeper;
+mod listing;
 mod peer;
+mod relisting;
 mod result;
+mod shared;
 mod tools;
 
 use std::{
@@ -22,7 +25,10 @@ use std::{
 use ipc_client::{Bell, Context, Description, Encoding, ErrorCode, Failed, Incoming, MethodName, Response, SinkBytes};
 use serde_json::{Map, Value, json};
 
-use self::keeper::{Keeper, News, Ready, Shared, Standing};
+use self::{
+    keeper::Keeper,
+    shared::{News, Ready, Shared, Standing},
+};
 use super::{lines::Plan, once};
 use crate::{
     child::{
@@ -57,7 +63,7 @@ impl Server {
     pub(crate) fn start(plan: Plan<'_>) -> io::Result<Self> {
         let stderr = if plan.log == Log::Drop { Stderr::Null } else { Stderr::Inherit };
         let surroundings = Surroundings { stdout: Stdout::Pipe, stderr, guard: plan.guard.clone() };
-        let shared = Arc::new(Shared::new(Bell::new()?));
+        let shared = Arc::new(Shared::new(Bell::new()?, Bell::new()?));
         let keeper = Keeper {
             program: plan.program,
             service: plan.service.to_owned(),
@@ -83,6 +89,16 @@ impl Server {
         }
     }
 
+    /// Readable once [`Server::description`] may say something else.
+    pub(crate) fn news(&self) -> &Bell {
+        self.shared.news()
+    }
+
+    /// What the server says of its tools now; none while it isn't there.
+    pub(crate) fn description(&self) -> Option<Description> {
+        self.shared.description().map(|description| (*description).clone())
+    }
+
     /// Answers a call. Progress goes to `sink`, if the caller takes it.
     pub(crate) fn answer(
         &self,
@@ -106,7 +122,7 @@ impl Server {
             }
             meta.extend(incoming.trace.as_ref().map(|trace| ("traceparent".to_owned(), json!(trace))));
             let params = Map::from_iter([("name".to_owned(), json!(name)), ("arguments".to_owned(), arguments)]);
-            message::request(number, "tools/call", greeting::params(ready.era, params, meta))
+            message::request(number, "tools/call", ready.era.params(params, meta))
         };
         let number =
             self.shared.ask(teller, request).ok_or_else(|| Failed::busy("the server is being started again"))?;

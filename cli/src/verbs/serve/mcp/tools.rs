@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ipc_client::{DESCRIBE, Description, MethodDescription, MethodName, Shape, Type};
+use ipc_client::{DESCRIBE, Description, Hints, MethodDescription, MethodName, Shape, Type};
 use serde_json::Value;
 
 use crate::mcp::naming;
@@ -31,10 +31,26 @@ fn described(tool: &Value) -> MethodDescription {
     let text = |member: &str| tool.get(member).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
     let schema = |member: &str| tool.get(member).map(|schema| Type::plain(Shape::Schema(schema.clone())));
     let mut method = MethodDescription::default();
-    method.about = text("description").or(text("title")).unwrap_or_default().to_owned();
+    let hints = tool.get("annotations");
+    // Older servers have the title among the hints.
+    let title = text("title").or_else(|| hints?.get("title")?.as_str()).unwrap_or_default();
+    method.title = title.to_owned();
+    method.about = text("description").unwrap_or(title).to_owned();
+    method.hints = hints.map_or_else(Hints::default, self::hints);
     method.request = schema("inputSchema");
     method.reply = schema("outputSchema");
     method
+}
+
+/// What the server says of a call's effect. What it leaves out stays out: readers expect the worst then.
+fn hints(annotations: &Value) -> Hints {
+    let said = |member: &str| annotations.get(member).and_then(Value::as_bool);
+    let mut hints = Hints::default();
+    hints.read_only = said("readOnlyHint");
+    hints.destructive = said("destructiveHint");
+    hints.idempotent = said("idempotentHint");
+    hints.open_world = said("openWorldHint");
+    hints
 }
 
 /// A method's name, without its service's.
@@ -53,6 +69,20 @@ mod tests {
         let method: MethodName = "readfile".parse().unwrap();
         assert_eq!(names[&method], "readFile");
         assert_eq!(description.methods[&method].json_schemas()["request"], json!({ "type": "object" }));
+    }
+
+    #[test]
+    fn titles_and_hints_are_those_of_the_tool() {
+        let tools = [
+            json!({ "name": "a", "title": "A file", "annotations": { "title": "old", "readOnlyHint": true, "destructiveHint": 7 } }),
+            json!({ "name": "b", "annotations": { "title": "Older", "openWorldHint": false } }),
+            json!({ "name": "c", "annotations": "none" }),
+        ];
+        let (description, _) = methods(&tools);
+        let [a, b, c] = ["a", "b", "c"].map(|name| &description.methods[&name.parse().unwrap()]);
+        assert_eq!((a.title.as_str(), a.hints.read_only, a.hints.destructive), ("A file", Some(true), None));
+        assert_eq!((b.title.as_str(), b.about.as_str(), b.hints.open_world), ("Older", "Older", Some(false)));
+        assert!(c.title.is_empty() && c.hints.are_none());
     }
 
     #[test]
