@@ -1,8 +1,8 @@
 //! A broker under attack. Bystanders must not notice, and afterwards nothing of the attackers may be left.
 
 use crate::{
-    broker::{AT_ONCE, Broker},
-    eventually::within,
+    broker::Broker,
+    eventually::{SOON, within},
     peer::Peer,
 };
 
@@ -53,17 +53,19 @@ impl Scene {
     }
 
     /// Asserts, once all others have left, that the bystanders are served and that nothing of the others remains: no
-    /// connection, name, call, byte or descriptor.
+    /// connection, name, call, byte or descriptor. What a flood has left in sockets is read first, which takes the broker of a debug
+    /// build some seconds.
     #[track_caller]
     pub fn nothing_is_left(&mut self) {
         self.bystanders_go_on();
         let (client, before) = (&mut self.client, self.held);
-        assert!(within(AT_ONCE, || held(client) == before), "{:?} connections, names, calls, bytes", held(client));
-        assert!(within(AT_ONCE, || used(client) == self.used), "{:?} used instead of {:?}", used(client), self.used);
+        let is_clear = within(SOON, || held(client) == before);
+        assert!(is_clear, "{:?} connections, names, calls, bytes instead of {before:?}", held(client));
+        assert!(within(SOON, || used(client) == self.used), "{:?} used instead of {:?}", used(client), self.used);
         let Some(before) = self.descriptors else { return };
         let daemon = self.broker.daemon().expect("only a process has its descriptors counted");
         let open = || daemon.descriptors().len();
-        assert!(within(AT_ONCE, || open() == before), "{} descriptors instead of {before}", open());
+        assert!(within(SOON, || open() == before), "{} descriptors instead of {before}", open());
     }
 }
 
