@@ -61,19 +61,36 @@ impl Args {
 }
 
 fn lines(words: impl IntoIterator<Item = String>, last: &str) -> String {
-    words.into_iter().filter(|word| word.starts_with(last)).map(|word| word + "\n").collect()
+    words.into_iter().filter(|word| word.starts_with(last) && is_harmless(word)).map(|word| word + "\n").collect()
+}
+
+/// Whether a shell takes the word as it stands. It is put on the command line unquoted, and a service may have chosen it.
+fn is_harmless(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:=@".contains(&byte))
+}
+
+/// Whether it can be typed before a value: another one is no member of a body on the command line.
+fn is_key(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+}
+
+/// Whether it stands where a name does: one that begins as options do is taken for an option.
+fn is_name(word: &String) -> bool {
+    !word.starts_with('-')
 }
 
 /// The names on offer; none if there is no broker.
 fn names(globals: &Globals) -> Vec<String> {
     let question = |after| control::List { pattern: None, after };
-    known::<control::Names, _>(globals, "list", question, ToString::to_string)
+    known::<control::Names, _>(globals, "list", question, ToString::to_string).into_iter().filter(is_name).collect()
 }
 
 /// The topics whose last event is kept.
 fn topics(globals: &Globals) -> Vec<String> {
     let question = |after| control::Topics { pattern: None, after };
-    known::<control::TopicPage, _>(globals, "topics", question, |row| row.topic.to_string())
+    let topics = known::<control::TopicPage, _>(globals, "topics", question, |row| row.topic.to_string());
+    topics.into_iter().filter(is_name).collect()
 }
 
 /// The fields of a method, as they are written before their values.
@@ -83,7 +100,8 @@ fn fields(globals: &Globals, target: &str, given: &[String]) -> Vec<String> {
         lookup::method(&client, &target.parse().ok()?, lookup::ASIDE).ok()
     };
     let request = known().and_then(|method| method.request);
-    let fields = request.iter().flat_map(Type::named_fields).filter(|field| !given.contains(&field.name));
+    let fields =
+        request.iter().flat_map(Type::named_fields).filter(|field| is_key(&field.name) && !given.contains(&field.name));
     fields.map(|field| format!("{}{}", field.name, if is_text(&field.shape) { "=" } else { ":=" })).collect()
 }
 
@@ -238,6 +256,20 @@ mod tests {
             Next::Words(words) => words,
             other => panic!("{line}: {other:?}"),
         }
+    }
+
+    #[test]
+    fn a_word_that_a_shell_would_run_is_not_offered() {
+        let words =
+            ["calc.add", "$(id)", "`id`", "a b", "a;b", "a*", "~", "\u{1b}[2J", "a\nb", "--output=json", "key:="];
+        let offered = lines(words.map(str::to_owned), "");
+        assert_eq!(offered, "calc.add\n--output=json\nkey:=\n");
+    }
+
+    #[test]
+    fn a_field_is_offered_if_it_can_be_typed() {
+        let typed = ["a", "_a-1", "Az", "", "1a", "-a", "a.b", "a=b", "\u{e9}"].map(is_key);
+        assert_eq!(typed, [true, true, true, false, false, false, false, false, false]);
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl Args {
 }
 
 /// Readline breaks words at `=`, `:` and `@` too, so the line is split at blanks here, and the part that readline takes for words of
-/// their own is cut off what is offered.
+/// their own is cut off what is offered. `mapfile` parts lines and nothing else: a word that is expanded without quotes is a pattern of files.
 const BASH: &str = r#"# Completes command lines of ipcctl in bash.
 _ipcctl() {
     local line=${COMP_LINE:0:COMP_POINT} words current offered kept
@@ -42,16 +42,15 @@ _ipcctl() {
     [[ $line == *[[:space:]] ]] && words+=('')
     current=${words[${#words[@]} - 1]}
     offered=$(ipcctl complete -- "${words[@]:1}" 2>/dev/null)
-    local IFS=$'\n'
     COMPREPLY=()
     case $offered in
-    :commands) COMPREPLY=($(compgen -c -- "$current")) ;;
+    :commands) mapfile -t COMPREPLY < <(compgen -c -- "$current") ;;
     :files*)
         kept=${offered#:files}
         compopt -o filenames 2>/dev/null
-        COMPREPLY=($(compgen -P "$kept" -f -- "${current#"$kept"}"))
+        mapfile -t COMPREPLY < <(compgen -P "$kept" -f -- "${current#"$kept"}")
         ;;
-    *) COMPREPLY=($offered) ;;
+    ?*) mapfile -t COMPREPLY <<<"$offered" ;;
     esac
     kept=${current%"${current##*[=:@]}"}
     COMPREPLY=("${COMPREPLY[@]#"$kept"}")
@@ -70,7 +69,7 @@ _ipcctl() {
         compset -P "${offered#:files}"
         _files
         ;;
-    ?*) compadd -- ${(f)offered} ;;
+    ?*) compadd -- "${(@f)offered}" ;;
     esac
 }
 if [[ $funcstack[1] == _ipcctl ]]; then

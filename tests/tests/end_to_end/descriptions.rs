@@ -111,6 +111,15 @@ fn fields_are_completed_with_what_stands_before_their_values() {
 }
 
 #[test]
+fn a_field_that_a_shell_would_run_is_not_completed() {
+    let broker = Broker::start();
+    let fields = r#"{ "$(touch pwned)" = 'string', "a;b" = 'string', "a\u001b[2J\nb" = 'string', "*" = 'string', fine = 'string' }"#;
+    let description = broker.file("evil.toml", format!("[methods.\"\"]\nrequest = {fields}\n"));
+    let _evil = broker.serve("evil", &["evil", "--describe", description.to_str().unwrap(), "--", "cat"]);
+    assert_eq!(ipcctl(&broker, ["complete", "--", "send", "evil", ""]).prints_text(), "fine=\n");
+}
+
+#[test]
 fn a_description_that_is_wrong_ends_the_service_with_its_line() {
     let broker = Broker::start();
     let description = broker.file("wrong.toml", "about = 'x'\n[methods.a]\nreply = 'strng'\n");

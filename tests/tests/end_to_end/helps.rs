@@ -192,6 +192,17 @@ fn bash_offers_verbs_options_commands_and_files() {
 }
 
 #[test]
+fn bash_takes_what_is_offered_as_it_is() {
+    let broker = Broker::start();
+    ["a1", "a2"].iter().for_each(|name| drop(broker.file(name, "")));
+    let answers = r#"printf '%s\n' 'a*' 'b c' '$(touch pwned)'"#;
+    let script = r#"eval "$(ipcctl completions bash)"; answers=$1; ipcctl() { eval "$answers"; }
+        COMP_LINE='ipcctl send '; COMP_POINT=12; _ipcctl; printf '%s\n' "${COMPREPLY[@]}""#;
+    let bash = Command::new("bash", ["-c", script, "bash", answers]);
+    assert_eq!(bash.directory(broker.directory()).prints_text(), "a*\nb c\n$(touch pwned)\n");
+}
+
+#[test]
 fn fish_offers_the_same_as_bash() {
     let broker = Broker::start();
     if broker.shell("command -v fish").run().code != 0 {
