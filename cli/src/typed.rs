@@ -1,7 +1,8 @@
 //! Calls whose types are known from what the service says of itself.
 
 use ipc_client::{
-    Client, Encoding, Error, ErrorCode, MethodDescription, Mismatch, Request, Response, ServiceName, Target,
+    Client, CodecError, Encoding, Error, ErrorCode, MethodDescription, Mismatch, Request, Response, Retry, ServiceName,
+    Target,
 };
 use serde_json::Value;
 
@@ -94,7 +95,12 @@ impl Typed {
             return Ok(response);
         };
         let json = shape.to_json(&response.body).map_err(|error| {
-            Problem::new(ErrorCode::PROTOCOL, self.target.to_string(), format!("the reply can't be read: {error}"))
+            let code = match error {
+                CodecError::TooMuchJson(_) => ErrorCode::TOO_LARGE,
+                _ => ErrorCode::PROTOCOL,
+            };
+            let error = Error::new(code, format!("the reply can't be read: {error}")).with_retry(Retry::Unknown);
+            Problem::from_error(self.target.to_string(), &error).hint("the call has run")
         })?;
         Ok(Response::new(Encoding::JSON, json))
     }

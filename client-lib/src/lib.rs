@@ -166,7 +166,9 @@ pub use error::{CallError, Error, Result};
 pub use events::{Event, Notice, Subscribe, Subscription, Watched};
 pub use ipc_protocol::{
     DESCRIBE, ERROR_TABLE, Encoding, ErrorCode, ErrorRow, Fingerprint, Identity, InvalidName, MethodName, Pattern,
-    PeerNumber, Retry, ServiceName, Streams, Target, Topic as TopicName, control, limits,
+    PeerNumber, Retry, ServiceName, Streams, Target, Topic as TopicName,
+    codec::CodecError,
+    control, limits,
     transport::{Address, AddressError, Bell, poll},
 };
 pub use lock::{LockGuard, Locking};

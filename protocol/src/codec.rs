@@ -41,6 +41,9 @@ pub enum CodecError {
     /// The encoded value is over [`MAX_BODY`].
     #[error("the body would take {0} bytes, the limit is {MAX_BODY}")]
     TooLarge(usize),
+    /// A body that is read by its description takes more bytes as JSON than it may; the limit is inside.
+    #[error("as JSON it would take more than {0} bytes")]
+    TooMuchJson(usize),
 }
 
 /// Encodes a value. Bytes are written as JSON: that is how a typed method answers a caller that sent plain bytes.

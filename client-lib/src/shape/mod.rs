@@ -10,7 +10,8 @@ mod write;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use ipc_protocol::limits::MAX_NAME;
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 pub use self::check::Mismatch;
 
@@ -94,7 +95,8 @@ pub enum Composition {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Field {
-    /// The name.
+    /// The name, at most 255 bytes when it is read.
+    #[serde(deserialize_with = "name")]
     pub name: String,
     /// What it holds.
     pub shape: Shape,
@@ -107,7 +109,8 @@ pub struct Field {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Variant {
-    /// The name.
+    /// The name, at most 255 bytes when it is read.
+    #[serde(deserialize_with = "name")]
     pub name: String,
     /// What it holds; never an enum itself.
     pub holds: Composition,
@@ -161,6 +164,15 @@ impl Field {
     #[must_use]
     pub fn new(name: impl Into<String>, shape: Shape) -> Self {
         Self { name: name.into(), shape, about: String::new() }
+    }
+}
+
+/// A name in a description, no longer than that of a service. A value of few bytes may hold it many times, so that a long one costs its reader memory.
+fn name<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Error> {
+    let name = String::deserialize(source)?;
+    match name.len() {
+        ..=MAX_NAME => Ok(name),
+        len => Err(D::Error::custom(format!("a name of {len} bytes, at most {MAX_NAME} are read"))),
     }
 }
 

@@ -14,12 +14,17 @@ impl Type {
     /// Reads a bincode body as JSON, as the type itself would be written: members in the order of the type.
     ///
     /// # Errors
-    /// [`CodecError::Decode`] if the body isn't a value of this type; [`CodecError::TrailingBytes`].
+    /// [`CodecError::Decode`] if the body isn't a value of this type; [`CodecError::TrailingBytes`]; [`CodecError::TooMuchJson`] over
+    /// 1 MiB and 64 bytes for each one of the body.
     pub fn to_json(&self, body: &[u8]) -> Result<Vec<u8>, CodecError> {
         let steps = FREE_STEPS + u64::try_from(body.len()).unwrap_or(u64::MAX);
-        let mut page = Page { types: &self.types, out: Vec::with_capacity(body.len() * 4), steps };
-        codec::decode_bincode_seed(Value { shape: &self.shape, page: &mut page, depth: 0 }, body)?;
-        Ok(page.out)
+        let most = body.len().saturating_mul(JSON_PER_BYTE).saturating_add(FREE_JSON);
+        let mut page = Page { types: &self.types, out: Vec::with_capacity(body.len() * 4), steps, most };
+        let read = codec::decode_bincode_seed(Value { shape: &self.shape, page: &mut page, depth: 0 }, body);
+        if page.is_full() {
+            return Err(CodecError::TooMuchJson(most));
+        }
+        read.map(|()| page.out)
     }
 }
 
@@ -29,11 +34,18 @@ struct Page<'a> {
     out: Vec<u8>,
     /// Values that may still come. Shapes without bytes, such as an array of units, would write for ever.
     steps: u64,
+    /// Bytes of JSON. The names in them come from the shape: a byte of the body may stand for a long one.
+    most: usize,
 }
 
 impl Page<'_> {
     fn put<E: Error>(&mut self, value: &impl Serialize) -> Result<(), E> {
-        serde_json::to_writer(&mut self.out, value).map_err(E::custom)
+        serde_json::to_writer(&mut self.out, value).map_err(E::custom)?;
+        if self.is_full() { Err(E::custom("the shape has too much JSON for its bytes")) } else { Ok(()) }
+    }
+
+    fn is_full(&self) -> bool {
+        self.out.len() > self.most
     }
 
     fn step<E: Error>(&mut self, depth: u32) -> Result<(), E> {
@@ -276,3 +288,7 @@ fn quote_key<E: Error>(out: &mut Vec<u8>, start: usize) -> Result<(), E> {
 
 /// Values that a body may have beyond one a byte.
 const FREE_STEPS: u64 = 100_000;
+/// Bytes of JSON for each of a body: a variant with a name of some 60, or a small struct.
+const JSON_PER_BYTE: usize = 64;
+/// Bytes of JSON that any body may have beyond those.
+const FREE_JSON: usize = 1 << 20;

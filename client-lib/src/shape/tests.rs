@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 
-use ipc_protocol::{Encoding, codec};
+use ipc_protocol::{
+    Encoding,
+    codec::{self, CodecError},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -164,6 +167,34 @@ fn a_hostile_shape_ends() {
     assert!(
         Type::plain(Shape::List(Box::new(Shape::Unit))).to_json(&[253, 255, 255, 255, 255, 255, 255, 255, 0]).is_err()
     );
+}
+
+#[test]
+fn a_hostile_shape_writes_no_more_than_its_body_is_worth() {
+    let types = |name: String| {
+        BTreeMap::from([("E".to_owned(), Composition::Enum(vec![Variant { name, holds: Composition::Unit }]))])
+    };
+    let list = |name_len| Type {
+        shape: Shape::List(Box::new(Shape::Type("E".to_owned()))),
+        types: types("v".repeat(name_len)),
+    };
+    let body = codec::encode(Encoding::BINCODE, &vec![0_u8; 60_000]).unwrap();
+    assert!(matches!(list(400_000).to_json(&body), Err(CodecError::TooMuchJson(4_888_768))));
+    assert_eq!(list(40).to_json(&body).unwrap().len(), 60_000 * 43 + 1);
+}
+
+#[test]
+fn a_name_of_a_field_or_a_variant_has_at_most_255_bytes() {
+    let of = |len| {
+        let name = "n".repeat(len);
+        let field = json!({ "struct": [{ "name": name, "shape": "unit" }] });
+        let variant = json!({ "enum": [{ "name": name, "holds": "unit" }] });
+        [field, variant]
+            .map(|it| serde_json::from_value::<Composition>(it).map(drop).map_err(|error| error.to_string()))
+    };
+    assert_eq!(of(255), [Ok(()), Ok(())]);
+    let refused = Err("a name of 256 bytes, at most 255 are read".to_owned());
+    assert_eq!(of(256), [refused.clone(), refused]);
 }
 
 #[test]

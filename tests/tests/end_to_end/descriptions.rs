@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use bytes::Bytes;
 use ipc_client::{Method, Service, Serving};
-use ipc_tests::{broker::Broker, command::Command};
+use ipc_protocol::{Encoding, Message, Reply};
+use ipc_tests::{broker::Broker, command::Command, peer::Peer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -117,6 +119,30 @@ fn a_field_that_a_shell_would_run_is_not_completed() {
     let description = broker.file("evil.toml", format!("[methods.\"\"]\nrequest = {fields}\n"));
     let _evil = broker.serve("evil", &["evil", "--describe", description.to_str().unwrap(), "--", "cat"]);
     assert_eq!(ipcctl(&broker, ["complete", "--", "send", "evil", ""]).prints_text(), "fine=\n");
+}
+
+#[test]
+fn a_small_reply_is_read_as_no_more_json_than_it_is_worth() {
+    let broker = Broker::start();
+    let mut peer = Peer::connect(&broker);
+    let _: Value = peer.ask("register", &json!({ "name": "amp", "description": "00000000000000c1", "window": 9 }));
+    let sent = ipcctl(&broker, ["send", "--encoding", "bincode", "amp", "null"]).start();
+    let call = peer.delivered();
+    let variants = json!({ "enum": [{ "name": "v".repeat(255), "holds": "unit" }] });
+    let reply = json!({ "shape": { "list": { "type": "E" } }, "types": { "E": variants } });
+    let said = json!({ "methods": { "": { "request": { "shape": "unit" }, "reply": reply } } });
+    peer.send(&Message::Reply(Reply {
+        id: call.id,
+        encoding: Encoding::JSON,
+        body: Bytes::from(said.to_string()).into(),
+    }));
+    let call = peer.delivered();
+    let list = [&[251, 0x60, 0xea][..], &[0; 60_000]].concat();
+    peer.send(&Message::Reply(Reply { id: call.id, encoding: Encoding::BINCODE, body: Bytes::from(list).into() }));
+    let finished = sent.finish();
+    let line = finished.refused(65);
+    assert!(line.contains("too_large: the reply can't be read: as JSON it would take more than"), "{line}");
+    assert!(line.contains("(the call has run)"), "{line}");
 }
 
 #[test]
