@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use ipc_client::{
-    Client, Description, Error, ErrorCode, Fingerprint, MethodDescription, MethodName, Result, ServiceName, Target,
+    Client, Description, Error, ErrorCode, MethodDescription, MethodName, Result, ServiceName, Target,
     control::{self, Shown, operation},
 };
 
-use crate::cache;
+use crate::cache::{self, Subject};
 
 /// A name as the broker knows it.
 #[derive(Debug)]
@@ -23,11 +23,12 @@ impl Found {
         self.method.clone().unwrap_or_default()
     }
 
-    /// The fingerprint of the service's description, if all instances have the same.
-    pub(crate) fn description(&self) -> Option<Fingerprint> {
-        let mut all = self.shown.instances.iter().map(|instance| instance.description);
-        let first = all.next()??;
-        all.all(|other| other == Some(first)).then_some(first)
+    /// Whose description may be kept: none if the instances are of several users, or don't all have the same one.
+    pub(crate) fn subject(&self) -> Option<Subject> {
+        let mut all = self.shown.instances.iter().map(|instance| (instance.uid, instance.description));
+        let (uid, fingerprint) = all.next()?;
+        let is_one = all.all(|other| other == (uid, fingerprint));
+        fingerprint.filter(|_| is_one).map(|fingerprint| Subject { service: self.shown.name.clone(), uid, fingerprint })
     }
 }
 
@@ -62,12 +63,13 @@ pub(crate) fn describe(client: &Client, found: &Found, time: Duration) -> Result
     if !is_described {
         return Ok(None);
     }
-    if let Some(known) = found.description().and_then(cache::read) {
+    let subject = found.subject();
+    if let Some(known) = subject.as_ref().and_then(cache::read) {
         return Ok(Some(known));
     }
     let description = client.describe(&Target::Name(found.shown.name.clone()), Some(time))?;
-    if let Some(fingerprint) = found.description() {
-        cache::keep(fingerprint, &description);
+    if let Some(subject) = subject {
+        cache::keep(&subject, &description);
     }
     Ok(Some(description))
 }

@@ -18,7 +18,7 @@ pub(crate) fn check(client: &Client, target: &Target, body: &[u8]) -> Result<()>
     let (Target::Name(name), false) = (target, cache::is_empty()) else { return Ok(()) };
     let known = || {
         let found = lookup::find_with(client, name, ASIDE).ok()?;
-        let mut description = found.description().and_then(cache::read)?;
+        let mut description = found.subject().as_ref().and_then(cache::read)?;
         description.methods.remove(&found.method())
     };
     match known().and_then(|method| mismatch(&method, body)) {

@@ -1,11 +1,11 @@
 //! What services say of themselves, as the shell reads it.
 
-use std::fs;
+use std::{fs, os::unix::fs::symlink};
 
 use bytes::Bytes;
 use ipc_client::{Method, Service, Serving};
 use ipc_protocol::{Encoding, Message, Reply};
-use ipc_tests::{broker::Broker, command::Command, peer::Peer};
+use ipc_tests::{broker::Broker, command::Command, json_peer::JsonPeer, peer::Peer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -143,6 +143,34 @@ fn a_small_reply_is_read_as_no_more_json_than_it_is_worth() {
     let line = finished.refused(65);
     assert!(line.contains("too_large: the reply can't be read: as JSON it would take more than"), "{line}");
     assert!(line.contains("(the call has run)"), "{line}");
+}
+
+#[test]
+fn a_service_does_not_speak_for_another_with_the_same_fingerprint() {
+    let broker = Broker::start();
+    let says = |name: &str, about: &str| {
+        let mut service = JsonPeer::connect(&broker);
+        service.ask("ipc.register", &json!({ "name": name, "description": "0000000000000077" }));
+        let shown = ipcctl(&broker, ["show", name]).start();
+        let (id, _) = service.delivered();
+        service.answer(&id, &json!({ "about": about }));
+        shown.finish().stdout()
+    };
+    assert!(says("liar", "believe me").contains("    believe me\n"));
+    assert!(says("good", "all is well").contains("    all is well\n"));
+}
+
+#[test]
+fn a_cache_behind_a_link_of_another_user_is_left_alone() {
+    let broker = Broker::start();
+    let _shop = shop(&broker);
+    let (precious, home) = (broker.directory().join("precious"), broker.directory().join("home"));
+    [&precious, &home].iter().for_each(|directory| fs::create_dir(directory).unwrap());
+    (0..300).for_each(|number| fs::write(precious.join(format!("{number}.conf")), "data").unwrap());
+    symlink(&precious, home.join("ipcctl")).unwrap();
+    let shown = broker.ipcctl(["show", "shop"]).env("XDG_CACHE_HOME", &home).prints_text();
+    assert!(shown.contains("sells what there is"), "{shown}");
+    assert_eq!(fs::read_dir(&precious).unwrap().count(), 300);
 }
 
 #[test]
