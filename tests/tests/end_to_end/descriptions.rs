@@ -47,7 +47,7 @@ fn show_prints_methods_with_their_fields_and_types() {
     let broker = Broker::start();
     let _shop = shop(&broker);
     let shown = ipcctl(&broker, ["show", "shop"]).prints_text();
-    assert!(shown.contains("\nsells what there is\n"), "{shown}");
+    assert!(shown.contains("\n    sells what there is\n"), "{shown}");
     assert!(shown.contains("\nshop.order(article: string, count: u32?) -> Receipt, or string\n"), "{shown}");
     assert!(shown.contains("\n    Receipt = number: u64, lines: [(string, u32)]\n"), "{shown}");
 }

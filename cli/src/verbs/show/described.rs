@@ -12,7 +12,7 @@ pub(super) fn text(service: &str, description: &Description) -> String {
     let mut text = String::new();
     if !description.about.is_empty() {
         text.push('\n');
-        push_about(&mut text, "", &description.about);
+        push_about(&mut text, &description.about);
     }
     for (name, method) in &description.methods {
         let target = if name.as_str().is_empty() { service.to_owned() } else { format!("{service}.{name}") };
@@ -21,7 +21,7 @@ pub(super) fn text(service: &str, description: &Description) -> String {
         if !method.title.is_empty() && method.title != method.about {
             push_line(&mut text, &format!("    {}", method.title));
         }
-        push_about(&mut text, "    ", &method.about);
+        push_about(&mut text, &method.about);
         let hints = hints(&method.hints);
         if !hints.is_empty() {
             push_line(&mut text, &format!("    hints: {hints}"));
@@ -35,7 +35,7 @@ pub(super) fn text(service: &str, description: &Description) -> String {
         let shape = event.event.as_ref().map(|shape| format!(" {}", inline(shape)));
         text.push('\n');
         push_line(&mut text, &format!("event {topic}{}", shape.unwrap_or_default()));
-        push_about(&mut text, "    ", &event.about);
+        push_about(&mut text, &event.about);
         push_types(&mut text, [&event.event]);
     }
     text
@@ -147,12 +147,31 @@ fn push_types<'a>(text: &mut String, shapes: impl IntoIterator<Item = &'a Option
     }
 }
 
-fn push_about(text: &mut String, margin: &str, about: &str) {
-    about.lines().for_each(|line| push_line(text, &format!("{margin}{}", line.trim())));
+/// Nothing that a service says freely stands at the margin, where lines of ours begin.
+fn push_about(text: &mut String, about: &str) {
+    about.lines().for_each(|line| push_line(text, &format!("    {}", line.trim())));
 }
 
 /// What a service says must not look like a line of ours, nor move the cursor.
 fn push_line(text: &mut String, line: &str) {
     text.push_str(&escape::line(line));
     text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_ours_cannot_be_forged() {
+        let description = json!({
+            "about": "x\nipcctl: all well\rdone",
+            "methods": { "": { "title": "a\nipcctl: b", "about": "ipcctl: c\u{2028}ipcctl: d" } },
+            "events": { "ipcctl: e\nipcctl: f": { "about": "g\nipcctl: h" } },
+        });
+        let shown = text("calc", &serde_json::from_value(description).unwrap());
+        assert!(shown.contains("\n    x\n    ipcctl: all well\\rdone\n"), "{shown}");
+        assert!(shown.lines().all(|line| !line.starts_with("ipcctl")), "{shown}");
+        assert!(!shown.contains(['\r', '\u{2028}']), "{shown}");
+    }
 }
