@@ -76,21 +76,22 @@ fn is_key(name: &str) -> bool {
 }
 
 /// Whether it stands where a name does: one that begins as options do is taken for an option.
-fn is_name(word: &String) -> bool {
+fn is_name(word: &str) -> bool {
     !word.starts_with('-')
 }
 
 /// The names on offer; none if there is no broker.
 fn names(globals: &Globals) -> Vec<String> {
     let question = |after| control::List { pattern: None, after };
-    known::<control::Names, _>(globals, "list", question, ToString::to_string).into_iter().filter(is_name).collect()
+    let names = known::<control::Names, _>(globals, "list", question, ToString::to_string);
+    names.into_iter().filter(|name| is_name(name)).collect()
 }
 
 /// The topics whose last event is kept.
 fn topics(globals: &Globals) -> Vec<String> {
     let question = |after| control::Topics { pattern: None, after };
     let topics = known::<control::TopicPage, _>(globals, "topics", question, |row| row.topic.to_string());
-    topics.into_iter().filter(is_name).collect()
+    topics.into_iter().filter(|topic| is_name(topic)).collect()
 }
 
 /// The fields of a method, as they are written before their values.
