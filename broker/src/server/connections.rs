@@ -286,6 +286,7 @@ impl Connections {
                 Then::Later => outlet.detach(),
                 // EPIPE: its peer doesn't read any more. What it wrote before is still taken; the end of that closes the connection.
                 Then::Nothing if matches!(connection.reading, Reading::Open | Reading::HeldBack) => {
+                    outlet.forget_answers(&mut connection.inlet);
                     cost += outlet.discard(pool).cost;
                     connection.deaf = true;
                 }
@@ -442,6 +443,10 @@ impl Connection {
                 }
                 Ok(Some(Incoming::Misnamed { id: number, error })) => {
                     decisions.tell(now, Input::Misnamed { from: id, id: number, error });
+                }
+                Ok(Some(Incoming::Malformed { .. })) if self.deaf => {
+                    decisions.tell(now, Input::Violation { from: id, violation: Violation::Untellable });
+                    return false;
                 }
                 Ok(Some(Incoming::Malformed { id: number, code, text })) => {
                     decisions.tell(now, Input::Malformed { from: id, id: number, code, text });
