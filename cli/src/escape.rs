@@ -14,6 +14,14 @@ pub(crate) fn line(text: &str) -> Cow<'_, str> {
     }))
 }
 
+/// What an error line repeats of an argument: enough to know it by.
+pub(crate) fn short(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MOST) {
+        Some(_) => Cow::Owned(text.chars().take(MOST).chain(['…']).collect()),
+        None => Cow::Borrowed(text),
+    }
+}
+
 /// A payload for a terminal: as it is, except that control characters other than line feed and tab, and bytes that are not
 /// UTF-8, become escapes. Some terminals obey C1 controls in either form.
 pub(crate) fn terminal(bytes: &[u8]) -> Cow<'_, [u8]> {
@@ -39,9 +47,18 @@ fn push(text: &mut String, character: char, escape: bool) {
     }
 }
 
+/// Characters of an argument in an error line.
+const MOST: usize = 80;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_argument_is_cut() {
+        assert_eq!(short(&"é".repeat(MOST)), "é".repeat(MOST));
+        assert_eq!(short(&"é".repeat(MOST + 1)), "é".repeat(MOST) + "…");
+    }
 
     #[test]
     fn a_second_line_cannot_be_forged() {
