@@ -27,6 +27,7 @@ mod lines;
 mod link;
 mod lookup;
 mod mcp;
+mod nearest;
 mod number;
 mod out;
 mod pages;

@@ -6,7 +6,7 @@
 use std::{ffi::OsString, time::Duration};
 
 use clap::{Arg, Command};
-use ipc_client::{Shape, Type, control};
+use ipc_client::{Type, control};
 use serde::Serialize;
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     lookup, out,
     pages::{self, Page},
     problem::Result,
+    typed,
 };
 
 /// Print what may follow, a word a line.
@@ -80,18 +81,12 @@ fn topics(globals: &Globals) -> Vec<String> {
 fn fields(globals: &Globals, target: &str, given: &[String]) -> Vec<String> {
     let known = || {
         let client = globals.with_time(lookup::ASIDE).client("complete", target).ok()?;
-        lookup::method(&client, &target.parse().ok()?, lookup::ASIDE).ok()
+        let found = lookup::find_with(&client, &target.parse().ok()?, lookup::ASIDE).ok()?;
+        lookup::method(&client, &found, lookup::ASIDE).ok()?
     };
     let request = known().and_then(|method| method.request);
     let fields = request.iter().flat_map(Type::named_fields).filter(|field| !given.contains(&field.name));
-    fields.map(|field| format!("{}{}", field.name, if is_text(&field.shape) { "=" } else { ":=" })).collect()
-}
-
-fn is_text(shape: &Shape) -> bool {
-    match shape {
-        Shape::Option(inner) => is_text(inner),
-        shape => matches!(shape, Shape::Str | Shape::Char),
-    }
+    fields.map(typed::assigned).collect()
 }
 
 /// What the broker knows. A user who has pressed a key waits for this, so it mustn't take long.
