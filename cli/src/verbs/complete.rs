@@ -6,7 +6,7 @@
 use std::{ffi::OsString, time::Duration};
 
 use clap::{Arg, Command};
-use ipc_client::{Type, control};
+use ipc_client::{ServiceName, Type, control};
 use serde::Serialize;
 
 use crate::{
@@ -34,7 +34,11 @@ enum Next {
     Words(Vec<String>),
     /// The name of a service that is offered.
     Name,
-    /// A topic whose last event is kept: the broker knows no others.
+    /// A service, or one of its methods.
+    Target,
+    /// A service, one of its methods or of its events.
+    Shown,
+    /// A topic whose last event is kept, the only ones that the broker knows, or of which the service says so that it begins with.
     Topic,
     /// A field of what this is asked, but none of those.
     Field(String, Vec<String>),
@@ -51,7 +55,9 @@ impl Args {
         let text = match next(tree, before, last) {
             Next::Words(words) => lines(words, last),
             Next::Name => lines(names(globals), last),
-            Next::Topic => lines(topics(globals), last),
+            Next::Target => lines(members(globals, last, names(globals), &[Kind::Method]), last),
+            Next::Shown => lines(members(globals, last, names(globals), &[Kind::Method, Kind::Event]), last),
+            Next::Topic => lines(members(globals, last, topics(globals), &[Kind::Event]), last),
             Next::Field(target, given) => lines(fields(globals, &target, &given), last),
             Next::Command => ":commands\n".to_owned(),
             Next::File(prefix) => format!(":files{prefix}\n"),
@@ -75,6 +81,40 @@ fn names(globals: &Globals) -> Vec<String> {
 fn topics(globals: &Globals) -> Vec<String> {
     let question = |after| control::Topics { pattern: None, after };
     known::<control::TopicPage, _>(globals, "topics", question, |row| row.topic.to_string())
+}
+
+/// What a service has that is named by it and a label of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Method,
+    Event,
+}
+
+/// Names that the broker knows, and what the service has that the word begins with, or that is the only one which the word may become.
+fn members(globals: &Globals, word: &str, mut names: Vec<String>, kinds: &[Kind]) -> Vec<String> {
+    let mut fit = names.iter().filter(|name| name.starts_with(word));
+    let service = match (fit.next(), fit.next(), word.rsplit_once('.')) {
+        (Some(only), None, _) => only.clone(),
+        (_, _, Some((service, _))) => service.to_owned(),
+        _ => return names,
+    };
+    let found = || {
+        let client = globals.with_time(lookup::ASIDE).client("complete", word).ok()?;
+        let found = lookup::find_with(&client, &ServiceName::parse(&service).ok()?, lookup::ASIDE).ok()?;
+        let description = lookup::describe(&client, &found, lookup::ASIDE).ok().flatten().unwrap_or_default();
+        Some((found, description)).filter(|(found, _)| found.method.is_none())
+    };
+    let Some((found, description)) = found() else { return names };
+    if kinds.contains(&Kind::Method) {
+        let methods = found.shown.methods.iter().chain(description.methods.keys()).filter(|it| !it.as_str().is_empty());
+        names.extend(methods.map(|method| format!("{service}.{method}")));
+    }
+    if kinds.contains(&Kind::Event) {
+        names.extend(description.events.into_keys());
+    }
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// The fields of a method, as they are written before their values.
@@ -177,7 +217,9 @@ fn verbs(tree: &Command) -> Vec<String> {
 /// What may stand behind the words of a verb that are given, without options.
 fn positional(verb: &Command, tree: &Command, given: &[String], last: &str) -> Next {
     match (verb.get_name(), given.len()) {
-        ("send" | "show" | "list" | "chat", 0) | ("wait" | "mcp", _) => Next::Name,
+        ("send", 0) => Next::Target,
+        ("show", 0) => Next::Shown,
+        ("list" | "chat", 0) | ("wait" | "mcp", _) => Next::Name,
         ("publish" | "topics", 0) | ("subscribe", _) => Next::Topic,
         ("send" | "publish", _) => match last.split_once('@') {
             Some((key, _)) => Next::File(format!("{key}@")),
@@ -243,8 +285,11 @@ mod tests {
 
     #[test]
     fn names_stand_where_services_do() {
-        for line in ["send up", "send -t 5s up", "send --wait up", "send -o json --wait=5s up", "wait ", "wait a b"] {
+        for line in ["wait ", "wait a b"] {
             assert_eq!(at_end(line), Next::Name, "{line}");
+        }
+        for line in ["send up", "send -t 5s up", "send --wait up", "send -o json --wait=5s up"] {
+            assert_eq!(at_end(line), Next::Target, "{line}");
         }
     }
 
