@@ -90,27 +90,28 @@ enum Kind {
     Event,
 }
 
-/// Names that the broker knows, and what the service has that the word begins with, or that is the only one which the word may become.
+/// Names that the broker knows, and what a service has: one that the word begins with, or the only one that the word may become.
 fn members(globals: &Globals, word: &str, mut names: Vec<String>, kinds: &[Kind]) -> Vec<String> {
     let mut fit = names.iter().filter(|name| name.starts_with(word));
-    let service = match (fit.next(), fit.next(), word.rsplit_once('.')) {
-        (Some(only), None, _) => only.clone(),
-        (_, _, Some((service, _))) => service.to_owned(),
-        _ => return names,
-    };
-    let found = || {
-        let client = globals.with_time(lookup::ASIDE).client("complete", word).ok()?;
-        let found = lookup::find_with(&client, &ServiceName::parse(&service).ok()?, lookup::ASIDE).ok()?;
-        let description = lookup::describe(&client, &found, lookup::ASIDE).ok().flatten().unwrap_or_default();
-        Some((found, description)).filter(|(found, _)| found.method.is_none())
-    };
-    let Some((found, description)) = found() else { return names };
-    if kinds.contains(&Kind::Method) {
-        let methods = found.shown.methods.iter().chain(description.methods.keys()).filter(|it| !it.as_str().is_empty());
-        names.extend(methods.map(|method| format!("{service}.{method}")));
+    let only = fit.next().cloned().filter(|_| fit.next().is_none());
+    let begun = word.rsplit_once('.').map(|(service, _)| service.to_owned());
+    let services: Vec<ServiceName> = begun.into_iter().chain(only).filter_map(|name| name.parse().ok()).collect();
+    if services.is_empty() {
+        return names;
     }
-    if kinds.contains(&Kind::Event) {
-        names.extend(description.events.into_keys());
+    let Ok(client) = globals.with_time(lookup::ASIDE).client("complete", word) else { return names };
+    for service in services {
+        let found = lookup::find_with(&client, &service, lookup::ASIDE).ok().filter(|found| found.method.is_none());
+        let Some(found) = found else { continue };
+        let description = lookup::describe(&client, &found, lookup::ASIDE).ok().flatten().unwrap_or_default();
+        if kinds.contains(&Kind::Method) {
+            let methods = found.shown.methods.iter().chain(description.methods.keys());
+            let named = methods.filter(|method| !method.as_str().is_empty());
+            names.extend(named.map(|method| format!("{service}.{method}")));
+        }
+        if kinds.contains(&Kind::Event) {
+            names.extend(description.events.into_keys());
+        }
     }
     names.sort();
     names.dedup();

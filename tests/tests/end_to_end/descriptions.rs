@@ -221,7 +221,9 @@ fn methods_are_completed_behind_the_name_of_their_service() {
     assert_eq!(complete("send", "shop."), "shop.order\nshop.split\n");
     assert_eq!(complete("send", "shop.o"), "shop.order\n");
     assert_eq!(complete("show", "log."), "log.note\nlog.noted\n");
-    assert_eq!(complete("publish", "log."), "log.noted\n");
+    broker.ipcctl(["publish", "--retain", "log.kept", "x"]).prints();
+    assert_eq!(complete("publish", "log."), "log.kept\nlog.noted\n");
+    assert_eq!(complete("send", "sh"), "shop\nshop.order\nshop.split\n");
     assert_eq!(complete("wait", "shop."), "");
 }
 
