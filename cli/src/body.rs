@@ -17,6 +17,7 @@ use clap::ValueEnum;
 use ipc_client::{Encoding, ErrorCode};
 
 use crate::{
+    escape::short,
     input, json,
     problem::{Problem, Result},
 };
@@ -134,7 +135,8 @@ impl Source {
         let mut members: Vec<Member> = Vec::new();
         for arg in args {
             let Some(member) = Member::parse(&arg) else {
-                let message = format!("{arg:?} is not of the form key=string, key:=json or key@file");
+                let message =
+                    format!("{:?} is not of the form key=string, key:=json or key@file", short(&arg.to_string_lossy()));
                 return Err(Problem::usage(target, message)
                     .hint("several ARGs build one JSON object; anything else is one ARG: quote it"));
             };

@@ -21,6 +21,14 @@ fn is_control(character: char) -> bool {
     character.is_control() || turns || matches!(character, '\u{2028}' | '\u{2029}')
 }
 
+/// What an error line repeats of an argument: enough to know it by.
+pub(crate) fn short(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MOST) {
+        Some(_) => Cow::Owned(text.chars().take(MOST).chain(['…']).collect()),
+        None => Cow::Borrowed(text),
+    }
+}
+
 /// A payload for a terminal: as it is, except that what [`line`] escapes, other than line feed and tab, and bytes that are not
 /// UTF-8, become escapes. Some terminals obey C1 controls in either form.
 pub(crate) fn terminal(bytes: &[u8]) -> Cow<'_, [u8]> {
@@ -46,9 +54,18 @@ fn push(text: &mut String, character: char, escape: bool) {
     }
 }
 
+/// Characters of an argument in an error line.
+const MOST: usize = 80;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_argument_is_cut() {
+        assert_eq!(short(&"é".repeat(MOST)), "é".repeat(MOST));
+        assert_eq!(short(&"é".repeat(MOST + 1)), "é".repeat(MOST) + "…");
+    }
 
     #[test]
     fn a_second_line_cannot_be_forged() {

@@ -20,8 +20,11 @@ pub(crate) fn way_out(subject: &str, error: &Error) -> String {
         ErrorCode::APP_ERROR if error.app_code() != 0 => {
             return format!("the service's own code is {}", error.app_code());
         }
-        ErrorCode::NO_METHOD => "see 'ipcctl show NAME'",
-        ErrorCode::NO_SERVICE if subject.starts_with('@') => "see 'ipcctl peers'",
+        ErrorCode::NO_METHOD | ErrorCode::NO_SERVICE if subject.starts_with('@') => "see 'ipcctl peers'",
+        ErrorCode::NO_METHOD => {
+            let service = subject.rsplit_once('.').map_or(subject, |(service, _)| service);
+            return format!("see 'ipcctl show {service}'");
+        }
         ErrorCode::NO_SERVICE => "see 'ipcctl list'",
         ErrorCode::UNAVAILABLE => unavailable(error),
         ErrorCode::BUSY => "try again later",
@@ -66,6 +69,12 @@ mod tests {
     fn a_peer_is_looked_for_among_the_peers() {
         assert_eq!(way_out("@7.x", &Error::new(ErrorCode::NO_SERVICE, "")), "see 'ipcctl peers'");
         assert_eq!(way_out("a", &Error::new(ErrorCode::NO_SERVICE, "")), "see 'ipcctl list'");
+    }
+
+    #[test]
+    fn the_methods_of_a_service_are_shown_by_its_name() {
+        assert_eq!(way_out("a.b.c", &Error::new(ErrorCode::NO_METHOD, "")), "see 'ipcctl show a.b'");
+        assert_eq!(way_out("a", &Error::new(ErrorCode::NO_METHOD, "")), "see 'ipcctl show a'");
     }
 
     #[test]

@@ -7,7 +7,10 @@ use ipc_client::{
     control::{self, Shown, operation},
 };
 
-use crate::cache::{self, Subject};
+use crate::{
+    cache::{self, Subject},
+    nearest::nearest,
+};
 
 /// A name as the broker knows it.
 #[derive(Debug)]
@@ -29,6 +32,29 @@ impl Found {
         let (uid, fingerprint) = all.next()?;
         let is_one = all.all(|other| other == (uid, fingerprint));
         fingerprint.filter(|_| is_one).map(|fingerprint| Subject { service: self.shown.name.clone(), uid, fingerprint })
+    }
+
+    /// Whether the service may answer the method: one that names none may answer any.
+    pub(crate) fn may_have_method(&self) -> bool {
+        self.shown.methods.is_empty() || self.shown.methods.contains(&self.method())
+    }
+
+    /// The error of a method that the service doesn't have.
+    pub(crate) fn no_method(&self) -> Error {
+        let service = &self.shown.name;
+        let text = match &self.method {
+            Some(method) => format!("'{service}' has no method '{method}'"),
+            None => format!("'{service}' has no default method"),
+        };
+        Error::new(ErrorCode::NO_METHOD, text)
+    }
+
+    /// What to do about that: the method that may be meant.
+    pub(crate) fn other_methods(&self) -> String {
+        let service = &self.shown.name;
+        let meant = nearest(self.method().as_str(), self.shown.methods.iter().map(MethodName::as_str));
+        let meant = meant.map(|method| format!("did you mean {service}.{method}? ")).unwrap_or_default();
+        format!("{meant}see 'ipcctl show {service}'")
     }
 }
 
@@ -74,16 +100,13 @@ pub(crate) fn describe(client: &Client, found: &Found, time: Duration) -> Result
     Ok(Some(description))
 }
 
-/// What the service says of the method that a name stands for.
+/// What the service says of the method that a name stands for; none if it says nothing.
 ///
 /// # Errors
-/// As [`find`] and [`describe`]; `no_method` if it says nothing of it.
-pub(crate) fn method(client: &Client, name: &ServiceName, time: Duration) -> Result<MethodDescription> {
-    let found = find_with(client, name, time)?;
-    let description = describe(client, &found, time)?;
-    description.and_then(|mut description| description.methods.remove(&found.method())).ok_or_else(|| {
-        Error::new(ErrorCode::NO_METHOD, format!("'{}' doesn't say what its types are", found.shown.name))
-    })
+/// As [`describe`].
+pub(crate) fn method(client: &Client, found: &Found, time: Duration) -> Result<Option<MethodDescription>> {
+    let description = describe(client, found, time)?;
+    Ok(description.and_then(|mut description| description.methods.remove(&found.method())))
 }
 
 fn split(name: &ServiceName) -> Option<(ServiceName, MethodName)> {

@@ -2,7 +2,7 @@
 //!
 //! One file per verb in [`verbs`]; each turns its arguments into an [`Exit`] or a [`Problem`](problem::Problem). Floors, each of which
 //! imports from those below alone: `cli` parses; `verbs`; what verbs share (`call`, `waiting`, `link`, `host`, `reply`, `progress`, `lines`, `body`); `problem`,
-//! `out`, `table`; `format`, `json`, `mcp`, `term`. [`child`] runs the commands that answer calls.
+//! `out`, `table`; `format`, `json`, `mcp`, `nearest`, `term`. [`child`] runs the commands that answer calls.
 //!
 //! Start to exit of `ipcctl send` is what a shell script pays for each call, so nothing happens between exec and connect that
 //! the chosen verb does not need: arguments of other verbs are not even built.
@@ -27,6 +27,7 @@ mod lines;
 mod link;
 mod lookup;
 mod mcp;
+mod nearest;
 mod number;
 mod out;
 mod pages;

@@ -243,6 +243,8 @@ impl Problem {
                 let way_out = way_out.unwrap_or_else(|| hint::way_out(&self.0.subject, error));
                 hint::joined(hint::ran(error), &way_out)
             }
+            // An older broker lacks an operation. What a service lacks comes with its own words.
+            Cause::Row { error, .. } if error.code() == ErrorCode::NO_METHOD => way_out.unwrap_or_default(),
             Cause::Row { error, .. } => way_out.unwrap_or_else(|| hint::way_out(&self.0.subject, error)),
             Cause::Own { .. } | Cause::ReaderGone => way_out.unwrap_or_default(),
         }

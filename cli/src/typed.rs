@@ -1,14 +1,15 @@
 //! Calls whose types are known from what the service says of itself.
 
 use ipc_client::{
-    Client, CodecError, Encoding, Error, ErrorCode, MethodDescription, Mismatch, Request, Response, Retry, ServiceName,
-    Target,
+    Client, CodecError, Encoding, Error, ErrorCode, Field, MethodDescription, Mismatch, Request, Response, Retry,
+    Shape, Target,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     cache,
-    lookup::{self, ASIDE},
+    lookup::{self, ASIDE, Found},
+    nearest::nearest,
     problem::{Problem, Result},
 };
 
@@ -16,11 +17,42 @@ use crate::{
 /// be busy.
 pub(crate) fn check(client: &Client, target: &Target, body: &[u8]) -> Result<()> {
     let (Target::Name(name), false) = (target, cache::is_empty()) else { return Ok(()) };
-    let known = || {
-        let found = lookup::find_with(client, name, ASIDE).ok()?;
-        let mut description = found.subject().as_ref().and_then(cache::read)?;
-        description.methods.remove(&found.method())
-    };
+    lookup::find_with(client, name, ASIDE).map_or(Ok(()), |found| check_fields(&found, target, body))
+}
+
+/// As [`check`], before a call of which no one will tell that it went wrong. So the broker, which knows the methods, is asked in any case.
+pub(crate) fn check_one_way(client: &Client, target: &Target, body: &[u8]) -> Result<()> {
+    let Target::Name(name) = target else { return Ok(()) };
+    let Ok(found) = lookup::find_with(client, name, ASIDE) else { return Ok(()) }; // the broker says why when it gets the call
+    if found.may_have_method() { check_fields(&found, target, body) } else { Err(no_method(&found, target)) }
+}
+
+/// What was wrong with a call that has been refused. The service is asked what its methods take, and what it says is at hand the next
+/// time.
+pub(crate) fn explain(client: &Client, target: &Target, code: ErrorCode, body: &[u8]) -> Option<String> {
+    let Target::Name(name) = target else { return None };
+    let found = lookup::find_with(client, name, ASIDE).ok()?;
+    match code {
+        ErrorCode::NO_METHOD if !found.may_have_method() => Some(found.other_methods()),
+        ErrorCode::INVALID => fault(target, &lookup::method(client, &found, ASIDE).ok()??, body),
+        _ => None,
+    }
+}
+
+/// A field as it is written before its value.
+pub(crate) fn assigned(field: &Field) -> String {
+    format!("{}{}", field.name, if is_text(&field.shape) { "=" } else { ":=" })
+}
+
+fn is_text(shape: &Shape) -> bool {
+    match shape {
+        Shape::Option(inner) => is_text(inner),
+        shape => matches!(shape, Shape::Str | Shape::Char),
+    }
+}
+
+fn check_fields(found: &Found, target: &Target, body: &[u8]) -> Result<()> {
+    let known = || found.subject().as_ref().and_then(cache::read)?.methods.remove(&found.method());
     match known().and_then(|method| mismatch(&method, body)) {
         Some(mismatch) => Err(Problem::new(ErrorCode::INVALID, target.to_string(), mismatch.to_string())
             .hint(format!("it has not run{}", meant(&mismatch)))),
@@ -28,12 +60,24 @@ pub(crate) fn check(client: &Client, target: &Target, body: &[u8]) -> Result<()>
     }
 }
 
-/// What a service that has refused a body may have missed in it. The service is asked, and what it says is at hand the next time.
-pub(crate) fn explain(client: &Client, target: &Target, body: &[u8]) -> Option<String> {
-    let Target::Name(name) = target else { return None };
-    let method = lookup::method(client, name, ASIDE).ok()?;
-    let mismatch = mismatch(&method, body)?;
-    Some(format!("it has not run{}", meant(&mismatch)))
+/// What a body lacks, or has too much. What the values are is the service's own to say.
+fn fault(target: &Target, method: &MethodDescription, body: &[u8]) -> Option<String> {
+    if method.upload.is_some() || method.download.is_some() {
+        return Some("call it with --stream".to_owned());
+    }
+    if let Some(name) = mismatch(method, body).as_ref().and_then(nearest_field) {
+        return Some(format!("did you mean {name}?"));
+    }
+    let fields = method.request.as_ref()?.named_fields();
+    let members: Option<Map<String, Value>> = serde_json::from_slice(body).ok();
+    let is_there = |name: &str| members.as_ref().is_some_and(|members| members.contains_key(name));
+    let is_complete = fields.iter().all(|field| matches!(field.shape, Shape::Option(_)) || is_there(&field.name));
+    if fields.is_empty() || members.is_some() && is_complete {
+        return None;
+    }
+    let takes: Vec<String> = fields.iter().map(|field| assigned(field) + "…").collect();
+    let empty = if body.is_empty() { "the body is empty; " } else { "" };
+    Some(format!("{empty}{target} takes {}", takes.join(" ")))
 }
 
 fn mismatch(method: &MethodDescription, body: &[u8]) -> Option<Mismatch> {
@@ -42,18 +86,17 @@ fn mismatch(method: &MethodDescription, body: &[u8]) -> Option<Mismatch> {
 }
 
 fn meant(mismatch: &Mismatch) -> String {
-    nearest(&mismatch.field, &mismatch.known).map_or_else(String::new, |name| format!("; did you mean {name}?"))
+    nearest_field(mismatch).map_or_else(String::new, |name| format!("; did you mean {name}?"))
 }
 
-/// The name that was meant, if one is near.
-fn nearest<'a>(typed: &str, known: &'a [String]) -> Option<&'a str> {
-    let rated = known.iter().map(|name| (strsim::jaro_winkler(typed, name), name));
-    let (rate, name) = rated.max_by(|one, other| one.0.total_cmp(&other.0))?;
-    (rate > NEAR).then_some(name)
+fn nearest_field(mismatch: &Mismatch) -> Option<&str> {
+    nearest(&mismatch.field, mismatch.known.iter().map(String::as_str))
 }
 
-/// As near as clap wants names of options to be.
-const NEAR: f64 = 0.7;
+fn no_method(found: &Found, target: &Target) -> Problem {
+    Problem::from_error(target.to_string(), &found.no_method())
+        .hint(format!("it has not run; {}", found.other_methods()))
+}
 
 /// A method that is called in bincode.
 pub(crate) struct Typed {
@@ -68,7 +111,17 @@ impl Typed {
         let Target::Name(name) = target else {
             return Err(Problem::usage(&subject, "--encoding bincode needs the name of a service, not that of a peer"));
         };
-        let method = lookup::method(client, name, ASIDE).map_err(|error| failed(name, &error))?;
+        let failed = |error: &Error| Problem::from_error(name.as_str(), error);
+        let found = lookup::find_with(client, name, ASIDE).map_err(|error| failed(&error))?;
+        if !found.may_have_method() {
+            return Err(no_method(&found, target));
+        }
+        let method = lookup::method(client, &found, ASIDE).map_err(|error| failed(&error))?;
+        let method = method.ok_or_else(|| {
+            let text = format!("'{name}' doesn't say what its types are");
+            failed(&Error::new(ErrorCode::NO_METHOD, text))
+                .hint("bincode needs a service that describes itself; it has not run")
+        })?;
         Ok(Self { target: target.clone(), method })
     }
 
@@ -103,26 +156,5 @@ impl Typed {
             Problem::from_error(self.target.to_string(), &error).hint("the call has run")
         })?;
         Ok(Response::new(Encoding::JSON, json))
-    }
-}
-
-fn failed(name: &ServiceName, error: &Error) -> Problem {
-    match error.code() {
-        ErrorCode::NO_METHOD => Problem::from_error(name.as_str(), error)
-            .hint("bincode needs a service that describes itself; it has not run"),
-        _ => Problem::from_error(name.as_str(), error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_that_was_meant_is_near() {
-        let known = ["article".to_owned(), "count".to_owned()];
-        assert_eq!(nearest("artcle", &known), Some("article"));
-        assert_eq!(nearest("cuont", &known), Some("count"));
-        assert_eq!(nearest("zzz", &known), None);
     }
 }

@@ -8,6 +8,7 @@ use clap::{
 };
 
 use crate::{
+    escape::short,
     format::{Format, Loudness},
     problem::Problem,
 };
@@ -28,7 +29,7 @@ pub(super) fn problem(error: &Error, verb: Option<&str>) -> Problem {
 }
 
 fn sentence(error: &Error) -> String {
-    let of = |kind| words(error, kind).join(" ");
+    let of = |kind| short(&words(error, kind).join(" ")).into_owned();
     let (argument, value) = (of(ContextKind::InvalidArg), of(ContextKind::InvalidValue));
     match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => "which verb?".to_owned(),

@@ -6,7 +6,7 @@
 use std::{ffi::OsString, time::Duration};
 
 use clap::{Arg, Command};
-use ipc_client::{Shape, Type, control};
+use ipc_client::{ServiceName, Type, control};
 use serde::Serialize;
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     lookup, out,
     pages::{self, Page},
     problem::Result,
+    typed,
 };
 
 /// Print what may follow, a word a line.
@@ -33,7 +34,11 @@ enum Next {
     Words(Vec<String>),
     /// The name of a service that is offered.
     Name,
-    /// A topic whose last event is kept: the broker knows no others.
+    /// A service, or one of its methods.
+    Target,
+    /// A service, one of its methods or of its events.
+    Shown,
+    /// A topic whose last event is kept, the only ones that the broker knows, or of which the service says so that it begins with.
     Topic,
     /// A field of what this is asked, but none of those.
     Field(String, Vec<String>),
@@ -50,7 +55,9 @@ impl Args {
         let text = match next(tree, before, last) {
             Next::Words(words) => lines(words, last),
             Next::Name => lines(names(globals), last),
-            Next::Topic => lines(topics(globals), last),
+            Next::Target => lines(members(globals, last, names(globals), &[Kind::Method]), last),
+            Next::Shown => lines(members(globals, last, names(globals), &[Kind::Method, Kind::Event]), last),
+            Next::Topic => lines(members(globals, last, topics(globals), &[Kind::Event]), last),
             Next::Field(target, given) => lines(fields(globals, &target, &given), last),
             Next::Command => ":commands\n".to_owned(),
             Next::File(prefix) => format!(":files{prefix}\n"),
@@ -94,23 +101,52 @@ fn topics(globals: &Globals) -> Vec<String> {
     topics.into_iter().filter(|topic| is_name(topic)).collect()
 }
 
+/// What a service has that is named by it and a label of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Method,
+    Event,
+}
+
+/// Names that the broker knows, and what a service has: one that the word begins with, or the only one that the word may become.
+fn members(globals: &Globals, word: &str, mut names: Vec<String>, kinds: &[Kind]) -> Vec<String> {
+    let mut fit = names.iter().filter(|name| name.starts_with(word));
+    let only = fit.next().cloned().filter(|_| fit.next().is_none());
+    let begun = word.rsplit_once('.').map(|(service, _)| service.to_owned());
+    let services: Vec<ServiceName> = begun.into_iter().chain(only).filter_map(|name| name.parse().ok()).collect();
+    if services.is_empty() {
+        return names;
+    }
+    let Ok(client) = globals.with_time(lookup::ASIDE).client("complete", word) else { return names };
+    for service in services {
+        let found = lookup::find_with(&client, &service, lookup::ASIDE).ok().filter(|found| found.method.is_none());
+        let Some(found) = found else { continue };
+        let description = lookup::describe(&client, &found, lookup::ASIDE).ok().flatten().unwrap_or_default();
+        if kinds.contains(&Kind::Method) {
+            let methods = found.shown.methods.iter().chain(description.methods.keys());
+            let named = methods.filter(|method| !method.as_str().is_empty());
+            names.extend(named.map(|method| format!("{service}.{method}")));
+        }
+        if kinds.contains(&Kind::Event) {
+            names.extend(description.events.into_keys());
+        }
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
 /// The fields of a method, as they are written before their values.
 fn fields(globals: &Globals, target: &str, given: &[String]) -> Vec<String> {
     let known = || {
         let client = globals.with_time(lookup::ASIDE).client("complete", target).ok()?;
-        lookup::method(&client, &target.parse().ok()?, lookup::ASIDE).ok()
+        let found = lookup::find_with(&client, &target.parse().ok()?, lookup::ASIDE).ok()?;
+        lookup::method(&client, &found, lookup::ASIDE).ok()?
     };
     let request = known().and_then(|method| method.request);
     let fields =
         request.iter().flat_map(Type::named_fields).filter(|field| is_key(&field.name) && !given.contains(&field.name));
-    fields.map(|field| format!("{}{}", field.name, if is_text(&field.shape) { "=" } else { ":=" })).collect()
-}
-
-fn is_text(shape: &Shape) -> bool {
-    match shape {
-        Shape::Option(inner) => is_text(inner),
-        shape => matches!(shape, Shape::Str | Shape::Char),
-    }
+    fields.map(typed::assigned).collect()
 }
 
 /// What the broker knows. A user who has pressed a key waits for this, so it mustn't take long.
@@ -201,7 +237,9 @@ fn verbs(tree: &Command) -> Vec<String> {
 /// What may stand behind the words of a verb that are given, without options.
 fn positional(verb: &Command, tree: &Command, given: &[String], last: &str) -> Next {
     match (verb.get_name(), given.len()) {
-        ("send" | "show" | "list" | "chat", 0) | ("wait" | "mcp", _) => Next::Name,
+        ("send", 0) => Next::Target,
+        ("show", 0) => Next::Shown,
+        ("list" | "chat", 0) | ("wait" | "mcp", _) => Next::Name,
         ("publish" | "topics", 0) | ("subscribe", _) => Next::Topic,
         ("send" | "publish", _) => match last.split_once('@') {
             Some((key, _)) => Next::File(format!("{key}@")),
@@ -281,8 +319,11 @@ mod tests {
 
     #[test]
     fn names_stand_where_services_do() {
-        for line in ["send up", "send -t 5s up", "send --wait up", "send -o json --wait=5s up", "wait ", "wait a b"] {
+        for line in ["wait ", "wait a b"] {
             assert_eq!(at_end(line), Next::Name, "{line}");
+        }
+        for line in ["send up", "send -t 5s up", "send --wait up", "send -o json --wait=5s up"] {
+            assert_eq!(at_end(line), Next::Target, "{line}");
         }
     }
 

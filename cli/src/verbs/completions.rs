@@ -6,7 +6,8 @@ use crate::{exit::Exit, out, problem::Result};
 
 /// Print the script that completes command lines of ipcctl in a shell.
 ///
-/// Names of services are completed from those that the broker offers at the moment, topics from those that 'ipcctl topics' lists.
+/// Names of services are completed from those that the broker offers at the moment, and methods behind them from what the services say;
+/// topics from those that 'ipcctl topics' lists, and the events that a service says it publishes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  ipcctl completions bash > ~/.local/share/bash-completion/completions/ipcctl\n  \
     ipcctl completions zsh > ~/.zfunc/_ipcctl\n  ipcctl completions fish > ~/.config/fish/completions/ipcctl.fish")]

@@ -1,6 +1,7 @@
 //! `ipcctl send`: call a service, wait, print its reply.
 
 use std::{
+    env,
     ffi::OsString,
     os::unix::ffi::OsStrExt,
     time::{Duration, Instant},
@@ -58,7 +59,8 @@ pub(crate) struct Args {
     #[arg(value_name = "ARG")]
     args: Vec<OsString>,
 
-    /// Want no reply: return as soon as the broker has accepted the call
+    /// Want no reply: return as soon as the broker has accepted the call. What becomes of it is not told: one that its service can't
+    /// read is lost, unless the broker knows that there is no such method, or the fields are known from an earlier call
     #[arg(long)]
     oneway: bool,
 
@@ -81,7 +83,7 @@ pub(crate) struct Args {
 
     /// Print the items that the service sends, as they come: bytes as they are, JSON a line each. If the last ARG is - or @file, that
     /// is sent as items, as its bytes come, and the ARGs before it are the body. With --lines each line is an item. -t is how long
-    /// there may be silence. A line on a terminal at standard error says how far it is, without -q. A reply behind items isn't printed
+    /// there may be silence. A line on a terminal at standard error says how far it is, without -q. A reply is printed if no item came before it
     #[arg(long, conflicts_with_all = ["oneway", "datagram"])]
     stream: bool,
 
@@ -147,6 +149,7 @@ impl Args {
             request.timeout = request.timeout.map(|time| time.saturating_sub(began.elapsed()));
         }
         if self.oneway {
+            typed::check_one_way(&client, &self.target, &request.body)?;
             client.one_way(request).map_err(|error| template.problem(&error))?;
             globals.say(|| format!("the broker has accepted the call of {}", template.subject));
             return Ok(Exit::SUCCESS);
@@ -156,8 +159,8 @@ impl Args {
         }
         let body = request.body.clone();
         let response = template.call(&client, request).map_err(|problem| {
-            let explained = problem.is(ErrorCode::INVALID).then(|| typed::explain(&client, &self.target, &body));
-            match explained.flatten() {
+            let code = [ErrorCode::INVALID, ErrorCode::NO_METHOD].into_iter().find(|code| problem.is(*code));
+            match code.and_then(|code| typed::explain(&client, &self.target, code, &body)) {
                 Some(words) => problem.hint(words),
                 None => problem,
             }
@@ -182,21 +185,11 @@ impl Args {
 
     /// `--wait 5s upper x` would take `5s` for the service, and wait for that; `upper x --wait 5s` would take it for a part of the body.
     fn check_wait(&self) -> Result<()> {
+        let Some(time) = time_behind_wait(env::args_os()).filter(|_| self.wait == Some(None)) else { return Ok(()) };
         let target = self.target.to_string();
-        if self.wait != Some(None) || self.args.is_empty() {
-            return Ok(());
-        }
-        // Several arguments are fields, and no time is one.
-        let mut times = self.args.iter().filter_map(|arg| arg.to_str()).filter(|arg| duration::parse(arg).is_ok());
-        if let (Some(time), [_, _, ..]) = (times.next_back(), self.args.as_slice()) {
-            let message = format!("'{time}' stands where the body is expected");
-            return Err(Problem::usage(target, message).hint(format!("write the time with =, as in --wait={time}")));
-        }
-        if duration::parse(&target).is_err() {
-            return Ok(());
-        }
-        let message = format!("'{target}' stands where the service is expected");
-        Err(Problem::usage("", message).hint(format!("write the time with =, as in --wait={target}")))
+        let (subject, place) = if target == time { ("", "service") } else { (target.as_str(), "body") };
+        let message = format!("'{time}' stands where the {place} is expected");
+        Err(Problem::usage(subject, message).hint(format!("write the time with =, as in --wait={time}")))
     }
 
     fn is_bincode(&self) -> bool {
@@ -266,6 +259,13 @@ impl Args {
         reply::print(&response, globals.format, self.ending())?;
         Ok(Exit::SUCCESS)
     }
+}
+
+/// A time that stands apart from the option that it belongs to.
+fn time_behind_wait(args: impl Iterator<Item = OsString>) -> Option<String> {
+    let mut behind = args.take_while(|arg| arg != "--").skip_while(|arg| arg != "--wait");
+    let time = behind.nth(1)?.into_string().ok()?;
+    duration::parse(&time).is_ok().then_some(time)
 }
 
 /// Whether an argument stands for standard input or a file.

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    cell::Cell,
     io::{self, IsTerminal},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use ipc_client::{Client, DownlinkBytes, Encoding, Error, ErrorCode, Request, Response, Retry, Streams, UplinkBytes};
 
 use crate::{
-    body::{Body, Source},
+    body::{self, Body, Source},
     call::Template,
     duration,
     exit::Exit,
@@ -69,7 +70,7 @@ pub(crate) fn run(
     client: &Client,
 ) -> Result<Exit> {
     let silence = Arc::new(Silence::begin(template.globals.timeout()));
-    let call = |meter| Call { template, cut, client, body, meter, silence };
+    let call = |meter| Call { template, cut, client, body, meter, silence, has_items: Cell::new(false) };
     let Some(source) = items else {
         call(Meter::start(None, template.globals)).download()?;
         return Ok(Exit::SUCCESS);
@@ -96,6 +97,8 @@ struct Call<'a> {
     /// Of the items that are sent, or else of those that come.
     meter: Arc<Meter>,
     silence: Arc<Silence>,
+    /// Whether an item has come.
+    has_items: Cell<bool>,
 }
 
 impl Call<'_> {
@@ -109,8 +112,7 @@ impl Call<'_> {
         let reply = self
             .print(down, |item| self.meter.count(item.body.len()))?
             .map_err(|error| self.template.problem(&error))?;
-        self.template.globals.say(|| format!("the reply behind the items has {} bytes", reply.body.len()));
-        Ok(())
+        self.conclude(&reply)
     }
 
     /// First both ways: a service that takes items and sends none refuses that before it takes any.
@@ -126,8 +128,23 @@ impl Call<'_> {
                 self.meter.clear();
                 reply::print(&reply, self.template.globals.format, Ending::AsItIs)
             }
-            outcome => outcome.map(drop).map_err(|error| self.template.problem(&error)),
+            outcome => self.conclude(&outcome.map_err(|error| self.template.problem(&error))?),
         }
+    }
+
+    /// Prints the reply, unless it would be taken for one more item. Both an empty one and `null` say that there is none.
+    fn conclude(&self, reply: &Response) -> Result<()> {
+        let says_nothing = reply.body.is_empty() || reply.encoding == Encoding::JSON && *reply.body == *b"null";
+        if self.has_items.get() {
+            let size = body::display(reply.body.len(), reply.encoding);
+            self.template.globals.say(|| format!("the reply behind the items, {size}, isn't printed"));
+            return Ok(());
+        }
+        self.meter.clear();
+        if says_nothing {
+            return Ok(());
+        }
+        reply::print(reply, self.template.globals.format, Ending::AsItIs)
     }
 
     /// Sends on a thread of its own, for a service may send while it takes items. Returns those items that are left after a refusal.
@@ -173,6 +190,7 @@ impl Call<'_> {
             match next {
                 Ok(Some(Some(item))) => {
                     self.silence.end();
+                    self.has_items.set(true);
                     let written = self.written(&item);
                     count(&item);
                     match written {

@@ -152,7 +152,7 @@ const FLOORS_OF_IPCCTL: [&[&str]; 6] = [
         "progress", "reply", "typed", "waiting",
     ],
     &["exit", "globals", "hint", "out", "problem", "signals", "table"],
-    &["duration", "escape", "format", "json", "mcp", "number", "term"],
+    &["duration", "escape", "format", "json", "mcp", "nearest", "number", "term"],
 ];
 
 #[test]

@@ -3,9 +3,14 @@
 use std::{fs, os::unix::fs::symlink};
 
 use bytes::Bytes;
-use ipc_client::{Method, Service, Serving};
+use ipc_client::{Context, Failed, Items, Method, Service, Serving, Sink, StreamMethod};
 use ipc_protocol::{Encoding, Message, Reply};
-use ipc_tests::{broker::Broker, command::Command, json_peer::JsonPeer, peer::Peer};
+use ipc_tests::{
+    broker::Broker,
+    command::{Command, Running},
+    json_peer::JsonPeer,
+    peer::Peer,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -34,7 +39,37 @@ fn shop(broker: &Broker) -> Serving {
     let order = |order: Order, _: &ipc_client::Context| {
         Ok(Receipt { number: 7, lines: vec![(order.article, order.count.unwrap_or(1))] })
     };
-    service.quick(order).start().expect("the name is free")
+    service.quick(order).stream(split).start().expect("the name is free")
+}
+
+/// Sends the lines of a text.
+#[derive(Serialize, Deserialize)]
+struct Split {
+    text: String,
+}
+
+impl StreamMethod for Split {
+    const SERVICE: &'static str = "shop";
+    const METHOD: &'static str = "split";
+    const UPLOAD: bool = false;
+    type In = ();
+    type Out = String;
+    type Reply = ();
+    type Error = String;
+}
+
+fn split(request: Split, _: Items<()>, mut lines: Sink<String>, _: &Context) -> Result<(), Failed<String>> {
+    let sent = request.text.lines().try_for_each(|line| lines.send(&line.to_owned()));
+    sent.map_err(|error| Failed::busy(error.to_string()))
+}
+
+/// A command that writes what it is asked into the file `calls`, and says so of itself.
+fn log(broker: &Broker) -> Running {
+    let said = "[methods.note]\nrequest = { line = 'string', mark = 'integer?' }\n\
+                [events.\"log.noted\"]\nabout = 'a line was noted'\nevent = { line = 'string' }\n";
+    let description = broker.file("log.toml", said);
+    let describe = description.to_str().unwrap();
+    broker.serve("log", &["log", "--describe", describe, "--", "sh", "-c", "cat >> calls"])
 }
 
 /// A call of ipcctl by a user whose home is the broker's directory.
@@ -171,6 +206,90 @@ fn a_cache_behind_a_link_of_another_user_is_left_alone() {
     let shown = broker.ipcctl(["show", "shop"]).env("XDG_CACHE_HOME", &home).prints_text();
     assert!(shown.contains("sells what there is"), "{shown}");
     assert_eq!(fs::read_dir(&precious).unwrap().count(), 300);
+}
+
+#[test]
+fn a_one_way_call_that_its_service_could_not_read_is_refused_before_it_is_made() {
+    let broker = Broker::start();
+    let _log = log(&broker);
+    ipcctl(&broker, ["show", "log"]).prints_text();
+    let finished = ipcctl(&broker, ["send", "--oneway", "log.note", "lien=hello"]).run();
+    let line = finished.refused(65);
+    assert!(line.contains("there is no field `lien`") && line.contains("did you mean line?"), "{line}");
+    let _shop = shop(&broker);
+    let finished = ipcctl(&broker, ["send", "--oneway", "shop.ordr", "article=tea"]).run();
+    let line = finished.refused(67);
+    assert!(line.contains("'shop' has no method 'ordr' (it has not run; did you mean shop.order?"), "{line}");
+    ipcctl(&broker, ["send", "log.note", "line=hello"]).prints_text();
+    assert_eq!(fs::read_to_string(broker.directory().join("calls")).unwrap(), r#"{"line":"hello"}"#);
+}
+
+#[test]
+fn a_method_that_a_service_has_not_is_told_those_that_it_has() {
+    let broker = Broker::start();
+    let _shop = shop(&broker);
+    for arguments in [["send", "--encoding=bincode", "shop.ordr", "a=1"], ["send", "--raw", "shop.ordr", "a=1"]] {
+        let finished = ipcctl(&broker, arguments).run();
+        let line = finished.refused(67);
+        assert!(
+            line.contains("has no method") && line.contains("did you mean shop.order? see 'ipcctl show shop'"),
+            "{line}"
+        );
+    }
+    let finished = ipcctl(&broker, ["send", "shop.zzzz", "a=1"]).run();
+    assert!(finished.refused(67).ends_with("(it has not run; see 'ipcctl show shop')"), "{}", finished.stderr);
+    let finished = ipcctl(&broker, ["show", "shop.ordr"]).run();
+    let line = finished.refused(67);
+    assert!(line.ends_with("'shop' has no method 'ordr' (did you mean shop.order? see 'ipcctl show shop')"), "{line}");
+}
+
+#[test]
+fn a_body_that_lacks_its_fields_is_told_which_the_method_takes() {
+    let broker = Broker::start();
+    let _shop = shop(&broker);
+    let finished = ipcctl(&broker, ["send", "shop.order", "tea"]).run();
+    let line = finished.refused(65);
+    assert!(line.ends_with("(it has not run; shop.order takes article=… count:=…)"), "{line}");
+    let finished = ipcctl(&broker, ["send", "shop.order"]).run();
+    let line = finished.refused(65);
+    assert!(line.ends_with("(it has not run; the body is empty; shop.order takes article=… count:=…)"), "{line}");
+    let finished = ipcctl(&broker, ["send", "shop.order", "count:=1"]).run();
+    let line = finished.refused(65);
+    assert!(line.ends_with("(it has not run; shop.order takes article=… count:=…)"), "{line}");
+}
+
+#[test]
+fn a_method_with_streams_is_told_how_it_is_called() {
+    let broker = Broker::start();
+    let _shop = shop(&broker);
+    let finished = ipcctl(&broker, ["send", "shop.split", "text=a"]).run();
+    assert!(finished.refused(65).ends_with("(it has not run; call it with --stream)"), "{}", finished.stderr);
+    assert_eq!(ipcctl(&broker, ["send", "--stream", "shop.split", "text=a"]).prints_text(), "\"a\"\n");
+}
+
+#[test]
+fn an_event_is_shown_like_a_method() {
+    let broker = Broker::start();
+    let _log = log(&broker);
+    let shown = ipcctl(&broker, ["show", "log.noted"]).prints_text();
+    assert_eq!(shown, "event log.noted line: string\n    a line was noted\n");
+    let json: Value =
+        serde_json::from_str(&ipcctl(&broker, ["-o", "json", "show", "log.noted"]).prints_text()).unwrap();
+    assert_eq!((&json["events"]["log.noted"]["about"], &json["described"]), (&json!("a line was noted"), &Value::Null));
+}
+
+#[test]
+fn methods_are_completed_behind_the_name_of_their_service() {
+    let broker = Broker::start();
+    let (_shop, _log) = (shop(&broker), log(&broker));
+    let complete = |verb, word| ipcctl(&broker, ["complete", "--", verb, word]).prints_text();
+    assert_eq!(complete("send", "shop."), "shop.order\nshop.split\n");
+    assert_eq!(complete("send", "shop.o"), "shop.order\n");
+    assert_eq!(complete("show", "log."), "log.note\nlog.noted\n");
+    broker.ipcctl(["publish", "--retain", "log.kept", "x"]).prints();
+    assert_eq!(complete("publish", "log."), "log.kept\nlog.noted\n");
+    assert_eq!(complete("send", "sh"), "shop\nshop.order\nshop.split\n");
+    assert_eq!(complete("wait", "shop."), "");
 }
 
 #[test]

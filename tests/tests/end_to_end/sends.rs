@@ -37,6 +37,23 @@ fn a_time_that_stands_apart_from_its_option_is_told_how_it_is_written() {
 }
 
 #[test]
+fn a_time_in_place_of_the_body_is_told_how_it_is_written() {
+    let broker = Broker::start();
+    let _service = echo(&broker);
+    let refused = broker.ipcctl(["send", "echo", "--wait", "5s"]).run();
+    assert!(refused.refused(2).contains("--wait=5s"), "{}", refused.stderr);
+    assert_eq!(broker.ipcctl(["send", "echo", "5s", "--wait"]).prints_text(), "5s");
+    assert_eq!(broker.ipcctl(["send", "echo", "--wait", "--", "5s"]).prints_text(), "5s");
+}
+
+#[test]
+fn a_long_argument_that_is_wrong_is_cut_in_the_error_line() {
+    let finished = Command::ipcctl(["send", &"X".repeat(100_000)]).run();
+    let line = finished.refused(2);
+    assert!(line.len() < 400 && line.contains("XXX…' isn't a valid value"), "{line}");
+}
+
+#[test]
 fn bincode_without_types_says_so_whatever_the_body_is() {
     let broker = Broker::start();
     let _service = broker.serve("plain", &["plain", "--", "cat"]);

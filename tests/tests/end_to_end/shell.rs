@@ -112,6 +112,16 @@ fn a_terminal_receives_control_characters_escaped() {
 }
 
 #[test]
+fn a_terminal_receives_the_control_characters_of_events_escaped() {
+    let broker = Broker::start();
+    broker.shell(r"printf '\033]0;owned\007ok' | ipcctl publish evil --retain -").prints();
+    for script in ["ipcctl subscribe evil --last -n 1", "ipcctl subscribe evil --last -n 1 -o json"] {
+        let Some(shown) = on_a_terminal(&broker, script) else { return };
+        assert!(!shown.contains('\u{1b}') && shown.contains("owned"), "{shown:?}");
+    }
+}
+
+#[test]
 fn an_error_of_a_service_cannot_forge_a_second_line_or_a_colour() {
     let broker = Broker::start();
     let script = r"printf 'no\nipcctl: other: ok\033[2J' >&2; exit 1";

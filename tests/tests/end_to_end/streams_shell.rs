@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ipc_client::{Context, Failed, Items, Service, Sink, StreamMethod};
+use ipc_client::{Context, Encoding, Failed, Items, Response, Service, Sink, StreamMethod};
 use ipc_tests::{
     broker::{Broker, can},
     command::Command,
@@ -108,6 +108,34 @@ fn a_service_that_only_takes_items_answers_with_its_reply() {
     let _serving = Service::new("sum").address(&broker.address()).stream(sum).start().unwrap();
     let sum = broker.ipcctl(["send", "sum", "--stream", "--lines", "from:=100", "-"]).input("1\n2\n3\n");
     assert_eq!(sum.prints_text(), "106\n");
+}
+
+/// As many programs in other languages are: they could send items, and send none.
+#[test]
+fn a_service_that_could_send_items_and_sends_none_answers_with_its_reply() {
+    let broker = Broker::start();
+    let counted = Service::new("store").address(&broker.address()).any_stream(|_, items, _, _| {
+        let len: usize = items.map(|item| item.map_or(0, |item| item.body.len())).sum();
+        Ok(Response::new(Encoding::JSON, len.to_string()))
+    });
+    let _serving = counted.start().unwrap();
+    assert_eq!(broker.ipcctl(["send", "store.put", "--stream", "-"]).input("abc").prints_text(), "3\n");
+    assert_eq!(broker.ipcctl(["send", "store.put", "--stream"]).prints_text(), "0\n");
+}
+
+#[test]
+fn a_reply_behind_items_is_dropped_and_that_is_said_on_request() {
+    let broker = Broker::start();
+    let both = Service::new("both").address(&broker.address()).any_stream(|_, _, mut sink, _| {
+        sink.send(Encoding::BYTES, "item").map_err(|error| Failed::busy(error.to_string()))?;
+        Ok(Response::bytes("reply"))
+    });
+    let _serving = both.start().unwrap();
+    for arguments in [&["send", "-v", "both", "--stream", "-"][..], &["send", "-v", "both", "--stream"]] {
+        let finished = Command::ipcctl(arguments).socket(broker.socket()).run();
+        assert_eq!((finished.code, finished.stdout().as_str()), (0, "item"));
+        assert!(finished.stderr.contains("the reply behind the items, 5 bytes, isn't printed"), "{}", finished.stderr);
+    }
 }
 
 #[test]

@@ -2,13 +2,15 @@
 
 mod described;
 
-use ipc_client::{Error, ErrorCode, MethodName, ServiceName, control};
+use ipc_client::{Description, ServiceName, control};
 
 use crate::{
     exit::Exit,
     format::Format,
     globals::Globals,
-    lookup, out,
+    link::Link,
+    lookup::{self, Found},
+    out,
     problem::{Problem, Result},
     table::{self, Cell},
 };
@@ -18,21 +20,32 @@ use crate::{
 /// What a service says of its methods stands below: what they are for, their fields and types.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  ipcctl show calc\n  ipcctl show calc.add      # the same, of one method\n  \
-    ipcctl show calc.add -o json    # with the JSON Schemas of its request, reply and error")]
+    ipcctl show calc.add -o json    # with the JSON Schemas of its request, reply and error\n  \
+    ipcctl show calc.cleared        # an event")]
 pub(crate) struct Args {
-    /// The name of a service, or SERVICE.METHOD
+    /// The name of a service, SERVICE.METHOD, or the topic of an event of a service
     name: ServiceName,
 }
 
 impl Args {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let link = globals.connect("show")?;
-        let failed = |error: &Error| Problem::from_error(self.name.as_str(), error);
-        let mut found = lookup::find(&self.name, |show| link.try_ask("show", show)).map_err(|error| failed(&error))?;
-        // A service that doesn't answer is shown all the same.
-        let mut description = lookup::describe(link.client(), &found, lookup::ASIDE).ok().flatten().unwrap_or_default();
+        let found = lookup::find(&self.name, |show| link.try_ask("show", show));
+        let is_registered =
+            |found: &Found| found.method.as_ref().is_none_or(|method| found.shown.methods.contains(method));
+        if !found.as_ref().is_ok_and(is_registered)
+            && let Some((shown, event)) = self.event(&link)
+        {
+            return print_event(shown, &event, globals.format);
+        }
+        let mut found = found.map_err(|error| Problem::from_error(self.name.as_str(), &error))?;
+        if found.method.is_some() && !found.may_have_method() {
+            let problem = Problem::from_error(self.name.as_str(), &found.no_method());
+            return Err(problem.hint(found.other_methods()));
+        }
+        let mut description = described_by(&link, &found);
         if let Some(method) = &found.method {
-            found.shown = only(found.shown, method).map_err(|error| failed(&error))?;
+            found.shown.methods.retain(|known| known == method);
             description.methods.retain(|name, _| name == method);
         }
         match globals.format {
@@ -44,6 +57,36 @@ impl Args {
         }
         Ok(Exit::SUCCESS)
     }
+
+    /// The event of this name, and the service that says that it publishes it: one whose name the topic begins with.
+    fn event(&self, link: &Link<'_>) -> Option<(control::Shown, Description)> {
+        let topic = self.name.as_str();
+        let mut services = topic.rmatch_indices('.').filter_map(|(at, _)| ServiceName::parse(topic.get(..at)?).ok());
+        services.find_map(|service| {
+            let found = lookup::find(&service, |show| link.try_ask("show", show)).ok()?;
+            let mut description = described_by(link, &found);
+            description.events.retain(|known, _| known == topic);
+            description.methods.clear();
+            description.about.clear();
+            (!description.events.is_empty()).then_some((found.shown, description))
+        })
+    }
+}
+
+/// What a service says of itself. One that doesn't answer is shown all the same.
+fn described_by(link: &Link<'_>, found: &Found) -> Description {
+    lookup::describe(link.client(), found, lookup::ASIDE).ok().flatten().unwrap_or_default()
+}
+
+fn print_event(mut shown: control::Shown, event: &Description, format: Format) -> Result<Exit> {
+    match format {
+        Format::Text => out::print(described::text(shown.name.as_str(), event).trim_start_matches('\n'))?,
+        Format::Json => {
+            shown.methods.clear();
+            out::ndjson(&[Whole { shown: &shown, described: described::json(event) }])?;
+        }
+    }
+    Ok(Exit::SUCCESS)
 }
 
 /// What the broker knows, and what the service says.
@@ -53,18 +96,6 @@ struct Whole<'a> {
     shown: &'a control::Shown,
     #[serde(flatten)]
     described: serde_json::Map<String, serde_json::Value>,
-}
-
-/// What is shown, with one method alone. A service that doesn't say which methods it answers may answer any.
-fn only(mut shown: control::Shown, method: &MethodName) -> std::result::Result<control::Shown, Error> {
-    if shown.methods.is_empty() {
-        return Ok(shown);
-    }
-    shown.methods.retain(|known| known == method);
-    if shown.methods.is_empty() {
-        return Err(Error::new(ErrorCode::NO_METHOD, format!("'{}' has no method '{method}'", shown.name)));
-    }
-    Ok(shown)
 }
 
 /// `name value` rows; an instance is a row, so that `grep ^instance` finds them all.
@@ -122,7 +153,7 @@ fn method_name(method: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use ipc_client::PeerNumber;
+    use ipc_client::{MethodName, PeerNumber};
 
     use super::*;
 
