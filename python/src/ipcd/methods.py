@@ -250,7 +250,7 @@ def to_ms(timeout: Optional[float]) -> int:
 
 
 def end_of_wait(timeout: Optional[float]) -> Optional[float]:
-    """When a wait of so many seconds ends, on the clock of `time.monotonic`; `None` for one without an end.
+    """When a wait of some seconds ends, on the clock of `time.monotonic`; `None` for one without an end.
 
     Raises `UsageError` for what is no time.
     """
