@@ -7,7 +7,10 @@ use ipc_protocol::{Encoding, Fingerprint, Message, MethodName, Reply};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{contract::Contract, shape::Type};
+use crate::{
+    contract::Contract,
+    shape::{Shape, Type},
+};
 
 /// A service in its own words. A service of this library answers the method [`DESCRIBE`](crate::DESCRIBE) with it, as JSON; the broker knows only
 /// its fingerprint.
@@ -136,6 +139,8 @@ impl EncodedDescription {
 impl Description {
     /// With what was traced of the methods.
     fn completed(mut self, traced: BTreeMap<MethodName, MethodDescription>) -> Self {
+        // What can't be traced, and isn't said, is there all the same: it isn't nothing.
+        let known = |traced: Option<Type>, said| traced.or(said).or_else(|| Some(Type::plain(Shape::Any)));
         for (name, traced) in traced {
             let said = self.methods.remove(&name).unwrap_or_default();
             let method = MethodDescription {
@@ -144,8 +149,8 @@ impl Description {
                 hints: said.hints,
                 one_way: said.one_way,
                 example: said.example,
-                request: traced.request.or(said.request),
-                reply: traced.reply.or(said.reply),
+                request: known(traced.request, said.request),
+                reply: known(traced.reply, said.reply),
                 error: traced.error.or(said.error),
                 upload: traced.upload.or(said.upload),
                 download: traced.download.or(said.download),
@@ -202,3 +207,35 @@ impl MethodDescription {
 
 /// Bytes of a registration's names of methods, counting one more for each.
 const MOST_NAMES: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        One(u8),
+    }
+
+    impl crate::Method for Either {
+        const SERVICE: &'static str = "odd";
+        const METHOD: &'static str = "f";
+        type Reply = String;
+        type Error = std::convert::Infallible;
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_traced_is_any_and_not_nothing_unless_the_service_says_more() {
+        let name = MethodName::parse("f").unwrap();
+        let traced = BTreeMap::from([(name.clone(), MethodDescription::of_contract(Contract::of::<Either>()))]);
+        let unsaid = Description::default().completed(traced.clone()).methods.remove(&name).unwrap();
+        assert_eq!((unsaid.request, unsaid.fingerprint), (Some(Type::plain(Shape::Any)), None));
+        assert_eq!(unsaid.reply, Some(Type::plain(Shape::Str)));
+
+        let request = Some(Type::plain(Shape::U8));
+        let said = MethodDescription { request: request.clone(), ..MethodDescription::default() };
+        let said = Description { methods: BTreeMap::from([(name.clone(), said)]), ..Description::default() };
+        assert_eq!(said.completed(traced).methods.remove(&name).unwrap().request, request);
+    }
+}

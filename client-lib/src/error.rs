@@ -9,7 +9,7 @@ use crate::request::Response;
 /// Why a call ended without a reply, or why it could not be made.
 ///
 /// Says with [`Error::retry`] whether the same request may be sent again without running twice.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Error(Box<Cause>); // boxed: every Result in this crate carries one, and nearly all of them are Ok
 
 #[derive(Clone, Debug)]
@@ -133,6 +133,20 @@ impl fmt::Display for Error {
     }
 }
 
+/// The sentence and whether a retry is safe: what a `main` that returns the error prints.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let retry = match self.0.retry {
+            Retry::Safe => "safe",
+            Retry::Unknown => "unknown",
+        };
+        match self.0.app_code {
+            0 => write!(f, "{self} (retry: {retry})"),
+            app_code => write!(f, "{self} (app code: {app_code}, retry: {retry})"),
+        }
+    }
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_deref().map(|error| error as _)
@@ -159,7 +173,7 @@ impl From<Failure> for Error {
 }
 
 /// Why a typed call ended without its reply.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum CallError<E> {
     /// The service ran the call and said no, in its own words.
@@ -213,6 +227,16 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
     }
 }
 
+/// As a `main` prints it that returns the error.
+impl<E: fmt::Debug> fmt::Debug for CallError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::App(error) => write!(f, "{}: {error:?}", ErrorCode::APP_ERROR),
+            Self::Failed(error) => fmt::Debug::fmt(error, f),
+        }
+    }
+}
+
 impl<E: fmt::Debug + fmt::Display> std::error::Error for CallError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
@@ -221,8 +245,27 @@ impl<E: fmt::Debug + fmt::Display> std::error::Error for CallError<E> {
         }
     }
 }
+
 /// What the system says about a failure, without std's "(os error 2)".
 pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split_once(" (os error ").map_or(text.as_str(), |(reason, _)| reason).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_main_prints_is_the_sentence_and_whether_a_retry_is_safe() {
+        let taken = Error::new(ErrorCode::NAME_TAKEN, "another process holds 'rooms'");
+        assert_eq!(format!("{taken:?}"), "name_taken: another process holds 'rooms' (retry: safe)");
+        let gone = Error::new(ErrorCode::SERVICE_GONE, "'rooms' went away");
+        assert_eq!(format!("{gone:#?}"), "service_gone: 'rooms' went away; the call may have run (retry: unknown)");
+        let failed: CallError<String> = gone.into();
+        assert_eq!(format!("{failed:?}"), "service_gone: 'rooms' went away; the call may have run (retry: unknown)");
+        let said = Error::new(ErrorCode::APP_ERROR, "it is full").with_app_code(2);
+        assert_eq!(format!("{said:?}"), "app_error: it is full (app code: 2, retry: unknown)");
+        assert_eq!(format!("{:?}", CallError::App("full")), "app_error: \"full\"");
+    }
 }

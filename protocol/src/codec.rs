@@ -1,6 +1,6 @@
 //! Bodies of typed calls: the only module that names bincode, so that a drop-in replacement is a change of one line.
 
-use std::marker::PhantomData;
+use std::{any::type_name, marker::PhantomData};
 
 use serde::{
     Serialize,
@@ -77,6 +77,7 @@ fn append<T: Serialize + ?Sized>(encoding: Encoding, value: &T, out: &mut Vec<u8
         Encoding::BINCODE => match bincode::serde::encode_into_std_write(value, out, BINCODE) {
             Ok(_) => Ok(()),
             Err(bincode::error::EncodeError::OtherString(reason)) => Err(reason), // without the name of the variant
+            Err(bincode::error::EncodeError::Serde(_)) => Err(only_json::<T>()),
             Err(error) => Err(error.to_string()),
         },
         Encoding::BYTES | Encoding::JSON => json::encode_into(value, out).map_err(JsonError::into_reason),
@@ -108,6 +109,7 @@ pub fn decode_bincode_seed<'de, S: DeserializeSeed<'de>>(seed: S, body: &'de [u8
     let (value, used) = bincode::serde::seed_decode_from_slice(seed, body, BINCODE).map_err(|error| {
         let reason = match error {
             bincode::error::DecodeError::OtherString(reason) => reason,
+            bincode::error::DecodeError::Serde(_) => only_json::<S::Value>(),
             error => error.to_string(),
         };
         CodecError::Decode { encoding: Encoding::BINCODE, reason }
@@ -120,6 +122,12 @@ pub fn decode_bincode_seed<'de, S: DeserializeSeed<'de>>(seed: S, body: &'de [u8
 
 fn decode_json<T: DeserializeOwned>(encoding: Encoding, body: &[u8]) -> Result<T, CodecError> {
     json::decode(body).map_err(|error| CodecError::Decode { encoding, reason: error.into_reason() })
+}
+
+/// Why a type that asks its reader what comes next, or writes members without their number, isn't for bincode.
+fn only_json<T: ?Sized>() -> String {
+    let name = type_name::<T>();
+    format!("{name} fits JSON alone, as types with `untagged`, `flatten` or `tag` do: send JSON, or change the type")
 }
 
 /// Little-endian, variable-length integers; the limit keeps a lying length from allocating more than a body can hold.
@@ -165,6 +173,27 @@ mod tests {
         assert!(matches!(encode_into(Encoding::BINCODE, &too_large, &mut out), Err(CodecError::TooLarge(_))));
         assert!(matches!(encode_into(Encoding::JSON, &unfit, &mut out), Err(CodecError::Encode { .. })));
         assert_eq!(out.len(), 7);
+    }
+
+    #[test]
+    fn a_type_for_json_alone_is_named_with_the_way_out() {
+        #[derive(Serialize, Deserialize, Debug)]
+        #[serde(untagged)]
+        enum Either {
+            One(u8),
+        }
+        #[derive(Serialize)]
+        struct Whole {
+            #[serde(flatten)]
+            rest: BTreeMap<String, u8>,
+        }
+        let refused = [
+            decode::<Either>(Encoding::BINCODE, &[1]).unwrap_err().to_string(),
+            encode(Encoding::BINCODE, &Whole { rest: BTreeMap::new() }).unwrap_err().to_string(),
+        ];
+        for (text, name) in refused.iter().zip(["Either", "Whole"]) {
+            assert!(text.contains(&format!("{name} fits JSON alone")) && text.contains("send JSON"), "{text}");
+        }
     }
 
     #[test]

@@ -190,6 +190,13 @@ class Streams(AioCase):
             self.assertEqual([item async for item in call], [f"ITEM {n}" for n in range(300)])
             await sending
             self.assertEqual(await call.end(), "done")
+        async with await client.stream("store.shout", send=True) as call:
+            with self.assertRaises(TimeoutError):
+                await call.receive(0.01)
+            await call.send("a")
+            item = await call.receive(SOON)
+            assert item is not None
+            self.assertEqual(item.value(), "A")
         async with await client.stream("store.put", send=True) as call:
             await call.fail(ipcd.AppError("the disk is gone"))
             with self.assertRaisesRegex(ipcd.Internal, "the disk is gone"):
@@ -261,6 +268,21 @@ class Events(AioCase):
             assert isinstance(notice, ipcd.Event)
             self.assertEqual(notice.value, 999)
         self.assertEqual(await publisher.publish("log", 1), 0)
+
+    async def test_a_wait_for_a_notice_can_have_an_end(self) -> None:
+        client = await self.client()
+        async with await client.subscribe("log") as notices:
+            self.assertIsNone(await notices.next(0.01))
+            self.assertIsNone(await notices.next(timeout=0))
+            await client.announce("log", 1)
+            await client.ping()
+            self.assertIsInstance(await notices.next(timeout=0), ipcd.Event)
+            await client.announce("log", 2)
+            self.assertIsInstance(await notices.next(timeout=float("inf")), ipcd.Event)
+            self.broker.kill()
+            self.assertIsNone(await notices.next(0.01))
+            self.broker.start()
+            self.assertIsInstance(await notices.next(SOON), ipcd.Resumed)
 
     async def test_a_kept_event_is_cleared(self) -> None:
         client = await self.client()

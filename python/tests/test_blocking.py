@@ -224,6 +224,44 @@ class Calls(BrokerCase):
         with ipcd.Datagram(self.broker.socket) as sender:
             self.assertEqual(sender.call("calc.add", [1, 2], timeout=float("inf")), 3)
 
+        with self.client().subscribe("log") as notices:
+            self.client().announce("log", 1)
+            self.assertIsInstance(notices.next(timeout=float("inf")), ipcd.Event)
+
+    def test_what_is_no_time_or_no_target_is_a_mistake_that_is_named(self) -> None:
+        client = self.client()
+        for timeout in ("1", float("nan"), [1]):
+            wrong: Any = timeout
+            with self.subTest(timeout=timeout), self.assertRaisesRegex(ipcd.UsageError, "number of seconds"):
+                client.call("calc.add", timeout=wrong)
+            with self.subTest(timeout=timeout), self.assertRaisesRegex(ipcd.UsageError, "number of seconds"):
+                client.lock("backup", timeout=wrong)
+        for target in (None, 7, b"calc.add", ["calc"]):
+            nothing: Any = target
+            with self.subTest(target=target), self.assertRaisesRegex(ipcd.UsageError, "must be a text"):
+                client.call(nothing)
+        with self.assertRaises(ipcd.DeadlineExceeded):
+            client.wait_for("nowhere", timeout=float("-inf"))
+
+    def test_functions_that_cannot_be_methods_are_refused_at_once(self) -> None:
+        service = self.service("calc")
+
+        async def wait() -> None: ...
+
+        def readFile() -> None: ...
+
+        for offer in (service.method, service.raw, service.stream, service.any):
+            with self.assertRaisesRegex(ipcd.UsageError, "ipcd.aio.Service"):
+                offer(wait)
+        with self.assertRaisesRegex(ipcd.UsageError, "'readFile'.*Name it: @service.method"):
+            service.method(readFile)
+        service.method("read-file")(readFile)
+
+    def test_a_service_without_a_default_method_says_which_it_has(self) -> None:
+        self.calc()
+        with self.assertRaisesRegex(ipcd.NoMethod, r"no default method \(it has add, div, factorial\)"):
+            self.client().call("calc", 1)
+
     def test_a_kind_of_error_of_the_service_s_own_is_an_app_error(self) -> None:
         class OutOfStock(ipcd.AppError):
             """There is none left."""

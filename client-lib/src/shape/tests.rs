@@ -127,6 +127,23 @@ fn what_bincode_cannot_decode_has_no_shape() {
 }
 
 #[test]
+fn a_text_is_a_number_only_as_the_key_of_a_map() {
+    let line = Type::of::<Line>().unwrap();
+    let error = |value| line.to_bincode(&value).unwrap_err().to_string();
+    assert!(error(json!({ "article": "tea", "count": "2" })).contains("0 or more, found \"2\""));
+    assert!(Type::of::<bool>().unwrap().to_bincode(&json!("true")).is_err());
+    assert!(Type::of::<Option<u8>>().unwrap().to_bincode(&json!("7")).is_err());
+    assert!(Type::of::<Vec<u8>>().unwrap().to_bincode(&json!(["7"])).is_err());
+
+    type Nested = BTreeMap<bool, BTreeMap<u16, u8>>;
+    let nested = Type::of::<Nested>().unwrap();
+    let value: Nested = BTreeMap::from([(true, BTreeMap::from([(300, 7)]))]);
+    let expected = codec::encode(Encoding::BINCODE, &value).unwrap();
+    assert_eq!(nested.to_bincode(&json!({ "true": { "300": 7 } })).unwrap(), expected);
+    assert!(nested.to_bincode(&json!({ "true": { "300": "7" } })).is_err());
+}
+
+#[test]
 fn positional_and_missing_fields_are_taken_and_wrong_ones_named() {
     let line = Type::of::<Line>().unwrap();
     let expected = codec::encode(Encoding::BINCODE, &Line { article: Article("tea".to_owned()), count: 2 }).unwrap();

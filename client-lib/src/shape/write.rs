@@ -21,7 +21,7 @@ impl Type {
     /// # Errors
     /// [`CodecError::Encode`] if the value isn't of this type.
     pub fn to_bincode(&self, value: &Value) -> Result<Vec<u8>, CodecError> {
-        codec::encode(Encoding::BINCODE, &Shaped { shape: &self.shape, value, types: &self.types, depth: 0 })
+        codec::encode(Encoding::BINCODE, &Shaped::outermost(self, value))
     }
 }
 
@@ -31,11 +31,18 @@ struct Shaped<'a> {
     value: &'a Value,
     types: &'a BTreeMap<String, Composition>,
     depth: u32,
+    /// Whether it is the key of a JSON object, in which numbers and truth values are texts.
+    is_key: bool,
 }
 
 impl<'a> Shaped<'a> {
+    fn outermost(of: &'a Type, value: &'a Value) -> Self {
+        Self { shape: &of.shape, value, types: &of.types, depth: 0, is_key: false }
+    }
+
+    /// What is inside a key is the key itself: there are no lists nor objects in one.
     fn inner(&self, shape: &'a Shape, value: &'a Value) -> Self {
-        Self { shape, value, types: self.types, depth: self.depth + 1 }
+        Self { shape, value, depth: self.depth + 1, ..*self }
     }
 
     fn wrong<E: Error>(&self, expected: &str) -> E {
@@ -46,11 +53,10 @@ impl<'a> Shaped<'a> {
         E::custom(format!("expected {expected}, found {found}"))
     }
 
-    /// An integer, also from a key of a JSON object, where it is a text.
     fn integer<T: TryFrom<i128>, E: Error>(&self, expected: &str) -> Result<T, E> {
         let number: Option<i128> = match self.value {
             Value::Number(number) => number.to_string().parse().ok(),
-            Value::String(text) => text.parse().ok(),
+            Value::String(text) if self.is_key => text.parse().ok(),
             _ => None,
         };
         number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| self.wrong(expected))
@@ -70,7 +76,7 @@ impl<'a> Shaped<'a> {
         let mut out = out.serialize_map(Some(members.len()))?;
         for (name, member) in members {
             let name = Value::String(name.clone());
-            let name = Shaped { shape: key, value: &name, types: self.types, depth: self.depth + 1 };
+            let name = Shaped { shape: key, value: &name, types: self.types, depth: self.depth + 1, is_key: true };
             out.serialize_entry(&name, &self.inner(value, member))?;
         }
         out.end()
@@ -156,10 +162,7 @@ impl<'a> Shaped<'a> {
                 let parts = shapes.iter().zip(values).map(|(shape, value)| self.inner(shape, value));
                 parts_of_variant(out, place, parts.collect())
             }
-            Composition::Struct(fields) => {
-                let holder = Self { shape: self.shape, value, types: self.types, depth: self.depth + 1 };
-                parts_of_variant(out, place, holder.members(fields)?)
-            }
+            Composition::Struct(fields) => parts_of_variant(out, place, self.inner(self.shape, value).members(fields)?),
             Composition::Enum(_) => Err(S::Error::custom("a variant holds no enum itself")),
         }
     }
@@ -183,7 +186,9 @@ impl Serialize for Shaped<'_> {
             Shape::Unit => out.serialize_unit(),
             Shape::Bool => match self.value {
                 Value::Bool(value) => out.serialize_bool(*value),
-                Value::String(text) if text == "true" || text == "false" => out.serialize_bool(text == "true"),
+                Value::String(text) if self.is_key && (text == "true" || text == "false") => {
+                    out.serialize_bool(text == "true")
+                }
                 _ => Err(self.wrong("true or false")),
             },
             Shape::I8 => out.serialize_i8(self.integer("a whole number from -128 to 127")?),

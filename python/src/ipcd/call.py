@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any, Iterator, Optional
 
 from .connection import Connection
 from .delivered import Delivered
 from .error import UsageError
 from .inbound import Inbound
 from .line import Line
+from .methods import end_of_wait
 from .request import value_of
 from .stream import Items
 
@@ -34,10 +34,11 @@ class Call(Delivered):
                 self._connection.look()
             return self._inbound.cancelled is not None
 
-    def wait_cancelled(self, timeout: float) -> bool:
+    def wait_cancelled(self, timeout: Optional[float] = None) -> bool:
         """Waits until the caller has stopped waiting. False if it hasn't within `timeout` seconds."""
+        until = end_of_wait(timeout)
         with self._connection.changed:
-            return self._connection.wait(lambda: self._inbound.cancelled is not None, time.monotonic() + timeout)
+            return self._connection.wait(lambda: self._inbound.cancelled is not None, until)
 
     @property
     def client(self) -> Client:

@@ -138,14 +138,14 @@ class Datagram:
         argument: Any = NOTHING,
         *,
         method: Optional[str] = None,
-        timeout: float = TIMEOUT,
+        timeout: Optional[float] = None,
         trace: Optional[str] = None,
     ) -> Any:
-        """Calls, and waits for the reply, as `Client.call` does."""
-        asked = request.call(target, argument, method, timeout, trace)
-        timeout = asked.time_ms / 1000
-        until = time.monotonic() + timeout
-        if not self._turn.acquire(timeout=timeout):
+        """Calls, and waits for the reply, as `Client.call` does; without a timeout for 30 s."""
+        asked = request.call(target, argument, method, TIMEOUT if timeout is None else timeout, trace)
+        seconds = asked.time_ms / 1000
+        until = time.monotonic() + seconds
+        if not self._turn.acquire(timeout=seconds):
             raise DeadlineExceeded("another thread waited for its reply", safe=True)
         try:
             return self._reply(self._post.send(asked), until)

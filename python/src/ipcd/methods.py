@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time
 import types
 import typing
 from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar, Union, overload
 
+from . import description
 from . import name as names
 from .body import BINCODE, BYTES, JSON, Body, Unreadable, dump
 from .error import Cancelled, DeadlineExceeded, Error, Internal, Invalid, NoMethod, UnsupportedEncoding, UsageError
@@ -16,6 +18,8 @@ from .inbound import Inbound
 
 #: The longest time of a call, in seconds.
 LONGEST = 3600.0
+#: A wait of more seconds has no end: the system can't count as far.
+_ENDLESS = 1e6
 #: Bytes that a registration has for the names of methods, counting one more for each.
 _MOST_NAMES = 4096
 
@@ -32,11 +36,20 @@ class Method:
         self.is_raw = is_raw
         self.is_streamed = is_streamed
         self._signature = inspect.signature(function)
-        hints = _hints(function)
+        self.hints = hints = _hints(function)
         #: The parameter that takes the call itself.
         self._call = next((one for one in self._signature.parameters if _is_call(hints.get(one))), None)
         self._plain = {one: hint for one, hint in hints.items() if hint in _PLAIN and one != "return"}
         self._takes_body = any(hint is Body for one, hint in hints.items() if one != "return")
+
+    @property
+    def parameters(self) -> List[inspect.Parameter]:
+        """What a caller gives it."""
+        return [one for name, one in self._signature.parameters.items() if name != self._call]
+
+    @property
+    def takes_call(self) -> bool:
+        return self._call is not None
 
     def arguments(self, body: Body, call: object) -> Tuple[Tuple[Any, ...], Dict[str, Any]]:
         """The arguments of a call: the members of an object by name, those of an array by place, any other value as the only one.
@@ -78,7 +91,9 @@ class Method:
 class Methods:
     """What a service offers."""
 
-    def __init__(self, name: Optional[str]) -> None:
+    def __init__(self, name: Optional[str], about: str = "") -> None:
+        #: What the service is for.
+        self.about = about
         #: The name that is registered; `None` for a service that is called by its number alone.
         self.name = None if name is None else names.service(name)
         self._methods: Dict[str, Method] = {}
@@ -91,7 +106,7 @@ class Methods:
     def method(self, function: Optional[str] = None, *, default: bool = False) -> Callable[[F], F]: ...
 
     def method(self, function: Union[F, str, None] = None, *, default: bool = False) -> Any:
-        """A function answers the method of its name, in small letters (`@service.method`), of another one
+        """A function answers the method of its name (`@service.method`), of another one
         (`@service.method("other-name")`), or calls that name none (`@service.method(default=True)`).
 
         It takes the members of a JSON object by name, those of an array by place, and any other value as its only argument; what it
@@ -123,6 +138,7 @@ class Methods:
 
     def any(self, function: F) -> F:
         """The function answers, as with `raw`, whatever method no other function does."""
+        self._check(function)
         self._any = Method("", function, True, False)
         return function
 
@@ -131,7 +147,11 @@ class Methods:
 
         Raises `NoMethod`, or `Invalid` if it has streams and should have none, or the other way round.
         """
+        if inbound.method == description.METHOD and self._methods:
+            return Method(description.METHOD, self._describe, True, False)
         method = self._methods.get(inbound.method, self._any)
+        if method is None and not inbound.method:
+            raise NoMethod(f"'{inbound.service}' has no default method (it has {', '.join(sorted(self._methods)) or 'none'})")
         if method is None:
             raise NoMethod(f"'{inbound.service}' has no method '{inbound.method}'")
         if method.is_streamed != (inbound.flow is not None):
@@ -147,10 +167,18 @@ class Methods:
         # Without names a service may answer any, which holds for one with too many of them; a part would deny the others.
         if sum(len(name) + 1 for name in self._methods) <= _MOST_NAMES:
             members["methods"] = sorted(self._methods)
+        if self._methods:
+            members["description"] = description.fingerprint(self._describe(b"").data)
         return dump(members)
 
     def unregistration(self) -> bytes:
         return dump({} if self.name is None else {"name": self.name})
+
+    def _check(self, function: Callable[..., Any]) -> None:
+        """Raises `UsageError` for a function that this kind of service can't run."""
+
+    def _describe(self, _: bytes) -> Body:
+        return Body(dump(description.of(self.about, self._methods)), JSON)
 
     def _decorator(self, function: Union[F, str, None], default: bool, is_raw: bool, is_streamed: bool) -> Any:
         if callable(function):
@@ -165,6 +193,7 @@ class Methods:
 
     def _add(self, function: F, name: str, is_raw: bool, is_streamed: bool) -> F:
         names.method(name)
+        self._check(function)
         if name in self._methods:
             raise UsageError(f"there are two methods '{name}'")
         self._methods[name] = Method(name, function, is_raw, is_streamed)
@@ -217,9 +246,23 @@ def to_ms(timeout: Optional[float]) -> int:
     """
     if timeout is None:
         return 0
-    if timeout != timeout:
-        raise UsageError("the timeout is nan: it must be a number of seconds")
-    return max(1, -int(-min(timeout, LONGEST) * 1000 // 1))
+    return max(1, -int(-max(0.0, min(_seconds(timeout), LONGEST)) * 1000 // 1))
+
+
+def end_of_wait(timeout: Optional[float]) -> Optional[float]:
+    """When a wait of some seconds ends, on the clock of `time.monotonic`; `None` for one without an end.
+
+    Raises `UsageError` for what is no time.
+    """
+    if timeout is None or _seconds(timeout) > _ENDLESS:
+        return None
+    return time.monotonic() + timeout
+
+
+def _seconds(timeout: float) -> float:
+    if not isinstance(timeout, (int, float)) or timeout != timeout:
+        raise UsageError(f"the timeout is {timeout!r}: it must be a number of seconds")
+    return timeout
 
 
 def default_seconds(time_ms: int, default_ms: int = DEFAULT_TIMEOUT_MS) -> float:
@@ -227,7 +270,11 @@ def default_seconds(time_ms: int, default_ms: int = DEFAULT_TIMEOUT_MS) -> float
 
 
 def _name_of(function: Callable[..., Any]) -> str:
-    return str(getattr(function, "__name__", "")).lower()
+    """Raises `UsageError` for one that no method can have."""
+    name = str(getattr(function, "__name__", ""))
+    if name and name != name.lower():
+        raise UsageError(f"{name!r} isn't a valid name of a method: they have small letters. Name it: @service.method('a-name')")
+    return name
 
 
 _PLAIN: List[Any] = [int, float, str, bool, list, dict]

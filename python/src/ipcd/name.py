@@ -17,6 +17,8 @@ _PATTERN = re.compile(rf"({_LABEL}|\*)(\.({_LABEL}|\*))*(\.\*\*|\.)?|\*\*")
 
 def service(name: str) -> str:
     """The name of a service, a topic or a lock, if it is one."""
+    if not isinstance(name, str):
+        raise UsageError(f"{name!r} isn't a name: it must be a text")
     if len(name) > MAX_NAME or not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} isn't a valid name: labels of a-z, 0-9, _ and -, joined by dots, up to 255 bytes")
     return name
@@ -24,6 +26,8 @@ def service(name: str) -> str:
 
 def method(name: str) -> str:
     """The name of a method, if it is one."""
+    if not isinstance(name, str):
+        raise UsageError(f"{name!r} isn't a name of a method: it must be a text")
     if name and (len(name) > MAX_NAME or not _METHOD.fullmatch(name)):
         raise UsageError(f"{name!r} isn't a valid name of a method: a-z, 0-9, _ and -, up to 255 bytes")
     return name
@@ -31,6 +35,8 @@ def method(name: str) -> str:
 
 def pattern(text: str) -> str:
     """A pattern, if it is one."""
+    if not isinstance(text, str):
+        raise UsageError(f"{text!r} isn't a pattern: it must be a text")
     if len(text) > MAX_NAME or not _PATTERN.fullmatch(text):
         raise UsageError(f"{text!r} isn't a valid pattern: a name in which a label may be *, and the last one **")
     return text
@@ -39,6 +45,8 @@ def pattern(text: str) -> str:
 def target(text: str, method_name: Optional[str] = None) -> Dict[int, bytes]:
     """The routing fields of a target such as `calc.add`, `calc` or `@17.add`. The broker tells service from method, unless the method
     is named apart."""
+    if not isinstance(text, str):
+        raise UsageError(f"{text!r} isn't a target: it must be a text such as 'calc.add'")
     known = _TARGETS.get(text) if method_name is None else None
     if known is not None:
         return known.copy()

@@ -6,7 +6,7 @@ import inspect
 import logging
 import threading
 import time
-from typing import Any, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 from .address import Address
 from .backoff import Backoff
@@ -52,13 +52,15 @@ class Service(Methods):
         window: Optional[int] = None,
         shared: bool = False,
         agent: Optional[str] = None,
+        about: str = "",
     ) -> None:
         """A service of a name, or without one: it is called by its number.
 
         `threads` run methods at once: the one of `run` and others. `window` is how many calls the broker delivers at once, by default
-        one for each thread. With `shared`, several processes may serve the name.
+        one for each thread. With `shared`, several processes may serve the name. `about` says what it
+        is for.
         """
-        super().__init__(name)
+        super().__init__(name, about)
         if threads < 1:
             raise UsageError("a service has at least one thread")
         where = Address(address) if isinstance(address, str) else address or Address.find()
@@ -94,6 +96,13 @@ class Service(Methods):
     def client(self) -> Client:
         """A client on the service's own connection, once that is there."""
         return Client._on(self._line)
+
+    def _check(self, function: Callable[..., Any]) -> None:
+        one = getattr(function, "func", function)
+        for body in (one, getattr(one, "__call__", None)):
+            if inspect.iscoroutinefunction(body) or inspect.isasyncgenfunction(body):
+                name = getattr(one, "__name__", repr(one))
+                raise UsageError(f"{name} is an async function, which this service can't await: use ipcd.aio.Service")
 
     # ---- its life
 

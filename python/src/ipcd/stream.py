@@ -9,7 +9,7 @@ from .body import Body
 from .connection import Connection
 from .error import Error, UsageError
 from .flow import Flow
-from .methods import default_seconds
+from .methods import default_seconds, end_of_wait
 from .pending import Pending
 from .request import body_of, value_of
 
@@ -43,8 +43,7 @@ class Stream:
     def receive(self, timeout: Optional[float] = None) -> Optional[Body]:
         """The next item as it is on the wire; `None` at the end. Raises `TimeoutError` when the time has come, and the `Error` that the
         call has ended with."""
-        until = None if timeout is None else time.monotonic() + timeout
-        return self._connection.take_item(self._flow, self._sign, until)
+        return self._connection.take_item(self._flow, self._sign, end_of_wait(timeout))
 
     def end(self) -> Any:
         """Finishes, drops the items that still come, and waits for the reply."""

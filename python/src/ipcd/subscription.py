@@ -9,6 +9,7 @@ from .backoff import Backoff
 from .error import Error
 from .event import Notice, Resumed
 from .feed import Feed
+from .methods import end_of_wait
 from .request import Request, is_passing
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Subscription:
 
     def next(self, timeout: Optional[float] = None) -> Optional[Notice]:
         """The next notice; `None` if there is none in time. Raises the error that the subscription has ended with."""
-        until = None if timeout is None else time.monotonic() + timeout
+        until = end_of_wait(timeout)
         while self._error is None:
             if self._again is not None:
                 if self._come_back(until):

@@ -1,6 +1,7 @@
 //! Checks the documents against the project: links, the tour, the manual pages, the workflow.
 #![forbid(unsafe_code)]
 
+mod guides;
 mod links;
 mod manual;
 mod markdown;

@@ -139,6 +139,16 @@ fn a_python_service_without_a_package_is_called_by_every_client_without_a_librar
 }
 
 #[test]
+fn every_client_prints_letters_beyond_ascii_as_they_are() {
+    let Some((broker, _service)) = adder() else { return };
+    for (runner, file) in CLIENTS {
+        let Some(client) = example(&broker, runner, file, &["adder.add", r#"["ü","€"]"#]) else { continue };
+        let printed = client.prints_text();
+        assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), json!("ü€"), "{file}: {printed}");
+    }
+}
+
+#[test]
 fn bash_with_socat_is_a_client() {
     let Some((broker, _service)) = adder() else { return };
     if Command::new("socat", ["-V"]).into_inner().output().is_err() {

@@ -146,10 +146,13 @@ class Connection(asyncio.Protocol):
                 self.push()
         await self.drain()
 
-    async def take_item(self, flow: Flow, sign: float) -> Optional[Body]:
-        """Waits for the next item; `None` at the end."""
+    async def take_item(self, flow: Flow, sign: float, until: Optional[float] = None) -> Optional[Body]:
+        """Waits for the next item; `None` at the end. Raises `TimeoutError` when the time has come."""
         while not flow.is_readable:
-            if not await changed(flow.watchers, time.monotonic() + sign):
+            signed = time.monotonic() + sign
+            if not await changed(flow.watchers, signed if until is None else min(signed, until)):
+                if until is not None and time.monotonic() >= until:
+                    raise TimeoutError("no item came in time")
                 self.session.show_sign(flow)
                 self.push()
         try:

@@ -33,11 +33,11 @@ class Datagram:
         argument: Any = NOTHING,
         *,
         method: Optional[str] = None,
-        timeout: float = TIMEOUT,
+        timeout: Optional[float] = None,
         trace: Optional[str] = None,
     ) -> Any:
-        """Calls, and waits for the reply, as `Client.call` does."""
-        asked = request.call(target, argument, method, timeout, trace)
+        """Calls, and waits for the reply, as `Client.call` does; without a timeout for 30 s."""
+        asked = request.call(target, argument, method, TIMEOUT if timeout is None else timeout, trace)
         number = self._send(asked)
         answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer

@@ -42,9 +42,11 @@ class Service(Methods):
         window: int = WINDOW,
         shared: bool = False,
         agent: Optional[str] = None,
+        about: str = "",
     ) -> None:
-        """A service of a name, or without one. `window` is how many calls the broker delivers at once."""
-        super().__init__(name)
+        """A service of a name, or without one. `window` is how many calls the broker delivers at once, `about` what
+        the service is for."""
+        super().__init__(name, about)
         self._where = Address(address) if isinstance(address, str) else address or Address.find()
         self._agent = own_name() if agent is None else agent
         self._window = window

@@ -8,7 +8,7 @@ from typing import Any, AsyncIterator, Optional
 from ..body import Body
 from ..error import Error, UsageError
 from ..flow import Flow
-from ..methods import default_seconds
+from ..methods import default_seconds, end_of_wait
 from ..pending import Pending
 from ..request import body_of, value_of
 from ..stream import SHORTEST_SIGN
@@ -40,9 +40,10 @@ class Stream:
         self._connection.session.finish(self._flow, error)
         await self._connection.drain()
 
-    async def receive(self) -> Optional[Body]:
-        """The next item as it is on the wire; `None` at the end. Raises the `Error` that the call has ended with."""
-        return await self._connection.take_item(self._flow, self._sign)
+    async def receive(self, timeout: Optional[float] = None) -> Optional[Body]:
+        """The next item as it is on the wire; `None` at the end. Raises `TimeoutError` when the time has come, and the `Error` that the
+        call has ended with."""
+        return await self._connection.take_item(self._flow, self._sign, end_of_wait(timeout))
 
     async def end(self) -> Any:
         """Finishes, drops the items that still come, and waits for the reply."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, AsyncIterator, Optional
 
 from ..backoff import Backoff
 from ..error import Error
 from ..event import Notice, Resumed
 from ..feed import Feed
+from ..methods import end_of_wait
 from ..request import Request, is_passing
 from .connection import changed
 
@@ -24,33 +26,39 @@ class Subscription:
     def __init__(self, client: Client, asked: Request) -> None:
         self._client = client
         self._asked = asked
-        self._backoff: Optional[Backoff] = None
+        self._backoff = Backoff()
+        #: When to subscribe again, if the broker is away.
+        self._again: Optional[float] = None
         self._error: Optional[Error] = None
         self._is_told = False
         self._feed: Feed
         self._connection: Connection
 
-    async def next(self) -> Notice:
-        """The next notice. Raises the error that the subscription has ended with."""
+    async def next(self, timeout: Optional[float] = None) -> Optional[Notice]:
+        """The next notice; `None` if there is none in time. Raises the error that the subscription has ended with."""
+        until = end_of_wait(timeout)
         while self._error is None:
-            if self._backoff is not None:
-                if await self._come_back(self._backoff):
+            if self._again is not None:
+                if await self._come_back(self._again, until):
                     return Resumed()
-                continue
-            notice = self._feed.take()
-            if notice is not None:
-                return notice
-            if self._feed.ended is not None:
-                self._lost(self._feed.ended)
             else:
-                await changed(self._feed.watchers, None)
+                notice = self._feed.take()
+                if notice is not None:
+                    return notice
+                if self._feed.ended is not None:
+                    self._lost(self._feed.ended)
+                elif await changed(self._feed.watchers, until):
+                    continue
+            if until is not None and time.monotonic() >= until:
+                return None
         raise self._error
 
     async def close(self) -> None:
         """Unsubscribes."""
-        if self._backoff is None:
+        if self._again is None:
             self._connection.session.unsubscribe(self._feed)
             await self._connection.drain()
+        self._again = None
         self._is_told = True
         self._error = self._error or Error("the subscription was closed", safe=True)
 
@@ -60,11 +68,14 @@ class Subscription:
     async def __anext__(self) -> Notice:
         if self._is_told:
             raise StopAsyncIteration
-        try:
-            return await self.next()
-        except Error:
-            self._is_told = True
-            raise
+        while True:
+            try:
+                notice = await self.next()
+            except Error:
+                self._is_told = True
+                raise
+            if notice is not None:
+                return notice
 
     async def __aenter__(self) -> Subscription:
         return self
@@ -81,17 +92,21 @@ class Subscription:
     def _lost(self, error: Error) -> None:
         if error.is_received and self._client._line.may_come_back:
             self._backoff = Backoff()
+            self._again = time.monotonic() + self._backoff.pause()
         else:
             self._error = error
 
-    async def _come_back(self, backoff: Backoff) -> bool:
+    async def _come_back(self, again: float, until: Optional[float]) -> bool:
         """Waits for its time, and subscribes again. False if it didn't."""
-        await asyncio.sleep(backoff.pause())
+        await asyncio.sleep((again if until is None else min(again, until)) - time.monotonic())
+        if time.monotonic() < again:
+            return False
         try:
             await self._ask()
         except Error as error:
             if not is_passing(error) or not self._client._line.may_come_back:
                 self._error = error
+            self._again = time.monotonic() + self._backoff.pause()
             return False
-        self._backoff = None
+        self._again = None
         return True
