@@ -124,7 +124,7 @@ fn babble(params: &Value, id: &Value) {
     let line = json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": said }).to_string();
     let id = id.clone();
     thread::spawn(move || {
-        repeat(&line, 1_500);
+        repeat(&line, 1_000);
         write_down("babbled");
         answer(&id, json!({ "content": [] }));
     });

@@ -133,9 +133,9 @@ impl Server {
         loop {
             match news.next(until) {
                 Some(News::Progress(progress)) => {
-                    let lost = sink.as_mut().and_then(|sink| sink.send(Encoding::JSON, progress).err());
-                    if lost.is_some() {
-                        sink = None; // the call goes on, or is cancelled
+                    let sent = |sink: &mut SinkBytes| sink.send_until(Encoding::JSON, progress, Some(until), None);
+                    if sink.as_mut().is_some_and(|sink| sent(sink).is_err()) {
+                        sink = None; // the call goes on, is cancelled, or is out of time
                     }
                 }
                 Some(News::Answer(outcome)) => return result::reply(outcome),
