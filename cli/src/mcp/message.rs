@@ -1,6 +1,12 @@
-//! One line of the protocol: JSON-RPC 2.0, read from whatever a peer writes. Depends on nothing but serde_json, so that a fuzz target can
-//! have it.
+//! One line of the protocol: JSON-RPC 2.0, read from whatever a peer writes. Depends on nothing but serde and serde_json, so that a fuzz
+//! target can have it.
 
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Map, Value, json};
 
 /// What a line says.
@@ -8,7 +14,7 @@ use serde_json::{Map, Value, json};
 pub(crate) enum Message {
     /// Wants an answer.
     Request {
-        /// A text or a number, which the answer carries as it came.
+        /// A text or an integer of 64 bits, which the answer carries as it came: other numbers would come back as different texts.
         id: Value,
         /// What is asked for.
         method: String,
@@ -69,22 +75,26 @@ pub(crate) fn read(line: &[u8]) -> Vec<Result<Message, Refused>> {
     if line.trim_ascii().is_empty() {
         return Vec::new();
     }
-    match serde_json::from_slice::<Value>(line) {
-        Ok(Value::Array(parts)) if (1..=MOST_IN_A_BATCH).contains(&parts.len()) => {
+    match serde_json::from_slice::<Part>(line) {
+        Ok(Part::Several(parts)) if (1..=MOST_IN_A_BATCH).contains(&parts.len()) => {
             parts.into_iter().map(message).collect()
         }
-        Ok(Value::Array(parts)) => {
+        Ok(Part::Several(parts)) => {
             let text = format!("a batch has 1 to {MOST_IN_A_BATCH} messages, not {}", parts.len());
             vec![Err(refused(Value::Null, NO_MESSAGE, text))]
         }
-        Ok(value) => vec![message(value)],
+        Ok(part) => vec![message(part)],
         Err(error) => vec![Err(refused(Value::Null, UNREADABLE, format!("the line isn't JSON: {error}")))],
     }
 }
 
-fn message(value: Value) -> Result<Message, Refused> {
-    let Value::Object(mut members) = value else {
-        return Err(refused(Value::Null, NO_MESSAGE, "a message is an object".to_owned()));
+fn message(part: Part) -> Result<Message, Refused> {
+    let mut members = match part {
+        Part::Object(members) => members,
+        Part::Ambiguous => return Err(refused(Value::Null, NO_MESSAGE, "a member is there twice".to_owned())),
+        Part::Several(_) | Part::Other => {
+            return Err(refused(Value::Null, NO_MESSAGE, "a message is an object".to_owned()));
+        }
     };
     let id = members.remove("id");
     let known = id.clone().filter(is_id).unwrap_or_default();
@@ -103,7 +113,7 @@ fn message(value: Value) -> Result<Message, Refused> {
     match id {
         None => Ok(Message::Notification { method, params }),
         Some(id) if is_id(&id) => Ok(Message::Request { id, method, params }),
-        Some(_) => Err(refused(Value::Null, NO_MESSAGE, "the id is a text or a number".to_owned())),
+        Some(_) => Err(refused(Value::Null, NO_MESSAGE, "the id is a text or an integer of 64 bits".to_owned())),
     }
 }
 
@@ -120,8 +130,10 @@ fn answer(id: Value, mut members: Map<String, Value>) -> Result<Message, Refused
     Ok(Message::Answer { id, outcome })
 }
 
-fn is_id(id: &Value) -> bool {
-    matches!(id, Value::String(_) | Value::Number(_))
+/// Whether a value can be an id: it comes back as it came.
+#[must_use]
+pub(crate) fn is_id(id: &Value) -> bool {
+    id.is_string() || id.is_i64() || id.is_u64()
 }
 
 fn refused(id: Value, code: i64, message: String) -> Refused {
@@ -172,6 +184,72 @@ pub(crate) fn line(message: &Value) -> String {
     text
 }
 
+/// A line, or a part of it. serde_json's own value takes the last of members with one name, where another reader takes the first.
+enum Part {
+    Object(Map<String, Value>),
+    /// An object with several members of one name.
+    Ambiguous,
+    Several(Vec<Part>),
+    /// No object.
+    Other,
+}
+
+struct PartVisitor;
+
+impl<'de> Deserialize<'de> for Part {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PartVisitor)
+    }
+}
+
+impl<'de> Visitor<'de> for PartVisitor {
+    type Value = Part;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a message")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Part, A::Error> {
+        let (mut members, mut is_ambiguous) = (Map::new(), false);
+        while let Some((name, value)) = map.next_entry()? {
+            is_ambiguous |= members.insert(name, value).is_some();
+        }
+        Ok(if is_ambiguous { Part::Ambiguous } else { Part::Object(members) })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Part, A::Error> {
+        let mut several = Vec::new();
+        while let Some(part) = parts.next_element()? {
+            several.push(part);
+        }
+        Ok(Part::Several(several))
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Part, E> {
+        Ok(Part::Other)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Part, E> {
+        Ok(Part::Other)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Part, E> {
+        Ok(Part::Other)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Part, E> {
+        Ok(Part::Other)
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Part, E> {
+        Ok(Part::Other)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Part, E> {
+        Ok(Part::Other)
+    }
+}
+
 /// A batch costs an answer for each of its messages.
 const MOST_IN_A_BATCH: usize = 100;
 
@@ -212,6 +290,28 @@ mod tests {
         assert_eq!(code(r#"{"jsonrpc":"2.0","id":null,"method":"x"}"#), (Value::Null, NO_MESSAGE));
         assert_eq!(code(&"[".repeat(1_000_000)), (Value::Null, UNREADABLE));
         assert!(read(b" \r\n").is_empty());
+    }
+
+    #[test]
+    fn an_id_comes_back_as_it_came_or_is_refused() {
+        let id = |id: &str| one(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#));
+        for kept in ["0", "-9223372036854775808", "18446744073709551615", r#""\u2028""#] {
+            let Ok(Message::Request { id, .. }) = id(kept) else { panic!("{kept} is no id") };
+            assert!(line(&reply(&id, Ok(Value::Null))).contains(&format!(r#""id":{kept},"#)), "{kept}");
+        }
+        for changed in ["1180591620717411303424", "-0", "1.0", "1.5", "1e3", "true", "{}", "null"] {
+            let refused = id(changed).unwrap_err();
+            assert_eq!((refused.id, refused.fault.code), (Value::Null, NO_MESSAGE), "{changed}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_there_twice_is_refused() {
+        assert_eq!(code(r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#), (Value::Null, NO_MESSAGE));
+        assert_eq!(code(r#"{"jsonrpc":"2.0","id":1,"method":"a","method":"b"}"#), (Value::Null, NO_MESSAGE));
+        let batch = read(br#"[{"jsonrpc":"2.0","id":1,"method":"x"},{"jsonrpc":"2.0","jsonrpc":"2.0","method":"x"}]"#);
+        assert!(matches!(&batch[..], [Ok(_), Err(_)]), "{batch:?}");
+        ["true", "-1", "1.5", "\"x\"", "null", "[[]]"].iter().for_each(|other| assert_eq!(code(other).1, NO_MESSAGE));
     }
 
     #[test]

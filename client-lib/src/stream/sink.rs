@@ -1,6 +1,6 @@
 //! The service's items, as it sends them.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, os::fd::BorrowedFd, time::Instant};
 
 use bytes::Bytes;
 use ipc_protocol::Encoding;
@@ -63,7 +63,21 @@ impl SinkBytes {
     /// # Errors
     /// As [`Sink::send`].
     pub fn send(&mut self, encoding: Encoding, item: impl Into<Bytes>) -> Result<()> {
-        self.half.send(encoding, &Payload::Shared(item.into()), None, None)
+        self.send_until(encoding, item, None, None)
+    }
+
+    /// As [`send`](Self::send); waits no longer than until a time, or until `interrupt` is readable.
+    ///
+    /// # Errors
+    /// As [`Sink::send`]; `deadline` or `cancelled` if the item was not sent in time.
+    pub fn send_until(
+        &mut self,
+        encoding: Encoding,
+        item: impl Into<Bytes>,
+        until: Option<Instant>,
+        interrupt: Option<BorrowedFd<'_>>,
+    ) -> Result<()> {
+        self.half.send(encoding, &Payload::Shared(item.into()), until, interrupt)
     }
 
     /// Sends items that are all there, in order, with as few writes as possible: for short ones this is several times as fast as one

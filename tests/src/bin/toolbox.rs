@@ -1,6 +1,6 @@
 //! A server of the Model Context Protocol on its standard streams, in either era: `toolbox sessions`, `toolbox stateless`, and as some
-//! are, `toolbox leaves` (it ends on a question that it doesn't know), `toolbox silent` (it never answers that one) and `toolbox crowded`
-//! (it has very many tools). A call of `grow` gives it one tool more, which it tells.
+//! are, `toolbox leaves` (it ends on a question that it doesn't know), `toolbox silent` (it never answers that one), `toolbox crowded`
+//! (it has very many tools) and `toolbox rude` (some of them write without measure). A call of `grow` gives it one tool more, which it tells.
 //!
 //! With `TOOLBOX_LOG` it writes down, a line each, that it was asked for something slow, and that it was told to cancel.
 #![forbid(unsafe_code)]
@@ -8,6 +8,7 @@
 use std::{
     fs::OpenOptions,
     io::{self, BufRead, Write},
+    thread,
 };
 
 use serde_json::{Value, json};
@@ -23,11 +24,15 @@ fn main() {
             ("server/discover", "leaves") => std::process::exit(3),
             ("server/discover", "silent") => {}
             ("server/discover", "stateless") => answer(id, json!({ "supportedVersions": ["2026-07-28"] })),
-            ("initialize", "sessions" | "leaves" | "silent" | "crowded") => {
+            ("initialize", "sessions" | "leaves" | "silent" | "crowded" | "rude") => {
                 answer(id, json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": {} } }));
             }
             ("subscriptions/listen", "stateless") => subscription = Some(id.clone()),
             ("tools/list", "crowded") => crowd(id),
+            ("tools/list", "rude") => {
+                let names = ["addUp", "slow", "pid", "babble", "blanks", "ask", "big", "large"];
+                answer(id, json!({ "tools": names.map(tool) }));
+            }
             ("tools/list", _) => list(&message, id, has_grown),
             ("tools/call", _) if message["params"]["name"] == "grow" => {
                 has_grown = true;
@@ -103,14 +108,37 @@ fn call(params: &Value, id: &Value) {
             }
             answer(id, text("counted".to_owned()));
         }
-        _ => write_down("slow"), // it takes for ever
+        "babble" => babble(params, id),
+        "blanks" => drop(thread::spawn(|| while io::stdout().write_all(&[b'\n'; 1 << 16]).is_ok() {})),
+        "ask" => repeat(&json!({ "jsonrpc": "2.0", "id": "x".repeat(2_000), "method": "?" }).to_string(), 50_000),
+        "big" => answer(id, text("x".repeat(10 << 20))),
+        "large" => say(&json!({ "jsonrpc": "2.0", "result": text("x".repeat(10 << 20)) })), // to nothing that was asked
+        _ => write_down("slow"),                                                            // it takes for ever
     }
+}
+
+/// Progress as long as a book, while other tools work.
+fn babble(params: &Value, id: &Value) {
+    let said =
+        json!({ "progressToken": params["_meta"]["progressToken"], "progress": 1, "message": "m".repeat(30_000) });
+    let line = json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": said }).to_string();
+    let id = id.clone();
+    thread::spawn(move || {
+        repeat(&line, 1_000);
+        write_down("babbled");
+        answer(&id, json!({ "content": [] }));
+    });
 }
 
 fn answer(id: &Value, result: Value) {
     let mut result = result;
     result["resultType"] = json!("complete");
     say(&json!({ "jsonrpc": "2.0", "id": id, "result": result }));
+}
+
+/// Writes a line again and again, until its reader has gone.
+fn repeat(line: &str, times: usize) {
+    let _ = (0..times).try_for_each(|_| writeln!(io::stdout().lock(), "{line}"));
 }
 
 fn say(message: &Value) {

@@ -7,9 +7,15 @@ use ipc_tests::{
     broker::Broker,
     command::Running,
     eventually::{SOON, eventually},
+    json_peer::JsonPeer,
+    proc,
     programs::Programs,
 };
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+
+/// KiB that a wrapper may have at its peak, where a server writes 30 MB and more.
+const SMALL: u64 = 28 << 10;
 
 fn toolbox(broker: &Broker, era: &str) -> Running {
     let program = Programs::get().directory.join("toolbox");
@@ -167,4 +173,100 @@ fn a_server_may_have_more_tools_than_a_registration_has_room_for() {
     let mut agent = Agent::with_session(&broker, &["box"]);
     let found = agent.call("ipc_list", json!({ "filter": "number_499" }));
     assert_eq!(found["content"][0]["text"], "box.tool_number_499: does tool number 499");
+}
+
+/// A server whose tools write without measure, and where it writes down what it did.
+fn rude(broker: &Broker, options: &[&str]) -> (Running, impl Fn(&str)) {
+    let log = broker.directory().join("log");
+    let program = Programs::get().directory.join("toolbox");
+    let arguments = [&["serve", "box", "--mcp"], options, &["--", program.to_str().unwrap(), "rude"]].concat();
+    let command = broker.ipcctl(arguments);
+    let wrapper = command.env("TOOLBOX_LOG", &log).start();
+    broker.wait_for("box");
+    (wrapper, move |lines| eventually(SOON, lines, || fs::read_to_string(&log).is_ok_and(|log| log == lines)))
+}
+
+fn add_up(broker: &Broker) -> String {
+    broker.ipcctl(["send", "box.addup", "a:=1", "b:=2"]).prints_text()
+}
+
+/// A caller of a tool that tells much of its progress, of which the caller reads nothing.
+fn babble(broker: &Broker) -> JsonPeer {
+    let mut silent = JsonPeer::connect(broker);
+    let question = r#"{"jsonrpc":"2.0","id":1,"method":"box.babble","params":{},"meta":{"stream":"reply"}}"#;
+    silent.say(format!("{question}\n"));
+    silent
+}
+
+#[test]
+fn progress_keeps_no_call_beyond_the_time_of_the_service() {
+    let broker = Broker::start();
+    let (_wrapper, said) = rude(&broker, &["--timeout", "500ms"]);
+    let _silent = babble(&broker);
+    said("cancelled\nbabbled\n");
+}
+
+#[test]
+fn progress_for_a_caller_that_does_not_read_takes_neither_memory_nor_other_calls() {
+    let broker = Broker::start();
+    let (wrapper, said) = rude(&broker, &[]);
+    let _silent = babble(&broker);
+    assert_eq!(add_up(&broker), "{\"sum\":3}\n");
+    said("babbled\n");
+    let peak = proc::peak_resident_kib(wrapper.pid());
+    assert!(peak < SMALL, "{peak} KiB");
+    assert_eq!(add_up(&broker), "{\"sum\":3}\n");
+}
+
+#[test]
+fn a_server_that_asks_without_reading_the_answers_is_ended_and_started_again() {
+    let broker = Broker::start();
+    let (wrapper, _) = rude(&broker, &[]);
+    let finished = broker.ipcctl(["send", "box.ask"]).run();
+    let text = "the server asked without reading the answers, was ended before it answered";
+    assert!(finished.refused(70).contains(text), "{}", finished.stderr);
+    let peak = proc::peak_resident_kib(wrapper.pid());
+    assert!(peak < SMALL, "{peak} KiB");
+    let sum = || broker.ipcctl(["send", "box.addup", "a:=1", "b:=2"]).run().stdout();
+    eventually(SOON, "it is back", || sum() == "{\"sum\":3}\n");
+}
+
+#[test]
+fn calls_and_signals_are_served_while_a_server_writes_blank_lines() {
+    let broker = Broker::start();
+    let (wrapper, _) = rude(&broker, &[]);
+    let late = broker.ipcctl(["-t", "200ms", "send", "box.blanks"]).run();
+    assert_eq!(late.code, 124, "{}", late.stderr);
+    let sum = broker.ipcctl(["-t", "10s", "send", "box.addup", "a:=1", "b:=2"]).prints_text();
+    assert_eq!(sum, "{\"sum\":3}\n");
+    wrapper.signal(Signal::SIGTERM);
+    assert_eq!(wrapper.finish().code, 0);
+}
+
+#[test]
+fn a_result_that_is_too_long_fails_its_own_call_alone() {
+    let broker = Broker::start();
+    let (_wrapper, said) = rude(&broker, &[]);
+    let mut other = Agent::with_session(&broker, &["box"]);
+    let pid = other.call("box_pid", json!({}));
+    let slow = other.send("tools/call", json!({ "name": "box_slow" }));
+    said("slow\n");
+    let finished = broker.ipcctl(["send", "box.big"]).run();
+    let text = "internal: the answer is longer than a line of 1052672 bytes";
+    assert!(finished.refused(70).contains(text), "{}", finished.stderr);
+    assert_eq!(other.call("box_pid", json!({})), pid);
+    other.cancel(slow);
+    said("slow\ncancelled\n");
+}
+
+#[test]
+fn a_line_that_may_have_answered_any_call_fails_all_and_keeps_the_server() {
+    let broker = Broker::start();
+    let _box = rude(&broker, &[]);
+    let mut other = Agent::with_session(&broker, &["box"]);
+    let pid = other.call("box_pid", json!({}));
+    let finished = broker.ipcctl(["send", "box.large"]).run();
+    let text = "the server wrote a line of more than 1052672 bytes, which may have been the answer";
+    assert!(finished.refused(70).contains(text), "{}", finished.stderr);
+    assert_eq!(other.call("box_pid", json!({})), pid);
 }

@@ -171,7 +171,7 @@ impl Desk {
     /// Starts a call on a thread of its own. Returns a result if it doesn't come to that.
     fn start(&self, tool: &Tool, arguments: Params, asked: &Asked<'_>) -> Result<Option<Value>, Fault> {
         let Asked { id, params, era } = *asked;
-        let token = version::meta(params, "progressToken").filter(|token| token.is_string() || token.is_number());
+        let token = version::meta(params, "progressToken").filter(|token| message::is_id(token));
         let time = self.deadline.unwrap_or(if token.is_some() { WATCHED } else { UNWATCHED });
         let mut request = match call::request(tool, arguments) {
             Ok(request) => request.timeout(time),

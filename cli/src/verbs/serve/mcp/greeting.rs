@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     listing::{self, Listing},
-    peer::{Peer, Seen},
+    peer::{Peer, Said, Seen},
 };
 use crate::{
     mcp::{
@@ -120,7 +120,11 @@ impl Talk<'_> {
         loop {
             let seen = self.peer.wait(None, self.quit, Some(until));
             let seen = seen.map_err(|error| Unfit::Wrong(format!("can't be talked to: {}", reason(&error))))?;
-            for message in self.peer.messages() {
+            for said in self.peer.messages() {
+                let message = match said {
+                    Said::Message(message) => message,
+                    Said::Lost(why) => return Err(Unfit::Wrong(why)),
+                };
                 self.have_changed |= listing::is_change(&message);
                 if let Message::Answer { id, outcome } = message
                     && id == self.last

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     greeting::{Greeted, Unfit, greet},
     listing,
-    peer::{Peer, Seen},
+    peer::{Peer, Said, Seen},
     relisting::Relisting,
     shared::{Ready, Shared, Standing},
     tools,
@@ -89,12 +89,14 @@ impl Keeper {
             relisting.ask();
         }
         loop {
-            let seen = peer.wait(Some(self.shared.bell()), &self.quit, relisting.due());
-            for message in peer.messages() {
-                if listing::is_change(&message) {
-                    relisting.ask();
-                } else {
-                    self.shared.take(message);
+            // What a server doesn't read stays where a cancel finds it.
+            let bell = peer.has_room().then(|| self.shared.bell());
+            let seen = peer.wait(bell, &self.quit, relisting.due());
+            for said in peer.messages() {
+                match said {
+                    Said::Message(message) if listing::is_change(&message) => relisting.ask(),
+                    Said::Message(message) => self.shared.take(message),
+                    Said::Lost(why) => self.shared.give_up(&why),
                 }
             }
             if let Some(tools) = relisting.go_on(&self.shared) {
@@ -104,7 +106,11 @@ impl Keeper {
                 Ok(Seen::Quit | Seen::End) | Err(_) => return,
                 Ok(Seen::Something | Seen::Bell | Seen::Time) => {}
             }
-            self.shared.unsent().iter().for_each(|message| peer.say(message));
+            while peer.has_room()
+                && let Some(message) = self.shared.unsent()
+            {
+                peer.say(&message);
+            }
         }
     }
 

@@ -9,15 +9,18 @@
 mod greeting;
 mod keeper;
 mod listing;
+mod news;
 mod peer;
 mod relisting;
 mod result;
 mod shared;
+mod skim;
 mod tools;
+mod written;
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -27,7 +30,8 @@ use serde_json::{Map, Value, json};
 
 use self::{
     keeper::Keeper,
-    shared::{News, Ready, Shared, Standing},
+    news::News,
+    shared::{Ready, Shared, Standing},
 };
 use super::{lines::Plan, once};
 use crate::{
@@ -112,9 +116,9 @@ impl Server {
         let ready = self.ready(until)?;
         let name = MethodName::parse(&incoming.method).ok().and_then(|method| ready.names.get(&method)).cloned();
         let name = name.ok_or_else(|| Failed::new(ErrorCode::NO_METHOD, "the server has no such tool"))?;
-        let (teller, news) = mpsc::channel();
+        let (teller, news) = news::post();
         let canceller = teller.clone();
-        context.cancel().on_cancel(move |_| drop(canceller.send(News::Cancelled)));
+        context.cancel().on_cancel(move |_| canceller.tell(News::Cancelled));
         let request = |number: u64| {
             let mut meta = Map::new();
             if sink.is_some() {
@@ -127,22 +131,22 @@ impl Server {
         let number =
             self.shared.ask(teller, request).ok_or_else(|| Failed::busy("the server is being started again"))?;
         loop {
-            match news.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(News::Progress(progress)) => {
-                    let lost = sink.as_mut().and_then(|sink| sink.send(Encoding::JSON, progress.to_string()).err());
-                    if lost.is_some() {
-                        sink = None; // the call goes on, or is cancelled
+            match news.next(until) {
+                Some(News::Progress(progress)) => {
+                    let sent = |sink: &mut SinkBytes| sink.send_until(Encoding::JSON, progress, Some(until), None);
+                    if sink.as_mut().is_some_and(|sink| sent(sink).is_err()) {
+                        sink = None; // the call goes on, is cancelled, or is out of time
                     }
                 }
-                Ok(News::Answer(outcome)) => return result::reply(outcome),
-                Ok(News::Gone(end)) => {
+                Some(News::Answer(outcome)) => return result::reply(outcome),
+                Some(News::Gone(end)) => {
                     return Err(Failed::new(ErrorCode::INTERNAL, format!("the server {end} before it answered")));
                 }
-                Ok(News::Cancelled) => {
+                Some(News::Cancelled) => {
                     self.shared.cancel(number, "the caller waits no more");
                     return Err(verdict::of_stop(Stop::Cancelled));
                 }
-                Err(_) => {
+                None => {
                     self.shared.cancel(number, "the time is over");
                     return Err(Failed::new(ErrorCode::DEADLINE, "the tool took too long"));
                 }

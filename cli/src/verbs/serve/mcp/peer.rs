@@ -5,9 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipc_client::{Bell, limits::MAX_BODY};
+use ipc_client::Bell;
 use serde_json::{Value, json};
 
+use super::{
+    skim::Missed,
+    written::{LONGEST, Line, Written},
+};
 use crate::{
     child::{
         GRACE, Interest,
@@ -17,7 +21,7 @@ use crate::{
         recipe::Recipe,
         verdict,
     },
-    mcp::message::{self, Fault, Message, NO_METHOD},
+    mcp::message::{self, FAILED, Fault, Message, NO_METHOD},
     term::reason,
 };
 
@@ -28,9 +32,18 @@ pub(super) struct Peer {
     stdin: Option<PipeWriter>,
     stdout: Option<PipeReader>,
     unsent: Vec<u8>,
-    /// Output after the last line.
-    said: Vec<u8>,
+    written: Written,
+    /// What it does that no server may, as in "the server …".
+    misdeed: Option<&'static str>,
     started: Instant,
+}
+
+/// What it has written.
+#[derive(Debug)]
+pub(super) enum Said {
+    Message(Message),
+    /// Something too long to be read, which may have answered any request: why nothing will, as in "the server …".
+    Lost(String),
 }
 
 /// What a wait ended with.
@@ -40,7 +53,7 @@ pub(super) enum Seen {
     Something,
     /// Our own bell.
     Bell,
-    /// The process has ended, closed its output, or writes lines without end.
+    /// The process has ended, closed its output, or does what no server may.
     End,
     /// We are to end it.
     Quit,
@@ -50,13 +63,18 @@ pub(super) enum Seen {
 impl Peer {
     pub(super) fn start(recipe: Recipe, surroundings: &Surroundings) -> Result<Self, StartError> {
         let (leader, Pipes { stdin, stdout, .. }) = Leader::start(recipe, surroundings)?;
-        let (unsent, said) = (Vec::new(), Vec::new());
-        Ok(Self { leader, stdin: Some(stdin), stdout, unsent, said, started: Instant::now() })
+        let (unsent, written, misdeed) = (Vec::new(), Written::default(), None);
+        Ok(Self { leader, stdin: Some(stdin), stdout, unsent, written, misdeed, started: Instant::now() })
     }
 
     /// How long it has been running.
     pub(super) fn age(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Whether it reads what it is told, so that there may be more of it.
+    pub(super) fn has_room(&self) -> bool {
+        self.unsent.len() < ROOM
     }
 
     /// Sends a message, as soon as the pipe takes it.
@@ -75,44 +93,64 @@ impl Peer {
             (bell.map(|bell| bell as _), Interest::Read),
             (Some(quit as _), Interest::Read),
         ];
+        let until = until.into_iter().chain(self.written.due()).min();
         let [writable, readable, exited, rung, quit] = ready(watched, until)?;
         if writable {
             self.write();
         }
-        let said = &mut self.said;
+        let now = Instant::now();
+        let (written, mut left) = (&mut self.written, if exited { LAST_TURN } else { TURN });
         drain(&mut self.stdout, |bytes| {
-            said.extend_from_slice(bytes);
-            said.len() <= LONGEST
+            written.add(bytes, now);
+            left = left.saturating_sub(bytes.len());
+            left > 0
         });
+        if self.written.is_endless(now) {
+            self.misdeed.get_or_insert("wrote a line that doesn't end");
+        }
         Ok(match () {
             () if quit => Seen::Quit,
-            () if self.said.contains(&b'\n') => Seen::Something,
-            () if exited || self.stdout.is_none() || self.said.len() > LONGEST => Seen::End,
+            () if exited || self.stdout.is_none() || self.misdeed.is_some() => Seen::End,
             () if rung => Seen::Bell,
             () if writable || readable => Seen::Something,
             () => Seen::Time,
         })
     }
 
-    /// The messages that it has written. Requests among them are answered here: nothing is offered to servers.
-    pub(super) fn messages(&mut self) -> Vec<Message> {
+    /// What it has written since the last time. Requests are answered here: nothing is offered to servers.
+    pub(super) fn messages(&mut self) -> Vec<Said> {
         let mut messages = Vec::new();
-        while let Some(end) = self.said.iter().position(|byte| *byte == b'\n') {
-            let rest = self.said.split_off(end + 1);
-            let line = std::mem::replace(&mut self.said, rest);
-            // What is no message is a server's slip, as a line for people; it means nothing here.
-            for message in message::read(&line).into_iter().flatten() {
-                match message {
-                    Message::Request { id, method, .. } => {
-                        let none = || Fault::new(NO_METHOD, format!("there is no method '{method}'"));
-                        let outcome = if method == "ping" { Ok(json!({})) } else { Err(none()) };
-                        self.say(&message::reply(&id, outcome));
-                    }
-                    message => messages.push(message),
+        for line in self.written.lines() {
+            match line {
+                // What is no message is a server's slip, as a line for people; it means nothing here.
+                Line::Whole(line) => {
+                    let read = message::read(&line).into_iter().flatten();
+                    messages.extend(read.filter_map(|message| self.unless_request(message)).map(Said::Message));
+                }
+                Line::TooLong(Missed::Nothing) => {}
+                Line::TooLong(Missed::Answer(number)) => {
+                    let fault = Fault::new(FAILED, format!("the answer is longer than a line of {LONGEST} bytes"));
+                    messages.push(Said::Message(Message::Answer { id: json!(number), outcome: Err(fault) }));
+                }
+                Line::TooLong(Missed::Perhaps) => {
+                    messages.push(Said::Lost(format!("wrote a line of more than {LONGEST} bytes")));
                 }
             }
         }
         messages
+    }
+
+    /// Answers a request.
+    fn unless_request(&mut self, message: Message) -> Option<Message> {
+        let Message::Request { id, method, .. } = message else { return Some(message) };
+        if self.unsent.len() > MOST_UNREAD {
+            self.misdeed.get_or_insert("asked without reading the answers");
+            return None;
+        }
+        let none = || Fault::new(NO_METHOD, format!("there is no method '{method}'"));
+        let outcome = if method == "ping" { Ok(json!({})) } else { Err(none()) };
+        self.say(&message::reply(&id, outcome));
+        None
     }
 
     /// Ends it: at the end of its input it should end by itself; then TERM, then KILL for its whole group. Says how it ended.
@@ -122,7 +160,8 @@ impl Peer {
             self.leader.ask_to_end();
             let _ = self.has_exited();
         }
-        self.leader.reap().map_or_else(|error| format!("ended: {}", reason(&error)), verdict::describe)
+        let end = self.leader.reap().map_or_else(|error| format!("ended: {}", reason(&error)), verdict::describe);
+        self.misdeed.map_or(end, |misdeed| format!("{misdeed}, was ended"))
     }
 
     fn has_exited(&self) -> bool {
@@ -142,5 +181,11 @@ impl Peer {
     }
 }
 
-/// Bytes of a line: as many as a reply may have, and a frame around it.
-const LONGEST: usize = MAX_BODY as usize + 4096;
+/// Bytes that wait for the pipe to take them, beyond which no call is begun: as many as a pipe holds.
+const ROOM: usize = 64 << 10;
+/// Bytes of answers that a server may leave unread. One that leaves more reads nothing any more, and calls neither.
+const MOST_UNREAD: usize = 4 << 20;
+/// Bytes that are read in one turn, between looks at everything else: as many as a pipe holds.
+const TURN: usize = 64 << 10;
+/// After its end: as many as a pipe can be made to hold.
+const LAST_TURN: usize = 1 << 20;

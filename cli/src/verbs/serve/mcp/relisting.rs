@@ -1,16 +1,14 @@
 //! A server's list of tools, read again because it says that the list has changed.
 
-use std::{
-    sync::mpsc::{self, Receiver},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
 use super::{
     greeting::PATIENCE,
     listing::Listing,
-    shared::{News, Shared},
+    news::{self, Letters, News},
+    shared::Shared,
 };
 use crate::mcp::{message, version::Era};
 
@@ -30,7 +28,7 @@ pub(super) struct Relisting {
 struct Round {
     listing: Listing,
     number: u64,
-    news: Receiver<News>,
+    news: Letters,
     began: Instant,
 }
 
@@ -62,19 +60,19 @@ impl Relisting {
             return None;
         }
         let mut round = self.under_way.take()?;
-        match round.news.try_recv() {
-            Ok(News::Answer(Ok(page))) => {
+        match round.news.take() {
+            Some(News::Answer(Ok(page))) => {
                 let Some(next) = round.listing.take(page) else { return Some(round.listing.tools()) };
                 self.under_way = self.page(shared, round.listing, next, round.began);
             }
-            Ok(News::Progress(_)) | Err(mpsc::TryRecvError::Empty) => self.under_way = Some(round),
-            Ok(News::Answer(Err(_)) | News::Gone(_) | News::Cancelled) | Err(mpsc::TryRecvError::Disconnected) => {}
+            Some(News::Progress(_)) | None => self.under_way = Some(round),
+            Some(News::Answer(Err(_)) | News::Gone(_) | News::Cancelled) => {}
         }
         None
     }
 
     fn page(&self, shared: &Shared, listing: Listing, page: Map<String, Value>, began: Instant) -> Option<Round> {
-        let (teller, news) = mpsc::channel();
+        let (teller, news) = news::post();
         let params = self.era.params(page, Map::new());
         let number = shared.ask(teller, |number| message::request(number, "tools/list", params))?;
         Some(Round { listing, number, news, began })

@@ -1,32 +1,22 @@
 //! What the thread that owns the server shares with the calls.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use ipc_client::{Bell, Description};
 use serde_json::{Value, json};
 
-use super::tools::Names;
+use super::{
+    news::{News, Teller},
+    tools::Names,
+};
 use crate::mcp::{
-    message::{self, Fault, Message},
+    message::{self, FAILED, Fault, Message},
     version::Era,
 };
-
-/// What a call is told.
-#[derive(Debug)]
-pub(super) enum News {
-    /// How far it is.
-    Progress(Value),
-    /// What it ended with.
-    Answer(Result<Value, Fault>),
-    /// The server has ended: how.
-    Gone(String),
-    /// Its caller waits no more.
-    Cancelled,
-}
 
 /// How the server is.
 #[derive(Clone, Debug)]
@@ -62,15 +52,23 @@ pub(super) struct Shared {
 #[derive(Debug)]
 struct State {
     standing: Standing,
-    unsent: Vec<Value>,
-    waiting: HashMap<u64, mpsc::Sender<News>>,
+    unsent: VecDeque<Unsent>,
+    waiting: HashMap<u64, Teller>,
     last: u64,
+}
+
+/// A message for the server, which is told no more than it reads.
+#[derive(Debug)]
+struct Unsent {
+    /// The number, if it is a request.
+    number: Option<u64>,
+    message: Value,
 }
 
 impl Shared {
     /// `news` rings when the server has said which tools it has.
     pub(super) fn new(bell: Bell, news: Bell) -> Self {
-        let (unsent, waiting) = (Vec::new(), HashMap::new());
+        let (unsent, waiting) = (VecDeque::new(), HashMap::new());
         // The numbers of the first words are lower.
         let state = State { standing: Standing::Starting, unsent, waiting, last: FIRST };
         Self { state: Mutex::new(state), changed: Condvar::new(), bell, news }
@@ -103,7 +101,7 @@ impl Shared {
     }
 
     /// Sends a request and returns its number, unless the server has gone meanwhile.
-    pub(super) fn ask(&self, teller: mpsc::Sender<News>, request: impl FnOnce(u64) -> Value) -> Option<u64> {
+    pub(super) fn ask(&self, teller: Teller, request: impl FnOnce(u64) -> Value) -> Option<u64> {
         let mut state = self.state();
         if !matches!(state.standing, Standing::Ready(_)) {
             return None;
@@ -111,18 +109,24 @@ impl Shared {
         state.last += 1;
         let number = state.last;
         state.waiting.insert(number, teller);
-        state.unsent.push(request(number));
+        state.unsent.push_back(Unsent { number: Some(number), message: request(number) });
         drop(state);
         self.bell.ring();
         Some(number)
     }
 
-    /// Gives up on a request: the server is told.
+    /// Gives up on a request: the server is told, if it knows of it. So there are never more messages here than twice the calls.
     pub(super) fn cancel(&self, number: u64, reason: &str) {
         let mut state = self.state();
-        if state.waiting.remove(&number).is_some() {
+        if state.waiting.remove(&number).is_none() {
+            return;
+        }
+        if let Some(place) = state.unsent.iter().position(|unsent| unsent.number == Some(number)) {
+            state.unsent.remove(place);
+        } else {
             let params = json!({ "requestId": number, "reason": reason });
-            state.unsent.push(message::notification("notifications/cancelled", params));
+            let message = message::notification("notifications/cancelled", params);
+            state.unsent.push_back(Unsent { number: None, message });
             drop(state);
             self.bell.ring();
         }
@@ -133,10 +137,14 @@ impl Shared {
         &self.bell
     }
 
-    /// Takes what there is to send.
-    pub(super) fn unsent(&self) -> Vec<Value> {
-        self.bell.silence();
-        std::mem::take(&mut self.state().unsent)
+    /// Takes what is to be sent next. None silences the bell.
+    pub(super) fn unsent(&self) -> Option<Value> {
+        let mut state = self.state();
+        let next = state.unsent.pop_front();
+        if next.is_none() {
+            self.bell.silence();
+        }
+        next.map(|unsent| unsent.message)
     }
 
     /// How the server is from now on.
@@ -155,16 +163,27 @@ impl Shared {
         match message {
             Message::Answer { id, outcome } => {
                 let teller = id.as_u64().and_then(|number| state.waiting.remove(&number));
-                teller.inspect(|teller| drop(teller.send(News::Answer(outcome)))); // its call may have ended
+                teller.inspect(|teller| teller.tell(News::Answer(outcome))); // its call may have ended
             }
             Message::Notification { method, params } if method == "notifications/progress" => {
                 let number = params.get("progressToken").and_then(Value::as_u64);
                 if let Some(teller) = number.and_then(|number| state.waiting.get(&number)) {
                     let said = params.into_iter().filter(|(name, _)| PROGRESS.contains(&name.as_str()));
-                    let _ = teller.send(News::Progress(Value::Object(said.collect())));
+                    teller.tell(News::Progress(Value::Object(said.collect()).to_string()));
                 }
             }
             Message::Notification { .. } | Message::Request { .. } => {}
+        }
+    }
+
+    /// No request will be answered that the server knows of: why, as in "the server …".
+    pub(super) fn give_up(&self, why: &str) {
+        let mut state = self.state();
+        let State { unsent, waiting, .. } = &mut *state;
+        let is_unknown = |number: u64| unsent.iter().any(|unsent| unsent.number == Some(number));
+        for (_, teller) in waiting.extract_if(|number, _| !is_unknown(*number)) {
+            let text = format!("the server {why}, which may have been the answer");
+            teller.tell(News::Answer(Err(Fault::new(FAILED, text))));
         }
     }
 
@@ -173,7 +192,7 @@ impl Shared {
         let mut state = self.state();
         state.standing = standing;
         state.unsent.clear();
-        state.waiting.drain().for_each(|(_, teller)| drop(teller.send(News::Gone(end.to_owned()))));
+        state.waiting.drain().for_each(|(_, teller)| teller.tell(News::Gone(end.to_owned())));
         drop(state);
         self.changed.notify_all();
     }
