@@ -2,6 +2,7 @@
 //! and to write a JSON Schema.
 
 mod check;
+mod json_schema;
 mod read;
 mod schema;
 mod text;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::check::Mismatch;
+pub use self::{check::Mismatch, json_schema::JsonSchema};
 
 /// What a value is made of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,7 +59,7 @@ pub enum Shape {
     /// Any JSON value; bincode has no such thing.
     Any,
     /// A JSON value that fits a JSON Schema, from a service that describes itself in those.
-    Schema(serde_json::Value),
+    Schema(Box<JsonSchema>),
     /// A value or none.
     Option(Box<Shape>),
     /// Any number of values.
@@ -138,7 +139,13 @@ impl Type {
         Self { shape: Shape::Type(name.clone()), types: BTreeMap::from([(name, Composition::Struct(fields))]) }
     }
 
-    /// The named fields of a value of this type, in order; none if it isn't a struct.
+    /// What fits a JSON Schema.
+    #[must_use]
+    pub fn of_schema(schema: serde_json::Value) -> Self {
+        Self::plain(Shape::Schema(Box::new(JsonSchema::new(schema))))
+    }
+
+    /// The named fields of a value of this type, in order; none if it isn't a struct. Those of a JSON Schema are the ones that it names.
     #[must_use]
     pub fn named_fields(&self) -> &[Field] {
         let mut shape = &self.shape;
@@ -149,6 +156,7 @@ impl Type {
                     Some(Composition::Newtype(inner)) => shape = inner,
                     _ => break,
                 },
+                Shape::Schema(schema) => return schema.fields(),
                 _ => break,
             }
         }

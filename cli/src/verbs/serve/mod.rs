@@ -161,9 +161,10 @@ impl Args {
         let signals = Signals::require_sigchld()
             .and_then(|()| Signals::hold(&ENDING))
             .map_err(|error| self.failed("cannot watch for signals", &error))?;
-        let shift = Arc::new(self.shift(program, globals)?);
+        let journal = Arc::new(Journal::new(self.name.as_str(), globals.loudness()));
+        let shift = Arc::new(self.shift(program, globals, &journal)?);
         let outcome = match self.described(&signals, &shift) {
-            Ok(Some(description)) => self.serve(globals, &signals, &shift, description),
+            Ok(Some(description)) => self.serve(globals, &signals, (&shift, journal), description),
             Ok(None) => Ok(()),
             Err(problem) => Err(problem),
         };
@@ -173,12 +174,12 @@ impl Args {
         Ok(Exit::SUCCESS)
     }
 
-    fn shift(&self, program: Program, globals: &Globals) -> Result<Shift> {
+    fn shift(&self, program: Program, globals: &Globals, journal: &Arc<Journal>) -> Result<Shift> {
         let quit = Bell::new().map_err(|error| self.failed("cannot make an eventfd", &error))?;
         let guard = Guard::start();
         let log = if globals.loudness() == Loudness::Quiet { Log::Drop } else { Log::Pass };
         let service = self.name.as_str();
-        let plan = |program| Plan { program, service, timeout: self.timeout, log, quit: &quit, guard: &guard };
+        let plan = |program| Plan { program, service, timeout: self.timeout, log, journal, quit: &quit, guard: &guard };
         let answerer = if self.mcp {
             let server = Server::start(plan(program));
             Answerer::Mcp(server.map_err(|error| self.failed("cannot start a thread", &error))?)
@@ -208,8 +209,13 @@ impl Args {
     }
 
     /// Registers, and answers until a signal comes or the service can't go on.
-    fn serve(&self, globals: &Globals, signals: &Signals, shift: &Arc<Shift>, description: Description) -> Result<()> {
-        let journal = Arc::new(Journal::new(self.name.as_str(), globals.loudness()));
+    fn serve(
+        &self,
+        globals: &Globals,
+        signals: &Signals,
+        (shift, journal): (&Arc<Shift>, Arc<Journal>),
+        description: Description,
+    ) -> Result<()> {
         let offer = self.offer(globals, shift.clone(), journal.clone(), description)?;
         let patience = self.patience(globals);
         let registration = Registration::begin(patience, move || offer.service())

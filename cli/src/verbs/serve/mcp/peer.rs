@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, PipeReader, PipeWriter, Write},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,6 +20,7 @@ use crate::{
     },
     mcp::message::{self, Fault, Message, NO_METHOD},
     term::reason,
+    verbs::serve::journal::Journal,
 };
 
 /// The process and its pipes.
@@ -31,6 +33,7 @@ pub(super) struct Peer {
     /// Output after the last line.
     said: Vec<u8>,
     started: Instant,
+    journal: Arc<Journal>,
 }
 
 /// What a wait ended with.
@@ -48,10 +51,14 @@ pub(super) enum Seen {
 }
 
 impl Peer {
-    pub(super) fn start(recipe: Recipe, surroundings: &Surroundings) -> Result<Self, StartError> {
+    pub(super) fn start(
+        recipe: Recipe,
+        surroundings: &Surroundings,
+        journal: Arc<Journal>,
+    ) -> Result<Self, StartError> {
         let (leader, Pipes { stdin, stdout, .. }) = Leader::start(recipe, surroundings)?;
         let (unsent, said) = (Vec::new(), Vec::new());
-        Ok(Self { leader, stdin: Some(stdin), stdout, unsent, said, started: Instant::now() })
+        Ok(Self { leader, stdin: Some(stdin), stdout, unsent, said, started: Instant::now(), journal })
     }
 
     /// How long it has been running.
@@ -100,15 +107,16 @@ impl Peer {
         while let Some(end) = self.said.iter().position(|byte| *byte == b'\n') {
             let rest = self.said.split_off(end + 1);
             let line = std::mem::replace(&mut self.said, rest);
-            // What is no message is a server's slip, as a line for people; it means nothing here.
-            for message in message::read(&line).into_iter().flatten() {
+            for message in message::read(&line) {
                 match message {
-                    Message::Request { id, method, .. } => {
+                    // A server's slip, as a line for people: it means nothing here.
+                    Err(_) => self.journal.stray(&line),
+                    Ok(Message::Request { id, method, .. }) => {
                         let none = || Fault::new(NO_METHOD, format!("there is no method '{method}'"));
                         let outcome = if method == "ping" { Ok(json!({})) } else { Err(none()) };
                         self.say(&message::reply(&id, outcome));
                     }
-                    message => messages.push(message),
+                    Ok(message) => messages.push(message),
                 }
             }
         }
