@@ -83,12 +83,16 @@ A file for --describe:
   request = { text = 'string', times = 'integer?' }
   reply = 'string'
   example = { text = 'hello' }
+  [events.'texts.changed']          # a topic on which the service publishes
+  about = 'a text has changed'
+  event = { text = 'string' }
 Types: string, integer, number, bool, any, nothing, T? (may be missing), [T] (a list), {T} (an object of them). A field may be \
 { type = 'string', about = 'what it means' }. A method may have error, upload, download and one_way, too; a title; and hints for agents, \
-such as hints = { read_only = true }, of read_only, destructive, idempotent and open_world.
+such as hints = { read_only = true }, of read_only, destructive, idempotent and open_world. An example must fit the request.
 
 With --mcp the tools of the server are the methods: 'ipcctl serve files --mcp -- SERVER DIR' offers what 'ipcctl show files' lists, and \
-'ipcctl mcp files' gives it to any number of agents.
+'ipcctl mcp files' gives it to any number of agents. That the server has died is told, with -v its return and what it writes that is no \
+message, too.
 
 Examples:
   ipcctl serve upper -- tr a-z A-Z
