@@ -1,16 +1,15 @@
 //! A JSON Schema from elsewhere, and the fields that it names.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Field, Shape};
+use super::{Field, JsonSchema, Shape, Type};
 
-/// A JSON Schema. It is kept as it came; of a plain object it is known, too, which fields it has.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Value", into = "Value")]
-pub struct JsonSchema {
-    value: Value,
-    fields: Vec<Field>,
+impl Type {
+    /// What fits a JSON Schema.
+    #[must_use]
+    pub fn of_schema(schema: Value) -> Self {
+        Self::plain(Shape::Schema(Box::new(JsonSchema::new(schema))))
+    }
 }
 
 impl JsonSchema {
@@ -126,7 +125,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::Type;
 
     fn told(schema: Value) -> String {
         Shape::Schema(Box::new(JsonSchema::new(schema))).to_string()

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{check::Mismatch, json_schema::JsonSchema};
+pub use self::check::Mismatch;
 
 /// What a value is made of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,6 +114,14 @@ pub struct Variant {
     pub holds: Composition,
 }
 
+/// A JSON Schema. It is kept as it came; of a plain object it is known, too, which fields it has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "serde_json::Value", into = "serde_json::Value")]
+pub struct JsonSchema {
+    value: serde_json::Value,
+    fields: Vec<Field>,
+}
+
 /// The shape of a type, and of all the named types in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -137,12 +145,6 @@ impl Type {
     pub fn fields(fields: Vec<Field>) -> Self {
         let name = "Request".to_owned();
         Self { shape: Shape::Type(name.clone()), types: BTreeMap::from([(name, Composition::Struct(fields))]) }
-    }
-
-    /// What fits a JSON Schema.
-    #[must_use]
-    pub fn of_schema(schema: serde_json::Value) -> Self {
-        Self::plain(Shape::Schema(Box::new(JsonSchema::new(schema))))
     }
 
     /// The named fields of a value of this type, in order; none if it isn't a struct. Those of a JSON Schema are the ones that it names.
