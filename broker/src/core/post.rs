@@ -228,13 +228,13 @@ impl Post {
 
     /// Charges what the front keeps for a peer's calls. It comes with them, so it needs no refusal of its own.
     #[cold]
-    pub(crate) fn keep(&mut self, by: PeerId, bytes: usize) {
+    pub(crate) fn keep<F>(&mut self, by: PeerId, bytes: usize, out: &mut impl Outputs<F>) {
         let Some(peer) = self.peers.get_mut(by) else { return };
-        let had = std::mem::replace(&mut peer.kept, bytes);
+        let (account, had) = (peer.account, std::mem::replace(&mut peer.kept, bytes));
         if bytes >= had {
-            self.accounts.charge(peer.account, Account::bytes(bytes - had));
+            self.charge_or_cut(account, bytes - had, out);
         } else {
-            self.accounts.discharge_bytes(peer.account, had - bytes);
+            self.accounts.discharge_bytes(account, had - bytes);
         }
     }
 

@@ -108,7 +108,7 @@ impl<F> Router<F> {
             Input::Begun { from, frame } => self.begin(now, from, frame, out),
             Input::Misnamed { from, id, error } => self.misnamed(from, id, &error, out),
             Input::Malformed { from, id, code, text } => self.malformed(from, id, (code, text), out),
-            Input::Kept { by, bytes } => self.board.post.keep(by, bytes),
+            Input::Kept { by, bytes } => self.board.post.keep(by, bytes, out),
             Input::Skipped { from } => drop(self.assembly.end(&mut self.board.post, from)),
             Input::Shed { to, shed } => self.shed(now, to, shed, out),
             Input::Partial { from, held } => self.assembly.partial(&mut self.board.post, now, from, held),

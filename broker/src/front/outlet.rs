@@ -143,6 +143,14 @@ impl<F> Outlet<F> {
         self.aside.values_mut().for_each(|item| item.message.detach());
     }
 
+    /// Has forgotten what is kept for the answers here, which are going to be discarded.
+    pub fn forget_answers(&self, inlet: &mut Inlet) {
+        if let Some(desk) = inlet.desk_mut() {
+            let queued = self.queue.iter().flat_map(|queue| queue.items.iter().flatten());
+            queued.chain(self.aside.values()).for_each(|item| forget(&item.message, desk));
+        }
+    }
+
     /// Discards all items.
     pub fn discard(&mut self, pool: &mut Pool<F>) -> Written {
         let mut discarded = self.queue.as_mut().map_or(Written::default(), |queue| queue.clear());
@@ -176,9 +184,16 @@ impl<F> Outlet<F> {
 /// Notes what has left the queue.
 fn left<F>(message: &Message<F>, desk: &mut Desk) {
     match message {
+        Message::Item(item) => desk.took(item.id, item.delivered, item.body.len()),
+        _ => forget(message, desk),
+    }
+}
+
+/// Forgets the call that a message answers, if it does.
+fn forget<F>(message: &Message<F>, desk: &mut Desk) {
+    match message {
         Message::Reply(reply) => desk.forget(reply.id),
         Message::Error(failure) => desk.forget(failure.id),
-        Message::Item(item) => desk.took(item.id, item.delivered, item.body.len()),
         _ => {}
     }
 }

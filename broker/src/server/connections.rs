@@ -55,6 +55,8 @@ struct Connection {
     once: bool,
     /// Whether its other side reads nothing any more, although it may still send (shutdown(2)).
     deaf: bool,
+    /// Whether its socket took no more at the last write, and the poller has not said since that it does.
+    full: bool,
     /// What of its messages lies in the kernel.
     depth: Depth,
 }
@@ -149,6 +151,7 @@ impl Connections {
         if connection.once {
             connection.interest = Interest::NOTHING;
         }
+        connection.full &= !(ready.write || ready.hung_up);
         if ready.write || connection.once && connection.reading != Reading::Open {
             decisions.outlets().mark(id);
         }
@@ -286,6 +289,7 @@ impl Connections {
                 Then::Later => outlet.detach(),
                 // EPIPE: its peer doesn't read any more. What it wrote before is still taken; the end of that closes the connection.
                 Then::Nothing if matches!(connection.reading, Reading::Open | Reading::HeldBack) => {
+                    outlet.forget_answers(&mut connection.inlet);
                     cost += outlet.discard(pool).cost;
                     connection.deaf = true;
                 }
@@ -374,6 +378,7 @@ impl Connection {
             rest: Rest::Nothing,
             once: interest.once,
             deaf: false,
+            full: false,
             depth: Depth::default(),
         }
     }
@@ -443,6 +448,10 @@ impl Connection {
                 Ok(Some(Incoming::Misnamed { id: number, error })) => {
                     decisions.tell(now, Input::Misnamed { from: id, id: number, error });
                 }
+                Ok(Some(Incoming::Malformed { .. })) if self.deaf => {
+                    decisions.tell(now, Input::Violation { from: id, violation: Violation::Untellable });
+                    return false;
+                }
                 Ok(Some(Incoming::Malformed { id: number, code, text })) => {
                     decisions.tell(now, Input::Malformed { from: id, id: number, code, text });
                 }
@@ -511,10 +520,15 @@ impl Connection {
         looked.err() != Some(Errno::AGAIN)
     }
 
-    /// Writes until everything is written or the socket takes no more.
+    /// Writes until everything is written or the socket takes no more. What is not taken is encoded in vain, for a peer that doesn't
+    /// read in each turn: so a full socket is left alone until the poller reports it. Who is held back is tried all the same, because
+    /// a full socket doesn't say that its peer has gone deaf.
     #[inline]
     fn flush(&mut self, outlet: &mut Outlet<Fd>, sheet: &mut Sheet, pool: &mut Pool<Fd>) -> Flushed {
         let (mut cost, mut bytes) = (0, 0);
+        if self.full && self.reading != Reading::HeldBack {
+            return Flushed { cost, bytes, then: Then::Later };
+        }
         loop {
             outlet.encode(&self.inlet, sheet);
             let (len, is_full) = match write(self.socket.as_fd(), sheet) {
@@ -525,6 +539,7 @@ impl Connection {
             cost += outlet.wrote(len, sheet, &mut self.inlet, pool).cost;
             bytes += len;
             sheet.clear();
+            self.full = is_full;
             if is_full {
                 return Flushed { cost, bytes, then: Then::Later };
             }

@@ -81,6 +81,9 @@ pub enum Violation {
     /// A subscription of which nothing may be dropped has more events than fit.
     #[error("the peer doesn't keep up with a subscription whose policy is 'cut'")]
     NotKeepingUp,
+    /// What can't be read, from a peer that reads nothing and so can't be told.
+    #[error("what it sends can't be read, and it doesn't read what it is told")]
+    Untellable,
     /// Too many replies to calls that were never delivered.
     #[error("{0} replies to calls that were not delivered to this peer")]
     StrayReplies(u32),

@@ -202,3 +202,20 @@ fn j11_a_stranger_is_denied_and_costs_nothing() {
     assert_eq!(answer["error"]["code"], -32006);
     scene.nothing_is_left();
 }
+
+#[test]
+fn j12_what_peers_that_have_gone_left_in_their_sockets_is_not_kept() {
+    let (mut scene, pid, before) = scene();
+    for line in ["}\n", "{}\n"] {
+        let mut hasty: Vec<_> = (0..8).map(|_| JsonPeer::connect(&scene.broker)).collect();
+        for peer in &mut hasty {
+            peer.ask("ipc.ping", &json!({}));
+            peer.stream().set_nonblocking(true).unwrap();
+            let _ = peer.stream().write(line.repeat(120_000).as_bytes()); // as much as the kernel takes
+        }
+        drop(hasty);
+        scene.nothing_is_left();
+        has_not_grown(pid, before, 16 * 1024);
+    }
+    assert!(proc::peak_resident_kib(pid) < before + 64 * 1024, "{} KiB at most", proc::peak_resident_kib(pid));
+}

@@ -3,9 +3,9 @@
 use std::io::IoSlice;
 
 use ipc_protocol::{
-    Decoder, Encoding, Incoming, NoFd, Routing,
+    Decoder, Encoding, ErrorCode, Incoming, NoFd, Routing,
     control::Keeping,
-    wire::{Event, Message, Reply},
+    wire::{Event, Failure, Message, Reply},
 };
 
 use super::*;
@@ -192,4 +192,21 @@ fn an_empty_outlet_owns_no_memory() {
     let (mut outlet, mut pool) = outlet_with(vec![item(1, 10, Class::Required)]);
     drain(&mut outlet, &mut pool, usize::MAX);
     assert_eq!((outlet.queue.is_none(), pool.spare.len()), (true, 1));
+}
+
+#[test]
+fn what_is_kept_for_answers_is_forgotten_when_they_are_discarded() {
+    let (mut inlet, mut message) = (Inlet::default(), Message::Pong(0));
+    let calls: Vec<_> = (1..=20).map(|id| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"a"}}"#)).collect();
+    let (alone, batch) = calls.split_at(10);
+    inlet.feed(format!("{} [{}]", alone.concat(), batch.join(",")).into());
+    while inlet.next::<NoFd>(&mut message).unwrap().is_some() {}
+    assert!(inlet.take_kept() > Some(0));
+
+    let answer = |id| Item::required(Message::Error(Failure::new(id, ErrorCode::NO_SERVICE, "")));
+    let (mut outlet, mut pool) = outlet_with((1..=20).map(answer).collect());
+    outlet.arrange(&mut inlet, &mut pool);
+    outlet.forget_answers(&mut inlet);
+    assert_eq!(outlet.discard(&mut pool).items, 20);
+    assert_eq!(inlet.take_kept(), Some(0));
 }

@@ -113,3 +113,27 @@ fn the_end_of_a_stream_is_told_once() {
     let _ = turn(&mut connections, &mut decisions);
     assert!(decisions.take().is_none());
 }
+
+#[test]
+fn a_socket_that_took_no_more_is_left_alone_until_the_poller_says_that_it_does() {
+    let (mut connections, mut decisions, poller, id, mut theirs) = connected();
+    theirs.set_nonblocking(true).unwrap();
+    // Asks for some 4 KB, and tells whether any of them have not left.
+    let mut ask = |mut theirs: &UnixStream, ready: Ready| {
+        io::Write::write_all(&mut theirs, br#"{"jsonrpc":"2.0","id":1,"method":"ipc.limits"}"#).unwrap();
+        let _ = connections.serve(id, ready, &mut decisions);
+        let _ = turn(&mut connections, &mut decisions);
+        let _ = connections.write_next(Moment(0), &poller, &mut decisions);
+        decisions.outlets().of(id).is_some_and(|(outlet, _)| !outlet.is_empty())
+    };
+    while !ask(&theirs, READABLE) {}
+    let (mut read, mut left) = (vec![0; 65_536], 0);
+    while let Ok(len) = theirs.read(&mut read) {
+        left += len;
+    }
+    assert!(left > 100_000, "{left} bytes lay in the kernel");
+
+    assert!(ask(&theirs, READABLE), "its peer has read, which was not reported");
+    assert!(theirs.read(&mut read).is_err());
+    assert!(!ask(&theirs, Ready { write: true, ..READABLE }));
+}
