@@ -181,7 +181,7 @@ pub use publish::Publishing;
 pub use remote::Remote;
 pub use request::{Request, Response};
 pub use service::{Caller, Change, Context, Failed, Incoming, Polled, Service, Serving, Stopper};
-pub use shape::{Composition, Field, Mismatch, Shape, Type, Variant};
+pub use shape::{Composition, Field, JsonSchema, Mismatch, Shape, Type, Variant};
 pub use stream::{
     Downlink, DownlinkBytes, Items, ItemsBytes, Sink, SinkBytes, StreamCall, StreamCallBytes, Uplink, UplinkBytes,
 };

@@ -14,6 +14,8 @@ pub(crate) enum Refusal {
     },
     /// No peer offers the name.
     NoService(String),
+    /// The peer itself doesn't offer the name, or nothing without one.
+    NotOffered(Option<ServiceName>),
     /// There is no such peer, or it takes no calls.
     NoPeer(PeerNumber),
     /// The broker's service has no such operation.
@@ -151,6 +153,13 @@ impl Refusal {
                 format!("user {uid} may not use this broker: only its own user and root may"),
             ),
             Self::NoService(name) => failure(ErrorCode::NO_SERVICE, format!("no process offers '{name}'")),
+            Self::NotOffered(name) => failure(
+                ErrorCode::NO_SERVICE,
+                name.map_or_else(
+                    || "this connection offers nothing without a name".to_owned(),
+                    |name| format!("this connection doesn't offer '{name}'"),
+                ),
+            ),
             Self::NoPeer(peer) => failure(ErrorCode::NO_SERVICE, format!("there is no peer {peer} that takes calls")),
             Self::NoMethod(name) => failure(ErrorCode::NO_METHOD, format!("the broker has no operation '{name}'")),
             Self::CallerBusy(limit) => {

@@ -86,11 +86,7 @@ impl<F> Switchboard<F> {
         name: Option<&ServiceName>,
         out: &mut impl Outputs<F>,
     ) -> Result<(), Refusal> {
-        let id = self.registration(peer_id, name).ok_or_else(|| {
-            Refusal::NoService(
-                name.map_or_else(|| "(anonymous)".to_owned(), |name| format!("{name} of this connection")),
-            )
-        })?;
+        let id = self.registration(peer_id, name).ok_or_else(|| Refusal::NotOffered(name.cloned()))?;
         self.take_back(id, out);
         self.remove_if_idle(id);
         Ok(())

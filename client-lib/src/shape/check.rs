@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Composition, Field, MAX_DEPTH, Shape, Type};
+use super::{Composition, Field, JsonSchema, MAX_DEPTH, Shape, Type};
 
 /// A field that the type doesn't have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +60,7 @@ impl Check<'_> {
             (Shape::Map(entry), Value::Object(members)) => {
                 members.iter().try_for_each(|(key, value)| self.below(key, &entry.1, value))
             }
+            (Shape::Schema(schema), value) => self.schema(schema, value),
             (Shape::Type(name), value) => match self.types.types.get(name) {
                 Some(Composition::Struct(fields)) => self.members(fields, value),
                 Some(Composition::Enum(variants)) => {
@@ -78,6 +79,15 @@ impl Check<'_> {
             },
             _ => Ok(()),
         }
+    }
+
+    /// A schema says whether there may be other members than those that it names.
+    fn schema(&mut self, schema: &JsonSchema, value: &Value) -> Result<(), Mismatch> {
+        if schema.is_closed() {
+            return self.members(schema.fields(), value);
+        }
+        let mut known = schema.fields().iter().filter_map(|field| Some((field, value.get(&field.name)?)));
+        known.try_for_each(|(field, value)| self.below(&field.name, &field.shape, value))
     }
 
     fn members(&mut self, fields: &[Field], value: &Value) -> Result<(), Mismatch> {

@@ -2,6 +2,7 @@
 //! and to write a JSON Schema.
 
 mod check;
+mod json_schema;
 mod read;
 mod schema;
 mod text;
@@ -59,7 +60,7 @@ pub enum Shape {
     /// Any JSON value; bincode has no such thing.
     Any,
     /// A JSON value that fits a JSON Schema, from a service that describes itself in those.
-    Schema(serde_json::Value),
+    Schema(Box<JsonSchema>),
     /// A value or none.
     Option(Box<Shape>),
     /// Any number of values.
@@ -116,6 +117,14 @@ pub struct Variant {
     pub holds: Composition,
 }
 
+/// A JSON Schema. It is kept as it came; of a plain object it is known, too, which fields it has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "serde_json::Value", into = "serde_json::Value")]
+pub struct JsonSchema {
+    value: serde_json::Value,
+    fields: Vec<Field>,
+}
+
 /// The shape of a type, and of all the named types in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -141,7 +150,7 @@ impl Type {
         Self { shape: Shape::Type(name.clone()), types: BTreeMap::from([(name, Composition::Struct(fields))]) }
     }
 
-    /// The named fields of a value of this type, in order; none if it isn't a struct.
+    /// The named fields of a value of this type, in order; none if it isn't a struct. Those of a JSON Schema are the ones that it names.
     #[must_use]
     pub fn named_fields(&self) -> &[Field] {
         let mut shape = &self.shape;
@@ -152,6 +161,7 @@ impl Type {
                     Some(Composition::Newtype(inner)) => shape = inner,
                     _ => break,
                 },
+                Shape::Schema(schema) => return schema.fields(),
                 _ => break,
             }
         }

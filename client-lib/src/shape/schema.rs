@@ -66,7 +66,7 @@ fn of(shape: &Shape) -> Value {
         Shape::Str => json!({ "type": "string" }),
         Shape::Bytes => list(integer(0, u8::MAX.into())),
         Shape::Any => json!({}),
-        Shape::Schema(schema) => schema.clone(),
+        Shape::Schema(schema) => schema.value().clone(),
         Shape::Option(inner) => match of(inner) {
             Value::Object(mut members) if members.get("type").is_some_and(Value::is_string) => {
                 let kind = members.remove("type").unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Composition, Field, Shape, Variant};
+use super::{Composition, Field, JsonSchema, Shape, Variant};
 
 impl Display for Shape {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -26,13 +26,23 @@ impl Display for Shape {
             Self::Str => f.write_str("string"),
             Self::Bytes => f.write_str("bytes"),
             Self::Any => f.write_str("any"),
-            Self::Schema(_) => f.write_str("any (see -o json)"),
+            Self::Schema(schema) => schema.fmt(f),
             Self::Option(inner) => write!(f, "{inner}?"),
             Self::List(item) => write!(f, "[{item}]"),
             Self::Map(entry) => write!(f, "{{{}: {}}}", entry.0, entry.1),
             Self::Tuple(shapes) => write!(f, "({})", Listed(shapes)),
             Self::Array(item, len) => write!(f, "[{item}; {len}]"),
             Self::Type(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Display for JsonSchema {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.fields() {
+            [] if self.is_empty() => f.write_str("nothing"),
+            [] => f.write_str("any (see -o json)"),
+            fields => write!(f, "{{{}}}", Listed(fields)),
         }
     }
 }

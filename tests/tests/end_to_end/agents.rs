@@ -127,17 +127,100 @@ fn a_cancelled_tool_is_gone_with_its_group_and_is_not_answered() {
 }
 
 #[test]
-fn the_end_of_the_input_cancels_what_runs_and_is_a_success() {
+fn calls_under_way_are_answered_after_the_end_of_the_input() {
     let broker = Broker::start();
-    let _slow = broker.serve("slow", &["slow", "--", "sh", "-c", "echo $$ > pid; exec sleep 1000"]);
-    let mut agent = Agent::with_session(&broker, &["slow"]);
-    agent.send("tools/call", json!({ "name": "slow", "arguments": { "input": "" } }));
+    let _upper = broker.serve("upper", &["upper", "--", "tr", "a-z", "A-Z"]);
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"upper","arguments":{"input":"hi"}}}"#;
+    for input in [format!("{call}\n"), call.to_owned()] {
+        let printed = broker.ipcctl(["mcp", "upper"]).input(input).prints_text();
+        let answer: Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!((&answer["id"], text(&answer["result"])), (&json!(1), "HI"));
+    }
+}
+
+/// A server with a call under way that takes long, the end of its input, and the process of its tool.
+fn left_alone(broker: &Broker, arguments: &[&str]) -> (Running, u32) {
+    let script = [&["mcp"], arguments, &["slow"]].concat();
+    let mut server = broker.ipcctl(script).interactive().start();
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": { "name": "slow", "arguments": { "input": "" } } });
+    server.write(format!("{call}\n").as_bytes());
     let file = broker.directory().join("pid");
     let pid = || fs::read_to_string(&file).ok().and_then(|pid| pid.trim().parse::<u32>().ok());
     eventually(Duration::from_secs(20), "the tool runs", || pid().is_some());
-    let finished = agent.leave();
+    server.end_input();
+    (server, pid().unwrap())
+}
+
+#[test]
+fn after_the_end_of_the_input_a_signal_cancels_what_runs() {
+    let broker = Broker::start();
+    let _slow = broker.serve("slow", &["slow", "--", "sh", "-c", "echo $$ > pid; exec sleep 1000"]);
+    let (mut server, tool) = left_alone(&broker, &[]);
+    assert!(server.is_running());
+    server.signal(Signal::SIGTERM);
+    server.finish();
+    eventually(Duration::from_secs(20), "the end of the tool", || !proc::is_running(tool));
+}
+
+#[test]
+fn after_the_end_of_the_input_a_call_has_its_deadline_and_no_more() {
+    let broker = Broker::start();
+    let _slow = broker.serve("slow", &["slow", "--", "sh", "-c", "echo $$ > pid; exec sleep 1000"]);
+    let (server, tool) = left_alone(&broker, &["--deadline", "1s"]);
+    let finished = server.finish();
     assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
-    eventually(Duration::from_secs(20), "the end of the tool", || !pid().is_some_and(proc::is_running));
+    assert!(finished.stdout().contains("deadline: "), "{}", finished.stdout());
+    eventually(Duration::from_secs(20), "the end of the tool", || !proc::is_running(tool));
+}
+
+#[test]
+fn a_closed_output_ends_what_waits_for_answers() {
+    let broker = Broker::start();
+    let _slow = broker.serve("slow", &["slow", "--", "sh", "-c", "echo $$ > pid; exec sleep 1000"]);
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow","arguments":{"input":""}}}"#;
+    broker.file("call", call);
+    // The reader leaves once the tool runs, and the shell waits for the server.
+    let script = "ipcctl mcp slow < call | until [ -s pid ]; do sleep 0.01; done; cat pid";
+    let pid: u32 = broker.shell(script).prints_text().trim().parse().unwrap();
+    eventually(Duration::from_secs(20), "the end of the tool", || !proc::is_running(pid));
+}
+
+#[test]
+fn a_broker_that_does_not_answer_is_an_error_and_holds_up_no_ping() {
+    let mut broker = Broker::start();
+    let _upper = broker.serve("upper", &["upper", "--", "tr", "a-z", "A-Z"]);
+    broker.daemon().unwrap().pause();
+    let mut agent = Agent::with_session(&broker, &["upper"]);
+    let list = agent.send("tools/list", json!({}));
+    let call = agent.send("tools/call", json!({ "name": "upper", "arguments": { "input": "x" } }));
+    let ping = agent.send("ping", json!({}));
+    for unanswered in [list, call] {
+        let error = agent.answer(unanswered)["error"].take();
+        assert_eq!(error["code"], -32603, "{error}");
+        let told = error["message"].as_str().unwrap_or_default().to_owned();
+        assert!(told.contains("is it stopped, or overloaded?"), "{told}");
+    }
+    agent.answer(ping);
+    let order: Vec<Value> = agent.messages().iter().map(|message| message["id"].clone()).collect();
+    let place = |id: u64| order.iter().position(|known| *known == id);
+    assert!(place(ping) < place(list) && place(ping) < place(call), "{order:?}");
+    broker.daemon().unwrap().signal(Signal::SIGCONT);
+    assert_eq!(agent.tools(), ["upper"]);
+}
+
+#[test]
+fn arguments_that_do_not_fit_and_names_that_are_near_are_told() {
+    let broker = Broker::start();
+    let _upper = broker.serve("upper", &["upper", "--", "tr", "a-z", "A-Z"]);
+    let mut agent = Agent::with_session(&broker, &["upper"]);
+    let told = |agent: &mut Agent, arguments: Value| text(&agent.call("upper", arguments)).to_owned();
+    assert_eq!(told(&mut agent, json!({})), "invalid: the argument 'input', a text, is missing (retry: safe)");
+    assert_eq!(told(&mut agent, json!({ "input": 7 })), "invalid: the argument 'input' is a text (retry: safe)");
+    let more = told(&mut agent, json!({ "input": "a", "b": 3 }));
+    assert_eq!(more, "invalid: there is no argument 'b'; the tool takes 'input' alone (retry: safe)");
+    let near = agent.ask("tools/call", json!({ "name": "uper" }))["error"]["message"].take();
+    assert_eq!(near, "there is no tool 'uper'; did you mean 'upper'?");
 }
 
 #[test]

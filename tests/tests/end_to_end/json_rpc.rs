@@ -646,3 +646,44 @@ fn ipcctl_rpc_keeps_its_deadline_and_tells_errors() {
     broker.daemon().unwrap().kill();
     assert!(open.finish().refused(74).contains("the broker has closed the connection"));
 }
+
+#[test]
+fn ipcctl_rpc_goes_on_with_a_subscription_for_as_long_as_it_may() {
+    let broker = Broker::start();
+    let subscribe = r#"{"jsonrpc":"2.0","id":1,"method":"ipc.subscribe","params":{"pattern":"n."}}"#;
+    let over = broker.ipcctl(["rpc", "-t", "100ms"]).input(subscribe).run();
+    assert_eq!((over.code, over.stderr.as_str()), (0, ""));
+    assert_eq!(over.stdout().lines().count(), 1, "{}", over.stdout());
+
+    let mut open = broker.ipcctl(["rpc"]).interactive().start();
+    open.write(subscribe.as_bytes());
+    open.expect_output("\"result\"");
+    open.end_input();
+    broker.ipcctl(["publish", "n.a", "hello"]).prints();
+    open.expect_output("hello");
+    assert!(open.is_running());
+    open.signal(Signal::SIGTERM);
+    open.finish();
+}
+
+#[test]
+fn ipcctl_rpc_says_how_many_answers_are_due() {
+    let broker = Broker::start();
+    let wait = |id: u32| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ipc.wait","params":{{"name":"never"}}}}"#);
+    let batch = format!("[{},{}]", wait(1), wait(2));
+    let late = broker.ipcctl(["rpc", "-t", "100ms"]).input(format!("{batch}{}", wait(3))).run();
+    assert!(late.refused(124).contains("3 answers are still due"), "{}", late.stderr);
+}
+
+#[test]
+fn a_method_without_a_name_is_told_so_and_a_name_of_others_is_quoted_alone() {
+    let broker = Broker::start();
+    let mut peer = JsonPeer::connect(&broker);
+    peer.say(r#"{"jsonrpc":"2.0","id":1,"method":""}"#);
+    let error = serde_json::from_str::<Value>(&peer.line()).unwrap()["error"].take();
+    assert_eq!((&error["code"], &error["data"]["name"]), (&json!(-32602), &json!("invalid")), "{error}");
+    assert!(error["message"].as_str().is_some_and(|told| told.contains("empty")), "{error}");
+    peer.say(r#"{"jsonrpc":"2.0","id":2,"method":"ipc.unregister","params":{"name":"nope"}}"#);
+    let error = serde_json::from_str::<Value>(&peer.line()).unwrap()["error"].take();
+    assert_eq!(error["message"], "this connection doesn't offer 'nope'");
+}

@@ -92,6 +92,25 @@ fn a_server_that_dies_is_an_error_and_is_started_again() {
 }
 
 #[test]
+fn the_death_of_a_server_is_told_once() {
+    let broker = Broker::start();
+    let program = Programs::get().directory.join("toolbox");
+    let start = |option: &str| {
+        let command = broker.ipcctl([option, "serve", "box", "--mcp", "--", program.to_str().unwrap(), "sessions"]);
+        let server = command.start();
+        broker.wait_for("box");
+        broker.ipcctl(["send", "box.die"]).run();
+        server
+    };
+    let quiet = start("-q");
+    quiet.signal(Signal::SIGTERM);
+    assert_eq!(quiet.finish().stderr, "");
+    let verbose = start("-v");
+    verbose.expect_error("ipcctl: box: the server exited with 3; it is started again\n");
+    verbose.expect_error("ipcctl: box: the server is ready again");
+}
+
+#[test]
 fn what_is_no_server_of_tools_ends_with_a_reason() {
     let broker = Broker::start();
     let finished = broker.ipcctl(["serve", "box", "--mcp", "--", "true"]).run();
@@ -111,6 +130,7 @@ fn what_a_server_says_of_its_tools_reaches_agents_and_people() {
         broker.ipcctl(arguments).env("XDG_CACHE_HOME", broker.directory()).prints_text()
     };
     let text = show(&[]);
+    assert!(text.contains("box.addup(a: i64, b: i64) -> {sum: i64}"), "{text}");
     assert!(text.contains("    Add up\n    does addUp\n    hints: read_only, not open_world\n"), "{text}");
     let json: Value = serde_json::from_str(&show(&["-o", "json"])).unwrap();
     let described = &json["described"]["addup"];

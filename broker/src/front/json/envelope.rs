@@ -125,7 +125,8 @@ impl Letter<'_> {
         meta: &Meta,
         (id, one_way): (u64, bool),
     ) -> Result<Call<F>, Unmade> {
-        if *last.method != *name.as_bytes() {
+        // Before the first call the last one has no name, which is no target.
+        if name.is_empty() || *last.method != *name.as_bytes() {
             let routing = routing_to(name).map_err(|error| Unmade::Misnamed(RoutingError::Service(error)))?;
             *last = Last { method: name.as_bytes().into(), routing };
         }

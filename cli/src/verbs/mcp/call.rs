@@ -121,16 +121,23 @@ fn late(time: Duration) -> Error {
 
 /// The request that a tool's arguments stand for. Arguments that don't fit say why.
 pub(super) fn request(tool: &Tool, mut arguments: Map<String, Value>) -> std::result::Result<Request, String> {
+    let mut only = |member: &str, kind: &str| {
+        let only = arguments.remove(member).ok_or_else(|| format!("the argument '{member}'{kind} is missing"))?;
+        match arguments.keys().next() {
+            Some(other) => Err(format!("there is no argument '{other}'; the tool takes '{member}' alone")),
+            None => Ok(only),
+        }
+    };
     let (encoding, body) = match tool.arguments {
         Arguments::Whole => (Encoding::JSON, Value::Object(arguments).to_string()),
-        Arguments::None => (Encoding::JSON, Value::Null.to_string()),
-        Arguments::Request => match arguments.remove("request") {
-            Some(request) => (Encoding::JSON, request.to_string()),
-            None => return Err("the argument 'request' is missing".to_owned()),
+        Arguments::None => match arguments.keys().next() {
+            Some(other) => return Err(format!("there is no argument '{other}'; the tool takes none")),
+            None => (Encoding::JSON, Value::Null.to_string()),
         },
-        Arguments::Input => match arguments.remove("input") {
-            Some(Value::String(input)) => (Encoding::BYTES, input),
-            _ => return Err("the argument 'input', a text, is missing".to_owned()),
+        Arguments::Request => (Encoding::JSON, only("request", "")?.to_string()),
+        Arguments::Input => match only("input", ", a text,")? {
+            Value::String(input) => (Encoding::BYTES, input),
+            _ => return Err("the argument 'input' is a text".to_owned()),
         },
     };
     let target = Target::Name(tool.service.clone());

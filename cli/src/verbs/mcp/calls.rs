@@ -1,23 +1,35 @@
-//! Calls that are under way, by the ids of their requests.
+//! Requests that are under way, by their ids: calls, and what the broker is asked for them.
 
 use std::{
     collections::HashMap,
+    fmt::{self, Display, Formatter},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-use ipc_client::{Bell, Response};
+use ipc_client::{
+    Bell, Response,
+    poll::{self, PollFd, PollFlags},
+};
 use serde_json::Value;
 
 use super::{outlet::Outlet, progress::Progress};
-use crate::mcp::{message, version::Era};
+use crate::{
+    mcp::{
+        message::{self, Fault},
+        version::Era,
+    },
+    term,
+};
 
 /// All of them. What is said of a call is said under its lock: nothing comes behind its end.
 #[derive(Debug)]
 pub(super) struct Calls {
     outlet: Arc<Outlet>,
     table: Mutex<Table>,
+    /// Rings when one has ended.
+    ended: Bell,
 }
 
 #[derive(Debug, Default)]
@@ -53,11 +65,44 @@ pub(super) enum Full {
     TooMany,
     /// The host has no descriptors left.
     Host(io::Error),
+    /// The host has no threads left.
+    Threads,
+}
+
+impl Display for Full {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Same => f.write_str("a request with this id is under way"),
+            Self::TooMany => f.write_str("too many calls are under way"),
+            Self::Host(error) => write!(f, "cannot make an eventfd: {}", term::reason(error)),
+            Self::Threads => f.write_str("this host has no threads left; the call has not run"),
+        }
+    }
 }
 
 impl Calls {
-    pub(super) fn new(outlet: Arc<Outlet>) -> Self {
-        Self { outlet, table: Mutex::default() }
+    pub(super) fn new(outlet: Arc<Outlet>) -> io::Result<Self> {
+        Ok(Self { outlet, table: Mutex::default(), ended: Bell::new()? })
+    }
+
+    /// Waits until all have been answered, the client takes no answers any more, or the time has come. Returns how many are left that it
+    /// waits for.
+    pub(super) fn finish(&self, until: Instant) -> io::Result<usize> {
+        let stdout = io::stdout();
+        loop {
+            self.ended.silence();
+            let left = self.table().calls.len();
+            if left == 0 || Instant::now() >= until {
+                return Ok(left);
+            }
+            let next = self.beat(Instant::now()).into_iter().chain([until]).min();
+            // Without events of interest the kernel still says that a pipe has no reader.
+            let mut watched = [PollFd::new(&self.ended, PollFlags::IN), PollFd::new(&stdout, PollFlags::empty())];
+            poll::wait(&mut watched, next)?;
+            if watched.last().is_some_and(|stdout| !stdout.revents().is_empty()) {
+                return Ok(0);
+            }
+        }
     }
 
     /// Enters a call.
@@ -80,6 +125,7 @@ impl Calls {
     /// The client wants no answer any more, and gets none. Whether there was such a call.
     pub(super) fn cancel(&self, id: &Value) -> bool {
         let call = self.table().calls.remove(&key(id));
+        self.ended.ring();
         call.inspect(|call| call.cancel.ring()).is_some()
     }
 
@@ -103,6 +149,11 @@ impl Calls {
 }
 
 impl Place {
+    /// Whether the client still waits.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.calls.table().calls.get(&key(&self.id)).is_some_and(|call| call.number == self.number)
+    }
+
     /// Whether the client wants to be told of progress.
     pub(super) fn is_watched(&self) -> bool {
         self.with_progress(|_| ()).is_some()
@@ -127,12 +178,19 @@ impl Place {
         })?
     }
 
-    /// Answers the request, unless the client wants that no more.
+    /// Answers a call, unless the client wants that no more.
     pub(super) fn answer(self, result: Value) {
+        let result = self.era.result(result);
+        self.end(Ok(result));
+    }
+
+    /// Ends the request, unless the client wants no answer any more.
+    pub(super) fn end(self, outcome: Result<Value, Fault>) {
         let mut table = self.calls.table();
         if table.calls.get(&key(&self.id)).is_some_and(|call| call.number == self.number) {
             table.calls.remove(&key(&self.id));
-            self.calls.outlet.say(&message::reply(&self.id, Ok(self.era.result(result))));
+            self.calls.outlet.say(&message::reply(&self.id, outcome));
+            self.calls.ended.ring();
         }
     }
 

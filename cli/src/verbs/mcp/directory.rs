@@ -1,7 +1,7 @@
 //! Which services are offered as tools, and what they say of themselves.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, Once, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -20,11 +20,12 @@ pub(super) struct Directory {
     client: Client,
     patterns: Vec<Pattern>,
     tools: Mutex<Arc<Tools>>,
+    waited: Once,
 }
 
 impl Directory {
     pub(super) fn new(client: Client, patterns: Vec<Pattern>) -> Self {
-        Self { client, patterns, tools: Mutex::default() }
+        Self { client, patterns, tools: Mutex::default(), waited: Once::new() }
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -32,8 +33,12 @@ impl Directory {
     }
 
     /// Waits for services that are named in full, up to [`WAIT`] in all: an agent often starts together with what it uses, and reads
-    /// the list once.
+    /// the list once. So is it for the first who asks, and for those who ask meanwhile.
     pub(super) fn wait(&self) {
+        self.waited.call_once(|| self.wait_for_named());
+    }
+
+    fn wait_for_named(&self) {
         let until = Instant::now() + WAIT;
         for name in self.patterns.iter().filter_map(named) {
             let wait = control::Wait { name, gone: false, target: true };
@@ -49,12 +54,14 @@ impl Directory {
         self.tools.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Looks the tools up again. A broker that isn't there changes nothing.
-    pub(super) fn refresh(&self) -> Arc<Tools> {
-        let Ok(tools) = self.look() else { return self.known() };
-        let tools = Arc::new(tools);
+    /// Looks the tools up again.
+    ///
+    /// # Errors
+    /// The broker isn't there or doesn't answer; what was known stays so.
+    pub(super) fn refresh(&self) -> Result<Arc<Tools>> {
+        let tools = Arc::new(self.look()?);
         *self.tools.lock().unwrap_or_else(PoisonError::into_inner) = tools.clone();
-        tools
+        Ok(tools)
     }
 
     /// Calls `changed` whenever the tools have become others; never returns. Who may not watch names looks at them now and then.
@@ -86,7 +93,7 @@ impl Directory {
 
     fn compare(&self, changed: &impl Fn()) {
         let before = self.known();
-        if *self.refresh() != *before {
+        if self.refresh().is_ok_and(|tools| *tools != *before) {
             changed();
         }
     }

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn schema(schema: Value) -> Type {
-        Type::plain(Shape::Schema(schema))
+        Type::of_schema(schema)
     }
 
     #[test]

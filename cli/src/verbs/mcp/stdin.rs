@@ -20,7 +20,7 @@ impl Stdin {
     }
 
     /// Gives the desk each line, until the input ends. Meanwhile calls that take long show that they run.
-    pub(super) fn read_all(&mut self, desk: &mut Desk, calls: &Calls) -> io::Result<()> {
+    pub(super) fn read_all(&mut self, desk: &Desk, calls: &Calls) -> io::Result<()> {
         let stdin = io::stdin();
         let mut buffer = vec![0; READ];
         loop {
@@ -31,7 +31,10 @@ impl Stdin {
                 continue;
             }
             match rustix::io::read(&stdin, &mut buffer) {
-                Ok(0) => return Ok(()),
+                Ok(0) => {
+                    desk.take(&std::mem::take(&mut self.begun)); // a last line without its end
+                    return Ok(());
+                }
                 Ok(read) => self.add(buffer.get(..read).unwrap_or_default(), desk),
                 Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
                 Err(error) => return Err(error.into()),
@@ -39,7 +42,7 @@ impl Stdin {
         }
     }
 
-    fn add(&mut self, bytes: &[u8], desk: &mut Desk) {
+    fn add(&mut self, bytes: &[u8], desk: &Desk) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             if !self.is_too_long {
                 self.begun.extend_from_slice(piece);

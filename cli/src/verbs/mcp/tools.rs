@@ -70,6 +70,16 @@ impl Tools {
         self.0.get(name).or_else(|| self.0.values().find(|tool| tool.title == name))
     }
 
+    /// The name that was meant by one that isn't here, if one is near.
+    pub(super) fn nearest(&self, name: &str) -> Option<&str> {
+        let rated = self.0.values().map(|tool| {
+            let rate = |known: &str| strsim::jaro_winkler(name, known);
+            (rate(&tool.name).max(rate(&tool.title)), tool)
+        });
+        let (rate, tool) = rated.max_by(|one, other| one.0.total_cmp(&other.0))?;
+        (rate > NEAR).then_some(&tool.name)
+    }
+
     /// What clients are told: the tools, or if there are too many for a model to choose from, the three that find and call them.
     pub(super) fn listed(&self) -> Vec<Value> {
         if self.are_many() { Meta::ALL.map(Meta::listed).to_vec() } else { self.0.values().map(Tool::listed).collect() }
@@ -80,6 +90,11 @@ impl Tools {
         let filter = filter.to_lowercase();
         let lines = self.0.values().map(|tool| format!("{}: {}", tool.title, tool.headline()));
         lines.filter(|line| line.to_lowercase().contains(&filter)).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Whether there are none.
+    pub(super) fn are_none(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether they are offered through meta tools.
@@ -189,6 +204,8 @@ fn about(service: &ServiceName, description: &Description, method: &MethodDescri
 const LONGEST_NAME: usize = 40;
 /// Tools beyond which models choose badly, and clients refuse.
 const MOST_TOOLS: usize = 40;
+/// From 0 to 1: names of services have much in common.
+const NEAR: f64 = 0.8;
 /// A line in a list.
 const LONGEST_TITLE: usize = 200;
 /// Each text costs every conversation its length.

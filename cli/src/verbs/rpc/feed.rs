@@ -5,11 +5,16 @@
 
 use ipcd::front::json::{Scan, Scanner};
 
+use super::due::Due;
+
 /// Follows the messages in a stream as the broker does.
 #[derive(Debug)]
 pub(super) struct Feed {
     place: Place,
     scanner: Scanner,
+    /// What was sent of a message that hasn't ended.
+    begun: Vec<u8>,
+    due: Due,
 }
 
 /// Where it is.
@@ -27,7 +32,7 @@ enum Place {
 
 impl Feed {
     pub(super) fn new() -> Self {
-        Self { place: Place::Start(0), scanner: Scanner::new() }
+        Self { place: Place::Start(0), scanner: Scanner::new(), begun: Vec::new(), due: Due::default() }
     }
 
     /// What of the next bytes is to be sent, and how many lines before it are not JSON.
@@ -61,6 +66,11 @@ impl Feed {
         matches!(self.place, Place::Within | Place::Start(1..BEHIND_MARK))
     }
 
+    /// Answers that are due for what was sent.
+    pub(super) fn due(&mut self) -> &mut Due {
+        &mut self.due
+    }
+
     fn follow(&mut self, mut bytes: &[u8]) {
         while let Some(first) = bytes.first() {
             let (place, taken) = match (self.place, first) {
@@ -69,13 +79,17 @@ impl Feed {
                     None => return,
                 },
                 (Place::Within, _) => match self.scanner.scan(bytes) {
-                    Scan::More => return,
-                    Scan::End(at) => (Place::Between, at),
+                    Scan::More => return self.begun.extend_from_slice(bytes),
+                    Scan::End(at) => {
+                        self.begun.extend_from_slice(bytes.get(..at).unwrap_or_default());
+                        self.due.sent(&std::mem::take(&mut self.begun));
+                        (Place::Between, at)
+                    }
                     Scan::Malformed(at, _) => (Place::Recovering, at),
                 },
                 (_, b' ' | b'\t' | b'\r' | b'\n') => (Place::Between, 1),
                 (_, b'{' | b'[') => {
-                    self.scanner = Scanner::new();
+                    (self.scanner, self.begun) = (Scanner::new(), Vec::new());
                     (Place::Within, 0)
                 }
                 _ => (Place::Recovering, 0),

@@ -1,5 +1,6 @@
 //! `ipcctl rpc`: standard input and output as a connection to the broker, in JSON-RPC.
 
+mod due;
 mod feed;
 
 use std::{
@@ -29,11 +30,16 @@ use crate::{
 ///
 /// What comes from standard input is sent as it is, and what the broker sends is printed as it is; docs/json-rpc.md says what that means.
 /// Two things the broker can't be asked: input that doesn't begin with a message, and one that it ends within. Both are answered here, as the
-/// broker answers what isn't JSON: with -32700 and the id null. At the end of standard input it waits for the answers that are still due, but with -t no longer than that. The exit code is 0 whatever the
-/// answers say. It is 74 if the broker goes away before the input has ended, and 124 if -t is over.
+/// broker answers what isn't JSON: with -32700 and the id null.
+///
+/// At the end of standard input it waits for the answers that are still due. With a subscription, or a service, it goes on until it is
+/// ended, or the broker ends. -t limits both: it is the time from the end of the input.
+///
+/// The exit code is 0 whatever the answers say. It is 74 if the broker goes away before the input has ended, and 124 if -t is over and an
+/// answer is still due.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  ipcctl rpc < requests\n  echo '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ipc.list\"}' | ipcctl rpc"
+    after_help = "Examples:\n  ipcctl rpc < requests\n  ipcctl rpc -t 10s < subscriptions    # prints events for 10 seconds\n  echo '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ipc.list\"}' | ipcctl rpc"
 )]
 pub(crate) struct Args {}
 
@@ -57,7 +63,7 @@ impl Args {
             let [has_input, has_output, takes_more] =
                 pipe.wait().map_err(|error| Problem::host("rpc", "poll", &error))?;
             if !(has_input || has_output || takes_more) {
-                return Err(Problem::new(ErrorCode::DEADLINE, "rpc", "an answer is still due"));
+                return pipe.time_is_over();
             }
             if has_output && !pipe.print()? {
                 return pipe.end();
@@ -93,12 +99,14 @@ impl Pipe {
     }
 
     /// Prints what the broker has sent. False at its end.
-    fn print(&self) -> Result<bool> {
+    fn print(&mut self) -> Result<bool> {
         let mut bytes = [0; PIECE];
         match recv(&self.socket, &mut bytes, RecvFlags::DONTWAIT) {
             Ok((0, _)) => Ok(false),
             Ok((len, _)) => {
-                out::payload(bytes.get(..len).unwrap_or_default())?;
+                let bytes = bytes.get(..len).unwrap_or_default();
+                out::payload(bytes)?;
+                self.feed.due().received(bytes);
                 Ok(true)
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(true),
@@ -136,6 +144,16 @@ impl Pipe {
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => self.unsent.clear(), // the broker's reason can still be read
         }
+    }
+
+    /// The time is over. Without answers that are due it was the time to listen: to events, or for calls.
+    fn time_is_over(&mut self) -> Result<Exit> {
+        let text = match self.feed.due().count() {
+            0 => return Ok(Exit::SUCCESS),
+            1 => "an answer is still due".to_owned(),
+            due => format!("{due} answers are still due"),
+        };
+        Err(Problem::new(ErrorCode::DEADLINE, "rpc", text))
     }
 
     /// The broker has closed the connection.

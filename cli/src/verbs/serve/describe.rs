@@ -73,14 +73,17 @@ struct Event {
 
 /// A type: its name, or fields with theirs.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a type is a text such as 'string' or '[integer]', or fields with their types: { text = 'string', times = 'integer?' }"
+)]
 enum Said {
     Name(String),
     Fields(BTreeMap<String, SaidField>),
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a field has a type such as 'integer?', or { type = 'integer?', about = 'how often' }")]
 enum SaidField {
     Name(String),
     Explained {
@@ -143,9 +146,47 @@ impl Method {
         described.upload = shape(self.upload)?;
         described.download = shape(self.download)?;
         described.one_way = self.one_way;
+        if let (Some(request), Some(example)) = (&described.request, &self.example) {
+            fits(request, example).map_err(|reason| format!("the example doesn't fit the request: {reason}"))?;
+        }
         described.example = self.example;
         Ok(described)
     }
+}
+
+/// Whether an example is what the request says, as far as that can be told.
+fn fits(request: &Type, example: &Value) -> std::result::Result<(), String> {
+    request.check_names(example).map_err(|mismatch| mismatch.to_string())?;
+    match (request.named_fields(), example) {
+        ([], _) => value_fits(&request.shape, example),
+        (fields, Value::Object(members)) => fields.iter().try_for_each(|field| match members.get(&field.name) {
+            Some(value) => value_fits(&field.shape, value).map_err(|reason| format!("`{}`: {reason}", field.name)),
+            None if matches!(field.shape, Shape::Option(_)) => Ok(()),
+            None => Err(format!("the field `{}` is missing", field.name)),
+        }),
+        (_, _) => Err("it has fields, so its example is a table".to_owned()),
+    }
+}
+
+fn value_fits(shape: &Shape, value: &Value) -> std::result::Result<(), String> {
+    let fits = match shape {
+        Shape::Str => value.is_string(),
+        Shape::I64 => value.is_i64() || value.is_u64(),
+        Shape::F64 => value.is_number(),
+        Shape::Bool => value.is_boolean(),
+        Shape::Unit => value.is_null(),
+        Shape::Option(inner) => return if value.is_null() { Ok(()) } else { value_fits(inner, value) },
+        Shape::List(item) => match value {
+            Value::Array(values) => return values.iter().try_for_each(|value| value_fits(item, value)),
+            _ => false,
+        },
+        Shape::Map(entry) => match value {
+            Value::Object(members) => return members.values().try_for_each(|value| value_fits(&entry.1, value)),
+            _ => false,
+        },
+        _ => true,
+    };
+    if fits { Ok(()) } else { Err(format!("{value} is no {shape}")) }
 }
 
 fn shape(said: Option<Said>) -> std::result::Result<Option<Type>, String> {
@@ -230,5 +271,30 @@ mod tests {
         assert!(described("[methods.a]\nreply = 'strin'").unwrap_err().contains("method 'a': \"strin\" is no type"));
         assert!(described("[methods.a]\nreplie = 'string'").unwrap_err().contains("replie"));
         assert!(described("[methods.UP]").is_err());
+        let list = described("[methods.a]\nrequest = ['integer']").unwrap_err();
+        assert!(list.contains("a type is a text such as"), "{list}");
+    }
+
+    #[test]
+    fn an_example_fits_the_request() {
+        let with = |example: &str| {
+            let request = "request = { x = 'integer', more = '[string]?' }";
+            described(&format!("[methods.a]\n{request}\nexample = {example}")).map(drop)
+        };
+        assert_eq!(with("{ x = 1 }"), Ok(()));
+        assert_eq!(with("{ x = 1, more = ['a'] }"), Ok(()));
+        for (example, reason) in [
+            ("{ y = 3 }", "there is no field `y`"),
+            ("{ more = [] }", "the field `x` is missing"),
+            ("{ x = 'one' }", "`x`: \"one\" is no i64"),
+            ("{ x = 1, more = [2] }", "`more`: 2 is no string"),
+            ("7", "is a table"),
+        ] {
+            let told = with(example).unwrap_err();
+            assert!(
+                told.starts_with("method 'a': the example doesn't fit the request: ") && told.contains(reason),
+                "{told}"
+            );
+        }
     }
 }

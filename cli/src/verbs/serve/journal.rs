@@ -46,6 +46,25 @@ impl Journal {
         }
     }
 
+    /// The server behind the service has ended, and is started again.
+    pub(crate) fn server_ended(&self, end: &str) {
+        self.tell(&self.name, || format!("the server {end}; it is started again"));
+    }
+
+    /// The server is there again.
+    pub(crate) fn server_ready(&self) {
+        self.detail(&self.name, || "the server is ready again".to_owned());
+    }
+
+    /// The server has written something that is no message.
+    pub(crate) fn stray(&self, line: &[u8]) {
+        self.detail(&self.name, || {
+            let text = String::from_utf8_lossy(line);
+            let shown = text.get(..text.floor_char_boundary(LONGEST_STRAY)).unwrap_or_default();
+            format!("the server wrote what is no message: {}", shown.trim_end())
+        });
+    }
+
     /// The service was asked to end.
     pub(crate) fn finishing(&self) {
         self.detail(&self.name, || "finishing the calls that run".to_owned());
@@ -126,3 +145,6 @@ fn name_of(caller: &Caller) -> String {
 /// Calls at once: as many as the broker queues for one service by default. Each takes a thread, a process and three pipes. Four
 /// times as many threads would use up the mappings of a process (max_map_count is 65,530, a thread takes four).
 pub(super) const MOST_JOBS: u16 = 4_096;
+
+/// Bytes that are shown of a line that isn't ours.
+const LONGEST_STRAY: usize = 512;

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -19,7 +19,7 @@ use crate::{
     },
     json,
     program::Program,
-    verbs::serve::{environment, once},
+    verbs::serve::{environment, journal::Journal, once},
 };
 
 /// The workers.
@@ -39,6 +39,7 @@ pub(crate) struct Plan<'a> {
     /// The time for a line.
     pub(crate) timeout: Option<Duration>,
     pub(crate) log: Log,
+    pub(crate) journal: &'a Arc<Journal>,
     /// Ends them.
     pub(crate) quit: &'a Bell,
     /// Ends them if we are killed.

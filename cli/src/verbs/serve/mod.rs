@@ -83,12 +83,16 @@ A file for --describe:
   request = { text = 'string', times = 'integer?' }
   reply = 'string'
   example = { text = 'hello' }
+  [events.'texts.changed']          # a topic on which the service publishes
+  about = 'a text has changed'
+  event = { text = 'string' }
 Types: string, integer, number, bool, any, nothing, T? (may be missing), [T] (a list), {T} (an object of them). A field may be \
 { type = 'string', about = 'what it means' }. A method may have error, upload, download and one_way, too; a title; and hints for agents, \
-such as hints = { read_only = true }, of read_only, destructive, idempotent and open_world.
+such as hints = { read_only = true }, of read_only, destructive, idempotent and open_world. An example must fit the request.
 
 With --mcp the tools of the server are the methods: 'ipcctl serve files --mcp -- SERVER DIR' offers what 'ipcctl show files' lists, and \
-'ipcctl mcp files' gives it to any number of agents.
+'ipcctl mcp files' gives it to any number of agents. That the server has died is told, with -v its return and what it writes that is no \
+message, too.
 
 Examples:
   ipcctl serve upper -- tr a-z A-Z
@@ -161,9 +165,10 @@ impl Args {
         let signals = Signals::require_sigchld()
             .and_then(|()| Signals::hold(&ENDING))
             .map_err(|error| self.failed("cannot watch for signals", &error))?;
-        let shift = Arc::new(self.shift(program, globals)?);
+        let journal = Arc::new(Journal::new(self.name.as_str(), globals.loudness()));
+        let shift = Arc::new(self.shift(program, globals, &journal)?);
         let outcome = match self.described(&signals, &shift) {
-            Ok(Some(description)) => self.serve(globals, &signals, &shift, description),
+            Ok(Some(description)) => self.serve(globals, &signals, (&shift, journal), description),
             Ok(None) => Ok(()),
             Err(problem) => Err(problem),
         };
@@ -173,12 +178,12 @@ impl Args {
         Ok(Exit::SUCCESS)
     }
 
-    fn shift(&self, program: Program, globals: &Globals) -> Result<Shift> {
+    fn shift(&self, program: Program, globals: &Globals, journal: &Arc<Journal>) -> Result<Shift> {
         let quit = Bell::new().map_err(|error| self.failed("cannot make an eventfd", &error))?;
         let guard = Guard::start();
         let log = if globals.loudness() == Loudness::Quiet { Log::Drop } else { Log::Pass };
         let service = self.name.as_str();
-        let plan = |program| Plan { program, service, timeout: self.timeout, log, quit: &quit, guard: &guard };
+        let plan = |program| Plan { program, service, timeout: self.timeout, log, journal, quit: &quit, guard: &guard };
         let answerer = if self.mcp {
             let server = Server::start(plan(program));
             Answerer::Mcp(server.map_err(|error| self.failed("cannot start a thread", &error))?)
@@ -208,8 +213,13 @@ impl Args {
     }
 
     /// Registers, and answers until a signal comes or the service can't go on.
-    fn serve(&self, globals: &Globals, signals: &Signals, shift: &Arc<Shift>, description: Description) -> Result<()> {
-        let journal = Arc::new(Journal::new(self.name.as_str(), globals.loudness()));
+    fn serve(
+        &self,
+        globals: &Globals,
+        signals: &Signals,
+        (shift, journal): (&Arc<Shift>, Arc<Journal>),
+        description: Description,
+    ) -> Result<()> {
         let offer = self.offer(globals, shift.clone(), journal.clone(), description)?;
         let patience = self.patience(globals);
         let registration = Registration::begin(patience, move || offer.service())

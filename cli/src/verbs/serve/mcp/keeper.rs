@@ -20,6 +20,7 @@ use crate::{
     child::{Interest, group::Surroundings, ready, restarts::Restarts},
     mcp::version::Era,
     program::Program,
+    verbs::serve::journal::Journal,
 };
 
 /// The thread's own state.
@@ -29,17 +30,20 @@ pub(super) struct Keeper {
     pub(super) surroundings: Surroundings,
     pub(super) shared: Arc<Shared>,
     pub(super) quit: Bell,
+    pub(super) journal: Arc<Journal>,
+    /// How the server ended that was told last, until it is there again; none before it was there for the first time.
+    pub(super) told: Option<String>,
 }
 
 impl Keeper {
     /// Starts the server, again and again, until `quit` rings.
-    pub(super) fn run(self) {
+    pub(super) fn run(mut self) {
         let (mut restarts, mut era) = (Restarts::new(), None);
         while !self.pause(restarts.start_at()) {
             self.shared.stand(Standing::Starting);
             let mut recipe = self.program.recipe();
             super::super::environment::of_service(&mut recipe, &self.service);
-            let mut peer = match Peer::start(recipe, &self.surroundings) {
+            let mut peer = match Peer::start(recipe, &self.surroundings, self.journal.clone()) {
                 Ok(peer) => peer,
                 Err(error) => {
                     self.fail(&mut restarts, &format!("could not be started: {error}"));
@@ -50,13 +54,19 @@ impl Keeper {
                 Ok(greeted) => {
                     era = Some(greeted.era);
                     self.shared.stand(Standing::Ready(ready_with(greeted.era, &greeted.tools)));
-                    self.talk(&mut peer, &greeted);
+                    if self.told.replace(String::new()).is_some() {
+                        self.journal.server_ready();
+                    }
+                    let is_quit = self.talk(&mut peer, &greeted);
                     let is_well = peer.age() >= SETTLED;
                     let end = peer.end();
                     if is_well {
                         restarts.after_success(&end);
                     } else {
                         restarts.after_failure(&end);
+                    }
+                    if !is_quit {
+                        self.tell(&end);
                     }
                     self.shared.lose(&end, Standing::Failing(restarts.start_at(), end.clone()));
                 }
@@ -77,13 +87,22 @@ impl Keeper {
         self.shared.lose("was ended", Standing::Over);
     }
 
-    fn fail(&self, restarts: &mut Restarts, fault: &str) {
+    fn fail(&mut self, restarts: &mut Restarts, fault: &str) {
+        self.tell(fault);
         restarts.after_failure(fault);
         self.shared.stand(Standing::Failing(restarts.start_at(), fault.to_owned()));
     }
 
-    /// Talks with the server until it ends, or we do.
-    fn talk(&self, peer: &mut Peer, greeted: &Greeted) {
+    /// Tells an end, but not twice the same in a row. That the first start failed is told elsewhere.
+    fn tell(&mut self, end: &str) {
+        if self.told.as_ref().is_some_and(|told| told != end) {
+            self.journal.server_ended(end);
+            self.told = Some(end.to_owned());
+        }
+    }
+
+    /// Talks with the server until it ends, or we do. Whether it is we.
+    fn talk(&self, peer: &mut Peer, greeted: &Greeted) -> bool {
         let mut relisting = Relisting::new(greeted.era);
         if greeted.have_changed {
             relisting.ask();
@@ -103,7 +122,8 @@ impl Keeper {
                 self.shared.stand(Standing::Ready(ready_with(greeted.era, &tools)));
             }
             match seen {
-                Ok(Seen::Quit | Seen::End) | Err(_) => return,
+                Ok(Seen::Quit) => return true,
+                Ok(Seen::End) | Err(_) => return false,
                 Ok(Seen::Something | Seen::Bell | Seen::Time) => {}
             }
             while peer.has_room()

@@ -74,6 +74,8 @@ impl Server {
             surroundings,
             shared: shared.clone(),
             quit: plan.quit.clone(),
+            journal: plan.journal.clone(),
+            told: None,
         };
         let thread = thread::Builder::new().name("server".to_owned()).spawn(move || keeper.run())?;
         Ok(Self { shared, timeout: plan.timeout, thread: Mutex::new(Some(thread)) })

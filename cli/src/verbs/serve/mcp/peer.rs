@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, PipeReader, PipeWriter, Write},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -23,6 +24,7 @@ use crate::{
     },
     mcp::message::{self, FAILED, Fault, Message, NO_METHOD},
     term::reason,
+    verbs::serve::journal::Journal,
 };
 
 /// The process and its pipes.
@@ -36,6 +38,7 @@ pub(super) struct Peer {
     /// What it does that no server may, as in "the server …".
     misdeed: Option<&'static str>,
     started: Instant,
+    journal: Arc<Journal>,
 }
 
 /// What it has written.
@@ -61,10 +64,14 @@ pub(super) enum Seen {
 }
 
 impl Peer {
-    pub(super) fn start(recipe: Recipe, surroundings: &Surroundings) -> Result<Self, StartError> {
+    pub(super) fn start(
+        recipe: Recipe,
+        surroundings: &Surroundings,
+        journal: Arc<Journal>,
+    ) -> Result<Self, StartError> {
         let (leader, Pipes { stdin, stdout, .. }) = Leader::start(recipe, surroundings)?;
         let (unsent, written, misdeed) = (Vec::new(), Written::default(), None);
-        Ok(Self { leader, stdin: Some(stdin), stdout, unsent, written, misdeed, started: Instant::now() })
+        Ok(Self { leader, stdin: Some(stdin), stdout, unsent, written, misdeed, started: Instant::now(), journal })
     }
 
     /// How long it has been running.
@@ -122,10 +129,14 @@ impl Peer {
         let mut messages = Vec::new();
         for line in self.written.lines() {
             match line {
-                // What is no message is a server's slip, as a line for people; it means nothing here.
                 Line::Whole(line) => {
-                    let read = message::read(&line).into_iter().flatten();
-                    messages.extend(read.filter_map(|message| self.unless_request(message)).map(Said::Message));
+                    for message in message::read(&line) {
+                        match message {
+                            // A server's slip, as a line for people: it means nothing here.
+                            Err(_) => self.journal.stray(&line),
+                            Ok(message) => messages.extend(self.unless_request(message).map(Said::Message)),
+                        }
+                    }
                 }
                 Line::TooLong(Missed::Nothing) => {}
                 Line::TooLong(Missed::Answer(number)) => {

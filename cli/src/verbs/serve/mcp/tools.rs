@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ipc_client::{DESCRIBE, Description, Hints, MethodDescription, MethodName, Shape, Type};
+use ipc_client::{DESCRIBE, Description, Hints, MethodDescription, MethodName, Type};
 use serde_json::Value;
 
 use crate::mcp::naming;
@@ -29,7 +29,7 @@ pub(super) fn methods(tools: &[Value]) -> (Description, Names) {
 
 fn described(tool: &Value) -> MethodDescription {
     let text = |member: &str| tool.get(member).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
-    let schema = |member: &str| tool.get(member).map(|schema| Type::plain(Shape::Schema(schema.clone())));
+    let schema = |member: &str| tool.get(member).map(|schema| Type::of_schema(schema.clone()));
     let mut method = MethodDescription::default();
     let hints = tool.get("annotations");
     // Older servers have the title among the hints.
