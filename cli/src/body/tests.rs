@@ -85,7 +85,7 @@ fn a_file_that_is_not_text_is_invalid() {
 fn an_argument_that_does_not_fit_in_is_named() {
     let problem = parse(&["a=1", "b"]).unwrap_err();
     assert_eq!(problem.exit(), Exit::Code(2));
-    assert!(format!("{problem:?}").contains(r#"\"b\" is not of the form"#));
+    assert!(format!("{problem:?}").contains(r#""b" is not of the form"#));
     assert_eq!(parse(&["-", "a=1"]).unwrap_err().exit(), Exit::Code(2));
     assert_eq!(parse(&["one", "two"]).unwrap_err().exit(), Exit::Code(2));
 }
