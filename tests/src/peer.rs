@@ -19,7 +19,10 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{broker::Broker, eventually::SOON};
+use crate::{
+    broker::Broker,
+    eventually::{SOON, eventually},
+};
 
 /// A stream connection to a broker. Each wait ends within [`SOON`].
 #[derive(Debug)]
@@ -183,7 +186,16 @@ impl Peer {
     /// Registers a name with a window.
     #[track_caller]
     pub fn register(&mut self, name: &str, window: u32) {
-        let _: serde_json::Value = self.ask("register", &serde_json::json!({ "name": name, "window": window }));
+        let body = serde_json::json!({ "name": name, "window": window }).to_string();
+        eventually(SOON, "the name is free", || {
+            self.call("ipc.register", body.clone());
+            match self.receive() {
+                Some(Message::Reply(_)) => true,
+                // A peer that has just gone holds it until the broker has seen that.
+                Some(Message::Error(failure)) if failure.code == ErrorCode::NAME_TAKEN => false,
+                other => panic!("not registered: {other:?}"),
+            }
+        });
     }
 
     /// Calls an operation of the broker's own service.
