@@ -29,7 +29,7 @@ pub(crate) fn short(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A payload for a terminal: as it is, except that what [`line`] escapes, other than line feed and tab, and bytes that are not
+/// A payload for a terminal: as it is, except that what [`line()`] escapes, other than line feed and tab, and bytes that are not
 /// UTF-8, become escapes. Some terminals obey C1 controls in either form.
 pub(crate) fn terminal(bytes: &[u8]) -> Cow<'_, [u8]> {
     let is_harmless = |c: char| !is_control(c) || matches!(c, '\n' | '\t');
