@@ -120,15 +120,7 @@ impl Args {
         let source = Source::parse(args, reading, &self.target.to_string())?;
         let template = self.template(&source, globals);
         if self.stream {
-            let cut = match (self.lines, self.chunk) {
-                (true, _) => Cut::Lines,
-                (false, Some(bytes)) => Cut::Chunks(bytes),
-                (false, None) => Cut::AsTheyCome,
-            };
-            let items =
-                items.map(|items| Source::parse(vec![items], Reading::Grammar, &template.subject)).transpose()?;
-            let body = source.read(template.encoding, &template.subject)?;
-            return stream::run(&template, body, items, cut, &self.connect(globals, &template)?);
+            return self.stream(source, items, globals, &template);
         }
         if self.lines {
             let input = Lines::open(source, &template.subject)?;
@@ -167,6 +159,23 @@ impl Args {
         })?;
         reply::print(&response, globals.format, self.ending())?;
         Ok(Exit::SUCCESS)
+    }
+
+    fn stream(
+        &self,
+        source: Source,
+        items: Option<OsString>,
+        globals: &Globals,
+        template: &Template<'_>,
+    ) -> Result<Exit> {
+        let cut = match (self.lines, self.chunk) {
+            (true, _) => Cut::Lines,
+            (false, Some(bytes)) => Cut::Chunks(bytes),
+            (false, None) => Cut::AsTheyCome,
+        };
+        let items = items.map(|items| Source::parse(vec![items], Reading::Grammar, &template.subject)).transpose()?;
+        let body = source.read(template.encoding, &template.subject)?;
+        stream::run(template, body, items, cut, &self.connect(globals, template)?)
     }
 
     /// Without the types of the service, nothing of the body matters.

@@ -23,6 +23,8 @@ use crate::{
 
 /// A connection that carries calls with streams.
 pub(crate) trait Carrier {
+    /// Deadline of a call that names none, in milliseconds.
+    fn call_default_ms(&self) -> u32;
     /// Whether an item was sent or has come.
     fn has_flowed(&self, id: Serial) -> bool;
     /// Ends this side's items.
@@ -41,6 +43,14 @@ pub(crate) struct At<C> {
     pub(crate) encoding: Encoding,
     /// How often the other side is shown that this one is there, while it waits.
     pub(crate) sign: Duration,
+}
+
+impl<C: Carrier> At<C> {
+    /// A call that was started just now, and ends after this time of silence; 0 is the broker's default.
+    pub(crate) fn started(connection: Arc<C>, id: Serial, encoding: Encoding, idle_ms: u32) -> Self {
+        let idle_ms = if idle_ms == 0 { connection.call_default_ms() } else { idle_ms };
+        Self { connection, id, encoding, sign: sign_of(idle_ms) }
+    }
 }
 
 /// Makes the call once more.
@@ -150,3 +160,11 @@ impl<C: Carrier> fmt::Debug for Course<C> {
         f.debug_struct("Course").field("id", &self.at().id).finish_non_exhaustive()
     }
 }
+
+/// How often to show the other side of a call that this one is there: three times in the silence after which it would be given up.
+pub(crate) fn sign_of(idle_ms: u32) -> Duration {
+    (Duration::from_millis(u64::from(idle_ms)) / 3).max(SHORTEST)
+}
+
+/// Signs of life come no closer than this.
+const SHORTEST: Duration = Duration::from_millis(5);

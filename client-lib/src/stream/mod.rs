@@ -27,8 +27,7 @@ pub use self::{
 };
 #[cfg(feature = "tokio")]
 pub(crate) use self::{
-    course::{Again, At, Carrier, Course},
-    place::sign_of,
+    course::{Again, At, Carrier, Course, sign_of},
     receiving::read,
 };
 pub(crate) use self::{place::Place, receiving::Receiving, sending::Sending};

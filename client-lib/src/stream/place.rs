@@ -1,15 +1,10 @@
 //! The place of a call with streams on its connection.
 
-use std::{
-    ops::Deref,
-    os::fd::BorrowedFd,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{ops::Deref, os::fd::BorrowedFd, sync::Arc, time::Instant};
 
-use ipc_protocol::{Call, Encoding, ErrorCode};
+use ipc_protocol::{Call, ErrorCode};
 
-use super::course::{Again, At, Carrier, Course};
+use super::course::{Again, At, Carrier, Course, sign_of};
 use crate::{
     link::blocking::{Connection, Patient},
     session::{Outcome, Patience, Serial, outgoing::reply_encoding},
@@ -73,12 +68,6 @@ impl Deref for Place {
 }
 
 impl At<Connection> {
-    /// A call that was started just now.
-    pub(super) fn started(connection: Arc<Connection>, id: Serial, encoding: Encoding, idle_ms: u32) -> Self {
-        let idle_ms = if idle_ms == 0 { connection.call_default_ms() } else { idle_ms };
-        Self { connection, id, encoding, sign: sign_of(idle_ms) }
-    }
-
     /// A wait that shows the other side that this one is there.
     pub(super) fn patient<'a>(&self, until: Option<Instant>, interrupt: Option<BorrowedFd<'a>>) -> Patient<'a> {
         Patient { until, interrupt, sign: self.sign }
@@ -86,6 +75,10 @@ impl At<Connection> {
 }
 
 impl Carrier for Connection {
+    fn call_default_ms(&self) -> u32 {
+        self.call_default_ms()
+    }
+
     fn has_flowed(&self, id: Serial) -> bool {
         self.has_flowed(id)
     }
@@ -102,11 +95,3 @@ impl Carrier for Connection {
         self.close_flow(id);
     }
 }
-
-/// How often to show the other side of a call that this one is there: three times in the silence after which it would be given up.
-pub(crate) fn sign_of(idle_ms: u32) -> Duration {
-    (Duration::from_millis(u64::from(idle_ms)) / 3).max(SHORTEST)
-}
-
-/// Signs of life come no closer than this.
-const SHORTEST: Duration = Duration::from_millis(5);

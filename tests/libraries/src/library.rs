@@ -9,6 +9,7 @@ use std::{
 
 use ipc_tests::{
     bench::{Process, find_program},
+    eventually::{SOON, eventually_some},
     programs::Programs,
     rival::{Kind, Rival},
 };
@@ -170,12 +171,6 @@ pub fn say_ready() {
 }
 
 /// Tries until the broker listens: not each of them tells when it does.
-pub fn once_it_listens<T, E>(mut connect: impl FnMut() -> std::result::Result<T, E>) -> std::result::Result<T, E> {
-    for _ in 0..100 {
-        if let Ok(connected) = connect() {
-            return Ok(connected);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    connect()
+pub fn once_it_listens<T, E>(mut connect: impl FnMut() -> std::result::Result<T, E>) -> T {
+    eventually_some(SOON, "the broker listens", || connect().ok())
 }

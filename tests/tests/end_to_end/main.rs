@@ -23,6 +23,7 @@ mod library;
 mod library_events;
 mod library_streams;
 mod locks;
+mod rpc;
 mod runs;
 mod sandbox;
 mod scenarios;

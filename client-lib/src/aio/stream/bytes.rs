@@ -11,7 +11,6 @@ use futures_core::Stream;
 use ipc_protocol::{Encoding, ErrorCode, Streams};
 
 use super::{
-    place::attempt,
     receiving::Receiving,
     sending::{Sending, sink},
 };
@@ -23,6 +22,7 @@ use crate::{
         Outgoing,
         outgoing::{Answer, What, routing_of},
     },
+    stream::At,
 };
 
 impl AsyncClient {
@@ -35,7 +35,7 @@ impl AsyncClient {
         let mut outgoing = Outgoing::of_request(&request, &routing, Answer::Wanted);
         outgoing.what = What::Stream(streams);
         let (connection, id) = self.calls().submit_call(&outgoing).await?.into_id();
-        let first = attempt(connection, id, outgoing.encoding, outgoing.timeout_ms);
+        let first = At::started(connection, id, outgoing.encoding, outgoing.timeout_ms);
         let (sending, receiving) = super::opened(first, None, streams);
         Ok(AsyncStreamCallBytes {
             up: AsyncUplinkBytes { half: sending },

@@ -14,7 +14,6 @@ use futures_core::Stream;
 use ipc_protocol::{Encoding, ErrorCode, Routing, Streams};
 
 use super::{
-    place::attempt,
     receiving::Receiving,
     sending::{Sending, sink},
 };
@@ -113,7 +112,7 @@ impl Beginning {
     }
 
     fn at(&self, connection: Arc<Connection>, id: Serial, encoding: Encoding) -> At<Connection> {
-        attempt(connection, id, encoding, self.timeout_ms)
+        At::started(connection, id, encoding, self.timeout_ms)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use ipc_protocol::{Call, Encoding, ErrorCode};
+use ipc_protocol::{Call, ErrorCode};
 
 use crate::{
     link::tokio::Connection,
@@ -34,12 +34,6 @@ impl Place {
     }
 }
 
-/// A call that was started here: it ends after `idle_ms` of silence, or the broker's default if that is 0.
-pub(super) fn attempt(connection: Arc<Connection>, id: Serial, encoding: Encoding, idle_ms: u32) -> At<Connection> {
-    let idle_ms = if idle_ms == 0 { connection.call_default_ms() } else { idle_ms };
-    At { connection, id, encoding, sign: sign_of(idle_ms) }
-}
-
 impl Deref for Place {
     type Target = Course<Connection>;
     fn deref(&self) -> &Course<Connection> {
@@ -48,6 +42,10 @@ impl Deref for Place {
 }
 
 impl Carrier for Connection {
+    fn call_default_ms(&self) -> u32 {
+        self.call_default_ms()
+    }
+
     fn has_flowed(&self, id: Serial) -> bool {
         self.has_flowed(id)
     }
